@@ -1,0 +1,100 @@
+"""Flags that several commands share, so that each has one spelling, one default and one help text.
+
+Only argparse and our errors are imported here: `ppliteseg --help` must answer at once.
+"""
+from __future__ import annotations
+
+import argparse
+
+from ppliteseg_paddle.errors import ConfigError
+
+
+def positive_int(text: str) -> int:
+    """argparse type: a whole number of at least 1."""
+    value = _whole(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("%s is not allowed: give a whole number of at least 1" % text)
+    return value
+
+
+def count(text: str) -> int:
+    """argparse type: a whole number of at least 0."""
+    value = _whole(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("%s is not allowed: give a whole number of at least 0" % text)
+    return value
+
+
+def positive_float(text: str) -> float:
+    """argparse type: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("'%s' is not a number" % text) from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("%s is not allowed: give a number above 0" % text)
+    return value
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("'%s' is not a whole number" % text) from None
+
+
+# name -> keyword arguments of `add_argument`. The spelling is PaddleSeg's; `main` accepts dashes too.
+FLAGS = {
+    "config": dict(metavar="FILE", help="YAML configuration, in PaddleSeg's dialect"),
+    "opts": dict(nargs="+", action="extend", metavar="KEY=VALUE",
+                 help="change values of the configuration, as in: batch_size=2 "
+                      "train_dataset.dataset_root=/data/camvid loss.coef.0=0.5"),
+    "model_path": dict(metavar="FILE", help="trained weights (.pdparams)"),
+    "model_dir": dict(metavar="DIR", help="exported model, as `export` writes it"),
+    "image_path": dict(metavar="PATH", help="an image, a folder of images, or a text file with one image a line"),
+    "save_dir": dict(metavar="DIR", default="output", help="where to write (default: %(default)s)"),
+    "save_json": dict(metavar="FILE", help="write the result as JSON"),
+    "device": dict(metavar="NAME", help="cpu, gpu, gpu:1, xpu, npu or mlu (default: gpu where there is one, else cpu)"),
+    "num_workers": dict(type=count, default=0, metavar="N",
+                        help="processes that read data; 0 reads in the main process (default: %(default)s)"),
+    "batch_size": dict(type=positive_int, metavar="N", help="images in a step on one device (default: the configuration's)"),
+    "iters": dict(type=positive_int, metavar="N", help="training iterations (default: the configuration's)"),
+    "learning_rate": dict(type=positive_float, metavar="X", help="learning rate (default: the configuration's)"),
+    "precision": dict(choices=["fp32", "fp16"], default="fp32",
+                      help="fp16 is mixed precision and needs a GPU (default: %(default)s)"),
+    "amp_level": dict(choices=["O1", "O2"], default="O1",
+                      help="with fp16: O1 mixes per operator, O2 casts nearly everything (default: %(default)s)"),
+    "seed": dict(type=count, metavar="N", help="seed of paddle, numpy and random"),
+    "verbose": dict(action="store_true", help="show what PaddleSeg logs about each component, too"),
+    # Test-time augmentation and sliding windows, for `val` and `predict`.
+    "aug_eval": dict(action="store_true", help="average over --scales and flips"),
+    "scales": dict(type=positive_float, nargs="+", metavar="X", help="scales of the image, with --aug_eval (default: 1.0)"),
+    "flip_horizontal": dict(action="store_true", help="average with the image flipped left to right, with --aug_eval"),
+    "flip_vertical": dict(action="store_true", help="average with the image flipped upside down, with --aug_eval"),
+    "is_slide": dict(action="store_true", help="evaluate by a sliding window"),
+    "crop_size": dict(type=positive_int, nargs=2, metavar=("W", "H"), help="size of the sliding window"),
+    "stride": dict(type=positive_int, nargs=2, metavar=("W", "H"), help="step of the sliding window"),
+}
+
+TEST_FLAGS = ("aug_eval", "scales", "flip_horizontal", "flip_vertical", "is_slide", "crop_size", "stride")
+
+
+def add_flags(parser, *names: str, **changes: dict) -> None:
+    """Add shared flags by name.
+
+    Args:
+        parser: an argparse parser or argument group.
+        names: keys of `FLAGS`, in the order in which `--help` lists them.
+        changes: what is different for this command, as in `config={"required": True}`.
+    """
+    for name in names:
+        parser.add_argument("--" + name, **{**FLAGS[name], **changes.get(name, {})})
+
+
+def test_config_from(args, config_values: dict) -> dict:
+    """The configuration's `test_config` with what the command line says about test-time augmentation on top."""
+    given = {name: getattr(args, name) for name in TEST_FLAGS if getattr(args, name, None)}
+    merged = {**config_values, **given}
+    if merged.get("is_slide") and not (merged.get("crop_size") and merged.get("stride")):
+        raise ConfigError("--is_slide needs the window: add --crop_size W H and --stride W H.")
+    return merged

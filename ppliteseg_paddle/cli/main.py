@@ -1,0 +1,184 @@
+"""`ppliteseg COMMAND ...`: finds the command's module, runs it, and turns what happens into output and an exit status.
+
+Results go to stdout (a summary, or JSON with --json); logs, progress and errors go to stderr.
+Exit status: 0 done, 2 bad input (one line on stderr), 130 interrupted, 1 a defect (with its traceback).
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import math
+import os
+import sys
+import traceback
+
+from ppliteseg_paddle.errors import ConfigError, DependencyError, PPLiteSegError, suggest
+
+# command -> one-line help. The module is ppliteseg_paddle.cli.<command>, imported only when it is used.
+COMMANDS = {
+    "train": "train a model in PaddleSeg's loop",
+    "val": "evaluate weights on the validation images",
+    "predict": "segment images: masks and overlays",
+    "export": "write a model folder for deployment",
+    "benchmark": "measure latency and throughput",
+    "data": "make data sets",
+    "doctor": "show versions, what works, and what to install",
+}
+
+# Packages that come with an extra rather than with the base install -> how to get them.
+INSTALL = {
+    "paddle": "pip install '.[cpu]'",
+    "paddleseg": "pip install '.[cpu]'",
+    "visualdl": "pip install '.[cpu]'",
+    "matplotlib": "pip install '.[cpu]'",
+    "sklearn": "pip install '.[cpu]'",
+    "onnx": "pip install '.[cpu,deploy]'",
+    "onnxruntime": "pip install '.[cpu,deploy]'",
+    "paddle2onnx": "pip install '.[cpu,deploy]'",
+    "openvino": "pip install '.[cpu,deploy]'",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose complaints have the form of all our errors: one line, exit status 2."""
+
+    def error(self, message):
+        raise ConfigError("%s (see: %s --help)" % (message, self.prog))
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of one command, or with None the top-level one, which only knows the commands' names."""
+    if command is None:
+        listing = "\n".join("  %-10s %s" % item for item in COMMANDS.items())
+        parser = _Parser(prog=_program(), usage="%(prog)s COMMAND [flags]", allow_abbrev=False,
+                         formatter_class=argparse.RawDescriptionHelpFormatter,
+                         description="PP-LiteSeg: real-time semantic segmentation with PaddlePaddle.",
+                         epilog="commands:\n%s\n\n'%s COMMAND --help' lists a command's flags." % (listing, _program()))
+        parser.add_argument("--version", action="store_true", help="print the version and exit")
+        return parser
+    module = importlib.import_module("ppliteseg_paddle.cli." + command)
+    description = (module.__doc__ or COMMANDS[command]).strip()
+    parser = _Parser(prog="%s %s" % (_program(), command), description=description, allow_abbrev=False,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    for each in _with_subparsers(parser):
+        # SUPPRESS, not False: a nested parser's default would overwrite what was given before the sub-command.
+        each.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
+                          help="print the result as JSON in place of the summary")
+        each.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
+                          help="show the traceback of an error")
+    parser.set_defaults(_module=module)
+    return parser
+
+
+def main(argv: list | None = None) -> int:
+    """Run the command line. Returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    try:
+        return _run(argv)
+    except PPLiteSegError as error:
+        return _report(error, debug)
+    except ImportError as error:
+        return _report(_dependency_error(error), debug)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has closed: not our error. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(argv: list) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        build_parser().print_help()
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from ppliteseg_paddle import __version__
+        print("ppliteseg %s" % __version__)
+        return 0
+    command = argv[0]
+    if command not in COMMANDS:
+        kind = "flag" if command.startswith("-") else "command"
+        raise ConfigError("unknown %s '%s'.%s" % (kind, command, suggest(command, COMMANDS)))
+    args = _parse(command, argv[1:])
+    # PaddleSeg logs with print(): sent to stderr, so that stdout holds the result and nothing else.
+    with contextlib.redirect_stdout(sys.stderr):
+        result = args._module.run(args)
+    if getattr(args, "json", False):
+        print(json.dumps(_finite(result), indent=2, ensure_ascii=False))
+    elif hasattr(args._module, "summary"):
+        print(args._module.summary(result))
+    sys.stdout.flush()
+    return int(result.get("exit_status", 0)) if isinstance(result, dict) else 0
+
+
+def _parse(command: str, argv: list) -> argparse.Namespace:
+    parser = build_parser(command)
+    argv = [_underscored(item) for item in argv]
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = [option for each in _with_subparsers(parser) for option in each._option_string_actions
+                 if option.startswith("--")]
+        name = unknown[0].split("=")[0]
+        near = suggest(name, flags) if name.startswith("-") else ""
+        raise ConfigError("%s: unknown argument '%s'.%s" % (command, unknown[0], near or " See: %s --help" % parser.prog))
+    return args
+
+
+def _underscored(item: str) -> str:
+    """--save-dir=a-b -> --save_dir=a-b; anything that is no long flag stays as it is."""
+    if not item.startswith("--") or item == "--":
+        return item
+    name, equals, value = item[2:].partition("=")
+    return "--" + name.replace("-", "_") + equals + value
+
+
+def _with_subparsers(parser: argparse.ArgumentParser):
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in dict.fromkeys(action.choices.values()):
+                yield from _with_subparsers(child)
+
+
+def _dependency_error(error: ImportError) -> DependencyError:
+    """One line for a package that is absent, or there and broken. Our own modules are never at fault: re-raise."""
+    package = (error.name or "").split(".")[0]
+    if package == "ppliteseg_paddle":
+        raise error
+    if isinstance(error, ModuleNotFoundError) and package in INSTALL:
+        return DependencyError("%s is not installed. Install it with: %s" % (package, INSTALL[package]))
+    text = " ".join(str(error).split())
+    return DependencyError("a package cannot be imported: %s. Run '%s doctor': it names the cause and the mend."
+                           % (text, _program()))
+
+
+def _report(error: PPLiteSegError, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(type(error), error, error.__traceback__)
+    print("error: %s" % " ".join(str(error).split()), file=sys.stderr)
+    return error.exit_status
+
+
+def _finite(value):
+    """JSON has no NaN or infinity: they become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _program() -> str:
+    name = os.path.basename(sys.argv[0] or "")
+    return name if name in ("ppliteseg", "paddleseg") else "ppliteseg"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
