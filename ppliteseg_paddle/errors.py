@@ -15,7 +15,7 @@ class PPLiteSegError(Exception):
     exit_status = 2
 
 
-class ConfigError(PPLiteSegError):
+class ConfigError(PPLiteSegError, ValueError):
     """A configuration file, a key in it, or a command-line flag."""
 
 

@@ -1,0 +1,47 @@
+"""PP-LiteSeg (arXiv 2204.02681) for PaddlePaddle: models, training in PaddleSeg's loop, export and inference.
+
+Importing this package is cheap: neither paddle nor paddleseg is loaded. What it does at once is to
+watch for them (`compat.install_import_hooks`): as soon as anybody imports paddleseg, our components
+join its registry, so that `SegBuilder(Config("configs/camvid/...yml"))` builds them.
+"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ppliteseg_paddle import compat as _compat
+
+__version__ = "0.1.0"
+
+# name -> module that defines it; loaded on first use (PEP 562).
+_LAZY = {
+    "PPLiteSegNet": "ppliteseg_paddle.models.pp_liteseg",
+    "pp_liteseg_t": "ppliteseg_paddle.models.pp_liteseg",
+    "pp_liteseg_b": "ppliteseg_paddle.models.pp_liteseg",
+    "load_weights": "ppliteseg_paddle.models.weights",
+    "Predictor": "ppliteseg_paddle.deploy.predictor",
+    "register": "ppliteseg_paddle.compat",
+}
+
+__all__ = ["__version__", *_LAZY]
+
+if TYPE_CHECKING:
+    from ppliteseg_paddle.compat import register
+    from ppliteseg_paddle.deploy.predictor import Predictor
+    from ppliteseg_paddle.models.pp_liteseg import PPLiteSegNet, pp_liteseg_b, pp_liteseg_t
+    from ppliteseg_paddle.models.weights import load_weights
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError("module %r has no attribute %r" % (__name__, name))
+    import importlib
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(set(globals()) | set(_LAZY))
+
+
+_compat.install_import_hooks()

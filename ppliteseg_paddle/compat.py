@@ -1,0 +1,163 @@
+"""Everything that the installed PaddleSeg and Paddle need from us to work together, and our registration.
+
+Each mend states its reason, where it applies, and when it can go. Importing this module costs
+nothing; paddle and paddleseg are touched only inside functions.
+"""
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+from typing import Dict, Optional, Tuple
+
+# PaddleSeg registry -> our components, "module:class". The names are ours alone: PaddleSeg's `PPLiteSeg`,
+# `STDC1` and `STDC2` stay what they are.
+COMPONENTS: Dict[str, Tuple[str, ...]] = {
+    "BACKBONES": ("ppliteseg_paddle.models.stdc:STDCNet813", "ppliteseg_paddle.models.stdc:STDCNet1446"),
+    "MODELS": ("ppliteseg_paddle.models.pp_liteseg:PPLiteSegNet", "ppliteseg_paddle.models.sppm:SPPM",
+               "ppliteseg_paddle.models.fld:FLDHead"),
+    "LOSSES": ("ppliteseg_paddle.losses.cross_entropy:CELoss", "ppliteseg_paddle.losses.cross_entropy:OhemCELoss"),
+    "DATASETS": ("ppliteseg_paddle.data.dataset:CamVid", "ppliteseg_paddle.data.dataset:StreetScenes"),
+}
+
+
+# --------------------------------------------------------------------------------------------
+# Registration and import order
+# --------------------------------------------------------------------------------------------
+def register() -> None:
+    """Add our components to PaddleSeg's registry and mend what the installed versions need.
+
+    Runs by itself once paddleseg is imported; calling it again changes nothing.
+
+    Raises: RuntimeError: if another package holds one of our names (nothing is overwritten then).
+    Source: PaddleSeg `cvlibs/manager.py`.
+    """
+    from paddleseg.cvlibs import manager
+    for registry, targets in COMPONENTS.items():
+        held = getattr(manager, registry).components_dict
+        for target in targets:
+            module, name = target.split(":")
+            component = getattr(importlib.import_module(module), name)
+            if name not in held:
+                getattr(manager, registry).add_component(component)
+            elif held[name] is not component:
+                raise RuntimeError("PaddleSeg's registry %s already holds another '%s' (%r); ppliteseg_paddle cannot "
+                                   "register its own." % (registry, name, held[name]))
+    apply_paddleseg_mends()
+
+
+class _AfterImport(importlib.abc.Loader):
+    """Loader of paddleseg that calls `register` once the package stands."""
+
+    def __init__(self, loader):
+        self._loader = loader
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        # The package keeps its own loader: pickling, resources and reloads see nothing of us.
+        module.__loader__ = module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        register()
+
+
+class _ImportHook(importlib.abc.MetaPathFinder):
+    """Watches for `import paddle` and `import paddleseg`; finds nothing else."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "paddle":
+            load_image_codecs_before_paddle()
+        elif name == "paddleseg":
+            spec = self._spec_of_others(name, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _AfterImport(spec.loader)
+            return spec
+        return None
+
+    def _spec_of_others(self, name, path, target):
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                return spec
+        return None
+
+
+def install_import_hooks() -> None:
+    """Called once by `import ppliteseg_paddle`. Registers at once where paddleseg is there already."""
+    paddleseg = sys.modules.get("paddleseg")
+    if paddleseg is not None and not getattr(paddleseg.__spec__, "_initializing", False):
+        register()
+    if not any(isinstance(finder, _ImportHook) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _ImportHook())
+
+
+def load_image_codecs_before_paddle() -> None:
+    """Load OpenCV (or Pillow) ahead of Paddle 2.6.
+
+    Reason: libpaddle 2.6.2 exports zlib symbols of its own. If it is loaded first, OpenCV's and
+    Pillow's PNG readers bind to them and fail, or the process dies in `inflateReset2`.
+    Can go: with support for Paddle 2.6.
+    """
+    version = paddle_version()
+    if version is not None and version < (3,) and "cv2" not in sys.modules and "PIL.Image" not in sys.modules:
+        for module in ("cv2", "PIL.Image"):
+            if importlib.util.find_spec(module.split(".")[0]) is not None:
+                importlib.import_module(module)
+                return
+
+
+def paddle_version() -> Optional[Tuple[int, ...]]:
+    """(3, 2, 2) of the installed Paddle without importing it; None if there is none."""
+    from importlib import metadata
+    for name in ("paddlepaddle", "paddlepaddle-gpu"):
+        try:
+            text = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdigit())
+    return None
+
+
+# --------------------------------------------------------------------------------------------
+# Mends of paddleseg 2.8.0
+# --------------------------------------------------------------------------------------------
+def apply_paddleseg_mends() -> None:
+    """Replace in paddleseg what cannot run on the installed Paddle, and nothing else."""
+    import paddle
+    from paddleseg.utils import metrics
+    if metrics.calculate_area is not calculate_area and paddle.sum(paddle.ones([1], dtype="int64")).ndim == 0:
+        metrics.calculate_area = calculate_area
+
+
+def calculate_area(pred, label, num_classes, ignore_index=255):
+    """Pixels in which prediction and label agree, pixels predicted, and pixels labelled, per class.
+
+    Reason: PaddleSeg concatenates one sum per class; since Paddle 2.5 a sum has no dimension and
+    `concat` refuses it. Counting with `bincount` also reads each map three times, not three times
+    per class. Can go: when PaddleSeg's release carries a version of its own that runs.
+
+    Args:
+        pred: class ids, integer; label: class ids with `ignore_index` where nothing is known.
+    Shape: both (N, H, W) or (N, 1, H, W); returns three int64 tensors of (num_classes,).
+    Raises: ValueError: if the shapes differ.
+    Source: PaddleSeg `utils/metrics.py::calculate_area`, whose results it equals.
+    """
+    import paddle
+    pred = paddle.squeeze(pred, axis=1) if pred.ndim == 4 else pred
+    label = paddle.squeeze(label, axis=1) if label.ndim == 4 else label
+    if list(pred.shape) != list(label.shape):
+        raise ValueError("pred and label must have one shape, but are %s and %s." % (list(pred.shape), list(label.shape)))
+    pred, label = pred.astype("int64").flatten(), label.astype("int64").flatten()
+    other = paddle.full_like(label, num_classes)  # the bin for all that does not count
+
+    def count(ids, where):
+        where = paddle.logical_and(where, paddle.logical_and(ids >= 0, ids < num_classes))
+        return paddle.bincount(paddle.where(where, ids, other), minlength=num_classes + 1)[:num_classes].astype("int64")
+
+    known = label != ignore_index
+    return (count(pred, paddle.logical_and(known, pred == label)), count(pred, known),
+            count(label, paddle.ones_like(known)))
