@@ -1,0 +1,1 @@
+"""The network: backbone (`stdc`), neck (`sppm`), head (`fld`, `uafm`), and their composition (`pp_liteseg`)."""

@@ -1,0 +1,56 @@
+"""Building blocks that backbone, neck and head share."""
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+RESIZE_MODES = ("bilinear", "nearest")
+
+
+class ConvBN(nn.Layer):
+    """Convolution with "same" padding for odd kernels at stride 1, then batch normalisation.
+
+    Args:
+        bias: whether the convolution has a bias too. Normalisation cancels it; the released SPPM has
+            one all the same, and so do its weight files.
+    Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride)).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1,
+                 bias: bool = False):
+        super().__init__()
+        self.conv = nn.Conv2D(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2,
+                              groups=groups, bias_attr=None if bias else False)
+        self.bn = nn.BatchNorm2D(out_channels)
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+
+
+class ConvBNReLU(ConvBN):
+    """`ConvBN` with ReLU after it."""
+
+    def forward(self, x):
+        return F.relu(super().forward(x))
+
+
+class ConvBNLeakyReLU(ConvBN):
+    """`ConvBN` with leaky ReLU (slope 0.01) after it."""
+
+    def forward(self, x):
+        return F.leaky_relu(super().forward(x))
+
+
+def spatial_size(x):
+    """Height and width of (N, C, H, W): two ints where they are known, else a tensor (dynamic export)."""
+    size = list(x.shape[2:])
+    return size if all(isinstance(n, int) and n > 0 for n in size) else paddle.shape(x)[2:]
+
+
+def resize(x, size, mode: str = "bilinear"):
+    """Resize (N, C, h, w) to (N, C, *size) with half-pixel centres; returns `x` itself if it has that size."""
+    if isinstance(size, list) and list(x.shape[2:]) == size:
+        return x
+    return F.interpolate(x, size, mode=mode, align_corners=False) if mode == "bilinear" else \
+        F.interpolate(x, size, mode=mode)

@@ -1,0 +1,72 @@
+"""SPPM, the neck: the Simple Pyramid Pooling Module.
+
+Source: arXiv 2204.02681, section 3.3; PaddleSeg `models/pp_liteseg.py::PPContextModule`.
+"""
+from __future__ import annotations
+
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.models.layers import ConvBNReLU, resize, spatial_size
+
+
+class SPPM(nn.Layer):
+    """Average the deepest feature over grids of bins, project each grid, and add them up at full size.
+
+    Args:
+        in_channels: channels of the backbone's deepest feature.
+        out_channels: channels of the result.
+        bin_sizes: bins along each side of each grid. Any input size is exact: a map that does not divide
+            by a bin size gets the overlapping windows of adaptive pooling.
+    Shape: (N, in_channels, H, W) -> (N, out_channels, H, W).
+    Raises: ConfigError: if a bin size is no positive whole number.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int = 128, bin_sizes: Sequence[int] = (1, 2, 4)):
+        super().__init__()
+        if not bin_sizes or any(not isinstance(b, int) or isinstance(b, bool) or b < 1 for b in bin_sizes):
+            raise ConfigError("SPPM's bin_sizes must be positive whole numbers such as [1, 2, 4], but is %r." % (bin_sizes,))
+        self.in_channels, self.out_channels, self.bin_sizes = in_channels, out_channels, tuple(bin_sizes)
+        self.convs = nn.LayerList([ConvBNReLU(in_channels, out_channels, 1, bias=True) for _ in bin_sizes])
+        self.conv_out = ConvBNReLU(out_channels, out_channels, 3, bias=True)
+        self._windows: Optional[List[Tuple[paddle.Tensor, paddle.Tensor]]] = None
+
+    def forward(self, x):
+        size = spatial_size(x)
+        total = None
+        for i, conv in enumerate(self.convs):
+            branch = resize(conv(self._pool(x, i)), size)
+            total = branch if total is None else total + branch
+        return self.conv_out(total)
+
+    def fix_input_size(self, height: int, width: int) -> None:
+        """Replace adaptive pooling by two products with constant matrices, for export at one size.
+
+        Some runtimes cannot import adaptive pooling, or only with a rounded window, which is wrong
+        wherever the map does not divide by the bin size. The products are exact at every size.
+
+        Args: height, width: size of this module's input, in cells.
+        """
+        windows = [(averaging_matrix(height, bins), averaging_matrix(width, bins).T) for bins in self.bin_sizes]
+        self._windows = [(paddle.to_tensor(rows), paddle.to_tensor(np.ascontiguousarray(columns)))
+                         for rows, columns in windows]
+
+    def _pool(self, x, i: int):
+        if self._windows is None:
+            return F.adaptive_avg_pool2d(x, self.bin_sizes[i])
+        rows, columns = self._windows[i]
+        return paddle.matmul(paddle.matmul(rows, x), columns)
+
+
+def averaging_matrix(size: int, bins: int) -> np.ndarray:
+    """(bins, size) float32 matrix whose row i averages adaptive pooling's window i: floor of start to ceiling of end."""
+    matrix = np.zeros((bins, size), np.float32)
+    for i in range(bins):
+        start, end = (i * size) // bins, -((-(i + 1) * size) // bins)
+        matrix[i, start:end] = 1.0 / (end - start)
+    return matrix
