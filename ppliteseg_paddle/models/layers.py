@@ -28,18 +28,19 @@ class ConvBN(nn.Layer):
         return self.bn(self.conv(x))
 
 
+# `to_static` of Paddle 2.6 cannot convert a `super()` without arguments, hence no super().forward(x) here.
 class ConvBNReLU(ConvBN):
     """`ConvBN` with ReLU after it."""
 
     def forward(self, x):
-        return F.relu(super().forward(x))
+        return F.relu(self.bn(self.conv(x)))
 
 
 class ConvBNLeakyReLU(ConvBN):
     """`ConvBN` with leaky ReLU (slope 0.01) after it."""
 
     def forward(self, x):
-        return F.leaky_relu(super().forward(x))
+        return F.leaky_relu(self.bn(self.conv(x)))
 
 
 def spatial_size(x):

@@ -4,7 +4,7 @@ Source: arXiv 2204.02681, section 3.3; PaddleSeg `models/pp_liteseg.py::PPContex
 """
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 import paddle
@@ -34,7 +34,7 @@ class SPPM(nn.Layer):
         self.in_channels, self.out_channels, self.bin_sizes = in_channels, out_channels, tuple(bin_sizes)
         self.convs = nn.LayerList([ConvBNReLU(in_channels, out_channels, 1, bias=True) for _ in bin_sizes])
         self.conv_out = ConvBNReLU(out_channels, out_channels, 3, bias=True)
-        self._windows: Optional[List[Tuple[paddle.Tensor, paddle.Tensor]]] = None
+        self.input_size: Optional[Tuple[int, int]] = None  # (H, W) once fixed
 
     def forward(self, x):
         size = spatial_size(x)
@@ -52,15 +52,16 @@ class SPPM(nn.Layer):
 
         Args: height, width: size of this module's input, in cells.
         """
-        windows = [(averaging_matrix(height, bins), averaging_matrix(width, bins).T) for bins in self.bin_sizes]
-        self._windows = [(paddle.to_tensor(rows), paddle.to_tensor(np.ascontiguousarray(columns)))
-                         for rows, columns in windows]
+        self.input_size = (height, width)
+        for i, bins in enumerate(self.bin_sizes):
+            columns = np.ascontiguousarray(averaging_matrix(width, bins).T)
+            self.register_buffer("rows_%d" % i, paddle.to_tensor(averaging_matrix(height, bins)))
+            self.register_buffer("columns_%d" % i, paddle.to_tensor(columns))
 
     def _pool(self, x, i: int):
-        if self._windows is None:
+        if self.input_size is None:
             return F.adaptive_avg_pool2d(x, self.bin_sizes[i])
-        rows, columns = self._windows[i]
-        return paddle.matmul(paddle.matmul(rows, x), columns)
+        return paddle.matmul(paddle.matmul(getattr(self, "rows_%d" % i), x), getattr(self, "columns_%d" % i))
 
 
 def averaging_matrix(size: int, bins: int) -> np.ndarray:

@@ -36,10 +36,8 @@ class AddFusion(nn.Layer):
         self.conv_out = ConvBNReLU(deep_channels, out_channels, 3)
 
     def forward(self, skip, deep):
-        for axis in (2, 3):
-            if deep.shape[axis] > skip.shape[axis] > 0:
-                raise ValueError("the deep feature %s is larger than the skip feature %s; pass (skip, deep) in this order."
-                                 % (list(deep.shape), list(skip.shape)))
+        if paddle.in_dynamic_mode():  # sizes may be unknown while a graph is exported
+            _check_sizes(skip, deep)
         skip = self.conv_skip(skip)
         deep = resize(deep, spatial_size(skip), self.resize_mode)
         return self.conv_out(self.fuse(skip, deep))
@@ -101,6 +99,12 @@ class ChannelAttentionFusion(AttentionFusion):
     def _spatial_max(self, x):
         # Adaptive pooling has the faster gradient, the reduction the simpler graph.
         return F.adaptive_max_pool2d(x, 1) if self.training else paddle.max(x, axis=[2, 3], keepdim=True)
+
+
+def _check_sizes(skip, deep) -> None:
+    if any(deep.shape[axis] > skip.shape[axis] for axis in (2, 3)):
+        raise ValueError("the deep feature %s is larger than the skip feature %s; pass (skip, deep) in this order."
+                         % (list(deep.shape), list(skip.shape)))
 
 
 # name in configs -> (class, options beyond the channels and resize_mode)
