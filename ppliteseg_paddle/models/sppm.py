@@ -45,23 +45,26 @@ class SPPM(nn.Layer):
         return self.conv_out(total)
 
     def fix_input_size(self, height: int, width: int) -> None:
-        """Replace adaptive pooling by two products with constant matrices, for export at one size.
+        """Replace adaptive pooling by a product with a constant matrix, for export at one size.
 
         Some runtimes cannot import adaptive pooling, or only with a rounded window, which is wrong
-        wherever the map does not divide by the bin size. The products are exact at every size.
+        wherever the map does not divide by the bin size. The product is exact at every size. It has the
+        constant on its right and rank 3 on its left: oneDNN of Paddle 2.6 and 3.2 computes another form,
+        constant (bins, H) times (N, C, H, W), wrongly.
 
         Args: height, width: size of this module's input, in cells.
         """
         self.input_size = (height, width)
         for i, bins in enumerate(self.bin_sizes):
-            columns = np.ascontiguousarray(averaging_matrix(width, bins).T)
-            self.register_buffer("rows_%d" % i, paddle.to_tensor(averaging_matrix(height, bins)))
-            self.register_buffer("columns_%d" % i, paddle.to_tensor(columns))
+            windows = np.kron(averaging_matrix(height, bins), averaging_matrix(width, bins))  # (bins * bins, H * W)
+            self.register_buffer("windows_%d" % i, paddle.to_tensor(np.ascontiguousarray(windows.T)))
 
     def _pool(self, x, i: int):
+        bins = self.bin_sizes[i]
         if self.input_size is None:
-            return F.adaptive_avg_pool2d(x, self.bin_sizes[i])
-        return paddle.matmul(paddle.matmul(getattr(self, "rows_%d" % i), x), getattr(self, "columns_%d" % i))
+            return F.adaptive_avg_pool2d(x, bins)
+        averages = paddle.matmul(paddle.flatten(x, 2), getattr(self, "windows_%d" % i))
+        return paddle.reshape(averages, [0, 0, bins, bins])
 
 
 def averaging_matrix(size: int, bins: int) -> np.ndarray:
