@@ -1,0 +1,55 @@
+"""Train the model of a configuration in PaddleSeg's loop.
+
+Writes to --save_dir: iter_N/ (checkpoints), best_model/ (with --do_eval), config.yml (all values
+resolved, ready for val, predict and export) and train.json (losses and evaluations)."""
+from __future__ import annotations
+
+from ppliteseg_paddle.cli.common import add_flags, count, positive_int
+
+
+def add_arguments(parser) -> None:
+    add_flags(parser, "config", "save_dir", "iters", "batch_size", "learning_rate", config={"required": True})
+    parser.add_argument("--do_eval", action="store_true", help="evaluate at each save and keep the best model")
+    parser.add_argument("--save_interval", type=positive_int, default=1000, metavar="N",
+                        help="iterations between checkpoints (default: %(default)s)")
+    parser.add_argument("--log_iters", type=positive_int, default=10, metavar="N",
+                        help="iterations between log lines (default: %(default)s)")
+    parser.add_argument("--keep_checkpoint_max", type=count, default=5, metavar="N",
+                        help="checkpoints to keep; 0 keeps all (default: %(default)s)")
+    parser.add_argument("--use_vdl", action="store_true", help="write curves for VisualDL to --save_dir")
+    parser.add_argument("--use_ema", action="store_true", help="also keep an average of the weights over time")
+    parser.add_argument("--resume_model", metavar="DIR", help="go on from this checkpoint folder (iter_N)")
+    add_flags(parser, "model_path", "device", "num_workers", "precision", "amp_level", "seed", "opts", "verbose",
+              model_path={"help": "weights to start from (.pdparams)"})
+
+
+def run(args) -> dict:
+    from ppliteseg_paddle.engine.build import load_config
+    from ppliteseg_paddle.engine.train import train
+    config = load_config(args.config, args.opts, args.iters, args.batch_size, args.learning_rate)
+    return train(config, save_dir=args.save_dir, do_eval=args.do_eval, save_interval=args.save_interval,
+                 log_iters=args.log_iters, num_workers=args.num_workers, use_vdl=args.use_vdl, use_ema=args.use_ema,
+                 resume_model=args.resume_model, keep_checkpoint_max=args.keep_checkpoint_max,
+                 model_path=args.model_path, device=args.device, precision=args.precision, amp_level=args.amp_level,
+                 seed=args.seed, verbose=args.verbose)
+
+
+def summary(result: dict) -> str:
+    lines = ["trained %d iterations in %s" % (result["iterations"] - result["start_iteration"], _duration(result["seconds"]))]
+    if result["final_loss"] is not None:
+        lines.append("loss        %.4f -> %.4f" % (result["first_loss"], result["final_loss"]))
+    if result["best_mIoU"] is not None:
+        lines.append("best mIoU   %.2f %% at iteration %d" % (100 * result["best_mIoU"], result["best_iteration"]))
+    lines += ["weights     %s" % result["model_path"], "record      %s" % result["history"], "", "next:"]
+    common = "--config %s --model_path %s" % (result["config"], result["model_path"])
+    lines += ["  ppliteseg val    %s" % common,
+              "  ppliteseg export %s --save_dir %s/export" % (common, result["save_dir"])]
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return "%d h %02d min" % (hours, minutes)
+    return "%d min %02d s" % (minutes, seconds) if minutes else "%d s" % seconds

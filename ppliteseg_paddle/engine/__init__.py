@@ -1,0 +1,1 @@
+"""From a configuration to a trained and evaluated model, through PaddleSeg's builder and loop."""

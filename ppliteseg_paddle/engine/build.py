@@ -1,0 +1,227 @@
+"""A configuration becomes objects through PaddleSeg's own `SegBuilder`, with our checks before and our errors after."""
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Optional, Sequence
+
+from ppliteseg_paddle import config as reader
+from ppliteseg_paddle.config_check import check_components, components, find_component
+from ppliteseg_paddle.data.catalog import LABEL_SETS, LabelSet, palette_for
+from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError
+
+# What a component raises because of its arguments. Anything else is a defect and keeps its traceback.
+ARGUMENT_ERRORS = (ValueError, TypeError, KeyError, IndexError, AssertionError, NotImplementedError, RuntimeError, OSError)
+# PaddleSeg's data sets whose classes we know by name.
+KNOWN_LABELS = {"Cityscapes": "cityscapes"}
+
+
+# --------------------------------------------------------------------------------------------
+# The configuration
+# --------------------------------------------------------------------------------------------
+def load_config(path: str, opts: Optional[Sequence[str]] = None, iters: Optional[int] = None,
+                batch_size: Optional[int] = None, learning_rate: Optional[float] = None):
+    """Read and check a configuration.
+
+    Args:
+        path: YAML file; opts: `key=value` changes; the rest overrides the file's values.
+
+    Returns: a PaddleSeg `Config` (so that any PaddleSeg tool takes it) with the attribute `source`.
+    Raises: ConfigError: one line for whatever is wrong.
+    Source: PaddleSeg `cvlibs/config.py`, `cvlibs/config_checker.py`.
+    """
+    values, source = reader.load(path, opts, iters, batch_size, learning_rate)
+    _import_paddleseg()
+    check_components(values, source)
+    return _config_class()(values, source)
+
+
+def save_config(config, path: str) -> None:
+    """Write the resolved configuration (bases merged, options and variables applied) as one YAML file, atomically."""
+    from ppliteseg_paddle.engine.checkpoint import replace_file
+    with replace_file(path) as temporary:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(str(config))
+
+
+def _import_paddleseg() -> None:
+    import ppliteseg_paddle
+    import paddleseg  # noqa: F401  registers its components, and by our import hook ours
+    ppliteseg_paddle.register()
+
+
+def _config_class():
+    from paddleseg.cvlibs import Config
+
+    class CheckedConfig(Config):
+        """PaddleSeg's `Config` filled from our reader; PaddleSeg's own rules still run over it."""
+
+        def __init__(self, values, source):
+            self.dic, self.source = values, source
+            try:
+                with quiet_paddleseg():
+                    self._build_default_checker().apply_all_rules(self)
+            except RuntimeError as error:
+                cause = error.__context__
+                raise ConfigError("%s: %s" % (source.path, _first_line(cause or error))) from error
+
+    return CheckedConfig
+
+
+# --------------------------------------------------------------------------------------------
+# Objects
+# --------------------------------------------------------------------------------------------
+def make_builder(config, verbose: bool = False):
+    """PaddleSeg's `SegBuilder` for `config`, with our errors, and checked reading for `type: Dataset`.
+
+    The model, optimizer, scheduler, losses and data sets are its attributes, built on first use.
+    """
+    from paddleseg.cvlibs import SegBuilder
+    from paddleseg.datasets import Dataset
+    from ppliteseg_paddle.data.dataset import CheckedDataset
+
+    class Builder(SegBuilder):
+        @classmethod
+        def show_msg(cls, name, cfg):
+            if verbose:
+                super().show_msg(name, cfg)
+
+        def build_component_impl(self, component_class, *args, **kwargs):
+            if component_class is Dataset:
+                component_class = CheckedDataset
+            try:
+                return super().build_component_impl(component_class, *args, **kwargs)
+            except PPLiteSegError:
+                raise
+            except ARGUMENT_ERRORS as error:
+                name = getattr(component_class, "__name__", str(component_class))
+                raise ConfigError("%s: %s could not be built: %s" % (_key_of(config, name), name, _first_line(error))) from error
+
+    return Builder(config)
+
+
+def build(builder, name: str, verbose: bool = False):
+    """One attribute of a builder ("model", "optimizer", "loss", "train_dataset", "val_dataset"), its errors as ours.
+
+    Raises: ConfigError, DataError, WeightsError: what the component said, without PaddleSeg's wrapping.
+    """
+    with contextlib.nullcontext() if verbose else quiet_paddleseg():
+        try:
+            return getattr(builder, name)
+        except (RuntimeError, AssertionError) as error:
+            # PaddleSeg wraps whatever a constructor raised into a RuntimeError; the cause hangs on it as context.
+            inner = error.__context__ or error
+            if isinstance(inner, PPLiteSegError):
+                raise inner from None
+            if isinstance(inner, ARGUMENT_ERRORS):
+                raise ConfigError("%s: %s: %s" % (builder.config.source.path, name, _first_line(inner))) from error
+            raise inner
+
+
+def build_model(config, pretrained: bool = True, verbose: bool = False):
+    """The model of a configuration.
+
+    Args:
+        pretrained: False leaves out every `pretrained:` in the file, where weights are loaded afterwards anyway.
+    """
+    return build(make_builder(config if pretrained else without_pretrained(config), verbose), "model", verbose)
+
+
+def build_train_dataset(config, verbose: bool = False):
+    """The training data set. Raises: DataError, ConfigError."""
+    return build(make_builder(config, verbose), "train_dataset", verbose)
+
+
+def build_val_dataset(config, verbose: bool = False):
+    """The validation data set. Raises: ConfigError: if the file has none; DataError."""
+    if not config.val_dataset_cfg:
+        raise ConfigError("%s: there is no val_dataset, so there is nothing to evaluate on: add one." % config.source.path)
+    return build(make_builder(config, verbose), "val_dataset", verbose)
+
+
+def without_pretrained(config):
+    """A copy of `config` in which no component loads weights of its own."""
+    import copy
+    changed = copy.copy(config)
+    changed.dic = copy.deepcopy(config.dic)
+    for key, block in components(changed.dic):
+        if key.split(".")[0] == "model":
+            block.pop("pretrained", None)
+    return changed
+
+
+def num_classes_of(config) -> int:
+    """The number of classes that the configured model tells apart."""
+    values = config.dic
+    for block in (values["model"], values["train_dataset"]):
+        if "num_classes" in block:
+            return int(block["num_classes"])
+    return int(getattr(find_component(values["train_dataset"]["type"])[1], "NUM_CLASSES"))
+
+
+def label_set_of(config) -> LabelSet:
+    """Names and colours of the configured classes, without reading any image.
+
+    Taken from the data set's class, else from `classes.txt` in its root, else numbered.
+    """
+    values, classes = config.dic, num_classes_of(config)
+    for block in (values.get("val_dataset"), values["train_dataset"]):
+        if not block:
+            continue
+        found = find_component(block["type"])
+        known = getattr(found[1], "label_set", None) if found else None
+        known = known or LABEL_SETS.get(KNOWN_LABELS.get(block["type"], ""))
+        if known is not None and known.num_classes == classes:
+            return known
+        names = _names_in(block.get("dataset_root"), classes)
+        if names:
+            return LabelSet("classes.txt", tuple(names), palette_for(classes), int(block.get("ignore_index", 255)))
+    return LabelSet("numbered", tuple("class_%d" % i for i in range(classes)), palette_for(classes))
+
+
+def _names_in(root: Any, classes: int):
+    if not isinstance(root, str):
+        return None
+    from ppliteseg_paddle.data.dataset import read_class_names
+    return read_class_names(reader.expand_env(root), classes)
+
+
+# --------------------------------------------------------------------------------------------
+# Helpers
+# --------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def quiet_paddleseg(level: int = 0):
+    """PaddleSeg logs every component that it builds and warns of each value that it fills in: errors only, meanwhile."""
+    from paddleseg.utils import logger
+    before, logger.log_level = logger.log_level, level
+    try:
+        yield
+    finally:
+        logger.log_level = before
+
+
+def check_dataset_size(dataset, batch_size: int, ranks: int = 1) -> None:
+    """See that an epoch holds at least one full batch: PaddleSeg's loop drops incomplete ones and would spin for ever.
+
+    Raises: DataError: with both numbers and the mend.
+    """
+    per_rank = -(-len(dataset) // ranks)
+    if per_rank < batch_size:
+        share = " (%d on each of %d devices)" % (per_rank, ranks) if ranks > 1 else ""
+        raise DataError("the training set %s has %d image%s%s, fewer than one batch of %d. Use --batch_size %d, or add images."
+                        % (getattr(dataset, "list_path", type(dataset).__name__), len(dataset),
+                           "" if len(dataset) == 1 else "s", share, batch_size, per_rank))
+
+
+def _key_of(config, type_name: str) -> str:
+    names = {type_name, "Dataset"} if type_name == "CheckedDataset" else {type_name}
+    for key, block in components(config.dic):
+        if block.get("type") in names:
+            return config.source.of(key)
+    return config.source.path
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    if isinstance(error, KeyError):
+        text = "missing key %s" % text
+    return " ".join(text.split("\n\n")[0].split()) or type(error).__name__

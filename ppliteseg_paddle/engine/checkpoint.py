@@ -1,0 +1,165 @@
+"""Checkpoints on disk: written whole or not at all, checked before a run goes on from them, the best one kept."""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from typing import Any, Dict, Optional
+
+from ppliteseg_paddle.errors import ConfigError, WeightsError
+
+PARAMS, OPTIMIZER, EMA_PARAMS = "model.pdparams", "model.pdopt", "ema_model.pdparams"
+BEST_FILE = "best.json"
+_ITER_FOLDER = re.compile(r"iter_(\d+)")
+
+
+@contextlib.contextmanager
+def replace_file(path: str):
+    """Yield a temporary path beside `path`, which takes its place when the block ends without an error.
+
+    Raises: ConfigError: if the folder cannot be written.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
+    except OSError as error:
+        raise ConfigError("cannot write %s: %s." % (path, error.strerror)) from error
+    os.close(handle)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: str, values: Any) -> None:
+    """Write JSON atomically; numbers that JSON lacks (NaN, infinity) become null."""
+    with replace_file(path) as temporary:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(_finite(values), file, indent=2, ensure_ascii=False)
+            file.write("\n")
+
+
+def read_json(path: str) -> Optional[Dict[str, Any]]:
+    """A JSON object; None if the file is absent or holds none, as after a crash of an older run."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not (float("-inf") < value < float("inf")):
+        return None
+    return value
+
+
+# --------------------------------------------------------------------------------------------
+# Going on from a checkpoint
+# --------------------------------------------------------------------------------------------
+def check_resume(folder: str, iters: int) -> int:
+    """See that a run can go on from `folder`.
+
+    Returns: the iteration that it holds; PaddleSeg's loop reads it from the folder's name, too.
+    Raises: ConfigError: if it is no checkpoint folder, or holds all of `iters`; WeightsError: if a file lacks.
+    """
+    name = os.path.basename(os.path.normpath(folder))
+    if not os.path.isdir(folder):
+        parent = os.path.dirname(os.path.normpath(folder)) or "."
+        latest = latest_checkpoint(parent) if os.path.isdir(parent) else None
+        raise ConfigError("--resume_model %s: there is no such folder.%s"
+                          % (folder, " The latest checkpoint beside it is %s." % latest if latest else ""))
+    match = _ITER_FOLDER.fullmatch(name)
+    if match is None:
+        latest = latest_checkpoint(folder)
+        advice = "use %s" % latest if latest else "give a folder that training wrote, as in output/iter_1000"
+        raise ConfigError("--resume_model %s: not a checkpoint folder named iter_N; %s." % (folder, advice))
+    for file in (PARAMS, OPTIMIZER):
+        path = os.path.join(folder, file)
+        if not os.path.isfile(path) or not os.path.getsize(path):
+            raise WeightsError("--resume_model %s: %s is missing or empty, so this checkpoint was not finished. "
+                               "Go on from an earlier one." % (folder, file))
+    start = int(match.group(1))
+    if start >= iters:
+        raise ConfigError("--resume_model %s holds iteration %d, and the run ends at %d: nothing is left to train. "
+                          "Give a larger --iters." % (folder, start, iters))
+    return start
+
+
+def check_fits(model, folder: str) -> None:
+    """See that a checkpoint's weights are those of `model`: Paddle itself only warns and keeps random ones.
+
+    Raises: WeightsError: if the file cannot be read, or a name or shape differs.
+    """
+    import pickle
+
+    import paddle
+    path = os.path.join(folder, PARAMS)
+    try:
+        saved = paddle.load(path, return_numpy=True)
+    except (pickle.UnpicklingError, EOFError, ValueError, OSError, RuntimeError) as error:
+        raise WeightsError("%s cannot be read: %s." % (path, str(error).split("\n")[0])) from error
+    expected = {name: list(value.shape) for name, value in model.state_dict().items()}
+    missing = [name for name in expected if name not in saved]
+    if missing:
+        raise WeightsError("%s lacks %d of the model's %d weights, the first %s: it belongs to another configuration."
+                           % (path, len(missing), len(expected), missing[0]))
+    for name, shape in expected.items():
+        if list(saved[name].shape) != shape:
+            raise WeightsError("%s: %s has the shape %s, the model expects %s: it belongs to another configuration."
+                               % (path, name, list(saved[name].shape), shape))
+
+
+def latest_checkpoint(save_dir: str) -> Optional[str]:
+    """The finished checkpoint with the highest iteration in `save_dir`; None if there is none."""
+    best = (-1, None)
+    for name in os.listdir(save_dir) if os.path.isdir(save_dir) else ():
+        match = _ITER_FOLDER.fullmatch(name)
+        folder = os.path.join(save_dir, name)
+        if match and all(os.path.isfile(os.path.join(folder, file)) for file in (PARAMS, OPTIMIZER)):
+            best = max(best, (int(match.group(1)), folder))
+    return best[1]
+
+
+# --------------------------------------------------------------------------------------------
+# The best checkpoint
+# --------------------------------------------------------------------------------------------
+class BestModel:
+    """The best evaluation so far of one run, also over a resume: PaddleSeg's loop forgets it and starts again at -1.
+
+    Args:
+        folder: `save_dir`/best_model; the score stands in best.json in it, beside the weights.
+        resumed: whether the run goes on, so that the score on disk counts.
+    """
+
+    def __init__(self, folder: str, resumed: bool):
+        self.folder = folder
+        saved = (read_json(os.path.join(folder, BEST_FILE)) or {}) if resumed else {}
+        whole = isinstance(saved.get("mIoU"), float) and isinstance(saved.get("iter"), int)
+        self.miou: Optional[float] = saved["mIoU"] if whole else None
+        self.iteration: Optional[int] = saved["iter"] if whole else None
+
+    def improved_by(self, miou: float) -> bool:
+        return self.miou is None or miou > self.miou
+
+    def set(self, miou: float, iteration: int) -> None:
+        """Note a new best; called after its weights are on disk."""
+        self.miou, self.iteration = float(miou), int(iteration)
+        write_json(os.path.join(self.folder, BEST_FILE), {"mIoU": self.miou, "iter": self.iteration})

@@ -1,0 +1,67 @@
+"""Where a model runs: the choice of a device, and a clear refusal of one that is not there."""
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+from ppliteseg_paddle.errors import ConfigError, suggest
+
+KINDS = ("cpu", "gpu", "xpu", "npu", "mlu")
+
+
+def select_device(name: Optional[str] = None) -> Tuple[str, str]:
+    """Set Paddle's device.
+
+    Args:
+        name: cpu, gpu, gpu:1, xpu, npu, mlu; None takes a GPU where there is one, else the CPU.
+
+    Returns: what was set ("cpu", "gpu", "gpu:1"), and in words why.
+    Raises: ConfigError: if the name is unknown, or this Paddle or machine has no such device.
+    """
+    import paddle
+    name = (name or "").strip().lower()
+    kind, _, index = name.partition(":")
+    if name and (kind not in KINDS or (index and not index.isdigit())):
+        raise ConfigError("unknown device '%s'.%s" % (name, suggest(kind, KINDS)))
+    lack = _lack_of_gpu(paddle)
+    if not name:
+        chosen, why = ("cpu", lack) if lack else ("gpu", _gpu_name(paddle, 0))
+    elif kind == "gpu":
+        if lack:
+            raise ConfigError("--device %s: %s. Use --device cpu%s." % (name, lack, _gpu_advice(paddle)))
+        if index and int(index) >= paddle.device.cuda.device_count():
+            raise ConfigError("--device %s: there are %d GPUs, so the last is gpu:%d."
+                              % (name, paddle.device.cuda.device_count(), paddle.device.cuda.device_count() - 1))
+        chosen, why = name, _gpu_name(paddle, int(index or 0))
+    elif kind != "cpu" and not _has_other(paddle, kind):
+        raise ConfigError("--device %s: the installed Paddle %s was built without it. Use --device cpu." % (name, paddle.__version__))
+    else:
+        chosen, why = name, "as asked"
+    paddle.set_device(chosen)
+    return chosen, why
+
+
+def device_line(chosen: str, why: str) -> str:
+    """What a person reads about the choice."""
+    return "device: %s (%s)" % (chosen, why)
+
+
+def _lack_of_gpu(paddle) -> str:
+    if not paddle.is_compiled_with_cuda():
+        return "the installed Paddle %s is a CPU build" % paddle.__version__
+    if paddle.device.cuda.device_count() < 1:
+        return "Paddle %s finds no GPU" % paddle.__version__
+    return ""
+
+
+def _gpu_advice(paddle) -> str:
+    return "" if paddle.is_compiled_with_cuda() else ", or install a GPU build: pip install '.[gpu]'"
+
+
+def _gpu_name(paddle, index: int) -> str:
+    return str(paddle.device.cuda.get_device_name(index))
+
+
+def _has_other(paddle, kind: str) -> bool:
+    if kind == "xpu":
+        return paddle.is_compiled_with_xpu()
+    return kind in paddle.device.get_all_custom_device_type()

@@ -1,0 +1,64 @@
+"""Figures of merit of a segmentation, from one confusion matrix, equal to PaddleSeg's.
+
+The conventions are PaddleSeg's, so that figures compare: ignored pixels count nowhere, and a class
+that occurs neither in the labels nor in the predictions has an IoU and a Dice of 0 and lowers the
+mean. (Other tools leave absent classes out of the mean; `present` tells which ones occur.)
+"""
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import numpy as np
+
+
+def confusion_matrix(pred: np.ndarray, label: np.ndarray, num_classes: int, ignore_index: int = 255) -> np.ndarray:
+    """Count pixels by their labelled and predicted class.
+
+    Shape: pred and label of one shape, integer; returns int64 (num_classes, num_classes), rows are labels.
+    Raises: ValueError: if the shapes differ.
+    """
+    if pred.shape != label.shape:
+        raise ValueError("pred and label must have one shape, but are %s and %s." % (pred.shape, label.shape))
+    known = label != ignore_index
+    codes = num_classes * label[known].astype(np.int64) + pred[known].astype(np.int64)
+    return np.bincount(codes, minlength=num_classes ** 2)[:num_classes ** 2].reshape(num_classes, num_classes)
+
+
+def scores(matrix: np.ndarray) -> Dict[str, Any]:
+    """Everything that we report, from a confusion matrix.
+
+    Returns: floats "mIoU", "acc" (correct pixels of all), "kappa", "dice" (mean); lists with one
+        float a class: "class_iou", "class_dice", "class_precision", "class_recall"; list "present".
+    Source: PaddleSeg `utils/metrics.py`: mean_iou, class_measurement, kappa, dice.
+    """
+    matrix = matrix.astype(np.int64)
+    hit, predicted, labelled = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+    class_iou = _ratio(hit, predicted + labelled - hit)
+    class_dice = _ratio(2 * hit, predicted + labelled)
+    return {
+        "mIoU": float(class_iou.mean()),
+        "acc": float(_ratio(hit.sum(), predicted.sum())),
+        "kappa": _kappa(hit, predicted, labelled),
+        "dice": float(class_dice.mean()),
+        "class_iou": class_iou.tolist(),
+        "class_dice": class_dice.tolist(),
+        "class_precision": _ratio(hit, predicted).tolist(),
+        "class_recall": _ratio(hit, labelled).tolist(),
+        "present": ((predicted + labelled) > 0).tolist(),
+    }
+
+
+def _ratio(part, whole):
+    """part / whole, and 0 where whole is 0."""
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole != 0)
+
+
+def _kappa(hit, predicted, labelled) -> float:
+    """Agreement beyond chance. Where all is one class, chance agrees fully and kappa is not defined: NaN."""
+    total = float(labelled.sum())
+    if not total:
+        return float("nan")
+    agreed = hit.sum() / total
+    by_chance = float((predicted.astype(np.float64) * labelled).sum()) / (total * total)
+    return float((agreed - by_chance) / (1 - by_chance)) if by_chance != 1 else float("nan")

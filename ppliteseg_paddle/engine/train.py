@@ -1,0 +1,210 @@
+"""Train the configured model in PaddleSeg's own loop, unmodified, with checks before it and a record after it."""
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import random
+import sys
+import time
+from typing import Any, Dict, Optional
+
+from ppliteseg_paddle.engine import build
+from ppliteseg_paddle.engine.checkpoint import (check_fits, check_resume, latest_checkpoint, read_json, replace_file,
+                                                write_json)
+from ppliteseg_paddle.engine.device import device_line, select_device
+from ppliteseg_paddle.engine.loop import LoopWatch, loop_module, watched_loop
+from ppliteseg_paddle.engine.val import check_precision
+from ppliteseg_paddle.errors import ConfigError, DependencyError
+
+SAMPLE = 64            # pairs that are read before the start
+SAMPLE_SECONDS = 10.0  # and no longer than this
+HISTORY_FILE, CONFIG_FILE = "train.json", "config.yml"
+
+
+def train(config, save_dir: str = "output", do_eval: bool = False, save_interval: int = 1000, log_iters: int = 10,
+          num_workers: int = 0, use_vdl: bool = False, use_ema: bool = False, resume_model: Optional[str] = None,
+          keep_checkpoint_max: int = 5, model_path: Optional[str] = None, device: Optional[str] = None,
+          precision: str = "fp32", amp_level: str = "O1", seed: Optional[int] = None, verbose: bool = False) -> Dict[str, Any]:
+    """Train, and leave checkpoints, the resolved configuration and a record of the run in `save_dir`.
+
+    Args:
+        config: from `build.load_config`; it holds iterations, batch size and learning rate.
+        save_dir: gets iter_N/, best_model/ (with `do_eval`), config.yml and train.json.
+        do_eval: evaluate at every `save_interval` and at the end, and keep the best model.
+        resume_model: folder iter_N to go on from; model_path: weights to start from.
+        device, precision, amp_level, seed, and the rest: as PaddleSeg's flags of these names.
+
+    Returns: iterations, final_loss, best_mIoU, best_iteration, paths, seconds.
+    Raises: ConfigError, DataError, WeightsError, DependencyError: before the start, for whatever would
+        fail later; PPLiteSegError: if the loss stops being a number.
+    Source: PaddleSeg `core/train.py`, and its `tools/train.py` for the order of the steps.
+    """
+    import paddle
+    chosen, why = select_device(device)
+    check_precision(precision, chosen)
+    if use_vdl:
+        _need_visualdl()
+    set_seed(seed)
+    start = check_resume(resume_model, config.iters) if resume_model else 0
+    ranks, rank = paddle.distributed.ParallelEnv().nranks, paddle.distributed.ParallelEnv().local_rank
+    parts = _build_parts(config, do_eval, ranks, resume_model, model_path, chosen, verbose)
+    check_sample(parts["train_dataset"], "training")
+    if parts["val_dataset"] is not None:
+        check_sample(parts["val_dataset"], "validation")
+    check_save_dir(save_dir)
+
+    record = _Record(save_dir, config, start, seed, chosen, precision)
+    watch = LoopWatch(parts["optimizer"], save_dir, start, precision == "fp16", lambda: rank == 0 and record.write(watch))
+    if rank == 0:
+        build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
+        print(device_line(chosen, why))
+        print("training from iteration %d to %d, batches of %d out of %d images; writing to %s"
+              % (start, config.iters, config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
+    with _resumable(watch), watched_loop(watch, resume_model):
+        loop_module().train(
+            parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
+            save_dir=save_dir, iters=config.iters, batch_size=config.batch_size, resume_model=resume_model,
+            save_interval=save_interval, log_iters=min(log_iters, config.iters - start), num_workers=num_workers,
+            use_vdl=use_vdl, use_ema=use_ema, losses=parts["loss"], keep_checkpoint_max=keep_checkpoint_max,
+            test_config=config.test_config, precision=precision, amp_level=amp_level,
+            to_static_training=config.to_static_training)
+    if rank == 0:
+        record.write(watch, finished=True)
+    return record.result(watch)
+
+
+# --------------------------------------------------------------------------------------------
+# Before the loop
+# --------------------------------------------------------------------------------------------
+def set_seed(seed: Optional[int]) -> None:
+    """Seed paddle, numpy and random, from which PaddleSeg's augmentations draw; None leaves them random."""
+    if seed is None:
+        return
+    import numpy
+    import paddle
+    random.seed(seed)
+    numpy.random.seed(seed % 2 ** 32)
+    paddle.seed(seed)
+
+
+def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbose) -> Dict[str, Any]:
+    """Data first: its faults are the most frequent and the quickest to find."""
+    if do_eval and not config.val_dataset_cfg:
+        raise ConfigError("%s: --do_eval needs a val_dataset: add one, or leave --do_eval out." % config.source.path)
+    # Weights given on the command line replace those that the file names.
+    builder = build.make_builder(build.without_pretrained(config) if resume_model or model_path else config, verbose)
+    parts = {"train_dataset": build.build(builder, "train_dataset", verbose)}
+    build.check_dataset_size(parts["train_dataset"], config.batch_size, ranks)
+    parts["val_dataset"] = build.build(builder, "val_dataset", verbose) if do_eval else None
+    model = build.build(builder, "model", verbose)
+    if model_path:
+        from ppliteseg_paddle.models.weights import load_weights
+        load_weights(model, model_path)
+    if resume_model:
+        check_fits(model, resume_model)
+    if ranks > 1 and device.startswith("gpu"):
+        # Each device sees a part of the batch: statistics over all of them. Before the optimizer collects parameters.
+        import paddle
+        model = builder.__dict__["model"] = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    parts.update(model=model, loss=build.build(builder, "loss", verbose),
+                 optimizer=build.build(builder, "optimizer", verbose))
+    return parts
+
+
+def check_sample(dataset, name: str, count: int = SAMPLE, seconds: float = SAMPLE_SECONDS) -> int:
+    """Read pairs spread evenly over the data set, so that a broken one is found before hours of training.
+
+    Returns: how many were read. Data sets that are not ours are not looked into.
+    Raises: DataError: for the first pair that cannot serve.
+    """
+    if not hasattr(dataset, "read"):
+        return 0
+    from tqdm import tqdm
+    size = len(dataset)
+    count = min(count, size)
+    indices = sorted({round(i * (size - 1) / max(count - 1, 1)) for i in range(count)})
+    deadline = time.time() + seconds
+    for done, index in enumerate(tqdm(indices, desc="checking %s images" % name, unit="image", leave=False), start=1):
+        dataset.read(index)
+        if time.time() > deadline:
+            return done
+    return len(indices)
+
+
+def check_save_dir(save_dir: str) -> None:
+    """See that results can be written. PaddleSeg's loop would delete a file of that name.
+
+    Raises: ConfigError
+    """
+    if os.path.exists(save_dir) and not os.path.isdir(save_dir):
+        raise ConfigError("--save_dir %s is a file: give a folder." % save_dir)
+    with contextlib.suppress(ConfigError):
+        with replace_file(os.path.join(save_dir, ".probe")):
+            pass
+        os.remove(os.path.join(save_dir, ".probe"))
+        return
+    raise ConfigError("--save_dir %s cannot be written: choose another folder, or change its permissions." % save_dir)
+
+
+def _need_visualdl() -> None:
+    try:
+        import visualdl  # noqa: F401
+    except ImportError as error:
+        raise DependencyError("--use_vdl needs visualdl, which cannot be imported (%s): pip install visualdl, or leave "
+                              "--use_vdl out." % error) from error
+
+
+# --------------------------------------------------------------------------------------------
+# Around and after the loop
+# --------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def _resumable(watch: LoopWatch):
+    """On Ctrl-C say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        latest = latest_checkpoint(watch.save_dir)
+        advice = ("go on with: --resume_model %s" % latest if latest
+                  else "no checkpoint was written yet (a smaller --save_interval writes them earlier)")
+        print("\nstopped after iteration %d; %s" % (watch.iteration, advice), file=sys.stderr)
+        raise
+
+
+class _Record:
+    """train.json: what was run, and its losses, learning rates and evaluations. Written at each step of the record."""
+
+    def __init__(self, save_dir, config, start, seed, device, precision):
+        import paddle
+        import paddleseg
+        from ppliteseg_paddle import __version__
+        self.begin, self.save_dir, self.start, self.config = time.time(), save_dir, start, config
+        earlier = (read_json(os.path.join(save_dir, HISTORY_FILE)) or {}) if start else {}
+        self.earlier = {part: [row for row in earlier.get(part, []) if row.get("iter", start + 1) <= start]
+                        for part in ("train", "eval")}
+        self.earlier_seconds = float(earlier.get("seconds") or 0)
+        self.head = {
+            "config": config.source.path, "options": config.source.options, "iters": config.iters,
+            "batch_size": config.batch_size, "seed": seed, "device": device, "precision": precision,
+            "resumed_from": start or None,
+            "versions": {"ppliteseg_paddle": __version__, "paddle": paddle.__version__,
+                         "paddleseg": paddleseg.__version__, "python": platform.python_version()}}
+
+    def write(self, watch: LoopWatch, finished: bool = False) -> None:
+        write_json(os.path.join(self.save_dir, HISTORY_FILE), {
+            **self.head, "finished": finished, "seconds": round(self.earlier_seconds + time.time() - self.begin, 3),
+            "best": {"mIoU": watch.best.miou, "iter": watch.best.iteration},
+            "train": self.earlier["train"] + watch.rows, "eval": self.earlier["eval"] + watch.evaluations})
+
+    def result(self, watch: LoopWatch) -> Dict[str, Any]:
+        best = os.path.join(self.save_dir, "best_model", "model.pdparams")
+        last = latest_checkpoint(self.save_dir) or ""
+        return {
+            "iterations": self.config.iters, "start_iteration": self.start,
+            "first_loss": watch.rows[0]["loss"] if watch.rows else None,
+            "final_loss": watch.rows[-1]["loss"] if watch.rows else None,
+            "best_mIoU": watch.best.miou, "best_iteration": watch.best.iteration,
+            "save_dir": self.save_dir, "config": os.path.join(self.save_dir, CONFIG_FILE),
+            "history": os.path.join(self.save_dir, HISTORY_FILE), "last_checkpoint": last,
+            "model_path": best if watch.best.miou is not None else os.path.join(last, "model.pdparams"),
+            "seconds": round(time.time() - self.begin, 3)}
