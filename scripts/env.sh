@@ -9,13 +9,14 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 find_python() {
   local candidate
-  for candidate in ${PYTHON:-} python3.11 python3.10 python3.12 python3.9 python3 python; do
+  # A Python that was asked for by name is taken or refused, never replaced by another.
+  for candidate in ${PYTHON:-python3.11 python3.10 python3.12 python3.9 python3 python}; do
     if "$candidate" -c 'import sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
       echo "$candidate"
       return
     fi
   done
-  echo "error: no Python 3.9, 3.10, 3.11 or 3.12 with the venv module was found; install one, or name it: PYTHON=/path/to/python3.11 bash $0" >&2
+  echo "error: Python 3.9, 3.10, 3.11 or 3.12 with its venv module is needed${PYTHON:+, and $PYTHON is none}; install one, or name it: PYTHON=/path/to/python3.11 bash $0" >&2
   return 2
 }
 

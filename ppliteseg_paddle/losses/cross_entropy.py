@@ -25,7 +25,7 @@ def pixel_losses(logits, label, ignore_index: int):
     """
     label = label.astype("int64")
     label = label.unsqueeze(1) if label.ndim == 3 else label
-    losses = F.softmax_with_cross_entropy(logits, label, ignore_index=ignore_index, axis=1)
+    losses = F.cross_entropy(logits, label, ignore_index=ignore_index, axis=1, reduction="none")
     return losses, (label != ignore_index).astype(losses.dtype)
 
 

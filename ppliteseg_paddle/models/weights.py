@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import List, Tuple
 
 import numpy as np
+import paddle
 
 from ppliteseg_paddle.errors import WeightsError
 from ppliteseg_paddle.models.stdc import VARIANTS
@@ -51,7 +52,8 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
     Raises: WeightsError: if the file cannot be read or does not fit; the model is unchanged then.
     """
     state, source = _our_names(read_state_dict(path))
-    targets = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    tensors = model.state_dict()
+    targets = {name: list(tensor.shape) for name, tensor in tensors.items()}
     if not any(name in targets for name in state) and any("backbone." + name in targets for name in state):
         state, source = {"backbone." + name: array for name, array in state.items()}, source + ", backbone only"
     report = LoadReport(source)
@@ -66,7 +68,8 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
     report.loaded = list(fitting)
     report.unexpected = [name for name in state if name not in targets]
     _check_fit(path, report, strict)
-    model.set_state_dict(fitting)
+    for name, array in fitting.items():
+        tensors[name].set_value(paddle.to_tensor(array).astype(tensors[name].dtype))
     return report
 
 

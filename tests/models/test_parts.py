@@ -1,0 +1,99 @@
+import numpy as np
+import paddle
+import pytest
+from reference import adaptive_average, randomise
+
+from ppliteseg_paddle.models.fld import FLDHead
+from ppliteseg_paddle.models.sppm import SPPM, averaging_matrix
+from ppliteseg_paddle.models.stdc import STDCBlock, STDCNet813, STDCNet1446
+from ppliteseg_paddle.models.uafm import FUSIONS, build_fusion
+
+
+@pytest.mark.parametrize("cls, blocks", [(STDCNet813, [2, 2, 2]), (STDCNet1446, [4, 5, 3])])
+def test_a_backbone_returns_what_it_declares(cls, blocks):
+    backbone = cls()
+    assert [len(stage) for stage in list(backbone.stages)[2:]] == blocks
+    height, width = 75, 101
+    features = backbone(paddle.randn([1, 3, height, width]))
+    assert backbone.feat_channels == [32, 64, 256, 512, 1024] and backbone.feat_strides == [2, 4, 8, 16, 32]
+    for feature, channels, stride in zip(features, backbone.feat_channels, backbone.feat_strides):
+        assert list(feature.shape) == [1, channels, -(-height // stride), -(-width // stride)]
+
+
+def test_a_backbone_takes_images_with_other_channels():
+    assert list(STDCNet813(in_channels=1)(paddle.randn([1, 1, 32, 32]))[-1].shape) == [1, 1024, 1, 1]
+
+
+@pytest.mark.parametrize("arguments, text", [((8, 16, 3), "stride must be 1 or 2, but is 3"),
+                                             ((8, 12, 1), "out_channels must be a multiple of 8, but is 12")])
+def test_a_block_that_cannot_be_is_refused(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        STDCBlock(*arguments)
+
+
+@pytest.mark.parametrize("size", [(23, 30), (12, 15), (16, 32), (3, 5), (1, 1)])
+@pytest.mark.parametrize("bins", [1, 2, 4])
+def test_the_constant_windows_equal_adaptive_pooling_at_any_size(size, bins, rng):
+    x = rng.standard_normal(size).astype(np.float32)
+    expected = adaptive_average(x, bins)
+    found = averaging_matrix(size[0], bins) @ x @ averaging_matrix(size[1], bins).T
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(23, 30), (16, 32), (3, 5)])
+def test_the_necks_static_form_equals_the_flexible_one(size):
+    neck = SPPM(in_channels=6, out_channels=4, bin_sizes=(1, 2, 4))
+    randomise(neck)
+    neck.eval()
+    x = paddle.randn([2, 6, *size])
+    expected = neck(x).numpy()
+    neck.fix_input_size(*size)
+    np.testing.assert_allclose(neck(x).numpy(), expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", sorted(FUSIONS))
+def test_every_fusion_keeps_the_skips_size_and_gives_every_parameter_a_gradient(name):
+    fusion = build_fusion(name, 6, 8, 5)
+    skip, deep = paddle.randn([3, 6, 9, 13]), paddle.randn([3, 8, 5, 7])
+    out = fusion(skip, deep)
+    assert list(out.shape) == [3, 5, 9, 13]
+    (out * paddle.randn(out.shape)).sum().backward()
+    for parameter_name, parameter in fusion.named_parameters():
+        if not parameter.stop_gradient:  # Paddle counts running statistics as parameters
+            assert np.abs(parameter.grad.numpy()).max() > 0, parameter_name
+
+
+def test_spatial_attention_mixes_by_one_weight_a_position():
+    fusion = build_fusion("spatial_mean_max", 4, 4, 4)
+    final_norm = fusion.attention[-1].bn
+    final_norm.weight.set_value(paddle.zeros([1]))  # so attention is the norm's bias, 0, and its sigmoid one half
+    skip, deep = paddle.rand([1, 4, 2, 2]), paddle.rand([1, 4, 2, 2])
+    np.testing.assert_allclose(fusion.fuse(skip, deep).numpy(), (skip.numpy() + deep.numpy()) / 2, rtol=1e-6)
+
+
+def test_spatial_statistics_are_the_mean_and_maximum_of_skip_then_deep():
+    fusion = build_fusion("spatial_mean_max", 4, 4, 4)
+    skip, deep = paddle.randn([2, 4, 3, 5]), paddle.randn([2, 4, 3, 5])
+    expected = np.stack([f(x.numpy(), axis=1) for x in (skip, deep) for f in (np.mean, np.max)], axis=1)
+    for mode in (fusion.train, fusion.eval):
+        mode()
+        np.testing.assert_allclose(fusion.statistics(skip, deep).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_maximum_gives_its_gradient_to_the_largest_channel_alone():
+    fusion = build_fusion("spatial_mean_max", 4, 4, 4)
+    x = paddle.to_tensor(np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1), stop_gradient=False)
+    fusion._channel_max(x).backward()
+    np.testing.assert_array_equal(x.grad.numpy().ravel(), [0, 0, 0, 1])
+
+
+def test_a_fusion_refuses_inputs_in_the_wrong_order():
+    with pytest.raises(ValueError, match=r"the deep feature \[1, 4, 8, 8\] is larger than the skip feature \[1, 4, 4, 4\]"):
+        build_fusion("add", 4, 4, 4)(paddle.randn([1, 4, 4, 4]), paddle.randn([1, 4, 8, 8]))
+
+
+def test_the_head_returns_one_feature_a_level_from_shallow_to_deep():
+    head = FLDHead([6, 7, 8], neck_channels=5, out_channels=[2, 3, 4])
+    skips = [paddle.randn([1, c, n, n]) for c, n in ((6, 16), (7, 8), (8, 4))]
+    fused = head(skips, paddle.randn([1, 5, 4, 4]))
+    assert [list(f.shape) for f in fused] == [[1, 2, 16, 16], [1, 3, 8, 8], [1, 4, 4, 4]]
