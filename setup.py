@@ -26,6 +26,7 @@ TRAIN = [
     "setuptools",  # Paddle imports it, and Python 3.12 environments start without it
 ]
 EXTRAS = {
+    "train": TRAIN,  # for a Paddle that is installed already, from wherever
     "cpu": TRAIN + ["paddlepaddle==3.2.2"],
     "cpu-paddle26": TRAIN + ["paddlepaddle==2.6.2"],
     "cpu-paddle33": TRAIN + ["paddlepaddle==3.3.1"],
