@@ -1,0 +1,21 @@
+"""What runs in production: read an exported folder, run it, give masks. Neither paddleseg nor training code is imported."""
+from __future__ import annotations
+
+# name -> module; loaded on first use, so that importing this package costs nothing (PEP 562).
+_LAZY = {
+    "Artifact": "ppliteseg_paddle.deploy.artifact",
+    "Preprocess": "ppliteseg_paddle.deploy.preprocess",
+    "read_image": "ppliteseg_paddle.deploy.preprocess",
+    "BACKENDS": "ppliteseg_paddle.deploy.backends",
+    "open_backend": "ppliteseg_paddle.deploy.backends",
+    "Predictor": "ppliteseg_paddle.deploy.predictor",
+}
+
+__all__ = list(_LAZY)
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError("module %r has no attribute %r" % (__name__, name))
+    import importlib
+    return getattr(importlib.import_module(_LAZY[name]), name)

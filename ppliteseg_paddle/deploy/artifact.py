@@ -1,0 +1,315 @@
+"""The exported folder: graph files and `deploy.yaml`, which says everything that is needed to run them.
+
+    deploy.yaml        written last; its `Deploy` section is what PaddleSeg's own deployment scripts read
+    model.json         the graph (Paddle 3), or model.pdmodel (Paddle 2)
+    model.pdiparams    its weights
+
+Several formats may stand side by side: `graphs` maps a format's name to its files.
+"""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+
+import yaml
+
+from ppliteseg_paddle.data.catalog import LabelSet
+from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
+
+FORMAT_VERSION = 1
+METADATA_FILE = "deploy.yaml"
+OUTPUT_OPS = ("argmax", "softmax", "none")
+_HEADER = ("# An exported segmentation model. ppliteseg_paddle.Predictor(this folder) runs it;\n"
+           "# PaddleSeg's deployment scripts read the section `Deploy`. Do not edit: sizes and hashes are checked.\n")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """The graph's input or output. Sizes that the graph leaves open are -1.
+
+    `layout` names the dimensions ("NCHW"); `color_order` is "RGB" or "BGR", `op` is one of `OUTPUT_OPS`.
+    """
+
+    name: str
+    dtype: str
+    layout: str
+    shape: Tuple[int, ...]
+    color_order: Optional[str] = None
+    op: Optional[str] = None
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether height or width may vary."""
+        return any(size == -1 for name, size in zip(self.layout, self.shape) if name in "HW")
+
+    def size_of(self, dimension: str) -> int:
+        """The size along "N", "C", "H" or "W"; -1 if open."""
+        return self.shape[self.layout.index(dimension)]
+
+    def to_dict(self) -> Dict[str, Any]:
+        values = {"name": self.name, "dtype": self.dtype, "layout": self.layout, "shape": list(self.shape),
+                  "dynamic": self.dynamic, "color_order": self.color_order, "op": self.op}
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What `deploy.yaml` says.
+
+    Args:
+        folder: where the files are.
+        model: the model's description; `type` names its class.
+        label_set: class names, colours, ignored value.
+        preprocess: the steps from image to input.
+        graphs: format -> {role: file name}, as in {"paddle": {"model": "model.json", "params": "model.pdiparams"}}.
+        versions: of what wrote it.
+        check: result of comparing the export with the model that it was made of.
+    """
+
+    folder: str
+    model: Dict[str, Any]
+    label_set: LabelSet
+    preprocess: Preprocess
+    input: Tensor
+    output: Tensor
+    graphs: Dict[str, Dict[str, str]]
+    versions: Dict[str, str]
+    check: Dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: str, verify: bool = True) -> "Artifact":
+        """Read a folder.
+
+        Args: verify: whether to compare size and hash of every file, as one ought to; 30 MB take 0.1 s.
+        Raises: ArtifactError: if the folder is no export, or incomplete, damaged, or of a format not known here.
+        """
+        folder = os.fspath(folder)
+        values = _read_yaml(folder)
+        path = os.path.join(folder, METADATA_FILE)
+        _check_version(values, path)
+        artifact = _parse(folder, values, path)
+        _check_files(artifact, _need(values, "files", dict, path), verify)
+        return artifact
+
+    def path_of(self, graph: str, role: str) -> str:
+        """Path of one file of a format."""
+        return os.path.join(self.folder, self.graphs[graph][role])
+
+    def to_dict(self) -> Dict[str, Any]:
+        """What `deploy.yaml` holds, but for the hashes."""
+        paddle = self.graphs.get("paddle", {})
+        return {
+            "Deploy": {"model": paddle.get("model"), "params": paddle.get("params"),
+                       "transforms": self.preprocess.to_transforms(), "input_shape": list(self.input.shape),
+                       "output_op": self.output.op, "output_dtype": self.output.dtype},
+            "format_version": FORMAT_VERSION,
+            "model": self.model,
+            "classes": list(self.label_set.classes),
+            "palette": [list(colour) for colour in self.label_set.palette],
+            "ignore_index": self.label_set.ignore_index,
+            "label_set": self.label_set.name,
+            "input": self.input.to_dict(),
+            "normalisation": self.preprocess.normalisation,
+            "resize": self.preprocess.resize_policy,
+            "output": self.output.to_dict(),
+            "graphs": self.graphs,
+            "versions": self.versions,
+            "check": self.check,
+        }
+
+    def write(self) -> None:
+        """Write `deploy.yaml` beside the files, with their sizes and hashes. Use within `writing`."""
+        files = {name: file_record(os.path.join(self.folder, name))
+                 for graph in self.graphs.values() for name in graph.values()}
+        with open(os.path.join(self.folder, METADATA_FILE), "w", encoding="utf-8") as file:
+            file.write(_HEADER)
+            yaml.dump({**self.to_dict(), "files": files}, file, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+# --------------------------------------------------------------------------------------------
+# Writing
+# --------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def writing(folder: str) -> Iterator[str]:
+    """Give a temporary folder beside `folder`, which takes its place if the block ends well, and is removed if not.
+
+    An earlier export at `folder` is replaced; anything else there is refused before any work is done.
+
+    Raises: ArtifactError: if `folder` holds something that is no export, or cannot be written.
+    """
+    target = os.path.realpath(folder)
+    _check_replaceable(target, folder)
+    parent = os.path.dirname(target)
+    try:
+        os.makedirs(parent, exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=".%s." % os.path.basename(target), dir=parent)
+    except OSError as error:
+        raise ArtifactError("cannot write in %s: %s." % (parent, error.strerror or error)) from None
+    try:
+        os.chmod(temporary, 0o755)  # mkdtemp's folders are private
+        yield temporary
+        _move(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # gone already if it has been moved
+
+
+def _move(temporary: str, target: str) -> None:
+    if not os.path.isdir(target):
+        os.rename(temporary, target)
+        return
+    earlier = temporary + ".earlier"
+    os.rename(target, earlier)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        os.rename(earlier, target)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _check_replaceable(target: str, folder: str) -> None:
+    if not os.path.lexists(target):
+        return
+    if not os.path.isdir(target):
+        raise ArtifactError("%s is a file; give a folder to export to." % folder)
+    names = set(os.listdir(target))
+    if not names:
+        return
+    if METADATA_FILE not in names:
+        raise ArtifactError("%s is not empty and no export, so it is not replaced; give another folder, such as %s."
+                            % (folder, os.path.join(folder, "export")))
+    try:
+        known = set(_read_yaml(target).get("files") or ())
+    except ArtifactError:
+        known = {name for name in names if name.startswith("model.")}
+    foreign = sorted(names - known - {METADATA_FILE})
+    if foreign:
+        raise ArtifactError("%s holds an export and also %s, which exporting would delete; move it or give another folder."
+                            % (folder, foreign[0]))
+
+
+def file_record(path: str) -> Dict[str, Any]:
+    """{"sha256", "bytes"} of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return {"sha256": digest.hexdigest(), "bytes": os.path.getsize(path)}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Short lists of plain values on one line; no anchors."""
+
+    def ignore_aliases(self, data):
+        return True
+
+    def represent_sequence(self, tag, sequence, flow_style=None):
+        plain = all(not isinstance(item, (list, dict)) for item in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=plain)
+
+
+# --------------------------------------------------------------------------------------------
+# Reading
+# --------------------------------------------------------------------------------------------
+def _read_yaml(folder: str) -> Dict[str, Any]:
+    if not os.path.isdir(folder):
+        kind = "is a file" if os.path.exists(folder) else "does not exist"
+        raise ArtifactError("model_dir %s %s; give the folder that 'ppliteseg export' wrote." % (folder, kind))
+    path = os.path.join(folder, METADATA_FILE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = yaml.safe_load(file)
+    except FileNotFoundError:
+        raise ArtifactError("%s holds no %s, so it is no export; give the folder that 'ppliteseg export' wrote."
+                            % (folder, METADATA_FILE)) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ArtifactError("%s cannot be read: %s; export the model again." % (path, " ".join(str(error).split()))) from None
+    if not isinstance(values, dict):
+        raise ArtifactError("%s holds no 'key: value' lines; export the model again." % path)
+    return values
+
+
+def _check_version(values: Mapping[str, Any], path: str) -> None:
+    if "format_version" not in values and "Deploy" in values:
+        raise ArtifactError("%s was written by PaddleSeg's own export, which says neither classes nor colours; export the "
+                            "weights with 'ppliteseg export'." % path)
+    version = _need(values, "format_version", int, path)
+    if version != FORMAT_VERSION:
+        raise ArtifactError("%s has format_version %s; this version of ppliteseg_paddle reads %d. %s"
+                            % (path, version, FORMAT_VERSION, "Update it with pip." if version > FORMAT_VERSION
+                               else "Export the model again."))
+
+
+def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
+    deploy = _need(values, "Deploy", dict, path)
+    classes, palette = _need(values, "classes", list, path), _need(values, "palette", list, path)
+    try:
+        label_set = LabelSet(str(values.get("label_set", "custom")), tuple(map(str, classes)),
+                             tuple(_colour(colour, i, path) for i, colour in enumerate(palette)),
+                             int(values.get("ignore_index", 255)))
+        preprocess = Preprocess(_need(deploy, "transforms", list, path, "Deploy."), "Deploy.transforms")
+    except ConfigError as error:
+        raise ArtifactError("%s: %s" % (path, error)) from None
+    if values.get("normalisation") != preprocess.normalisation or values.get("resize", []) != preprocess.resize_policy:
+        raise ArtifactError("%s contradicts itself: normalisation or resize differs from Deploy.transforms; export the model "
+                            "again rather than editing it." % path)
+    output = _tensor(values, "output", path)
+    if output.op not in OUTPUT_OPS:
+        raise ArtifactError("%s: output.op is '%s'.%s" % (path, output.op, suggest(output.op, OUTPUT_OPS)))
+    graphs = _need(values, "graphs", dict, path)
+    for name, roles in graphs.items():
+        if not isinstance(roles, dict) or not all(isinstance(file, str) and file == os.path.basename(file) and file
+                                                  for file in roles.values()):
+            raise ArtifactError("%s: graphs.%s must name files of this folder, but is %r." % (path, name, roles))
+    return Artifact(folder, _need(values, "model", dict, path), label_set, preprocess, _tensor(values, "input", path), output,
+                    graphs, _need(values, "versions", dict, path), values.get("check") or {})
+
+
+def _tensor(values: Mapping[str, Any], key: str, path: str) -> Tensor:
+    block = _need(values, key, dict, path)
+    prefix = key + "."
+    layout, shape = _need(block, "layout", str, path, prefix), _need(block, "shape", list, path, prefix)
+    if len(layout) != len(shape) or not all(isinstance(size, int) for size in shape):
+        raise ArtifactError("%s: %s.shape %s does not fit the layout %s." % (path, key, shape, layout))
+    return Tensor(_need(block, "name", str, path, prefix), _need(block, "dtype", str, path, prefix), layout, tuple(shape),
+                  block.get("color_order"), block.get("op"))
+
+
+def _colour(colour: Any, index: int, path: str) -> Tuple[int, int, int]:
+    if not (isinstance(colour, list) and len(colour) == 3 and all(isinstance(c, int) and 0 <= c <= 255 for c in colour)):
+        raise ArtifactError("%s: palette.%d is %r; a colour is [red, green, blue], each 0 to 255." % (path, index, colour))
+    return tuple(colour)
+
+
+def _need(values: Mapping[str, Any], key: str, kind: type, path: str, prefix: str = "") -> Any:
+    """`values[key]`, which must be there and of that type."""
+    if key not in values:
+        raise ArtifactError("%s lacks '%s%s'; export the model again." % (path, prefix, key))
+    value = values[key]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        names = {dict: "a mapping", list: "a list", int: "a whole number", str: "text"}
+        raise ArtifactError("%s: '%s%s' must be %s, but is %r; export the model again." % (path, prefix, key, names[kind], value))
+    return value
+
+
+def _check_files(artifact: Artifact, records: Mapping[str, Any], verify: bool) -> None:
+    path = os.path.join(artifact.folder, METADATA_FILE)
+    for name in dict.fromkeys(name for graph in artifact.graphs.values() for name in graph.values()):
+        record, file_path = records.get(name), os.path.join(artifact.folder, name)
+        if not isinstance(record, dict) or not isinstance(record.get("bytes"), int) or "sha256" not in record:
+            raise ArtifactError("%s: files.%s must hold 'sha256' and 'bytes', but is %r; export the model again."
+                                % (path, name, record))
+        if not os.path.isfile(file_path):
+            raise ArtifactError("%s is missing; copy the whole exported folder." % file_path)
+        if os.path.getsize(file_path) != record["bytes"]:
+            raise ArtifactError("%s has %d bytes, but %s says %d; copy the exported folder again, or export again."
+                                % (file_path, os.path.getsize(file_path), METADATA_FILE, record["bytes"]))
+        if verify and file_record(file_path)["sha256"] != record["sha256"]:
+            raise ArtifactError("%s was changed after the export: its hash is not the one in %s; copy the exported folder "
+                                "again, or export again." % (file_path, METADATA_FILE))

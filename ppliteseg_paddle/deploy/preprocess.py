@@ -1,0 +1,348 @@
+"""Image in, network input out, and the way back for the mask: one implementation for every runtime.
+
+A pipeline is the list of the validation transforms of a configuration, in PaddleSeg's names. It is
+executed in their order with PaddleSeg's arithmetic, so that the numbers are the same; what training
+alone uses is refused by name.
+
+Source: PaddleSeg `transforms/transforms.py`, `transforms/functional.py`, `core/infer.py::reverse_transform`.
+"""
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+
+from ppliteseg_paddle.errors import ConfigError, DataError, suggest
+
+INTERPOLATIONS = {"NEAREST": cv2.INTER_NEAREST, "LINEAR": cv2.INTER_LINEAR, "CUBIC": cv2.INTER_CUBIC,
+                  "AREA": cv2.INTER_AREA, "LANCZOS4": cv2.INTER_LANCZOS4}
+# OpenCV's own limit on an image's side; a larger size is a slip in a file.
+MAX_SIDE = 32767
+
+
+class Undo(NamedTuple):
+    """How one step is taken back: `kind` is "resize" or "padding", `size` the (H, W) before it."""
+
+    kind: str
+    size: Tuple[int, int]
+
+
+# --------------------------------------------------------------------------------------------
+# Images
+# --------------------------------------------------------------------------------------------
+def read_image(path: Union[str, os.PathLike]) -> np.ndarray:
+    """Decode an image file.
+
+    Shape: returns (H, W, 3) uint8, BGR; grey images are repeated, transparency is dropped, an EXIF rotation is applied.
+    Raises: DataError: if the file is missing, a folder, empty, or no image that OpenCV decodes.
+    """
+    path = os.fspath(path)
+    if os.path.isdir(path):
+        raise DataError("image %s is a folder; give one image file." % path)
+    try:
+        data = np.fromfile(path, np.uint8)
+    except FileNotFoundError:
+        raise DataError("image %s does not exist." % path) from None
+    except OSError as error:
+        raise DataError("image %s cannot be read: %s." % (path, error.strerror or error)) from None
+    if not data.size:
+        raise DataError("image %s is empty (0 bytes)." % path)
+    try:
+        # Not imread: on Windows it cannot open a path that is not ASCII, and it logs a line of its own.
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:  # a header that promises more pixels than OpenCV allows
+        image = None
+    if image is None:
+        raise DataError("image %s cannot be decoded: it is damaged or in a format that OpenCV does not read." % path)
+    return image
+
+
+def check_image(image: Any, what: str = "the image") -> np.ndarray:
+    """See that an array is an image as `Predictor` takes it: (H, W, 3) uint8, BGR, not empty.
+
+    Raises: DataError: with what it is instead, and how to convert it.
+    """
+    if not isinstance(image, np.ndarray):
+        raise DataError("%s is a %s; give a path or a NumPy array of (H, W, 3) uint8, BGR." % (what, type(image).__name__))
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        fix = "it is grey; convert it with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)"
+    elif image.ndim == 3 and image.shape[2] == 4:
+        fix = "it has 4 channels; drop the fourth with image[:, :, :3]"
+    elif image.ndim != 3 or image.shape[2] != 3:
+        fix = "expected (H, W, 3)"
+    elif image.dtype != np.uint8:
+        fix = "expected uint8 with values 0 to 255; convert floats of 0 to 1 with (image * 255).astype('uint8')"
+    elif image.size == 0:
+        fix = "it holds no pixels"
+    else:
+        return image
+    raise DataError("%s has shape %s and dtype %s: %s." % (what, tuple(image.shape), image.dtype, fix))
+
+
+# --------------------------------------------------------------------------------------------
+# Sizes: (w, h) of the image and the transform's arguments -> (w, h) of the result, None where it stays
+# --------------------------------------------------------------------------------------------
+Size = Tuple[int, int]
+
+
+def _resize_size(size: Size, target_size, keep_ratio, size_divisor, interp) -> Size:
+    if keep_ratio:
+        scale = min(max(target_size) / max(size), min(target_size) / min(size))
+        target_size = [round(side * scale) for side in size]
+    if size_divisor:
+        target_size = [math.ceil(side / size_divisor) * size_divisor for side in target_size]
+    return tuple(int(side) for side in target_size)
+
+
+def _scaled(size: Size, scale: float) -> Size:
+    return int(round(size[0] * scale)), int(round(size[1] * scale))
+
+
+def _by_long_size(size: Size, long_size) -> Size:
+    return _scaled(size, float(long_size) / float(max(size)))
+
+
+def _by_short_size(size: Size, short_size, max_size) -> Size:
+    if short_size / min(size) * max(size) > max_size:
+        # PaddleSeg stores this smaller size in the transform, where it then rules all later images; here it rules this one.
+        short_size = int((max_size / max(size)) * min(size))
+    return _scaled(size, float(short_size) / float(min(size)))
+
+
+def _limit_long_size(size: Size, max_long, min_long) -> Optional[Size]:
+    if max_long is not None and max(size) > max_long:
+        return _by_long_size(size, max_long)
+    if min_long is not None and max(size) < min_long:
+        return _by_long_size(size, min_long)
+    return None
+
+
+def _padding_size(size: Size, target_size, im_padding_value, label_padding_value) -> Size:
+    width, height = (target_size, target_size) if isinstance(target_size, int) else target_size
+    if size[0] > width or size[1] > height:
+        raise DataError("an image of %dx%d pixels (after the resizing steps) is larger than the %dx%d that the model's "
+                        "Padding step fills; shrink it, or export with a Resize step." % (*size, width, height))
+    return int(width), int(height)
+
+
+def _aspect_size(size: Size, aspect_ratio, im_padding_value, label_padding_value) -> Optional[Size]:
+    width, height = size
+    if width / height == aspect_ratio:
+        return None
+    if width / height > aspect_ratio:
+        return width, int(width / aspect_ratio)
+    return int(height * aspect_ratio), height
+
+
+class _Kind(NamedTuple):
+    """A transform that may stand in a validation pipeline: its arguments with their defaults, and what it does."""
+
+    arguments: Dict[str, Any]
+    undo: Optional[str] = None               # "resize", "padding", or None for Normalize
+    size: Optional[Callable] = None          # one of the functions above
+
+
+_REQUIRED = object()
+_PADDING_VALUES = {"im_padding_value": 127.5, "label_padding_value": 255}
+
+KINDS = {
+    "Normalize": _Kind({"mean": (0.5,), "std": (0.5,)}),
+    "Resize": _Kind({"target_size": (512, 512), "keep_ratio": False, "size_divisor": None, "interp": "LINEAR"},
+                    "resize", _resize_size),
+    "ResizeByLong": _Kind({"long_size": _REQUIRED}, "resize", _by_long_size),
+    "ResizeByShort": _Kind({"short_size": _REQUIRED, "max_size": 1e10}, "resize", _by_short_size),
+    "LimitLong": _Kind({"max_long": None, "min_long": None}, "resize", _limit_long_size),
+    "Padding": _Kind({"target_size": _REQUIRED, **_PADDING_VALUES}, "padding", _padding_size),
+    "PaddingByAspectRatio": _Kind({"aspect_ratio": 1, **_PADDING_VALUES}, "padding", _aspect_size),
+}
+
+
+# --------------------------------------------------------------------------------------------
+# The pipeline
+# --------------------------------------------------------------------------------------------
+class Preprocess:
+    """The steps from an image to the network's input.
+
+    Args:
+        transforms: PaddleSeg transforms as in a configuration, `[{"type": "Normalize", "mean": [...], ...}, ...]`.
+        where: what to call the list in an error.
+    Raises: ConfigError: for a transform or an argument that cannot serve at prediction time.
+    """
+
+    def __init__(self, transforms: Sequence[Mapping[str, Any]], where: str = "val_dataset.transforms"):
+        if not isinstance(transforms, (list, tuple)):
+            raise ConfigError("%s must be a list of transforms, but is %r." % (where, transforms))
+        self.steps = [_checked_step(step, "%s.%d" % (where, i)) for i, step in enumerate(transforms)]
+        normalised = [i for i, (kind, _) in enumerate(self.steps) if kind == "Normalize"]
+        if len(normalised) > 1:
+            raise ConfigError("%s has %d Normalize steps; keep one." % (where, len(normalised)))
+        # 8-bit values have 256 possible results: computed once, looked up after. Only if nothing comes before it.
+        self._table = _normalised_table(self.steps[0][1]) if normalised == [0] else None
+
+    def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, List[Undo]]:
+        """Make the network's input of an image.
+
+        Shape: image (H, W, 3) uint8, BGR; returns float32 (1, 3, h, w), RGB, and what `restore` needs.
+        Raises: DataError: if a Padding step is smaller than the image, or a resized side has no pixel.
+        """
+        undo: List[Undo] = []
+        if self._table is not None:
+            tensor = self._looked_up(image)
+            if len(self.steps) == 1:
+                return tensor[np.newaxis], undo
+            # What may follow are resizing and padding: they take (H, W, C) again.
+            pixels, steps = np.ascontiguousarray(tensor.transpose(1, 2, 0)), self.steps[1:]
+        else:
+            pixels, steps = cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32), self.steps
+        for kind, arguments in steps:
+            pixels = _normalise(pixels, arguments) if kind == "Normalize" else _reshape(pixels, kind, arguments, undo)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))[np.newaxis], undo
+
+    def _looked_up(self, image: np.ndarray) -> np.ndarray:
+        tensor = np.empty((3,) + image.shape[:2], np.float32)
+        for channel, plane in zip((2, 1, 0), cv2.split(image)):
+            cv2.LUT(plane, self._table[channel], dst=tensor[channel])
+        return tensor
+
+    def input_size(self, height: int, width: int) -> Tuple[int, int]:
+        """(h, w) of the network's input for an image of (height, width)."""
+        size: Size = (width, height)
+        for kind, arguments in self.steps:
+            if kind != "Normalize":
+                size = KINDS[kind].size(size, **arguments) or size
+        return size[1], size[0]
+
+    def to_transforms(self) -> List[Dict[str, Any]]:
+        """The steps as PaddleSeg's `Deploy.transforms` holds them, defaults written out."""
+        return [{"type": kind, **{key: list(value) if isinstance(value, tuple) else value
+                                  for key, value in arguments.items() if value is not None}}
+                for kind, arguments in self.steps]
+
+    @property
+    def normalisation(self) -> Optional[Dict[str, Any]]:
+        """`(value / scale - mean) / std` per RGB channel; None if values stay 0 to 255."""
+        for kind, arguments in self.steps:
+            if kind == "Normalize":
+                return {"scale": 255.0, "mean": list(arguments["mean"]), "std": list(arguments["std"])}
+        return None
+
+    @property
+    def resize_policy(self) -> List[Dict[str, Any]]:
+        """The steps that change the size, in order; empty if images enter at their own size."""
+        return [step for step in self.to_transforms() if step["type"] != "Normalize"]
+
+
+def restore(output: np.ndarray, undo: Sequence[Undo]) -> np.ndarray:
+    """Bring a mask or scores back to the image's own size.
+
+    Args: undo: what `Preprocess.__call__` returned beside the input.
+    Shape: class ids (h, w) -> (H, W), nearest neighbour; scores (C, h, w) -> (C, H, W), bilinear.
+    """
+    for kind, (height, width) in reversed(undo):
+        if output.shape[-2:] == (height, width):
+            continue
+        if kind == "padding":
+            output = output[..., :height, :width]
+        elif output.ndim == 2:
+            output = _nearest(output, height, width)
+        else:
+            output = np.stack([cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in output])
+    return np.ascontiguousarray(output)
+
+
+def _nearest(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    # Floor of the scaled index in float32, as Paddle's interpolate computes it; OpenCV's nearest differs at some sizes.
+    rows, columns = (np.minimum((np.arange(to, dtype=np.float32) * np.float32(size / to)).astype(np.int64), size - 1)
+                     for size, to in zip(mask.shape, (height, width)))
+    return mask[rows[:, np.newaxis], columns[np.newaxis, :]]
+
+
+def _reshape(pixels: np.ndarray, kind: str, arguments: Dict[str, Any], undo: List[Undo]) -> np.ndarray:
+    before = pixels.shape[:2]
+    size = KINDS[kind].size((before[1], before[0]), **arguments)
+    if size is None or size == (before[1], before[0]):
+        return pixels
+    if min(size) < 1 or max(size) > MAX_SIDE:
+        raise DataError("%s makes %dx%d pixels of an image of %dx%d; sides must be 1 to %d pixels."
+                        % (kind, *size, before[1], before[0], MAX_SIDE))
+    undo.append(Undo(KINDS[kind].undo, before))
+    if KINDS[kind].undo == "resize":
+        return cv2.resize(pixels, size, interpolation=INTERPOLATIONS[arguments.get("interp", "LINEAR")])
+    value = (float(arguments["im_padding_value"]),) * 3
+    return cv2.copyMakeBorder(pixels, 0, size[1] - before[0], 0, size[0] - before[1], cv2.BORDER_CONSTANT, value=value)
+
+
+def _normalise(pixels: np.ndarray, arguments: Dict[str, Any]) -> np.ndarray:
+    # In place; each operation rounds to float32 as PaddleSeg's does, mean and std being double.
+    np.divide(pixels, 255.0, out=pixels)
+    pixels -= np.array(arguments["mean"])
+    pixels /= np.array(arguments["std"])
+    return pixels
+
+
+def _normalised_table(arguments: Dict[str, Any]) -> np.ndarray:
+    """(3, 256) float32: the normalised value of each 8-bit value, per RGB channel."""
+    values = np.repeat(np.arange(256, dtype=np.float32)[:, np.newaxis], 3, axis=1)
+    return np.ascontiguousarray(_normalise(values, arguments).T)
+
+
+# --------------------------------------------------------------------------------------------
+# Checking
+# --------------------------------------------------------------------------------------------
+def _checked_step(step: Mapping[str, Any], where: str) -> Tuple[str, Dict[str, Any]]:
+    if not isinstance(step, Mapping) or not isinstance(step.get("type"), str):
+        raise ConfigError("%s must be a transform with a 'type', but is %r." % (where, step))
+    kind = step["type"]
+    if kind not in KINDS:
+        raise ConfigError("%s: the transform '%s' cannot be part of an exported model or a prediction.%s"
+                          % (where, kind, " It may use: %s." % ", ".join(KINDS)))
+    arguments = dict(KINDS[kind].arguments)
+    for key, value in step.items():
+        if key == "type":
+            continue
+        if key not in arguments:
+            raise ConfigError("%s: %s has no argument '%s'.%s" % (where, kind, key, suggest(key, arguments)))
+        arguments[key] = tuple(value) if isinstance(value, list) else value
+    missing = [key for key, value in arguments.items() if value is _REQUIRED]
+    if missing:
+        raise ConfigError("%s: %s needs '%s'." % (where, kind, missing[0]))
+    _check_values(kind, arguments, where)
+    return kind, arguments
+
+
+def _check_values(kind: str, arguments: Dict[str, Any], where: str) -> None:
+    def need(ok: bool, key: str, expected: str) -> None:
+        if not ok:
+            raise ConfigError("%s: %s's %s is %r; it must be %s." % (where, kind, key, arguments[key], expected))
+
+    if kind == "Normalize":
+        for key in ("mean", "std"):
+            value = arguments[key]
+            need(isinstance(value, tuple) and len(value) in (1, 3) and all(map(_is_number, value)), key, "one or three numbers")
+            arguments[key] = tuple(float(number) for number in value) * (3 // len(value))
+        need(0.0 not in arguments["std"], "std", "without zeros")
+    if "interp" in arguments:
+        need(arguments["interp"] in INTERPOLATIONS, "interp", "one of %s" % ", ".join(INTERPOLATIONS))
+    if "target_size" in arguments:
+        value = arguments["target_size"]
+        need(isinstance(value, tuple) and len(value) == 2 and all(_is_side(side) for side in value), "target_size",
+             "[width, height] in pixels")
+    for key in ("long_size", "short_size", "max_long", "min_long", "size_divisor"):
+        if arguments.get(key) is not None:
+            need(_is_side(arguments[key]), key, "a whole number of pixels")
+    for key in ("max_size", "aspect_ratio"):
+        if key in arguments:
+            need(_is_number(arguments[key]) and arguments[key] > 0, key, "a number above 0")
+    if "im_padding_value" in arguments:
+        need(_is_number(arguments["im_padding_value"]), "im_padding_value", "a number")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SIDE
