@@ -1,0 +1,144 @@
+"""What everything is painted on: a picture and its labels, in step, supersampled.
+
+Painting is hard-edged on a canvas that is larger than the picture by `SUPERSAMPLING`; shrinking it gives
+smooth edges in the picture, while the labels stay whole.
+"""
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import cv2
+import numpy as np
+
+from ppliteseg_paddle.data.catalog import LABEL_SETS
+
+_SHIFT = 3  # fractional bits of polygon corners
+_ONE = float(1 << _SHIFT)
+_FAR = 2.0 ** 24  # corners beyond this would overflow OpenCV's fixed point
+
+VOID = LABEL_SETS["camvid"].ignore_index
+(SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST) = range(11)
+
+
+def fixed(points: np.ndarray) -> np.ndarray:
+    """Canvas points (..., 2) as OpenCV's fixed point numbers. Pixel (0, 0) covers [0, 1) x [0, 1)."""
+    return np.clip(points * _ONE - _ONE / 2, -_FAR, _FAR).astype(np.int32)
+
+
+class Canvas:
+    """A BGR picture and its class ids.
+
+    Args:
+        width, height: size of the final picture.
+        supersampling: canvas pixels per picture pixel, 1 or 2.
+    """
+
+    def __init__(self, width: int, height: int, supersampling: int = 2) -> None:
+        self.supersampling = supersampling
+        self.width, self.height = width * supersampling, height * supersampling
+        self.image = np.zeros((self.height, self.width, 3), np.uint8)
+        self.label = np.zeros((self.height, self.width), np.uint8)
+
+    def fill(self, points: np.ndarray, colour, label: Optional[int] = None) -> None:
+        """Fill a polygon (N, 2); without a label the labels stay (a detail of what is there already)."""
+        self.fill_fixed([fixed(points)], colour, label)
+
+    def fill_fixed(self, polygons, colour, label: Optional[int] = None) -> None:
+        """Fill polygons given by `fixed`, overlaps included once."""
+        paint = (float(colour[0]), float(colour[1]), float(colour[2]))
+        for polygon in polygons:
+            cv2.fillPoly(self.image, [polygon], paint, cv2.LINE_8, _SHIFT)
+            if label is not None:
+                cv2.fillPoly(self.label, [polygon], label, cv2.LINE_8, _SHIFT)
+
+    def line(self, a, b, width: float, colour, label: Optional[int] = None) -> None:
+        """A bar from `a` to `b`, `width` pixels wide, at least one."""
+        a, b = np.asarray(a, float), np.asarray(b, float)
+        along = b - a
+        length = float(np.hypot(along[0], along[1]))
+        if length < 1e-6:
+            return
+        off = np.array([-along[1], along[0]]) * (max(width, 1.0) - 0.99) / (2 * length)
+        self.fill(np.array([a + off, b + off, b - off, a - off]), colour, label)
+
+    def taper(self, a, b, width_a: float, width_b: float, colour, label: Optional[int] = None) -> None:
+        """A limb: a bar with round ends whose width changes from `width_a` to `width_b`."""
+        a, b = np.asarray(a, float), np.asarray(b, float)
+        along = b - a
+        length = max(float(np.hypot(along[0], along[1])), 1e-6)
+        across = np.array([-along[1], along[0]]) / length
+        self.fill(np.array([a + across * width_a / 2, b + across * width_b / 2,
+                            b - across * width_b / 2, a - across * width_a / 2]), colour, label)
+        for centre, width in ((a, width_a), (b, width_b)):
+            if width > 2.5:
+                self.disc(centre, width / 2, width / 2, colour, label)
+
+    def disc(self, centre, radius_u: float, radius_v: float, colour, label: Optional[int] = None,
+             angle: float = 0.0) -> None:
+        """A filled ellipse."""
+        middle = (int(centre[0] * _ONE), int(centre[1] * _ONE))
+        axes = (max(int(radius_u * _ONE), 1), max(int(radius_v * _ONE), 1))
+        paint = (float(colour[0]), float(colour[1]), float(colour[2]))
+        cv2.ellipse(self.image, middle, axes, angle, 0, 360, paint, -1, cv2.LINE_8, _SHIFT)
+        if label is not None:
+            cv2.ellipse(self.label, middle, axes, angle, 0, 360, label, -1, cv2.LINE_8, _SHIFT)
+
+    def window(self, left: float, top: float, right: float, bottom: float) -> Optional[Tuple[int, int, int, int]]:
+        """The canvas pixels (x0, y0, x1, y1) that a box touches, or None."""
+        x0, y0 = max(int(left), 0), max(int(top), 0)
+        x1, y1 = min(int(right) + 1, self.width), min(int(bottom) + 1, self.height)
+        return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+
+    def warp(self, texture: np.ndarray, quad: np.ndarray, label: Optional[int] = None,
+             mask: Optional[np.ndarray] = None) -> None:
+        """Paint a texture (h, w, 3) onto the quadrilateral that its corners go to.
+
+        Args:
+            quad: canvas points (4, 2) of the texture's top left, top right, bottom right, bottom left.
+            mask: (h, w) uint8, 255 where the texture is solid; `label` covers the whole quad all the same,
+                as annotators do with railings.
+        """
+        low, high = quad.min(0), quad.max(0)
+        box = self.window(low[0], low[1], high[0], high[1])
+        if box is None:
+            return
+        x0, y0, x1, y1 = box
+        rows, columns = texture.shape[:2]
+        source = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float32) - 0.5
+        matrix = cv2.getPerspectiveTransform(source, (quad - (x0 + 0.5, y0 + 0.5)).astype(np.float32))
+        roi = self.image[y0:y1, x0:x1]
+        size = (x1 - x0, y1 - y0)
+        if mask is None:
+            shape = np.zeros((size[1], size[0]), np.uint8)
+            cv2.fillPoly(shape, [fixed(quad - (x0, y0))], 255, cv2.LINE_8, _SHIFT)
+            painted = cv2.warpPerspective(texture, matrix, size, flags=cv2.INTER_LINEAR,
+                                          borderMode=cv2.BORDER_REPLICATE)
+        else:
+            shape = cv2.warpPerspective(mask, matrix, size, flags=cv2.INTER_LINEAR)
+            shape = cv2.threshold(shape, 110, 255, cv2.THRESH_BINARY)[1]
+            painted = cv2.warpPerspective(texture, matrix, size, flags=cv2.INTER_LINEAR,
+                                          borderMode=cv2.BORDER_REPLICATE)
+        cv2.copyTo(painted, shape, roi)
+        if label is not None:
+            cv2.fillPoly(self.label, [fixed(quad)], label, cv2.LINE_8, _SHIFT)
+
+    def stamp(self, sprite: np.ndarray, mask: np.ndarray, box: Tuple[int, int, int, int],
+              label: Optional[int] = None) -> None:
+        """Paint `sprite` (h, w, 3) where `mask` (h, w) is not 0, into the pixels of `box` (x0, y0, x1, y1)."""
+        x0, y0, x1, y1 = box
+        cv2.copyTo(sprite, mask, self.image[y0:y1, x0:x1])
+        if label is not None:
+            self.label[y0:y1, x0:x1][mask > 0] = label
+
+    def finish(self) -> Tuple[np.ndarray, np.ndarray]:
+        """The picture and its labels at the picture's size."""
+        if self.supersampling == 1:
+            return self.image, self.label
+        size = (self.width // 2, self.height // 2)
+        image = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
+        a, b = self.label[0::2, 0::2], self.label[0::2, 1::2]
+        c, d = self.label[1::2, 0::2], self.label[1::2, 1::2]
+        # The class that at least two of the four canvas pixels have; the first pixel's if it is one of them.
+        lonely = (a != b) & (a != c) & (a != d)
+        label = np.where(lonely, np.where((b == c) | (b == d), b, np.where(c == d, c, a)), a)
+        return image, np.ascontiguousarray(label)

@@ -1,0 +1,264 @@
+"""Trees with leaves, trees in winter, hedges and shrubs."""
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from ppliteseg_paddle.data.synth.canvas import TREE
+from ppliteseg_paddle.data.synth.stage import Stage
+from ppliteseg_paddle.data.synth.textures import field_piece, patterns, tint
+
+_GREENS = ((46, 98, 78), (40, 82, 62), (58, 110, 92), (52, 96, 104), (62, 88, 84), (44, 70, 60))
+_AUTUMN = ((40, 92, 140), (36, 64, 120), (50, 120, 160))
+_BARK = ((56, 66, 76), (70, 78, 86), (44, 52, 60), (84, 92, 96))
+
+
+class Season:
+    """How the plants of one scene look: they share a season."""
+
+    def __init__(self, stage: Stage) -> None:
+        dice = stage.dice
+        self.kind = dice.weighted({"summer": 0.56, "autumn": 0.12, "winter": 0.32})
+        self.greens = [dice.colour(dice.pick(_AUTUMN if self.kind == "autumn" and dice.chance(0.7) else _GREENS), 0.25)
+                       for _ in range(3)]
+        self.bark = dice.colour(dice.pick(_BARK), 0.25)
+
+
+def foliage(stage: Stage, centre, radius_u: float, radius_v: float, colour, depth: float, density: float,
+            lit: float, square: float = 0.0) -> None:
+    """Leaves in clumps, lit from the sun's side, with sky between them.
+
+    Args:
+        centre: canvas point; radius_u, radius_v: pixels.
+        density: 0.5 is airy, 1 is closed.
+        square: 0 for a round crown, 1 for a clipped hedge.
+    """
+    canvas, dice, light = stage.canvas, stage.dice, stage.light
+    reach = 1.22
+    box = canvas.window(centre[0] - radius_u * reach, centre[1] - radius_v * reach,
+                        centre[0] + radius_u * reach, centre[1] + radius_v * reach)
+    if box is None or radius_u < 1.5:
+        return
+    x0, y0, x1, y1 = box
+    cells = 30
+    grid = (np.arange(cells, dtype=np.float32) + 0.5) / cells * (2 * reach) - reach
+    body, tilt = _clumps(stage, grid, square)
+    # The clumps' small grid, stretched over the visible part of the crown.
+    matrix = np.array([[2 * reach * radius_u / cells, 0, centre[0] - radius_u * reach - x0],
+                       [0, 2 * reach * radius_v / cells, centre[1] - radius_v * reach - y0]], np.float32)
+    size = (x1 - x0, y1 - y0)
+    body = cv2.warpAffine(body, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-2.0)
+    tilt = cv2.warpAffine(tilt, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    zoom = max(radius_u, radius_v) / max(size)
+    leaf = field_piece(dice, "leaf", size[0], size[1], 150.0 / max(zoom, 0.25))
+    fine = field_piece(dice, "grain", size[0], size[1], min(420.0 / max(zoom, 0.25), max(size) * 0.8))
+    threshold = 0.62 - density * 0.62
+    mask = ((body + leaf * 0.20 + fine * 0.05) > threshold).view(np.uint8)
+    tone = tilt * (0.16 + 0.30 * lit * float(light.sunny)) + leaf * 0.13 + fine * 0.10 + 0.46
+    tone -= np.maximum(0.35 - body, 0) * 0.15
+    index = cv2.convertScaleAbs(np.clip(tone, 0, 1), alpha=255)
+    canvas.stamp(cv2.applyColorMap(index, _leaf_colours(stage, colour, lit, depth)), mask, box, TREE)
+
+
+def _clumps(stage: Stage, grid: np.ndarray, square: float):
+    """Height of the crown's clumps, and how far each place of them turns to the light, on a small grid."""
+    dice = stage.dice
+    sun = stage.camera.turn(stage.light.towards_sun + stage.camera.eye)
+    towards = np.array([sun[0], -max(sun[1], 0.35)]) / max(1.0, np.hypot(sun[0], sun[1]))
+    body = np.full((len(grid), len(grid)), -1.0, np.float32)
+    tilt = np.zeros_like(body)
+    for i in range(dice.integer(12, 18)):
+        if square:
+            u, v, r = dice.between(-0.95, 0.95), dice.between(-0.8, 0.9), dice.between(0.35, 0.55)
+        else:
+            angle, out = dice.between(0, 2 * math.pi), math.sqrt(dice.unit()) * 0.72
+            u, v, r = out * math.cos(angle), out * math.sin(angle), dice.between(0.26, 0.48)
+        du, dv = (grid[None] - u) / r, (grid[:, None] - v) / r
+        bump = 1.0 - du * du - dv * dv
+        nearer = bump > body
+        body = np.where(nearer, bump, body)
+        facing = du * towards[0] + dv * towards[1]
+        tilt = np.where(nearer, facing * 0.7 + (u * towards[0] + v * towards[1]) * 0.8, tilt)
+    return body, np.clip(tilt, -1.2, 1.2).astype(np.float32)
+
+
+def _leaf_colours(stage: Stage, colour, lit: float, depth: float) -> np.ndarray:
+    """Ramp from the inside of a crown to its sunny leaves, seen through the air: (256, 1, 3)."""
+    light = stage.light
+    t = np.linspace(0, 1, 256)[:, None]
+    bright = light.ambient + light.sun * lit
+    warm = np.array([0.75, 1.05, 1.1])
+    ramp = np.asarray(colour)[None] * bright[None] * (0.22 + 1.45 * t) * (1 + (warm - 1)[None] * t)
+    share = light.veil(depth)
+    return np.clip(ramp * (1 - share) + light.haze[None] * share, 0, 255).astype(np.uint8)[:, None]
+
+
+class Tree:
+    """A tree at (s, z): trunk and crown, or bare branches."""
+
+    def __init__(self, stage: Stage, season: Season, s: float, z: float) -> None:
+        dice = stage.dice
+        self.stage, self.season, self.s, self.z = stage, season, s, z
+        self.height = dice.between(4.5, 13)
+        self.crown = self.height * dice.between(0.24, 0.38)
+        self.slim = dice.between(0.75, 1.25)
+        self.evergreen = dice.chance(0.12)
+        self.bare = season.kind == "winter" and not self.evergreen or (season.kind == "autumn" and dice.chance(0.2))
+        self.colour = dice.colour(dice.pick(season.greens), 0.18)
+        self.density = dice.between(0.55, 1.0)
+
+    def key(self) -> float:
+        return self.stage.depth(self.s, self.z)
+
+    def cast(self) -> None:
+        """A blotched shadow."""
+        light, dice = self.stage.light, self.stage.dice
+        self.stage.ground_contact(self.s, self.z, 0.3, 0.3)
+        if not light.sunny:
+            return
+        x, z = self.stage.street.point(self.s, self.z)
+        reach = -light.towards_sun[[0, 2]] / max(light.towards_sun[1], 0.15)
+        trunk = self.height - self.crown
+        side = np.array([reach[1], -reach[0]]) / (np.hypot(*reach) + 1e-6) * 0.15
+        ends = np.array([[x, 0, z], [x + reach[0] * trunk, 0, z + reach[1] * trunk]])
+        off = np.array([side[0], 0, side[1]])
+        self.stage.ground.shadow(np.array([ends[0] + off, ends[1] + off, ends[1] - off, ends[0] - off]))
+        for _ in range(4 if self.bare else 12):
+            h = trunk + dice.between(-0.7, 0.7) * self.crown
+            r = self.crown * dice.between(0.15, 0.4)
+            cx = x + reach[0] * h + dice.between(-0.6, 0.6) * self.crown
+            cz = z + reach[1] * h + dice.between(-0.6, 0.6) * self.crown
+            turn = np.linspace(0, 2 * math.pi, 9, endpoint=False)
+            blob = np.stack([cx + r * np.cos(turn) * 1.2, np.zeros(9), cz + r * np.sin(turn)], -1)
+            self.stage.ground.shadow(blob, 120 if self.bare else 230)
+
+    def paint(self) -> None:
+        stage, light = self.stage, self.stage.light
+        x, z = stage.street.point(self.s, self.z)
+        points, depth = stage.camera.project(np.array([[x, 0, z], [x, self.height - self.crown, z]]))
+        if depth[0] < 1.5:
+            return
+        metre = stage.camera.focal / float(depth[0])
+        lit = stage.sun_at(self.s, self.z, self.height * 0.7)
+        wide = max(metre * self.height * 0.03, 1.2)
+        bark = self.season.bark * (light.ambient + light.sun * 0.4 * stage.sun_at(self.s, self.z, 1.5))
+        bark = light.far(bark, float(depth[0]))
+        top = points[1] + (stage.dice.bell(0, 0.05) * metre * self.crown, 0)
+        lower = points[1] * 0.75 + points[0] * 0.25
+        stage.canvas.taper(points[0], lower, wide * 1.25, wide * 0.9, bark, TREE)
+        stage.canvas.taper(lower, top, wide * 0.9, wide * 0.6, bark, TREE)
+        half = np.array([wide * 0.25, 0])
+        stage.canvas.taper(points[0] + half, lower + half, wide * 0.5, wide * 0.3, bark * 0.72)
+        if self.bare:
+            self._branches(lower, metre, wide, bark, float(depth[0]))
+            return
+        for _ in range(3):
+            tip = top + np.array([stage.dice.between(-0.8, 0.8), stage.dice.between(-0.6, 0.4)]) * metre * self.crown
+            stage.canvas.taper(lower, tip, wide * 0.6, wide * 0.15, bark * 0.8, TREE)
+        foliage(stage, top, metre * self.crown * self.slim, metre * self.crown * 1.12, self.colour, float(depth[0]),
+                self.density, lit)
+
+    def _branches(self, base: np.ndarray, metre: float, wide: float, bark, depth: float) -> None:
+        """Boughs, and a veil of twigs around them."""
+        stage, dice = self.stage, self.stage.dice
+        reach = metre * self.crown
+        top = base + (0, -reach * 1.3)
+        tips = []
+        stack = [(base, -math.pi / 2 + dice.bell(0, 0.1), reach * 0.75, wide * 0.8, 0)]
+        while stack:
+            start, angle, length, width, level = stack.pop()
+            end = start + np.array([math.cos(angle), math.sin(angle)]) * length
+            stage.canvas.taper(start, end, max(width, 1.0), max(width * 0.6, 1.0), bark, TREE)
+            if level < 4 and length > 3:
+                for turn in (-1, 1) if level else (-1, 0, 1):
+                    spread = turn * dice.between(0.3, 0.65) + dice.bell(0, 0.1)
+                    stack.append((end, angle + spread, length * dice.between(0.6, 0.82), width * 0.62, level + 1))
+            else:
+                tips.append(end)
+        centre = np.mean(tips, 0) if tips else top
+        self._twigs(centre, reach * 1.25, reach * 1.1, bark, depth)
+
+    def _twigs(self, centre: np.ndarray, radius_u: float, radius_v: float, bark, depth: float) -> None:
+        stage, dice = self.stage, self.stage.dice
+        box = stage.canvas.window(centre[0] - radius_u, centre[1] - radius_v, centre[0] + radius_u, centre[1] + radius_v)
+        if box is None or radius_u < 2:
+            return
+        x0, y0, x1, y1 = box
+        size = (x1 - x0, y1 - y0)
+        u = ((np.arange(x0, x1, dtype=np.float32) - centre[0]) / radius_u)[None]
+        v = ((np.arange(y0, y1, dtype=np.float32) - centre[1]) / radius_v)[:, None]
+        zoom = max(radius_u, radius_v) / max(size)
+        coarse = field_piece(dice, "leaf", size[0], size[1], 160.0 / max(zoom, 0.25))
+        fine = field_piece(dice, "grain", size[0], size[1], min(500.0 / max(zoom, 0.25), max(size) * 0.9))
+        inside = 1.0 - u * u - v * v
+        # Thin winding lines: where a noise field passes through zero.
+        lines = (np.abs(coarse) < 0.16) & (fine > -0.7)
+        mask = (lines & (inside + coarse * 0.2 > 0.12)).view(np.uint8)
+        sprite = np.empty((size[1], size[0], 3), np.uint8)
+        sprite[:] = np.clip(bark * 1.1, 0, 255)
+        cv2.copyTo(sprite, mask, stage.canvas.image[y0:y1, x0:x1])
+        # Annotators draw the crown, not its twigs.
+        crown = cv2.blur(mask * 255, (max(int(radius_u * 0.12), 1) | 1,) * 2) > 60
+        stage.canvas.label[y0:y1, x0:x1][crown & (inside > 0)] = TREE
+
+
+class Hedge:
+    """A clipped or wild hedge along the street from z0 to z1."""
+
+    def __init__(self, stage: Stage, season: Season, s: float, z0: float, z1: float, height: float) -> None:
+        self.stage, self.s, self.z0, self.z1, self.height = stage, s, z0, z1, height
+        self.colour = stage.dice.colour(stage.dice.pick(season.greens), 0.2)
+        if season.kind == "winter":
+            self.colour = self.colour * 0.5 + np.array([24.0, 30, 36])
+
+    def key(self) -> float:
+        return self.stage.depth(self.s, self.z1)
+
+    def cast(self) -> None:
+        self.stage.ground_contact(self.s, (self.z0 + self.z1) / 2, 0.5, (self.z1 - self.z0) / 2)
+
+    def paint(self) -> None:
+        stage = self.stage
+        z = max(self.z0, stage.nearest(self.s))
+        while z < self.z1:
+            length = min(2.5, self.z1 - z)
+            at = self.z1 - (z - max(self.z0, stage.nearest(self.s))) - length / 2  # from far to near
+            x, zz = stage.street.point(self.s, at)
+            points, depth = stage.camera.project(np.array([[x, self.height * 0.5, zz], [x, self.height * 0.5, zz + 1.3],
+                                                           [x, self.height * 0.5, zz - 1.3]]))
+            if depth.min() > 1.5:
+                metre = stage.camera.focal / float(depth[0])
+                across = max(abs(points[1][0] - points[2][0]) / 2 * 1.25, metre * 0.45)
+                foliage(stage, points[0], across, metre * self.height * 0.56, self.colour, float(depth[0]), 1.0,
+                        stage.sun_at(self.s, at, self.height), 1.0)
+            z += length
+
+
+class Shrub:
+    """A bush."""
+
+    def __init__(self, stage: Stage, season: Season, s: float, z: float, radius: float) -> None:
+        self.stage, self.s, self.z, self.radius = stage, s, z, radius
+        self.colour = stage.dice.colour(stage.dice.pick(season.greens), 0.25)
+
+    def key(self) -> float:
+        return self.stage.depth(self.s, self.z)
+
+    def cast(self) -> None:
+        self.stage.ground_contact(self.s, self.z, self.radius * 0.8, self.radius * 0.8)
+
+    def paint(self) -> None:
+        stage = self.stage
+        x, z = stage.street.point(self.s, self.z)
+        points, depth = stage.camera.project(np.array([[x, self.radius * 0.8, z]]))
+        if depth[0] > 1.5:
+            metre = stage.camera.focal / float(depth[0])
+            foliage(stage, points[0], metre * self.radius, metre * self.radius * 0.85, self.colour, float(depth[0]), 0.95,
+                    stage.sun_at(self.s, self.z, self.radius))
+
+
+def bark_texture(stage: Stage, columns: int, rows: int, colour) -> np.ndarray:
+    """A piece of bark."""
+    return tint(patterns()["bark"].patch(stage.dice, columns, rows, 60.0), colour)
