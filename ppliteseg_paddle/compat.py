@@ -8,8 +8,12 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.util
+import os
 import sys
 from typing import Dict, Optional, Tuple
+
+# Read now: importing paddle sets the variable to 1.
+_OMP_NUM_THREADS_OF_THE_USER = None if "paddle" in sys.modules else os.environ.get("OMP_NUM_THREADS")
 
 # PaddleSeg registry -> our components, "module:class". The names are ours alone: PaddleSeg's `PPLiteSeg`,
 # `STDC1` and `STDC2` stay what they are.
@@ -120,6 +124,25 @@ def paddle_version() -> Optional[Tuple[int, ...]]:
             continue
         return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdigit())
     return None
+
+
+def use_all_cores() -> int:
+    """Let Paddle compute with all cores that this process may use. Returns their number.
+
+    Reason: Paddle's CPU builds start with one thread unless OMP_NUM_THREADS is set before the import; most of
+    the machine idles while it trains. A variable that the user has set is respected.
+    Can go: when Paddle chooses the number of threads by itself.
+    """
+    import paddle
+    wanted = _OMP_NUM_THREADS_OF_THE_USER
+    if wanted and wanted.isdigit() and int(wanted) > 0:
+        threads = int(wanted)
+    elif hasattr(os, "sched_getaffinity"):
+        threads = len(os.sched_getaffinity(0))
+    else:
+        threads = os.cpu_count() or 1
+    paddle.base.core.set_num_threads(threads)
+    return threads
 
 
 # --------------------------------------------------------------------------------------------
