@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Optional, Tuple
 
+from ppliteseg_paddle.compat import use_all_cores
 from ppliteseg_paddle.errors import ConfigError, suggest
 
 KINDS = ("cpu", "gpu", "xpu", "npu", "mlu")
@@ -37,6 +38,8 @@ def select_device(name: Optional[str] = None) -> Tuple[str, str]:
     else:
         chosen, why = name, "as asked"
     paddle.set_device(chosen)
+    if chosen == "cpu":
+        use_all_cores()
     return chosen, why
 
 
