@@ -32,7 +32,7 @@ prepare_env() {
     echo "Creating $venv with $("$python" --version) ..." >&2
     "$python" -m venv "$venv"
   fi
-  local stamp="$venv/.ppliteseg-installed" print
+  local stamp="$venv/.installed-$extras" print
   print="$(fingerprint "$extras" "$venv/bin/python")"
   if [ "$(cat "$stamp" 2>/dev/null)" != "$print" ]; then
     echo "Installing ppliteseg_paddle[$extras] (a few minutes the first time) ..." >&2

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# PP-LiteSeg end to end on generated street scenes: bash scripts/demo.sh [OUT_DIR]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+out="${1:-demo_output}"
+case "$out" in /*) ;; *) out="$PWD/$out" ;; esac
+prepare_env cpu
+cd "$ROOT"
+exec ppliteseg demo --config configs/streetscenes/ppliteseg_t_streetscenes.yml --save_dir "$out"
