@@ -27,6 +27,7 @@ class Source:
     path: str
     files: List[Tuple[str, Any]] = field(default_factory=list)  # (file, its own content), first one wins
     options: List[str] = field(default_factory=list)            # keys set by --opts or another flag
+    variables: Dict[str, str] = field(default_factory=dict)     # key -> environment variable that its value names
 
     def of(self, key: str) -> str:
         """'FILE: KEY' for the file, or '--opts', that sets `key`."""
@@ -60,7 +61,7 @@ def load(path: str, opts: Optional[Sequence[str]] = None, iters: Optional[int] =
     for key, value in (("batch_size", batch_size), ("iters", iters), ("lr_scheduler.learning_rate", learning_rate)):
         if value is not None:
             _set(values, key, value, source)
-    values = expand_values(values)
+    values = expand_values(values, "", source)
     check_form(values, source)
     return values, source
 
@@ -217,15 +218,22 @@ def expand_env(text: str) -> str:
     return _VARIABLE.sub(value_of, text)
 
 
-def expand_values(value: Any) -> Any:
-    """`expand_env` for every text in nested dicts and lists."""
+def expand_values(value: Any, key: str, source: Source) -> Any:
+    """`expand_env` for every text in nested dicts and lists; `source.variables` notes which keys name a variable."""
     if isinstance(value, str):
+        match = _VARIABLE.search(value)
+        if match:
+            source.variables[key] = match.group(1)
         return expand_env(value)
     if isinstance(value, dict):
-        return {key: expand_values(item) for key, item in value.items()}
+        return {name: expand_values(item, _joined(key, name), source) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(expand_values(item) for item in value)
+        return type(value)(expand_values(item, _joined(key, index), source) for index, item in enumerate(value))
     return value
+
+
+def _joined(key: str, part: Any) -> str:
+    return "%s.%s" % (key, part) if key else str(part)
 
 
 def _depth(values: Any, parts: Sequence[str]) -> int:

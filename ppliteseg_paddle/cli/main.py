@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import traceback
+import warnings
 
 from ppliteseg_paddle.errors import ConfigError, DependencyError, PPLiteSegError, suggest
 
@@ -39,6 +40,13 @@ INSTALL = {
     "paddle2onnx": "pip install '.[cpu,deploy]'",
     "openvino": "pip install '.[cpu,deploy]'",
 }
+
+# Warnings on whatever Paddle does that nobody who runs a command can act upon.
+NOISE = (
+    "No ccache found",            # Paddle 3 at import, about compiling C++ extensions
+    r"\s*Non compatible API",     # Paddle 3.2 and later, where its own PaddleSeg-era calls resemble torch's
+    "When training, we now always track",  # Paddle, of every batch norm
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -105,6 +113,8 @@ def _run(argv: list) -> int:
         kind = "flag" if command.startswith("-") else "command"
         raise ConfigError("unknown %s '%s'.%s" % (kind, command, suggest(command, COMMANDS)))
     args = _parse(command, argv[1:])
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message=message)
     # PaddleSeg logs with print(): sent to stderr, so that stdout holds the result and nothing else.
     with contextlib.redirect_stdout(sys.stderr):
         result = args._module.run(args)

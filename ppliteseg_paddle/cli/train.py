@@ -40,6 +40,8 @@ def summary(result: dict) -> str:
         lines.append("loss        %.4f -> %.4f" % (result["first_loss"], result["final_loss"]))
     if result["best_mIoU"] is not None:
         lines.append("best mIoU   %.2f %% at iteration %d" % (100 * result["best_mIoU"], result["best_iteration"]))
+    if result["ema_best_mIoU"] is not None:
+        lines.append("EMA mIoU    %.2f %% at iteration %d" % (100 * result["ema_best_mIoU"], result["ema_best_iteration"]))
     lines += ["weights     %s" % result["model_path"], "record      %s" % result["history"], "", "next:"]
     common = "--config %s --model_path %s" % (result["config"], result["model_path"])
     lines += ["  ppliteseg val    %s" % common,

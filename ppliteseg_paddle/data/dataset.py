@@ -157,6 +157,7 @@ class CheckedDataset(paddle.io.Dataset):
     """
 
     label_set = None
+    origin = ""  # how to get the data, for the error message where they are missing
 
     def __init__(self, mode, dataset_root, transforms, num_classes, img_channels=3, train_path=None, val_path=None,
                  test_path=None, separator=" ", ignore_index=255, edge=False):
@@ -252,20 +253,21 @@ class StreetScenes(_KnownDataset):
 
     label_set = LABEL_SETS["camvid"]
     NUM_CLASSES = label_set.num_classes
+    origin = "Make it with: ppliteseg data synth --out %s"
 
 
-def existing_root(dataset_root: str) -> str:
+def existing_root(dataset_root: str, advice: str = "") -> str:
     """`dataset_root` with `${VARIABLE:-default}` replaced.
 
-    Raises: DataError: if there is no such folder; the message says how to set another.
+    Args: advice: what ends the error message.
+    Raises: ConfigError: if it is no text; DataError: if there is no such folder.
     """
     if not isinstance(dataset_root, str):
         raise ConfigError("dataset_root is %r: give the path of a folder." % (dataset_root,))
     root = expand_env(dataset_root)
     if not os.path.isdir(root):
-        variable = dataset_root[2:].split(":-")[0].rstrip("}") if dataset_root.startswith("${") else ""
-        raise DataError("dataset_root %s is no folder. Give the right one with --opts train_dataset.dataset_root=DIR "
-                        "val_dataset.dataset_root=DIR%s." % (root, " or with the environment variable " + variable if variable else ""))
+        fault = "is no folder" if os.path.exists(root) else "does not exist"
+        raise DataError("dataset_root %s %s.%s" % (root, fault, advice or " Give the folder that holds the lists and images."))
     return root
 
 

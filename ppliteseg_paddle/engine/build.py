@@ -104,6 +104,7 @@ def build(builder, name: str, verbose: bool = False):
 
     Raises: ConfigError, DataError, WeightsError: what the component said, without PaddleSeg's wrapping.
     """
+    _check_root(builder.config, name)
     with contextlib.nullcontext() if verbose else quiet_paddleseg():
         try:
             return getattr(builder, name)
@@ -115,6 +116,20 @@ def build(builder, name: str, verbose: bool = False):
             if isinstance(inner, ARGUMENT_ERRORS):
                 raise ConfigError("%s: %s: %s" % (builder.config.source.path, name, _first_line(inner))) from error
             raise inner
+
+
+def _check_root(config, name: str) -> None:
+    """Say of a missing data folder which key and variable set it, which the data set itself cannot know."""
+    block = config.dic.get(name)
+    if not name.endswith("_dataset") or not block or not isinstance(block.get("dataset_root"), str):
+        return
+    from ppliteseg_paddle.data.dataset import existing_root
+    key, root = name + ".dataset_root", block["dataset_root"]
+    origin = getattr(find_component(block["type"])[1], "origin", "")
+    variable = config.source.variables.get(key)
+    existing_root(root, " It is set by %s; give another with --opts %s=DIR%s.%s" % (
+        config.source.of(key), key, " or the environment variable " + variable if variable else "",
+        " " + origin % root if origin else ""))
 
 
 def build_model(config, pretrained: bool = True, verbose: bool = False):

@@ -31,12 +31,14 @@ class LoopWatch:
         optimizer: asked for the learning rate, which the log line rounds.
         save_dir: the loop's output folder.
         start: iteration from which the run goes on; 0 for a fresh one.
+        log_iters: iterations between the loop's log lines.
         fp16: with a loss scale, a few steps may overflow and are skipped; without, one is the end.
         on_progress: called with no argument after each row and each save.
     """
 
-    def __init__(self, optimizer, save_dir: str, start: int = 0, fp16: bool = False, on_progress=None):
-        self.optimizer, self.save_dir, self.start, self.fp16 = optimizer, save_dir, start, fp16
+    def __init__(self, optimizer, save_dir: str, start: int = 0, log_iters: int = 10, fp16: bool = False,
+                 on_progress=None):
+        self.optimizer, self.save_dir, self.start, self.log_iters, self.fp16 = optimizer, save_dir, start, log_iters, fp16
         self.on_progress = on_progress or (lambda: None)
         self.rows: List[Dict[str, Any]] = []
         self.evaluations: List[Dict[str, Any]] = []
@@ -61,6 +63,11 @@ class LoopWatch:
         if match:
             epoch, iteration = int(match.group(1)), int(match.group(2))
             loss, _, batch_cost, reader_cost, ips = (float(text) for text in match.groups()[2:])
+            # The loop divides by log_iters also after a resume in the middle of a window, where it has summed fewer.
+            summed = min(self.log_iters, iteration - self.start)
+            if summed < self.log_iters:
+                loss *= self.log_iters / summed
+                message = message.replace("loss: " + match.group(3), "loss: %.4f" % loss)
             self.rows.append({"iter": iteration, "epoch": epoch, "loss": loss, "lr": float(self.optimizer.get_lr()),
                               "batch_cost": batch_cost, "reader_cost": reader_cost, "ips": ips})
             self._watch_loss(iteration, loss)
@@ -226,16 +233,19 @@ def reader_errors():
     """Bring an error of a reading thread or worker process into the main thread as it was raised.
 
     Reason: Paddle's DataLoader reads in a thread even without workers. An error there is printed as
-    a traceback, and the main thread gets an opaque SystemError about a killed queue.
+    a traceback; the main thread then waits for ever (without workers), or gets an opaque SystemError
+    about a killed queue (with workers).
     """
     caught: List[BaseException] = []
     before = threading.excepthook
 
     def note(args):
-        if args.exc_value is not None and _is_reader(args):
-            caught.append(args.exc_value)
-        else:
+        reader = _reader_of(args.exc_traceback)
+        if reader is None or args.exc_value is None:
             before(args)
+            return
+        caught.append(args.exc_value)
+        reader._exit_thread_unexpectedly()  # kills the queue on which the main thread waits
 
     threading.excepthook = note
     try:
@@ -254,14 +264,14 @@ def reader_errors():
         threading.excepthook = before
 
 
-def _is_reader(args) -> bool:
-    """Whether a thread's error comes from Paddle's DataLoader."""
-    frame = args.exc_traceback
-    while frame is not None:
-        if "dataloader" in frame.tb_frame.f_code.co_filename:
-            return True
-        frame = frame.tb_next
-    return False
+def _reader_of(traceback):
+    """The DataLoader iterator in whose thread an error was raised; None if it comes from elsewhere."""
+    while traceback is not None:
+        owner = traceback.tb_frame.f_locals.get("self")
+        if hasattr(owner, "_exit_thread_unexpectedly"):
+            return owner
+        traceback = traceback.tb_next
+    return None
 
 
 def _as_raised(error: BaseException) -> BaseException:

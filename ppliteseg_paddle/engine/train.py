@@ -10,8 +10,8 @@ import time
 from typing import Any, Dict, Optional
 
 from ppliteseg_paddle.engine import build
-from ppliteseg_paddle.engine.checkpoint import (check_fits, check_resume, latest_checkpoint, read_json, replace_file,
-                                                write_json)
+from ppliteseg_paddle.engine.checkpoint import (EMA_PARAMS, PARAMS, check_fits, check_resume, latest_checkpoint,
+                                                read_json, replace_file, write_json)
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine.loop import LoopWatch, loop_module, watched_loop
 from ppliteseg_paddle.engine.val import check_precision
@@ -55,7 +55,9 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     check_save_dir(save_dir)
 
     record = _Record(save_dir, config, start, seed, chosen, precision)
-    watch = LoopWatch(parts["optimizer"], save_dir, start, precision == "fp16", lambda: rank == 0 and record.write(watch))
+    log_iters = min(log_iters, config.iters - start)  # so that at least one line is logged
+    watch = LoopWatch(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
+                      on_progress=lambda: rank == 0 and record.write(watch))
     if rank == 0:
         build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
         print(device_line(chosen, why))
@@ -65,7 +67,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
         loop_module().train(
             parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
             save_dir=save_dir, iters=config.iters, batch_size=config.batch_size, resume_model=resume_model,
-            save_interval=save_interval, log_iters=min(log_iters, config.iters - start), num_workers=num_workers,
+            save_interval=save_interval, log_iters=log_iters, num_workers=num_workers,
             use_vdl=use_vdl, use_ema=use_ema, losses=parts["loss"], keep_checkpoint_max=keep_checkpoint_max,
             test_config=config.test_config, precision=precision, amp_level=amp_level,
             to_static_training=config.to_static_training)
@@ -194,17 +196,21 @@ class _Record:
         write_json(os.path.join(self.save_dir, HISTORY_FILE), {
             **self.head, "finished": finished, "seconds": round(self.earlier_seconds + time.time() - self.begin, 3),
             "best": {"mIoU": watch.best.miou, "iter": watch.best.iteration},
+            "ema_best": {"mIoU": watch.ema_best.miou, "iter": watch.ema_best.iteration},
             "train": self.earlier["train"] + watch.rows, "eval": self.earlier["eval"] + watch.evaluations})
 
     def result(self, watch: LoopWatch) -> Dict[str, Any]:
-        best = os.path.join(self.save_dir, "best_model", "model.pdparams")
         last = latest_checkpoint(self.save_dir) or ""
+        # The weights to go on with: the best that an evaluation has found, plain or averaged, else the last ones.
+        scored = [(best.miou, os.path.join(best.folder, file))
+                  for best, file in ((watch.best, PARAMS), (watch.ema_best, EMA_PARAMS)) if best.miou is not None]
         return {
             "iterations": self.config.iters, "start_iteration": self.start,
             "first_loss": watch.rows[0]["loss"] if watch.rows else None,
             "final_loss": watch.rows[-1]["loss"] if watch.rows else None,
             "best_mIoU": watch.best.miou, "best_iteration": watch.best.iteration,
+            "ema_best_mIoU": watch.ema_best.miou, "ema_best_iteration": watch.ema_best.iteration,
             "save_dir": self.save_dir, "config": os.path.join(self.save_dir, CONFIG_FILE),
             "history": os.path.join(self.save_dir, HISTORY_FILE), "last_checkpoint": last,
-            "model_path": best if watch.best.miou is not None else os.path.join(last, "model.pdparams"),
+            "model_path": max(scored, key=lambda item: item[0])[1] if scored else os.path.join(last, PARAMS),
             "seconds": round(time.time() - self.begin, 3)}

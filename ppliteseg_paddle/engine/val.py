@@ -77,7 +77,7 @@ def val(config, model_path: Optional[str] = None, device: Optional[str] = None, 
     dataset = build.build_val_dataset(config, verbose)
     model = build.build_model(config, pretrained=model_path is None, verbose=verbose)
     if model_path is not None:
-        load_weights(model, model_path)
+        load_weights(model, model_path, strict=True)
     arguments = dict(config.test_config if test_config is None else test_config)
     for unused in ("auc_roc", "print_detail"):
         arguments.pop(unused, None)
