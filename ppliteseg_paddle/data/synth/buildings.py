@@ -43,6 +43,7 @@ class House:
             self.rise *= 0.4
         self.roof = dice.colour(dice.pick([(62, 66, 74), (54, 66, 108), (70, 82, 120), (84, 86, 90), (58, 62, 66)]), 0.2)
         self.roof_pattern = patterns()[dice.pick(["roof_tiles", "slates"])]
+        self.hidden_end = False  # whether the house before stands against it and is as tall
         self.chimneys = [dice.between(0.05, 0.95) for _ in range(dice.integer(0, 2))] if style in ("house", "terrace") else []
 
     def key(self) -> float:
@@ -57,7 +58,7 @@ class House:
         back = self.s + self.side * self.depth
         if self.rise:
             self._roof(back)
-        self._end_wall(back, min(self.z0, self.z1) if self.z0 > camera_z else None)
+        self._end_wall(back, self.z0 if self.z0 > camera_z and not self.hidden_end else None)
         self._wall((self.s, self.z0), (self.s, self.z1), normal, True)
         if self.rise == 0.0 and stage.dice.chance(0.3):
             self._plant_room(back)
@@ -74,7 +75,7 @@ class House:
             street = self.stage.street
             gable = street.at([self.s, (self.s + back) / 2, back], [z, z, z],
                               [self.height, self.height + self.rise, self.height])
-            flat = self.stage.camera.polygon(gable)
+            flat = self.stage.camera.outline(gable)
             if flat is not None:
                 colour = self.stage.light.shade(self.facade.colour, normal, self.stage.sun_at(self.s, z, self.height))
                 self.stage.canvas.fill(flat, self.stage.far(colour, self.s, z), BUILDING)
@@ -146,7 +147,7 @@ class House:
         for normal, points in ((np.array([0, 0, -1.0]), ((s - wide, z), (s + wide, z))),
                                (np.array([-self.side, 0, 0.0]), ((s - self.side * wide, z), (s - self.side * wide, z + 0.7)))):
             (s0, z0), (s1, z1) = points
-            flat = stage.camera.polygon(stage.street.at([s0, s1, s1, s0], [z0, z1, z1, z0],
+            flat = stage.camera.outline(stage.street.at([s0, s1, s1, s0], [z0, z1, z1, z0],
                                                         [ridge - 1.2, ridge - 1.2, ridge + tall, ridge + tall]))
             if flat is not None:
                 stage.canvas.fill(flat, stage.far(stage.light.shade(self.facade.colour * 0.9, normal), s, z), BUILDING)
@@ -155,7 +156,7 @@ class House:
         stage = self.stage
         s, z = (self.s + back) / 2, self.z0 + (self.z1 - self.z0) * stage.dice.between(0.2, 0.6)
         tall, long = stage.dice.between(1.2, 3), stage.dice.between(2, 6)
-        flat = stage.camera.polygon(stage.street.at([s, s, s, s], [z, z + long, z + long, z],
+        flat = stage.camera.outline(stage.street.at([s, s, s, s], [z, z + long, z + long, z],
                                                     [self.height - 1, self.height - 1, self.height + tall, self.height + tall]))
         if flat is not None:
             colour = stage.light.shade(self.facade.colour * 0.8, np.array([-self.side, 0, 0.0]))
@@ -163,18 +164,14 @@ class House:
 
     def cast(self) -> None:
         """Shadow on the ground."""
-        sun = self.stage.light.towards_sun
         if not self.stage.light.sunny:
             return
-        reach = -sun[[0, 2]] / max(sun[1], 0.12) * (self.height + self.rise * 0.6)
         back = self.s + self.side * self.depth
-        street = self.stage.street
-        base = street.at([self.s, self.s, back, back], [self.z0, self.z1, self.z1, self.z0])
-        moved = base + np.array([reach[0], 0.0, reach[1]])
+        where, tall = self.stage.street.where, self.height + self.rise * 0.6
+        base = [where(self.s, self.z0), where(self.s, self.z1), where(back, self.z1), where(back, self.z0)]
         for i in range(4):
-            j = (i + 1) % 4
-            self.stage.ground.shadow(np.array([base[i], base[j], moved[j], moved[i]]))
-        self.stage.ground.shadow(moved)
+            self.stage.ground.wall_shadow(base[i - 1], base[i], tall)
+        self.stage.ground.roof_shadow(base, tall)
 
 
 class CrossHouse:
@@ -206,7 +203,7 @@ class CrossHouse:
             roof[:2, 1] += self.rise
             roof[:2, 2] += 4.0
             tilt = np.array([0.0, 4.0, -self.rise]) / np.hypot(4.0, self.rise)
-            flat = stage.camera.polygon(roof)
+            flat = stage.camera.outline(roof)
             if flat is not None:
                 colour = stage.light.shade(self.roof, tilt)
                 stage.canvas.fill(flat, stage.light.far(colour, float(depth.mean())), BUILDING)
@@ -253,6 +250,8 @@ def _row(stage: Stage, side: int, frontage: str, start: float, stop: float, tall
         step = dice.between(0, 0.6) if frontage == "terrace" else dice.between(0, 2.5)
         if not dice.chance(0.04):
             house = House(stage, frontage, side, front + side * step, z, z + length, tallness)
+            if out and out[-1].z1 > z - 0.1 and out[-1].height >= house.height and not (house.rise or out[-1].rise):
+                house.hidden_end = out[-1].depth > house.depth - 2
             out.append(house)
             street.roofs[side].append((z, z + length, house.height + house.rise * 0.5, house.s))
         z += length

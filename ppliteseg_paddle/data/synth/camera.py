@@ -6,11 +6,12 @@ right, v down, pixels of the (supersampled) canvas.
 from __future__ import annotations
 
 import math
-from typing import Optional, Sequence, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 NEAR = 0.6
+Point = Tuple[float, float, float]
 
 
 class Camera:
@@ -30,6 +31,7 @@ class Camera:
                  yaw: float, roll: float) -> None:
         self.width, self.height, self.focal, self.horizon = width, height, focal, horizon
         self.eye = np.asarray(eye, np.float64)
+        self._x, self._y, self._z = (float(value) for value in eye)
         self.yaw, self.roll = yaw, roll
         self._cos, self._sin = math.cos(yaw), math.sin(yaw)
         self._cos_roll, self._sin_roll = math.cos(roll), math.sin(roll)
@@ -45,7 +47,7 @@ class Camera:
         return out
 
     def depth(self, x: float, z: float) -> float:
-        return (x - self.eye[0]) * self._sin + (z - self.eye[2]) * self._cos
+        return (x - self._x) * self._sin + (z - self._z) * self._cos
 
     def flatten(self, turned: np.ndarray) -> np.ndarray:
         """Points in camera axes (..., 3), depth >= NEAR, on the canvas (..., 2)."""
@@ -61,14 +63,33 @@ class Camera:
         turned = self.turn(world)
         return self.flatten(turned), turned[..., 2]
 
-    def polygon(self, world) -> Optional[np.ndarray]:
-        """A world polygon (N, 3) on the canvas (M, 2), clipped by the near plane; None if nothing is left."""
-        turned = clip_near(self.turn(world))
-        if turned is None:
-            return None
-        flat = self.flatten(turned)
-        low, high = flat.min(0), flat.max(0)
-        if high[0] < 0 or high[1] < 0 or low[0] > self.width or low[1] > self.height:
+    def spot(self, x: float, y: float, z: float) -> Tuple[float, float]:
+        """One world point, beyond the near plane, on the canvas. Plain floats: ten times faster than an array."""
+        x, z = x - self._x, z - self._z
+        scale = self.focal / max(x * self._sin + z * self._cos, NEAR)
+        return self._roll((x * self._cos - z * self._sin) * scale, (self._y - y) * scale)
+
+    def _roll(self, du: float, dv: float) -> Tuple[float, float]:
+        return (self._centre + du * self._cos_roll - dv * self._sin_roll,
+                self.horizon + du * self._sin_roll + dv * self._cos_roll)
+
+    def outline(self, world: Iterable[Point]) -> Optional[List[Tuple[float, float]]]:
+        """A world polygon on the canvas, clipped by the near plane; None if nothing of it is in the picture."""
+        cos, sin, near_by = self._cos, self._sin, False
+        turned = []
+        for x, y, z in world:
+            x, z = x - self._x, z - self._z
+            depth = x * sin + z * cos
+            near_by = near_by or depth < NEAR
+            turned.append((x * cos - z * sin, self._y - y, depth))
+        if near_by:
+            turned = clip_near(turned)
+            if not turned:
+                return None
+        focal = self.focal
+        flat = [self._roll(right * focal / depth, down * focal / depth) for right, down, depth in turned]
+        if (max(flat)[0] < 0 or min(flat)[0] > self.width or all(p[1] < 0 for p in flat)
+                or all(p[1] > self.height for p in flat)):
             return None
         return flat
 
@@ -77,42 +98,41 @@ class Camera:
         depth = self.depth(x, z)
         if depth < NEAR + radius:
             return False
-        right = (x - self.eye[0]) * self._cos - (z - self.eye[2]) * self._sin
+        right = (x - self._x) * self._cos - (z - self._z) * self._sin
         return abs(right) - radius * 1.5 < depth * self._centre / self.focal
 
-    def ground_grid(self, rows: int, columns: int, top: int, step: float) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """World x, z and depth of the ground under a grid of canvas points.
+    def ground_depth(self, rows: int, columns: int, top: int, step: float) -> np.ndarray:
+        """Distance of the ground under a grid of canvas points; 10 km above the horizon.
 
         Args:
             top: canvas row of the grid's first row.
             step: canvas pixels from one grid point to the next.
 
-        Shape: three float32 arrays (rows, columns). Points above the horizon get a depth of 10 km.
+        Shape: float32 (rows, columns).
         """
         du = ((np.arange(columns, dtype=np.float32) + 0.5) * step - self._centre)[None]
         dv = ((np.arange(rows, dtype=np.float32) + 0.5) * step + top - self.horizon)[:, None]
         fall = np.maximum(dv * np.float32(self._cos_roll) - du * np.float32(self._sin_roll), 1e-3)
-        right = du * np.float32(self._cos_roll) + dv * np.float32(self._sin_roll)
-        depth = np.minimum(np.float32(self.eye[1] * self.focal) / fall, np.float32(1e4))
-        across = right * depth * np.float32(1.0 / self.focal)
-        x = across * np.float32(self._cos) + depth * np.float32(self._sin) + np.float32(self.eye[0])
-        z = depth * np.float32(self._cos) - across * np.float32(self._sin) + np.float32(self.eye[2])
-        return x, z, depth
+        return np.minimum(np.float32(self._y * self.focal) / fall, np.float32(1e4))
+
+    def ground_matrix(self, top: int, step: float) -> np.ndarray:
+        """Homography (3, 3) from pixels of a grid as in `ground_depth` to world (x, z) on the ground."""
+        canvas = np.array([[step, 0, 0.5 * step - self._centre], [0, step, 0.5 * step + top - self.horizon], [0, 0, 1.0]])
+        roll = np.array([[self._cos_roll, self._sin_roll, 0], [-self._sin_roll, self._cos_roll, 0], [0, 0, 1.0]])
+        # (right, fall, 1) -> homogeneous (across, ahead, weight): ahead = y f / fall, across = right y / fall
+        ground = np.array([[self._y, 0, 0], [0, 0, self._y * self.focal], [0, 1.0, 0]])
+        turn = np.array([[self._cos, self._sin, self._x], [-self._sin, self._cos, self._z], [0, 0, 1.0]])
+        return turn @ ground @ roll @ canvas
 
 
-def clip_near(turned: np.ndarray) -> Optional[np.ndarray]:
-    """The part of a polygon (N, 3), in camera axes, that lies beyond the near plane."""
-    inside = turned[:, 2] >= NEAR
-    if inside.all():
-        return turned
-    if not inside.any():
-        return None
+def clip_near(turned: List[Point]) -> List[Point]:
+    """The part of a polygon, given as (right, down, depth), that lies beyond the near plane."""
     kept = []
-    count = len(turned)
-    for i in range(count):
-        a, b = turned[i], turned[(i + 1) % count]
-        if inside[i]:
-            kept.append(a)
-        if inside[i] != inside[(i + 1) % count]:
-            kept.append(a + (b - a) * ((NEAR - a[2]) / (b[2] - a[2])))
-    return np.array(kept)
+    for i, b in enumerate(turned):
+        a = turned[i - 1]
+        if (a[2] >= NEAR) != (b[2] >= NEAR):
+            t = (NEAR - a[2]) / (b[2] - a[2])
+            kept.append((a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, NEAR))
+        if b[2] >= NEAR:
+            kept.append(b)
+    return kept

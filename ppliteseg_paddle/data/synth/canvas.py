@@ -5,6 +5,7 @@ smooth edges in the picture, while the labels stay whole.
 """
 from __future__ import annotations
 
+import math
 from typing import Optional, Tuple
 
 import cv2
@@ -14,15 +15,14 @@ from ppliteseg_paddle.data.catalog import LABEL_SETS
 
 _SHIFT = 3  # fractional bits of polygon corners
 _ONE = float(1 << _SHIFT)
-_FAR = 2.0 ** 24  # corners beyond this would overflow OpenCV's fixed point
 
 VOID = LABEL_SETS["camvid"].ignore_index
 (SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST) = range(11)
 
 
-def fixed(points: np.ndarray) -> np.ndarray:
-    """Canvas points (..., 2) as OpenCV's fixed point numbers. Pixel (0, 0) covers [0, 1) x [0, 1)."""
-    return np.clip(points * _ONE - _ONE / 2, -_FAR, _FAR).astype(np.int32)
+def fixed(points) -> np.ndarray:
+    """Canvas points (N, 2), array or list, as OpenCV's fixed point numbers. Pixel (0, 0) covers [0, 1) x [0, 1)."""
+    return (np.array(points) * _ONE - _ONE / 2).astype(np.int32)
 
 
 class Canvas:
@@ -39,44 +39,50 @@ class Canvas:
         self.image = np.zeros((self.height, self.width, 3), np.uint8)
         self.label = np.zeros((self.height, self.width), np.uint8)
 
-    def fill(self, points: np.ndarray, colour, label: Optional[int] = None) -> None:
-        """Fill a polygon (N, 2); without a label the labels stay (a detail of what is there already)."""
-        self.fill_fixed([fixed(points)], colour, label)
+    def fill(self, points, colour, label: Optional[int] = None) -> None:
+        """Fill a polygon, array (N, 2) or list; without a label the labels stay (a detail of what is there)."""
+        self.fill_fixed(fixed(points), colour, label)
 
-    def fill_fixed(self, polygons, colour, label: Optional[int] = None) -> None:
-        """Fill polygons given by `fixed`, overlaps included once."""
-        paint = (float(colour[0]), float(colour[1]), float(colour[2]))
-        for polygon in polygons:
-            cv2.fillPoly(self.image, [polygon], paint, cv2.LINE_8, _SHIFT)
-            if label is not None:
-                cv2.fillPoly(self.label, [polygon], label, cv2.LINE_8, _SHIFT)
+    def fill_fixed(self, polygon: np.ndarray, colour, label: Optional[int] = None) -> None:
+        """Fill a polygon made by `fixed`."""
+        cv2.fillPoly(self.image, [polygon], (float(colour[0]), float(colour[1]), float(colour[2])), cv2.LINE_8, _SHIFT)
+        if label is not None:
+            cv2.fillPoly(self.label, [polygon], label, cv2.LINE_8, _SHIFT)
 
     def line(self, a, b, width: float, colour, label: Optional[int] = None) -> None:
         """A bar from `a` to `b`, `width` pixels wide, at least one."""
-        a, b = np.asarray(a, float), np.asarray(b, float)
-        along = b - a
-        length = float(np.hypot(along[0], along[1]))
+        self._bar(a, b, max(width, 1.0) - 0.99, max(width, 1.0) - 0.99, colour, label)
+
+    def _bar(self, a, b, width_a: float, width_b: float, colour, label: Optional[int]) -> None:
+        ax, ay, bx, by = float(a[0]), float(a[1]), float(b[0]), float(b[1])
+        if max(width_a, width_b) < 0.7:
+            start, end = (int(ax * _ONE), int(ay * _ONE)), (int(bx * _ONE), int(by * _ONE))
+            cv2.line(self.image, start, end, (float(colour[0]), float(colour[1]), float(colour[2])), 1, cv2.LINE_8, _SHIFT)
+            if label is not None:
+                cv2.line(self.label, start, end, label, 1, cv2.LINE_8, _SHIFT)
+            return
+        length = math.hypot(bx - ax, by - ay)
         if length < 1e-6:
             return
-        off = np.array([-along[1], along[0]]) * (max(width, 1.0) - 0.99) / (2 * length)
-        self.fill(np.array([a + off, b + off, b - off, a - off]), colour, label)
+        nu, nv = (ay - by) / length / 2, (bx - ax) / length / 2
+        self.fill([(ax + nu * width_a, ay + nv * width_a), (bx + nu * width_b, by + nv * width_b),
+                   (bx - nu * width_b, by - nv * width_b), (ax - nu * width_a, ay - nv * width_a)], colour, label)
 
     def taper(self, a, b, width_a: float, width_b: float, colour, label: Optional[int] = None) -> None:
         """A limb: a bar with round ends whose width changes from `width_a` to `width_b`."""
-        a, b = np.asarray(a, float), np.asarray(b, float)
-        along = b - a
-        length = max(float(np.hypot(along[0], along[1])), 1e-6)
-        across = np.array([-along[1], along[0]]) / length
-        self.fill(np.array([a + across * width_a / 2, b + across * width_b / 2,
-                            b - across * width_b / 2, a - across * width_a / 2]), colour, label)
+        self._bar(a, b, width_a - 0.5, width_b - 0.5, colour, label)
         for centre, width in ((a, width_a), (b, width_b)):
-            if width > 2.5:
+            if width > 3.5:
                 self.disc(centre, width / 2, width / 2, colour, label)
+
+    def box(self, a, b, colour, label: Optional[int] = None) -> None:
+        """A rectangle from corner to corner."""
+        self.fill([(a[0], a[1]), (b[0], a[1]), (b[0], b[1]), (a[0], b[1])], colour, label)
 
     def disc(self, centre, radius_u: float, radius_v: float, colour, label: Optional[int] = None,
              angle: float = 0.0) -> None:
         """A filled ellipse."""
-        middle = (int(centre[0] * _ONE), int(centre[1] * _ONE))
+        middle = (int(centre[0] * _ONE - _ONE / 2), int(centre[1] * _ONE - _ONE / 2))
         axes = (max(int(radius_u * _ONE), 1), max(int(radius_v * _ONE), 1))
         paint = (float(colour[0]), float(colour[1]), float(colour[2]))
         cv2.ellipse(self.image, middle, axes, angle, 0, 360, paint, -1, cv2.LINE_8, _SHIFT)
@@ -134,11 +140,13 @@ class Canvas:
         """The picture and its labels at the picture's size."""
         if self.supersampling == 1:
             return self.image, self.label
-        size = (self.width // 2, self.height // 2)
-        image = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
-        a, b = self.label[0::2, 0::2], self.label[0::2, 1::2]
-        c, d = self.label[1::2, 0::2], self.label[1::2, 1::2]
+        image = cv2.resize(self.image, (self.width // 2, self.height // 2), interpolation=cv2.INTER_AREA)
+        a, b, c, d = (np.ascontiguousarray(self.label[v::2, u::2]) for v in (0, 1) for u in (0, 1))
         # The class that at least two of the four canvas pixels have; the first pixel's if it is one of them.
-        lonely = (a != b) & (a != c) & (a != d)
-        label = np.where(lonely, np.where((b == c) | (b == d), b, np.where(c == d, c, a)), a)
-        return image, np.ascontiguousarray(label)
+        label = a.copy()
+        lonely = cv2.bitwise_not(cv2.max(cv2.max(cv2.compare(a, b, cv2.CMP_EQ), cv2.compare(a, c, cv2.CMP_EQ)),
+                                         cv2.compare(a, d, cv2.CMP_EQ)))
+        cv2.copyTo(c, cv2.min(lonely, cv2.compare(c, d, cv2.CMP_EQ)), label)
+        same = cv2.max(cv2.compare(b, c, cv2.CMP_EQ), cv2.compare(b, d, cv2.CMP_EQ))
+        cv2.copyTo(b, cv2.min(lonely, same), label)
+        return image, label

@@ -117,7 +117,7 @@ class Facade:
         factor = light.factor(normal, 0.0)[None] + lit[:, None] * (light.factor(normal, 1.0) - light.factor(normal, 0.0))[None]
         factor = factor * (0.80 + 0.20 * np.clip(y / 4.0, 0, 1))[:, None]
         ramp = np.clip(factor * 128, 0, 255).astype(np.uint8)[:, None]
-        np.copyto(wall, cv2.multiply(wall, np.repeat(ramp, wall.shape[1], 1), scale=1 / 128))
+        cv2.multiply(wall, cv2.resize(ramp, (wall.shape[1], rows), interpolation=cv2.INTER_NEAREST), wall, 1 / 128)
 
     def _pane(self, light: Light, dark: float) -> Tuple[np.ndarray, np.ndarray]:
         """Colours of the glass at its top and bottom: the room behind it, and what it mirrors."""
@@ -135,8 +135,10 @@ class Facade:
     def _window_tile(self, width: int, height: int, light: Light, lit: np.ndarray, variant: int) -> np.ndarray:
         """One window with its frame."""
         top, low = self._pane(light, 1.0)
-        blend = np.linspace(0, 1, height)[:, None, None]
-        tile = np.clip(np.broadcast_to(top * (1 - blend) + low * blend, (height, width, 3)), 0, 255).astype(np.uint8).copy()
+        blend = ((np.arange(height) + 0.5) / height)[:, None]
+        column = np.clip(top * (1 - blend) + low * blend, 0, 255).astype(np.uint8)
+        tile = np.empty((height, width, 3), np.uint8)
+        tile[:] = column[:, None]
         if variant == 1:  # the houses opposite, mirrored
             cut = int(height * self.dice.between(0.3, 0.7))
             tile[cut:] = (tile[cut:] * 0.6).astype(np.uint8)

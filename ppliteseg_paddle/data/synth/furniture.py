@@ -4,7 +4,6 @@ from __future__ import annotations
 import math
 from typing import List, Tuple
 
-import cv2
 import numpy as np
 
 from ppliteseg_paddle.data.synth.canvas import BUILDING, FENCE, POLE, SIGN, VOID
@@ -41,7 +40,7 @@ class _Upright:
     def _at(self, ds: float, y: float) -> np.ndarray:
         """Canvas point at `ds` metres to the right of the thing and `y` above the ground."""
         x, z = self.stage.street.point(self.s, self.z)
-        return self.stage.camera.project(np.array([[x + ds, y, z]]))[0][0]
+        return np.array(self.stage.camera.spot(x + ds, y, z))
 
     def _colour(self, colour, factor: float = 1.0) -> np.ndarray:
         return self.stage.light.far(np.minimum(np.asarray(colour) * self.tone * factor, 250), self.distance)
@@ -58,11 +57,7 @@ class _Upright:
         stage.ground_contact(self.s, self.z, 0.12, 0.1)
         if light.sunny:
             x, z = stage.street.point(self.s, self.z)
-            reach = -light.towards_sun[[0, 2]] / max(light.towards_sun[1], 0.15) * self.tall
-            across = np.array([reach[1], -reach[0]]) / (np.hypot(*reach) + 1e-6) * 0.07
-            stage.ground.shadow(np.array([[x - across[0], 0, z - across[1]], [x + across[0], 0, z + across[1]],
-                                          [x + reach[0] + across[0], 0, z + reach[1] + across[1]],
-                                          [x + reach[0] - across[0], 0, z + reach[1] - across[1]]]))
+            stage.ground.bar_shadow(x, z, self.tall, 0.07)
 
 
 class LampPost(_Upright):
@@ -99,7 +94,7 @@ class LampPost(_Upright):
             canvas.line(self._at(-0.7, self.tall - 1.1), self._at(0.7, self.tall - 1.1), thick * 1.2, self._colour(self.colour), POLE)
         if self.flag:
             a, b = self._at(0.1, self.tall * 0.7), self._at(0.75, self.tall * 0.5)
-            canvas.fill(np.array([a, (b[0], a[1]), b, (a[0], b[1])]), self._colour(self.stage.dice.pick([_BLUE, _RED, _WHITE, _GREEN])), SIGN)
+            canvas.box(a, b, self._colour(self.stage.dice.pick([_BLUE, _RED, _WHITE, _GREEN])), SIGN)
 
 
 class Bollard(_Upright):
@@ -140,11 +135,10 @@ class Sign(_Upright):
         if self.kind == "pair":
             self._plate("plate", self.tall - self.size * 1.8)
 
-    def _shape(self, corners: int, y: float, radius: float, turn: float) -> np.ndarray:
-        angle = np.arange(corners) * 2 * math.pi / corners + turn
+    def _shape(self, corners: int, y: float, radius: float, turn: float) -> List[Tuple[float, float]]:
         x, z = self.stage.street.point(self.s, self.z)
-        ring = np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle), np.full(corners, z)], -1)
-        return self.stage.camera.project(ring)[0]
+        angles = [turn + i * 2 * math.pi / corners for i in range(corners)]
+        return [self.stage.camera.spot(x + radius * math.cos(t), y + radius * math.sin(t), z) for t in angles]
 
     def _plate(self, kind: str, y: float) -> None:
         canvas, dice, r = self.stage.canvas, self.stage.dice, self.size
@@ -171,7 +165,7 @@ class Sign(_Upright):
     def _bar(self, y: float, half: float, thick: float, colour) -> None:
         a, b = self._at(-half, y + thick), self._at(half, y - thick)
         if b[0] - a[0] > 1.2:
-            self.stage.canvas.fill(np.array([a, (b[0], a[1]), b, (a[0], b[1])]), self._colour(colour))
+            self.stage.canvas.box(a, b, self._colour(colour))
 
     def _board(self) -> None:
         """A direction sign or a poster on two posts."""
@@ -180,7 +174,7 @@ class Sign(_Upright):
         for ds in (-half * 0.7, half * 0.7):
             self._post(ds, 0, low + 0.2, 0.09, self.post)
         a, b = self._at(-half, low + high), self._at(half, low)
-        self.stage.canvas.fill(np.array([a, (b[0], a[1]), b, (a[0], b[1])]), self._colour(self.face, 0.85), SIGN)
+        self.stage.canvas.box(a, b, self._colour(self.face, 0.85), SIGN)
         ink = _WHITE if self.face.mean() < 160 else _BLACK
         rim = self.size * 0.1
         for y in np.linspace(low + high * 0.85, low + high * 0.2, dice.integer(2, 4)):
@@ -189,7 +183,7 @@ class Sign(_Upright):
                 x1 = min(x0 + dice.between(0.1, 0.35) * half, half - rim)
                 p, q = self._at(x0, y), self._at(x1, y - high * 0.09)
                 if q[0] - p[0] > 1:
-                    self.stage.canvas.fill(np.array([p, (q[0], p[1]), q, (p[0], q[1])]), self._colour(ink))
+                    self.stage.canvas.box(p, q, self._colour(ink))
                 x0 = x1 + half * 0.08
 
 
@@ -219,7 +213,7 @@ class TrafficLight(_Upright):
     def _head(self, ds: float, low: float) -> None:
         canvas = self.stage.canvas
         a, b = self._at(ds - 0.24, low + 1.02), self._at(ds + 0.24, low - 0.08)
-        canvas.fill(np.array([a, (b[0], a[1]), b, (a[0], b[1])]), self._colour((34, 36, 36)), SIGN)
+        canvas.box(a, b, self._colour((34, 36, 36)), SIGN)
         if self.away:
             return
         for i, colour in enumerate(((60, 60, 250), (60, 190, 250), (150, 235, 80))):
@@ -263,10 +257,8 @@ class Barrier:
         self.stage.ground_contact(self.s, self.z0 + half, 0.08, half)
         light = self.stage.light
         if light.sunny and self.kind in ("planks", "wall"):
-            reach = -light.towards_sun[[0, 2]] / max(light.towards_sun[1], 0.15) * self.look.height
-            a, b = self.stage.street.at([self.s, self.s], [self.z0, self.z1])
-            off = np.array([reach[0], 0, reach[1]])
-            self.stage.ground.shadow(np.array([a, b, b + off, a + off]))
+            where = self.stage.street.where
+            self.stage.ground.wall_shadow(where(self.s, self.z0), where(self.s, self.z1), self.look.height)
 
     def paint(self) -> None:
         stage, look = self.stage, self.look
@@ -354,8 +346,3 @@ def fence_line(stage: Stage, kind: str, s: float, z0: float, z1: float) -> List[
             out.append(Barrier(stage, kind, s, z, z + length, look))
         z += length
     return out
-
-
-def blur_mask(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """A mask with soft edges."""
-    return cv2.blur(mask, (pixels | 1, pixels | 1))

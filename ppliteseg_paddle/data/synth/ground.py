@@ -1,13 +1,14 @@
 """The ground: road, kerbs, pavements, yards, markings, their textures, and the shadows that lie on them."""
 from __future__ import annotations
 
+import math
 from typing import List
 
 import cv2
 import numpy as np
 
 from ppliteseg_paddle.data.synth.camera import Camera
-from ppliteseg_paddle.data.synth.canvas import PAVEMENT, ROAD, TREE, Canvas
+from ppliteseg_paddle.data.synth.canvas import PAVEMENT, ROAD, TREE, Canvas, fixed
 from ppliteseg_paddle.data.synth.dice import Dice
 from ppliteseg_paddle.data.synth.light import Light
 from ppliteseg_paddle.data.synth.street import Street, between
@@ -16,13 +17,15 @@ from ppliteseg_paddle.data.synth.textures import patterns
 UP = np.array([0.0, 1.0, 0.0])
 KERB = 0.12  # height of the pavement above the road, metres
 _BACK = -3.0  # the ground starts behind the camera, which may look sideways
+_RAMP = np.linspace(0, 1, 256)[:, None]
 
 
-def _stations(start: float, stop: float) -> np.ndarray:
+def _stations(start: float, stop: float, straight: bool) -> List[float]:
     """Places along the street, close together near the camera, for following its bend."""
-    start_root, stop_root = np.sign(start) * abs(start) ** 0.5, max(stop, 0.01) ** 0.5
-    roots = np.linspace(start_root, stop_root, 14 if stop - start > 12 else 5)
-    return np.sign(roots) * roots * roots
+    steps = 1 if straight or stop - start < 2 else 4 if stop - start < 12 else 14
+    a, b = math.copysign(abs(start) ** 0.5, start), math.copysign(abs(stop) ** 0.5, stop)
+    roots = [a + (b - a) * i / steps for i in range(steps + 1)]
+    return [math.copysign(root * root, root) for root in roots]
 
 
 class Ground:
@@ -41,6 +44,8 @@ class Ground:
         self.yellow = dice.colour((60, 160, 200), 0.12)
         top = int(camera.horizon - canvas.width * abs(np.tan(camera.roll)) / 2 - 2)
         self.top = min(max(top, 0), canvas.height - 2)
+        sun = light.towards_sun
+        self.reach = (-float(sun[0]) / max(float(sun[1]), 0.14), -float(sun[2]) / max(float(sun[1]), 0.14))
         self._shadow = np.zeros((canvas.height - self.top, canvas.width), np.uint8)
 
     def lit(self, colour) -> np.ndarray:
@@ -48,12 +53,11 @@ class Ground:
 
     def strip(self, s0, s1, start: float, stop: float, colour, label=None, height: float = 0.0) -> None:
         """A band along the street from s0 to s1."""
-        z = _stations(start, stop)
-        edge = np.concatenate([self.street.at(s0, z, height), self.street.at(s1, z[::-1], height)])
-        self.area(edge, colour, label)
+        stations, where = _stations(start, stop, self.street.bend == 0.0), self.street.where
+        self.area([where(s0, z, height) for z in stations] + [where(s1, z, height) for z in reversed(stations)], colour, label)
 
-    def area(self, world: np.ndarray, colour, label=None) -> None:
-        flat = self.camera.polygon(world)
+    def area(self, world: List[tuple], colour, label=None) -> None:
+        flat = self.camera.outline(world)
         if flat is not None:
             self.canvas.fill(flat, colour, label)
 
@@ -115,19 +119,19 @@ class Ground:
         for z, direction in ((stop, -1), (start, 1)):
             if not _BACK < z < far - 0.1:
                 continue
-            turn = np.linspace(0, np.pi / 2, 6)
-            s = kerb + side * radius * (1 - np.cos(turn))
-            along = z + direction * radius * (1 - np.sin(turn))
-            corner = self.street.at(np.append(s, kerb), np.append(along, z))
-            self.area(corner, self.lit(self.road), ROAD)
+            arc = [(radius * (1 - math.cos(t)), radius * (1 - math.sin(t))) for t in (0, 0.3, 0.6, 0.9, 1.2, math.pi / 2)]
+            corner = [self.street.where(kerb + side * u, z + direction * v) for u, v in arc]
+            self.area(corner + [self.street.where(kerb, z)], self.lit(self.road), ROAD)
 
     def _side_street(self, crossing, side: int, road) -> None:
         street, plan = self.street, self.street.sides[side]
         z0, z1 = crossing.z0, crossing.z1
         x0, x1 = side * (street.half - 0.1), side * 90.0
         middle = street.point(0.0, (z0 + z1) / 2)[0]
-        band = lambda a, b, from_x=x0: np.array([[middle + from_x, 0, a], [middle + x1, 0, a],  # noqa: E731
-                                                 [middle + x1, 0, b], [middle + from_x, 0, b]])
+
+        def band(a, b, from_x=x0):
+            return [(middle + from_x, 0.0, a), (middle + x1, 0.0, a), (middle + x1, 0.0, b), (middle + from_x, 0.0, b)]
+
         walk = min(plan.pavement, 2.5)
         inner = side * (street.half + plan.pavement * 0.5)
         self.area(band(z0 - walk, z0, inner), self.lit(self.paving), PAVEMENT)
@@ -156,8 +160,8 @@ class Ground:
                 self.strip(s - 0.25, s + 0.25, _BACK, far, self.lit(self.road * tracks))
         for _ in range(dice.integer(0, 3)):
             s, z, r = dice.between(-0.7, 0.7) * street.half, dice.between(3.5, 18), dice.between(0.25, 0.4)
-            turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-            self.area(street.at(s + r * np.cos(turn), z + r * np.sin(turn)), self.lit(self.road * dice.between(0.5, 0.8)))
+            rim = [street.where(s + r * math.cos(t / 2), z + r * math.sin(t / 2)) for t in range(12)]
+            self.area(rim, self.lit(self.road * dice.between(0.5, 0.8)))
 
     def _dashes(self, s: float, start: float, stop: float, length: float, gap: float, width: float, colour) -> None:
         z = start
@@ -233,14 +237,15 @@ class Ground:
         colour, half = self.lit(self.yellow), self.street.half - 0.3
         for t in np.linspace(0.1, 0.9, 5):
             for mirror in (1, -1):
-                a = self.street.at(mirror * (-half), crossing.z0 + t * (crossing.z1 - crossing.z0))
-                b = self.street.at(mirror * (-half + 2 * half * (1 - t)), crossing.z1)
-                off = np.array([0.07, 0, 0.0])
-                self.area(np.array([a - off, b - off, b + off, a + off]), colour)
+                a, za = mirror * (-half), crossing.z0 + t * (crossing.z1 - crossing.z0)
+                b, zb = mirror * (-half + 2 * half * (1 - t)), crossing.z1
+                where = self.street.where
+                self.area([where(a - 0.07, za), where(b - 0.07, zb), where(b + 0.07, zb), where(a + 0.07, za)], colour)
 
     def _arrow(self, s: float, z: float, colour) -> None:
         self.strip(s - 0.07, s + 0.07, z, z + 2.6, colour)
-        head = self.street.at([s - 0.35, s, s + 0.35], [z + 2.5, z + 4.0, z + 2.5])
+        where = self.street.where
+        head = [where(s - 0.35, z + 2.5), where(s, z + 4.0), where(s + 0.35, z + 2.5)]
         self.area(head, colour)
 
     def _bays(self) -> None:
@@ -253,14 +258,29 @@ class Ground:
         for z in (5.0, 16.0, 28.0):
             self._arrow(self.dice.between(-1.5, 1.5), z, white)
 
-    def shadow(self, world: np.ndarray, strength: int = 255) -> None:
-        """Darken a ground polygon (N, 3), in `finish`."""
-        flat = self.camera.polygon(world)
+    def shadow(self, world: List[tuple], strength: int = 255) -> None:
+        """Darken a ground polygon, in `finish`."""
+        flat = self.camera.outline(world)
         if flat is not None:
-            points = np.clip((flat - (0, self.top)) * 8, -2 ** 24, 2 ** 24).astype(np.int32)
-            cv2.fillPoly(self._shadow, [points], strength, cv2.LINE_8, 3)
+            cv2.fillPoly(self._shadow, [fixed([(u, v - self.top) for u, v in flat])], strength, cv2.LINE_8, 3)
 
-    def finish(self, contact: List[np.ndarray]) -> None:
+    def bar_shadow(self, x: float, z: float, tall: float, half: float) -> None:
+        """The shadow of something thin that stands at (x, z)."""
+        du, dv = self.reach[0] * tall, self.reach[1] * tall
+        long = math.hypot(du, dv) + 1e-6
+        u, v = dv / long * half, -du / long * half
+        self.shadow([(x - u, 0.0, z - v), (x + u, 0.0, z + v), (x + du + u, 0.0, z + dv + v), (x + du - u, 0.0, z + dv - v)])
+
+    def wall_shadow(self, a: tuple, b: tuple, tall: float) -> None:
+        """The shadow of an upright wall between two ground points."""
+        du, dv = self.reach[0] * tall, self.reach[1] * tall
+        self.shadow([a, b, (b[0] + du, 0.0, b[2] + dv), (a[0] + du, 0.0, a[2] + dv)])
+
+    def roof_shadow(self, base: List[tuple], tall: float) -> None:
+        """The shadow of a flat top over the ground polygon `base`."""
+        self.shadow([(x + self.reach[0] * tall, 0.0, z + self.reach[1] * tall) for x, _, z in base])
+
+    def finish(self, contact: List[list]) -> None:
         """Multiply textures and shadows in, and let the distance fade.
 
         Args:
@@ -268,57 +288,58 @@ class Ground:
         """
         step, canvas, light = self.canvas.supersampling, self.canvas, self.light
         rows, columns = (canvas.height - self.top) // step, canvas.width // step
-        x, z, depth = self.camera.ground_grid(rows, columns, self.top, step)
+        coarse = 4 * step
+        depth = self.camera.ground_depth((canvas.height - self.top) // coarse + 1, canvas.width // coarse + 1, self.top, coarse)
         small = cv2.resize(canvas.label[self.top:], (columns, rows), interpolation=cv2.INTER_NEAREST)
-        detail = self._detail(small, x, z, depth)
-        tall = (canvas.width, canvas.height - self.top)
-        detail = cv2.resize(detail, tall, interpolation=cv2.INTER_LINEAR)
-        factor = cv2.cvtColor(detail, cv2.COLOR_GRAY2BGR)
+        veil = 1 - cv2.exp(depth * np.float32(-1 / light.haze_range))
+        grey = cv2.multiply(self._detail(small, depth, step), _stretch((1 - veil) * 255, (columns, rows)), scale=1 / 255)
+        factor = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
         if light.sunny:
-            sigma = 0.8 * step
-            shadow = cv2.GaussianBlur(self._shadow, (0, 0), sigma)
-            rest = light.shadow_factor()
-            ramp = 255 * (1 - np.linspace(0, 1, 256)[:, None] * (1 - rest[None]))
+            shadow = cv2.GaussianBlur(cv2.resize(self._shadow, (columns, rows), interpolation=cv2.INTER_AREA), (0, 0), 0.8)
+            ramp = 255 * (1 - _RAMP * (1 - light.shadow_factor()[None]))
             factor = cv2.multiply(factor, cv2.applyColorMap(shadow, ramp.astype(np.uint8)[:, None]), scale=1 / 255)
         if contact:
-            factor = cv2.multiply(factor, self._contact(contact), scale=1 / 255)
-        veil = 1 - np.exp(-depth / np.float32(light.haze_range))
-        haze = cv2.resize(np.ascontiguousarray((veil * 255).astype(np.uint8)), tall, interpolation=cv2.INTER_LINEAR)
+            factor = cv2.multiply(factor, self._contact(contact, step), scale=1 / 255)
+        tall = (canvas.width, canvas.height - self.top)
+        factor = cv2.resize(factor, tall, interpolation=cv2.INTER_LINEAR)
+        haze = cv2.applyColorMap((veil * 255).astype(np.uint8), np.clip(_RAMP * light.haze, 0, 255).astype(np.uint8)[:, None])
+        haze = cv2.resize(haze, tall, interpolation=cv2.INTER_LINEAR)
         roi = canvas.image[self.top:]
-        ramp = np.linspace(0, 1, 256)[:, None]
-        add = cv2.applyColorMap(haze, np.clip(ramp * light.haze[None], 0, 255).astype(np.uint8)[:, None])
-        keep = cv2.applyColorMap(haze, np.broadcast_to(((1 - ramp) * 255).astype(np.uint8), (256, 3))[:, None].copy())
-        ground = cv2.multiply(cv2.multiply(roi, factor, scale=1 / 128), keep, scale=1 / 255)
-        cv2.copyTo(cv2.add(ground, add), (canvas.label[self.top:] > 0).view(np.uint8), roi)
+        ground = cv2.add(cv2.multiply(roi, factor, scale=1 / 128), haze)
+        cv2.copyTo(ground, cv2.compare(canvas.label[self.top:], 0, cv2.CMP_GT), roi)
 
-    def _detail(self, label: np.ndarray, x: np.ndarray, z: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    def _detail(self, label: np.ndarray, depth: np.ndarray, step: int) -> np.ndarray:
         """Grey factor (128 neutral) of each ground point, fading with distance as detail gets finer than pixels."""
-        shift_x, shift_z = self.dice.between(0, 50), self.dice.between(0, 50)
-        near = np.clip(1.4 - depth / np.float32(26.0), 0.0, 1.0)
-        out = None
-        for name, ids in ((self.dice.pick(["asphalt", "asphalt_old"]), None), (self.paving_pattern, PAVEMENT),
-                          ("grass", TREE)):
-            mask = None if ids is None else label == ids
-            if mask is not None and not mask.any():
-                continue
-            pattern = patterns()[name]
-            scale = np.float32(pattern.grey.shape[0] / pattern.metres)
-            side = np.float32(pattern.grey.shape[0])
-            map_x, map_z = (x + np.float32(shift_x)) * scale % side, (z + np.float32(shift_z)) * scale % side
-            piece = cv2.remap(pattern.grey, map_x, map_z, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-            out = piece if mask is None else np.where(mask, piece, out)
-        stains = cv2.remap(patterns()["grime"].grey, (x + np.float32(shift_z)) * np.float32(18) % np.float32(512),
-                           (z * np.float32(0.5) + np.float32(shift_x)) * np.float32(18) % np.float32(512), cv2.INTER_LINEAR,
-                           borderMode=cv2.BORDER_WRAP)
-        total = (out.astype(np.float32) - 128) * near + (stains.astype(np.float32) - 128) * 0.7 + 128
-        return np.clip(total, 0, 255).astype(np.uint8)
+        near = np.clip(1.5 - depth / np.float32(24.0), 0.0, 1.0)
+        near = _stretch(near * 255, label.shape[::-1])
+        out = self._lay(self.dice.pick(["asphalt", "asphalt_old"]), label.shape, step)
+        for name, ids in ((self.paving_pattern, PAVEMENT), ("grass", TREE)):
+            mask = cv2.compare(label, ids, cv2.CMP_EQ)
+            if cv2.countNonZero(mask) > label.size * 0.01:
+                cv2.copyTo(self._lay(name, label.shape, step), mask, out)
+        fine = cv2.addWeighted(cv2.multiply(out, near, scale=1 / 255), 1.0, cv2.bitwise_not(near), 128 / 255, 0)
+        stains = self._lay("grime", (label.shape[0] // 3 + 1, label.shape[1] // 3 + 1), step * 3)
+        return cv2.addWeighted(fine, 1.0, cv2.resize(stains, label.shape[::-1]), 0.7, -0.7 * 128)
 
-    def _contact(self, polygons: List[np.ndarray]) -> np.ndarray:
-        canvas = self.canvas
-        dark = np.full((canvas.height - self.top, canvas.width), 255, np.uint8)
+    def _lay(self, name: str, shape, step: int) -> np.ndarray:
+        """A pattern laid on the ground, in perspective."""
+        pattern, dice = patterns()[name], self.dice
+        matrix = self.camera.ground_matrix(self.top, step)
+        scale = pattern.grey.shape[0] / pattern.metres
+        shift = np.array([[scale, 0, dice.between(0, 512)], [0, scale, dice.between(0, 512)], [0, 0, 1]])
+        return cv2.warpPerspective(pattern.grey, shift @ matrix, (shape[1], shape[0]),
+                                   flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP)
+
+    def _contact(self, polygons: List[list], step: int) -> np.ndarray:
+        rows, columns = self._shadow.shape[0] // step, self._shadow.shape[1] // step
+        dark = np.full((rows, columns), 255, np.uint8)
         for world in polygons:
-            flat = self.camera.polygon(world)
+            flat = self.camera.outline(world)
             if flat is not None:
-                cv2.fillPoly(dark, [((flat - (0, self.top)) * 8).astype(np.int32)], 70, cv2.LINE_8, 3)
-        dark = cv2.blur(dark, (5 * canvas.supersampling, 2 * canvas.supersampling + 1))
-        return cv2.cvtColor(dark, cv2.COLOR_GRAY2BGR)
+                cv2.fillPoly(dark, [fixed([(u / step, (v - self.top) / step) for u, v in flat])], 70, cv2.LINE_8, 3)
+        return cv2.cvtColor(cv2.blur(dark, (5, 3)), cv2.COLOR_GRAY2BGR)
+
+
+def _stretch(coarse: np.ndarray, size) -> np.ndarray:
+    """A coarse float map 0..255, as uint8 of that size (columns, rows)."""
+    return cv2.resize(coarse.astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)

@@ -42,7 +42,7 @@ def develop(image: np.ndarray, dice: Dice, light: Light) -> np.ndarray:
     if dice.chance(0.5):
         image = _saturate(image, dice.between(0.55, 1.15))
     image = _grain(image, dice, light)
-    if dice.chance(0.5):
+    if dice.chance(0.35):
         quality = dice.integer(55, 95)
         image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
     return image

@@ -110,15 +110,17 @@ def paint_sky(canvas: Canvas, dice: Dice, light: Light, horizon: float, sun_at: 
     v = (np.arange(coarse_rows, dtype=np.float32) + 0.5)[:, None] / coarse_rows
     u = (np.arange(coarse_columns, dtype=np.float32) + 0.5)[None] / coarse_columns
     blend = np.clip(v, 0, 1) ** dice.between(0.7, 1.6)
-    sky = light.sky_top.astype(np.float32) * (1 - blend[..., None]) + light.sky_low.astype(np.float32) * blend[..., None]
-    sky = np.broadcast_to(sky, (coarse_rows, coarse_columns, 3)).copy()
+    top, low = light.sky_top.astype(np.float32), light.sky_low.astype(np.float32)
+    sky = np.empty((coarse_rows, coarse_columns, 3), np.float32)
+    sky[:] = top + (low - top) * blend[..., None].astype(np.float32)
     if light.clouds > 0.05:
         sky = _add_clouds(sky, dice, light, v, u)
     if light.sunny:
-        distance = np.hypot(u * canvas.width - sun_at[0], (v * rows - sun_at[1]) * 1.2) / canvas.width
-        glow = np.exp(-distance * dice.between(3.0, 7.0))[..., None] * (0.7 - 0.5 * light.clouds)
-        tint = light.sun / light.sun.max() * 255
-        sky = sky + (tint.astype(np.float32) - sky) * np.clip(glow, 0, 1)
+        du = (u * canvas.width - np.float32(sun_at[0])) / canvas.width
+        dv = (v * rows - np.float32(sun_at[1])) * np.float32(1.2 / canvas.width)
+        glow = cv2.exp(cv2.sqrt(du * du + dv * dv) * np.float32(-dice.between(3.0, 7.0))) * np.float32(0.7 - 0.5 * light.clouds)
+        tint = (light.sun / light.sun.max() * 255).astype(np.float32)
+        sky += (tint - sky) * glow[..., None]
     painted = cv2.resize(np.clip(sky, 0, 255).astype(np.uint8), (canvas.width, rows), interpolation=cv2.INTER_LINEAR)
     canvas.image[:rows] = painted
     canvas.image[rows:] = np.clip(light.haze, 0, 255).astype(np.uint8)
@@ -130,18 +132,17 @@ def _add_clouds(sky: np.ndarray, dice: Dice, light: Light, v: np.ndarray, u: np.
     size = fields["cloud"].shape[0]
     away = 1.0 / (1.12 - v)  # distance of the layer along the row
     scale = dice.between(25, 90)
-    shift_x, shift_y = dice.between(0, size), dice.between(0, size)
-    map_x = ((u - 0.5) * away * scale * 2 + shift_x) % size
-    map_y = np.broadcast_to(away * scale + shift_y, map_x.shape) % size
-    map_x, map_y = map_x.astype(np.float32), np.ascontiguousarray(map_y, dtype=np.float32)
+    map_x = (u - 0.5) * away * np.float32(scale * 2) + np.float32(dice.between(0, size))
+    map_y = np.empty_like(map_x)
+    map_y[:] = away * np.float32(scale) + np.float32(dice.between(0, size))
     thick = cv2.remap(fields["cloud"], map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     wisps = cv2.remap(fields["cloud_fine"], map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     body = thick + 0.45 * wisps
-    cover = 1.0 / (1.0 + np.exp(-(body + (light.clouds - 0.5) * 4.5) * dice.between(1.5, 3.5)))
-    cover *= np.clip(light.clouds * 2.2, 0, 1)
+    edge = np.clip((body + np.float32((light.clouds - 0.5) * 4.5)) * np.float32(dice.between(0.4, 0.9)) + 0.5, 0, 1)
+    cover = edge * edge * (3 - 2 * edge) * np.float32(min(light.clouds * 2.2, 1))
     bright = float(light.sky_low.mean())
     dark = bright * dice.between(0.55, 0.92)
     relief = np.clip(0.5 - 0.28 * body, 0, 1)
-    shade = dark + (min(bright * 1.05, 252) - dark) * relief
-    tone = np.stack([shade * 1.01, shade, shade * dice.between(0.96, 1.0)], -1)
-    return sky + (tone - sky) * cover[..., None].astype(np.float32)
+    shade = np.float32(dark) + np.float32(min(bright * 1.05, 252) - dark) * relief
+    tone = shade[..., None] * np.array([1.01, 1.0, dice.between(0.96, 1.0)], np.float32)
+    return sky + (tone - sky) * cover[..., None]

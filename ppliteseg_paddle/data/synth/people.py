@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 
-from ppliteseg_paddle.data.synth.canvas import BICYCLIST, PEDESTRIAN
+from ppliteseg_paddle.data.synth.canvas import BICYCLIST, PEDESTRIAN, fixed
 from ppliteseg_paddle.data.synth.stage import Stage
 
 _CLOTHES = ((38, 36, 34), (60, 50, 44), (96, 62, 40), (50, 46, 110), (120, 118, 112), (190, 192, 190), (54, 78, 60),
@@ -13,6 +14,7 @@ _CLOTHES = ((38, 36, 34), (60, 50, 44), (96, 62, 40), (50, 46, 110), (120, 118, 
 _LEGS = ((38, 36, 36), (70, 54, 44), (96, 72, 52), (60, 66, 74), (90, 110, 128), (30, 30, 34), (120, 90, 66))
 _SKIN = ((128, 158, 206), (110, 140, 190), (80, 108, 158), (52, 72, 112), (140, 170, 214))
 _HAIR = ((24, 28, 34), (34, 48, 70), (60, 90, 120), (120, 150, 170), (150, 150, 150), (30, 40, 52))
+_RIM = tuple((math.cos(i * math.pi / 9), math.sin(i * math.pi / 9)) for i in range(18))
 
 
 class _Figure:
@@ -33,13 +35,10 @@ class _Figure:
 
     def _place(self, own) -> np.ndarray:
         """Own points (N, 3) on the canvas."""
-        p = np.asarray(own, float)
-        forward = np.array([math.sin(self.heading), 0.0, math.cos(self.heading)])
-        left = np.array([-forward[2], 0.0, forward[0]])
+        sin, cos = math.sin(self.heading), math.cos(self.heading)
         x, z = self.stage.street.point(self.s, self.z)
-        world = np.array([x, 0.0, z]) + p[:, 0:1] * forward + p[:, 2:3] * left
-        world[:, 1] = p[:, 1]
-        return self.stage.camera.project(world)[0]
+        spot = self.stage.camera.spot
+        return np.array([spot(x + a * sin - w * cos, y, z + a * cos + w * sin) for a, y, w in own])
 
     def _ready(self) -> bool:
         """Work out scale and light; False if the figure cannot be seen."""
@@ -85,11 +84,7 @@ class _Figure:
         stage.ground_contact(self.s, self.z, 0.28, 0.25)
         if light.sunny:
             x, z = stage.street.point(self.s, self.z)
-            reach = -light.towards_sun[[0, 2]] / max(light.towards_sun[1], 0.2) * 1.7
-            across = np.array([reach[1], -reach[0]]) / (np.hypot(*reach) + 1e-6) * 0.2
-            stage.ground.shadow(np.array([[x - across[0], 0, z - across[1]], [x + across[0], 0, z + across[1]],
-                                          [x + reach[0] + across[0] * 0.6, 0, z + reach[1] + across[1] * 0.6],
-                                          [x + reach[0] - across[0] * 0.6, 0, z + reach[1] - across[1] * 0.6]]))
+            stage.ground.bar_shadow(x, z, 1.7, 0.18)
 
 
 class Pedestrian(_Figure):
@@ -181,10 +176,8 @@ class Bicycle(_Figure):
         if not self._ready():
             return
         dark = np.array([30.0, 30, 32])
-        turn = np.linspace(0, 2 * math.pi, 18, endpoint=False)
         for x in (-0.52, 0.52):
-            ring = np.stack([x + 0.34 * np.cos(turn), 0.34 + 0.34 * np.sin(turn), np.zeros(18)], -1)
-            self._tyre(self._place(ring), dark)
+            self._tyre(self._place([(x + 0.34 * u, 0.34 + 0.34 * v, 0.0) for u, v in _RIM]), dark)
         p = self._place([(-0.52, 0.34, 0), (-0.08, 0.3, 0), (-0.2, 0.82, 0), (0.38, 0.85, 0), (0.52, 0.34, 0),
                          (0.36, 1.02, 0), (0.42, 1.02, 0.28), (0.42, 1.02, -0.28), (-0.24, 0.92, 0)])
         for a, b in ((0, 1), (1, 2), (2, 3), (1, 3), (0, 2), (3, 4), (3, 5)):
@@ -197,8 +190,6 @@ class Bicycle(_Figure):
             self._rider()
 
     def _tyre(self, ring: np.ndarray, dark) -> None:
-        import cv2
-        from ppliteseg_paddle.data.synth.canvas import fixed
         canvas = self.stage.canvas
         low, high = ring.min(0), ring.max(0)
         if high[0] - low[0] < 3:

@@ -8,11 +8,14 @@ import numpy as np
 
 from ppliteseg_paddle.data.synth.canvas import TREE
 from ppliteseg_paddle.data.synth.stage import Stage
-from ppliteseg_paddle.data.synth.textures import field_piece, patterns, tint
+from ppliteseg_paddle.data.synth.textures import field_piece
 
 _GREENS = ((46, 98, 78), (40, 82, 62), (58, 110, 92), (52, 96, 104), (62, 88, 84), (44, 70, 60))
 _AUTUMN = ((40, 92, 140), (36, 64, 120), (50, 120, 160))
 _BARK = ((56, 66, 76), (70, 78, 86), (44, 52, 60), (84, 92, 96))
+
+
+_ROUND = tuple((math.cos(i * math.pi / 4), math.sin(i * math.pi / 4)) for i in range(8))
 
 
 class Season:
@@ -44,44 +47,44 @@ def foliage(stage: Stage, centre, radius_u: float, radius_v: float, colour, dept
     x0, y0, x1, y1 = box
     cells = 30
     grid = (np.arange(cells, dtype=np.float32) + 0.5) / cells * (2 * reach) - reach
-    body, tilt = _clumps(stage, grid, square)
+    body, tone = _clumps(stage, grid, square, lit)
     # The clumps' small grid, stretched over the visible part of the crown.
     matrix = np.array([[2 * reach * radius_u / cells, 0, centre[0] - radius_u * reach - x0],
                        [0, 2 * reach * radius_v / cells, centre[1] - radius_v * reach - y0]], np.float32)
     size = (x1 - x0, y1 - y0)
     body = cv2.warpAffine(body, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-2.0)
-    tilt = cv2.warpAffine(tilt, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    tone = cv2.warpAffine(tone, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     zoom = max(radius_u, radius_v) / max(size)
     leaf = field_piece(dice, "leaf", size[0], size[1], 150.0 / max(zoom, 0.25))
     fine = field_piece(dice, "grain", size[0], size[1], min(420.0 / max(zoom, 0.25), max(size) * 0.8))
-    threshold = 0.62 - density * 0.62
-    mask = ((body + leaf * 0.20 + fine * 0.05) > threshold).view(np.uint8)
-    tone = tilt * (0.16 + 0.30 * lit * float(light.sunny)) + leaf * 0.13 + fine * 0.10 + 0.46
-    tone -= np.maximum(0.35 - body, 0) * 0.15
-    index = cv2.convertScaleAbs(np.clip(tone, 0, 1), alpha=255)
+    mask = cv2.compare(cv2.scaleAdd(leaf, 0.20, body), 0.62 - density * 0.62, cv2.CMP_GT)
+    tone = cv2.scaleAdd(leaf, 0.13, cv2.scaleAdd(fine, 0.10, tone))
+    index = cv2.convertScaleAbs(cv2.max(tone, 0.0), alpha=255)
     canvas.stamp(cv2.applyColorMap(index, _leaf_colours(stage, colour, lit, depth)), mask, box, TREE)
 
 
-def _clumps(stage: Stage, grid: np.ndarray, square: float):
-    """Height of the crown's clumps, and how far each place of them turns to the light, on a small grid."""
+def _clumps(stage: Stage, grid: np.ndarray, square: float, lit: float):
+    """The crown's clumps on a small grid: their height (below 0 outside), and their tone from 0 (dark) to 1."""
     dice = stage.dice
     sun = stage.camera.turn(stage.light.towards_sun + stage.camera.eye)
     towards = np.array([sun[0], -max(sun[1], 0.35)]) / max(1.0, np.hypot(sun[0], sun[1]))
-    body = np.full((len(grid), len(grid)), -1.0, np.float32)
-    tilt = np.zeros_like(body)
-    for i in range(dice.integer(12, 18)):
+    balls = []
+    for _ in range(dice.integer(12, 18)):
         if square:
-            u, v, r = dice.between(-0.95, 0.95), dice.between(-0.8, 0.9), dice.between(0.35, 0.55)
+            balls.append((dice.between(-0.95, 0.95), dice.between(-0.8, 0.9), dice.between(0.35, 0.55)))
         else:
             angle, out = dice.between(0, 2 * math.pi), math.sqrt(dice.unit()) * 0.72
-            u, v, r = out * math.cos(angle), out * math.sin(angle), dice.between(0.26, 0.48)
-        du, dv = (grid[None] - u) / r, (grid[:, None] - v) / r
-        bump = 1.0 - du * du - dv * dv
-        nearer = bump > body
-        body = np.where(nearer, bump, body)
-        facing = du * towards[0] + dv * towards[1]
-        tilt = np.where(nearer, facing * 0.7 + (u * towards[0] + v * towards[1]) * 0.8, tilt)
-    return body, np.clip(tilt, -1.2, 1.2).astype(np.float32)
+            balls.append((out * math.cos(angle), out * math.sin(angle), dice.between(0.26, 0.48)))
+    u, v, r = np.array(balls, np.float32).T[:, :, None, None]
+    du, dv = (grid[None, None] - u) / r, (grid[None, :, None] - v) / r
+    bumps = 1.0 - du * du - dv * dv
+    nearest = bumps.argmax(0)[None]
+    body = np.take_along_axis(bumps, nearest, 0)[0]
+    facing = 0.7 * (du * np.float32(towards[0]) + dv * np.float32(towards[1]))
+    facing += 0.8 * (u * np.float32(towards[0]) + v * np.float32(towards[1]))
+    tilt = np.clip(np.take_along_axis(facing, nearest, 0)[0], -1.2, 1.2)
+    tone = tilt * np.float32(0.16 + 0.30 * lit * stage.light.sunny) + 0.46 - np.maximum(0.35 - body, 0) * np.float32(0.15)
+    return np.maximum(body, -1.0), tone
 
 
 def _leaf_colours(stage: Stage, colour, lit: float, depth: float) -> np.ndarray:
@@ -118,33 +121,29 @@ class Tree:
         self.stage.ground_contact(self.s, self.z, 0.3, 0.3)
         if not light.sunny:
             return
+        ground, trunk = self.stage.ground, self.height - self.crown
         x, z = self.stage.street.point(self.s, self.z)
-        reach = -light.towards_sun[[0, 2]] / max(light.towards_sun[1], 0.15)
-        trunk = self.height - self.crown
-        side = np.array([reach[1], -reach[0]]) / (np.hypot(*reach) + 1e-6) * 0.15
-        ends = np.array([[x, 0, z], [x + reach[0] * trunk, 0, z + reach[1] * trunk]])
-        off = np.array([side[0], 0, side[1]])
-        self.stage.ground.shadow(np.array([ends[0] + off, ends[1] + off, ends[1] - off, ends[0] - off]))
-        for _ in range(4 if self.bare else 12):
+        ground.bar_shadow(x, z, trunk, 0.15)
+        for _ in range(3 if self.bare else 9):
             h = trunk + dice.between(-0.7, 0.7) * self.crown
-            r = self.crown * dice.between(0.15, 0.4)
-            cx = x + reach[0] * h + dice.between(-0.6, 0.6) * self.crown
-            cz = z + reach[1] * h + dice.between(-0.6, 0.6) * self.crown
-            turn = np.linspace(0, 2 * math.pi, 9, endpoint=False)
-            blob = np.stack([cx + r * np.cos(turn) * 1.2, np.zeros(9), cz + r * np.sin(turn)], -1)
-            self.stage.ground.shadow(blob, 120 if self.bare else 230)
+            r = self.crown * dice.between(0.18, 0.42)
+            cx = x + ground.reach[0] * h + dice.between(-0.6, 0.6) * self.crown
+            cz = z + ground.reach[1] * h + dice.between(-0.6, 0.6) * self.crown
+            ground.shadow([(cx + r * u * 1.2, 0.0, cz + r * v) for u, v in _ROUND], 120 if self.bare else 230)
 
     def paint(self) -> None:
         stage, light = self.stage, self.stage.light
         x, z = stage.street.point(self.s, self.z)
-        points, depth = stage.camera.project(np.array([[x, 0, z], [x, self.height - self.crown, z]]))
-        if depth[0] < 1.5:
+        depth = stage.camera.depth(x, z)
+        metre = stage.camera.focal / max(depth, 0.1)
+        points = np.array([stage.camera.spot(x, 0.0, z), stage.camera.spot(x, self.height - self.crown, z)])
+        reach = metre * self.crown * 1.6
+        if depth < 1.5 or points[1][0] + reach < 0 or points[1][0] - reach > stage.canvas.width:
             return
-        metre = stage.camera.focal / float(depth[0])
         lit = stage.sun_at(self.s, self.z, self.height * 0.7)
         wide = max(metre * self.height * 0.03, 1.2)
         bark = self.season.bark * (light.ambient + light.sun * 0.4 * stage.sun_at(self.s, self.z, 1.5))
-        bark = light.far(bark, float(depth[0]))
+        bark = light.far(bark, depth)
         top = points[1] + (stage.dice.bell(0, 0.05) * metre * self.crown, 0)
         lower = points[1] * 0.75 + points[0] * 0.25
         stage.canvas.taper(points[0], lower, wide * 1.25, wide * 0.9, bark, TREE)
@@ -152,12 +151,12 @@ class Tree:
         half = np.array([wide * 0.25, 0])
         stage.canvas.taper(points[0] + half, lower + half, wide * 0.5, wide * 0.3, bark * 0.72)
         if self.bare:
-            self._branches(lower, metre, wide, bark, float(depth[0]))
+            self._branches(lower, metre, wide, bark, depth)
             return
         for _ in range(3):
             tip = top + np.array([stage.dice.between(-0.8, 0.8), stage.dice.between(-0.6, 0.4)]) * metre * self.crown
             stage.canvas.taper(lower, tip, wide * 0.6, wide * 0.15, bark * 0.8, TREE)
-        foliage(stage, top, metre * self.crown * self.slim, metre * self.crown * 1.12, self.colour, float(depth[0]),
+        foliage(stage, top, metre * self.crown * self.slim, metre * self.crown * 1.12, self.colour, depth,
                 self.density, lit)
 
     def _branches(self, base: np.ndarray, metre: float, wide: float, bark, depth: float) -> None:
@@ -226,12 +225,12 @@ class Hedge:
             length = min(2.5, self.z1 - z)
             at = self.z1 - (z - max(self.z0, stage.nearest(self.s))) - length / 2  # from far to near
             x, zz = stage.street.point(self.s, at)
-            points, depth = stage.camera.project(np.array([[x, self.height * 0.5, zz], [x, self.height * 0.5, zz + 1.3],
-                                                           [x, self.height * 0.5, zz - 1.3]]))
-            if depth.min() > 1.5:
-                metre = stage.camera.focal / float(depth[0])
-                across = max(abs(points[1][0] - points[2][0]) / 2 * 1.25, metre * 0.45)
-                foliage(stage, points[0], across, metre * self.height * 0.56, self.colour, float(depth[0]), 1.0,
+            y, depth = self.height * 0.5, stage.camera.depth(x, zz)
+            if depth > 2.5:
+                middle, back, fore = (stage.camera.spot(x, y, zz + step) for step in (0.0, 1.3, -1.3))
+                metre = stage.camera.focal / depth
+                across = max(abs(back[0] - fore[0]) / 2 * 1.25, metre * 0.45)
+                foliage(stage, middle, across, metre * self.height * 0.56, self.colour, depth, 1.0,
                         stage.sun_at(self.s, at, self.height), 1.0)
             z += length
 
@@ -252,13 +251,8 @@ class Shrub:
     def paint(self) -> None:
         stage = self.stage
         x, z = stage.street.point(self.s, self.z)
-        points, depth = stage.camera.project(np.array([[x, self.radius * 0.8, z]]))
-        if depth[0] > 1.5:
-            metre = stage.camera.focal / float(depth[0])
-            foliage(stage, points[0], metre * self.radius, metre * self.radius * 0.85, self.colour, float(depth[0]), 0.95,
-                    stage.sun_at(self.s, self.z, self.radius))
-
-
-def bark_texture(stage: Stage, columns: int, rows: int, colour) -> np.ndarray:
-    """A piece of bark."""
-    return tint(patterns()["bark"].patch(stage.dice, columns, rows, 60.0), colour)
+        depth = stage.camera.depth(x, z)
+        if depth > 1.5:
+            metre = stage.camera.focal / depth
+            foliage(stage, stage.camera.spot(x, self.radius * 0.8, z), metre * self.radius, metre * self.radius * 0.85,
+                    self.colour, depth, 0.95, stage.sun_at(self.s, self.z, self.radius))

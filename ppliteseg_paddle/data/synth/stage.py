@@ -25,12 +25,13 @@ class Stage:
     light: Light
     dice: Dice
     ground: Optional[Ground] = None
-    contacts: List[np.ndarray] = field(default_factory=list)
+    contacts: List[list] = field(default_factory=list)
 
     def ground_contact(self, s: float, z: float, half_s: float, half_z: float) -> None:
         """Remember a rectangle of ground that lies dark under a thing."""
-        self.contacts.append(self.street.at([s - half_s, s + half_s, s + half_s, s - half_s],
-                                            [z - half_z, z - half_z, z + half_z, z + half_z]))
+        where = self.street.where
+        self.contacts.append([where(s - half_s, z - half_z), where(s + half_s, z - half_z),
+                              where(s + half_s, z + half_z), where(s - half_s, z + half_z)])
 
     def depth(self, s: float, z: float) -> float:
         return self.camera.depth(*self.street.point(s, z))

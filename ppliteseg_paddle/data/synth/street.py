@@ -84,6 +84,10 @@ class Street:
         ahead = np.maximum(z, 0.0)
         return np.stack([s + self.bend * ahead * ahead, y, z], -1)
 
+    def where(self, s: float, z: float, y: float = 0.0) -> Tuple[float, float, float]:
+        """The world point of one place."""
+        return (s + self.bend * z * z if z > 0 else s, y, z)
+
     def point(self, s: float, z: float) -> Tuple[float, float]:
         """World x and z."""
         return s + self.bend * max(z, 0.0) ** 2, z

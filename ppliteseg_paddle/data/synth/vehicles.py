@@ -9,7 +9,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from ppliteseg_paddle.data.synth.canvas import CAR, fixed
+from ppliteseg_paddle.data.synth.canvas import CAR
 from ppliteseg_paddle.data.synth.stage import Stage
 
 # Outline from the tail over the roof to the nose: (x, y) as shares of length and height, and what the surface
@@ -45,6 +45,7 @@ _PAINTS = {(150, 150, 150): 3, (176, 178, 180): 3, (32, 32, 34): 3, (62, 62, 66)
            (110, 62, 36): 2, (70, 34, 24): 1.2, (48, 66, 34): 0.8, (40, 150, 190): 0.5, (96, 110, 120): 1, (120, 130, 90): 0.5,
            (50, 66, 96): 0.7, (60, 110, 170): 0.4}
 _BUS_PAINTS = ((40, 36, 150), (150, 80, 30), (190, 190, 186), (60, 120, 40), (50, 160, 200), (130, 60, 90))
+_RIM = tuple((math.cos(i * math.pi / 8), math.sin(i * math.pi / 8)) for i in range(16))
 
 
 class Vehicle:
@@ -78,56 +79,55 @@ class Vehicle:
         forward = np.array([math.sin(self.heading), 0.0, math.cos(self.heading)])
         return forward, np.array([-forward[2], 0.0, forward[0]])
 
-    def world(self, points) -> np.ndarray:
-        """Own points (..., 3) as world points."""
-        p = np.asarray(points, float)
-        forward, left = self._axes()
-        x, z = self.stage.street.point(self.s, self.z)
-        out = np.array([x, 0.0, z]) + p[..., 0:1] * forward + p[..., 2:3] * left
-        out[..., 1] += p[..., 1]
-        return out
+    def world(self, points, lift: float = 0.0) -> List[Tuple[float, float, float]]:
+        """Own points (x, y, w) as world points."""
+        sin, cos = math.sin(self.heading), math.cos(self.heading)
+        x0, z0 = self.stage.street.point(self.s, self.z)
+        return [(x0 + x * sin - w * cos, y + lift, z0 + x * cos + w * sin) for x, y, w in points]
+
+    def _flat(self, points) -> List[Tuple[float, float]]:
+        """Own points on the canvas."""
+        spot = self.stage.camera.spot
+        return [spot(*p) for p in self.world(points)]
 
     def cast(self) -> None:
         """Dark ground below, and a shadow away from the sun."""
         stage, half_l, half_w = self.stage, self.length / 2, self.width / 2
-        base = np.array([[-half_l, 0, -half_w], [half_l, 0, -half_w], [half_l, 0, half_w], [-half_l, 0, half_w]])
-        stage.contacts.append(self.world(base))
-        light = stage.light
-        if not light.sunny:
-            return
-        reach = -light.towards_sun[[0, 2]] / max(light.towards_sun[1], 0.2) * self.height * 0.9
+        base = ((-half_l, 0, -half_w), (half_l, 0, -half_w), (half_l, 0, half_w), (-half_l, 0, half_w))
         floor = self.world(base)
-        roof = self.world(base * (0.75, 1, 0.85)) + np.array([reach[0], 0, reach[1]])
+        stage.contacts.append(floor)
+        if not stage.light.sunny:
+            return
+        ground = stage.ground
         for i in range(4):
-            j = (i + 1) % 4
-            stage.ground.shadow(np.array([floor[i], floor[j], roof[j], roof[i]]))
-        stage.ground.shadow(roof)
-        stage.ground.shadow(floor)
+            ground.wall_shadow(floor[i - 1], floor[i], self.height * 0.6)
+        ground.roof_shadow(self.world([(x * 0.75, y, w * 0.85) for x, y, w in base]), self.height * 0.95)
+        ground.roof_shadow(floor, self.height * 0.6)
+        ground.shadow(floor)
 
     def paint(self) -> None:
         stage = self.stage
         depth = self.key()
-        corners = stage.camera.turn(self.world([[sx * self.length / 2, 0, sw * self.width / 2]
-                                                for sx in (-1, 1) for sw in (-1, 1)]))
-        if corners[:, 2].min() < 0.8:
+        x, z = stage.street.point(self.s, self.z)
+        if depth - self.length * 0.5 - 0.3 < 0.8 and min(
+                stage.camera.depth(p[0], p[2]) for p in self.world(
+                    [(sx * self.length / 2, 0, sw * self.width / 2) for sx in (-1, 1) for sw in (-1, 1)])) < 0.8:
             return
-        right = np.abs(corners[:, 0]) * stage.camera.focal / corners[:, 2]
-        if right.min() > stage.canvas.width * 0.7:
+        metre = stage.camera.focal / depth
+        middle = stage.camera.spot(x, 0.5, z)[0]
+        if abs(middle - stage.canvas.width / 2) > stage.canvas.width / 2 + metre * self.length * 0.8:
             return
         self.lit = stage.sun_at(self.s, self.z, 0.9)
         self.depth_now = depth
         self.detail = stage.camera.focal / depth * self.height > 22
         forward, left = self._axes()
-        x, z = stage.street.point(self.s, self.z)
         eye = stage.camera.eye - (x, 0.0, z)
         self.eye_x, self.eye_w = float(eye @ forward), float(eye @ left)
         self._underside()
         faces = self._skin()
         order = sorted(faces, key=lambda face: -face[0])
-        corners = np.array([face[1] for face in order]).reshape(-1, 4, 3)
-        flat = fixed(stage.camera.flatten(stage.camera.turn(self.world(corners))))
-        for polygon, (_, _, colour) in zip(flat, order):
-            stage.canvas.fill_fixed([polygon], colour, CAR)
+        for _, corners, colour in order:
+            stage.canvas.fill(self._flat(corners), colour, CAR)
         sides = [side for side in (-1, 1) if self.eye_w * side > self.width / 2]
         for side in sides:
             self._flank(side)
@@ -195,36 +195,37 @@ class Vehicle:
         """Wheels of the far side and the dark below the floor."""
         half_l, half_w, low = self.length * 0.47, self.width / 2 * 0.94, self.height * self.row["outline"][0][1] * 1.15
         dark = self.stage.light.far(np.array([14.0, 13, 13]), self.depth_now)
-        canvas, camera = self.stage.canvas, self.stage.camera
+        canvas = self.stage.canvas
         for x in (-1, 1):
             self._plate_box(x * half_l, -half_w, half_w, 0.16, low, dark)
         for w in (-1, 1):
-            quad = camera.project(self.world([(-half_l, 0.16, w * half_w), (half_l, 0.16, w * half_w),
-                                              (half_l, low, w * half_w), (-half_l, low, w * half_w)]))[0]
-            canvas.fill(quad, dark, CAR)
+            canvas.fill(self._flat([(-half_l, 0.16, w * half_w), (half_l, 0.16, w * half_w),
+                                    (half_l, low, w * half_w), (-half_l, low, w * half_w)]), dark, CAR)
         radius = self.row["wheel"]
         for x in self._wheels():
             for w in (-1, 1):
-                for inset in (0.0, 0.2):
-                    self._wheel(x, w * (self.width / 2 * 0.97 - inset), radius, dark, CAR)
+                if self.detail and self.eye_w * w < self.width / 2:
+                    self._wheel(x, w * (self.width / 2 * 0.97 - 0.1), radius, dark, CAR)
 
     def _wheels(self) -> Tuple[float, float]:
         return (-self.length * (0.29 if self.body != "bus" else 0.25), self.length * (0.31 if self.body != "bus" else 0.30))
 
     def _wheel(self, x: float, w: float, radius: float, colour, label=None, lift: float = 0.0) -> None:
-        turn = np.linspace(0, 2 * math.pi, 16 if self.detail else 8, endpoint=False)
-        ring = np.stack([x + radius * np.cos(turn), self.row["wheel"] + lift + radius * np.sin(turn), np.full(turn.shape, w)], -1)
-        self.stage.canvas.fill(self.stage.camera.project(self.world(ring))[0], colour, label)
+        y = self.row["wheel"] + lift
+        ring = [(x + radius * u, y + radius * v, w) for u, v in (_RIM if self.detail else _RIM[::2])]
+        self.stage.canvas.fill(self._flat(ring), colour, label)
 
     def _flank(self, side: int) -> None:
         """One side: body, sill, glasshouse, doors, wheels."""
-        canvas, camera, row = self.stage.canvas, self.stage.camera, self.row
+        canvas, row = self.stage.canvas, self.row
         normal = (0.0, 0.0, float(side))
         belt = row["belt"]
         body = self._tone(self.paint_colour, normal, self.gloss)
         lower = [(x, y) for x, y, _ in row["outline"]]
-        at = lambda pts: camera.project(self.world([  # noqa: E731
-            (x * self.length, y * self.height, side * self._half_width(y)) for x, y in pts]))[0]
+
+        def at(points):
+            return self._flat([(x * self.length, y * self.height, side * self._half_width(y)) for x, y in points])
+
         canvas.fill(at(lower), body, CAR)
         flat = self.height * 0.0 + 0.485
         low = row["outline"][0][1]
@@ -255,12 +256,12 @@ class Vehicle:
             for spoke in range(5):
                 turn = spoke * 1.2566 + 0.4
                 mid = (x + radius * 0.44 * math.cos(turn), radius + radius * 0.44 * math.sin(turn), side * self.width / 2)
-                point = camera.project(self.world([mid]))[0][0]
+                point = self._flat([mid])[0]
                 canvas.disc(point, max(self.stage.camera.focal / self.depth_now * 0.05, 1), max(self.stage.camera.focal / self.depth_now * 0.05, 1), dark)
         if self.body not in ("bus", "lorry"):
             mirror = [(0.16, belt), (0.205, belt), (0.205, belt + 0.09), (0.165, belt + 0.08)]
-            canvas.fill(camera.project(self.world([(x * self.length, y * self.height, side * (self.width / 2 + 0.14))
-                                                   for x, y in mirror]))[0], body * 0.7, CAR)
+            canvas.fill(self._flat([(x * self.length, y * self.height, side * (self.width / 2 + 0.14))
+                                    for x, y in mirror]), body * 0.7, CAR)
 
     def _side_glass(self, at, side: int, body) -> None:
         canvas, belt = self.stage.canvas, self.row["belt"]
@@ -299,8 +300,7 @@ class Vehicle:
     # Ends
 
     def _plate_box(self, x: float, w0: float, w1: float, y0: float, y1: float, colour, label=CAR) -> None:
-        quad = self.stage.camera.project(self.world([(x, y0, w0), (x, y0, w1), (x, y1, w1), (x, y1, w0)]))[0]
-        self.stage.canvas.fill(quad, colour, label)
+        self.stage.canvas.fill(self._flat([(x, y0, w0), (x, y0, w1), (x, y1, w1), (x, y1, w0)]), colour, label)
 
     def _tail(self) -> None:
         high, half, x = self.height, self.width / 2, -self.length / 2 - 0.01
