@@ -70,16 +70,20 @@ def run(args) -> dict:
 
 def summary(result: dict) -> str:
     backend = result["backend"]
-    lines = ["%d images in %.1f s with %s on %s (%s %s)" % (
-        result["images"], result["seconds"], backend["name"], backend["device"], backend["runtime"], backend["version"])]
+    lines = ["%s in %.1f s with %s on %s (%s %s)" % (
+        _images(result["images"]), result["seconds"], backend["name"], backend["device"], backend["runtime"], backend["version"])]
     if result["images"]:
         lines += ["masks       %s" % os.path.join(result["save_dir"], "mask"),
                   "overlays    %s" % os.path.join(result["save_dir"], "overlay")]
     if result["grid"]:
         lines.append("grid        %s" % result["grid"])
     if result["unreadable"]:
-        lines.append("%d images could not be segmented; the reasons are above" % len(result["unreadable"]))
+        lines.append("%s not segmented; the reasons are on stderr" % _images(len(result["unreadable"])))
     return "\n".join(lines)
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else "%d images" % number
 
 
 def find_images(path: str) -> List[Item]:
@@ -98,7 +102,8 @@ def find_images(path: str) -> List[Item]:
     if path.lower().endswith(IMAGE_ENDINGS):
         return _named([path], [None], os.path.dirname(path))
     images, labels = _read_list(path)
-    return _named(images, labels, os.path.commonpath([os.path.dirname(os.path.abspath(image)) for image in images]))
+    there = [image for image in images if os.path.exists(image)] or images  # a missing one must not lengthen all names
+    return _named(images, labels, os.path.commonpath([os.path.dirname(os.path.abspath(image)) for image in there]))
 
 
 def _read_list(path: str):
