@@ -57,6 +57,7 @@ class Facade:
         self.dice, self.style, self.height = dice, style, height
         pattern, colours = WALLS[dice.weighted(row["walls"])]
         self.pattern, self.colour = patterns()[pattern], dice.colour(dice.pick(colours), 0.22)
+        self.dirt = dice.between(0.1, 0.7)
         self.storeys = max(1, int(round(height / dice.between(*row["storey"]))))
         self.storey = height / self.storeys
         (low_w, high_w), (low_h, high_h) = row["window"]
@@ -85,7 +86,7 @@ class Facade:
         dice = self.dice
         columns, rows = max(int(length * scale), 4), max(int(self.height * scale), 4)
         wall = tint(self.pattern.patch(dice, columns, rows, scale), self.colour)
-        grime = patterns()["grime"].patch(dice, columns, rows, scale)
+        grime = cv2.convertScaleAbs(patterns()["grime"].patch(dice, columns, rows, scale), None, self.dirt, 128 * (1 - self.dirt))
         wall = cv2.multiply(wall, cv2.cvtColor(grime, cv2.COLOR_GRAY2BGR), scale=1 / 128)
         self._light(wall, normal, light, scale, shade_below)
         lit = light.factor(normal, 1.0 if shade_below < self.height * 0.5 else 0.0)
@@ -122,7 +123,7 @@ class Facade:
     def _pane(self, light: Light, dark: float) -> Tuple[np.ndarray, np.ndarray]:
         """Colours of the glass at its top and bottom: the room behind it, and what it mirrors."""
         dice = self.dice
-        room = dice.colour((46, 44, 42), 0.35) * light.ambient
+        room = dice.colour((34, 32, 31), 0.4) * light.ambient
         if dice.chance(0.14):
             room = dice.colour((150, 165, 172), 0.25) * light.ambient  # curtains
         elif dice.chance(0.05):

@@ -117,7 +117,8 @@ class Sign(_Upright):
     def __init__(self, stage: Stage, s: float, z: float) -> None:
         super().__init__(stage, s, z)
         dice = stage.dice
-        self.kind = dice.weighted({"disc": 0.26, "triangle": 0.16, "plate": 0.26, "board": 0.16, "octagon": 0.04,
+        self.dim = dice.between(0.7, 1.0)  # paint ages, and faces rarely look into the sun
+        self.kind = dice.weighted({"disc": 0.26, "triangle": 0.16, "plate": 0.28, "board": 0.09, "octagon": 0.04,
                                    "back": 0.07, "pair": 0.05})
         self.post = dice.colour(dice.pick(_METAL), 0.2)
         self.tall = dice.between(2.1, 3.2)
@@ -147,14 +148,14 @@ class Sign(_Upright):
         outer = self.face if kind == "plate" else (120, 122, 122) if kind == "back" else _RED
         if kind == "disc" and dice.chance(0.35):
             outer = _BLUE
-        canvas.fill(self._shape(corners, y, r * (1.2 if corners <= 4 else 1.0), turn), self._colour(outer), SIGN)
+        canvas.fill(self._shape(corners, y, r * (1.2 if corners <= 4 else 1.0), turn), self._colour(outer, self.dim), SIGN)
         if kind in ("back", "octagon"):
             if kind == "octagon":
                 self._bar(y, r * 0.75, r * 0.16, _WHITE)
             return
         inner = _WHITE if outer is _RED else None
         if inner is not None and not (kind == "disc" and dice.chance(0.25)):
-            canvas.fill(self._shape(corners, y, r * (0.78 if corners > 4 else 0.72), turn), self._colour(inner))
+            canvas.fill(self._shape(corners, y, r * (0.78 if corners > 4 else 0.72), turn), self._colour(inner, self.dim))
             self._bar(y, r * 0.3, r * 0.25, _BLACK)
         elif kind == "plate":
             self._bar(y + r * 0.3, r * 0.5, r * 0.1, _WHITE if self.face.mean() < 160 else _BLACK)
@@ -169,12 +170,13 @@ class Sign(_Upright):
 
     def _board(self) -> None:
         """A direction sign or a poster on two posts."""
-        dice, half, high = self.stage.dice, self.size * 3.4, self.size * 3.2
+        dice = self.stage.dice
+        half, high = self.size * dice.between(1.6, 3.2), self.size * dice.between(1.6, 3.0)
         low = dice.between(0.6, 2.2)
         for ds in (-half * 0.7, half * 0.7):
             self._post(ds, 0, low + 0.2, 0.09, self.post)
         a, b = self._at(-half, low + high), self._at(half, low)
-        self.stage.canvas.box(a, b, self._colour(self.face, 0.85), SIGN)
+        self.stage.canvas.box(a, b, self._colour(self.face, self.dim * 0.9), SIGN)
         ink = _WHITE if self.face.mean() < 160 else _BLACK
         rim = self.size * 0.1
         for y in np.linspace(low + high * 0.85, low + high * 0.2, dice.integer(2, 4)):

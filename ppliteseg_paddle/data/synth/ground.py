@@ -38,8 +38,9 @@ class Ground:
         self.road = np.array([tone * dice.between(0.97, 1.06), tone, tone * dice.between(0.95, 1.03)])
         self.paving = dice.colour(dice.pick([(128, 134, 140), (112, 122, 134), (96, 98, 100), (120, 138, 158),
                                              (88, 108, 142), (104, 104, 106), (146, 152, 158)]), 0.15)
+        self.rough = dice.between(0.35, 0.9)  # how much of the patterns' contrast shows
         self.paving_pattern = dice.pick(["flags", "pavers", "asphalt", "concrete", "flags"])
-        self.green = dice.colour(dice.pick([(48, 106, 92), (44, 92, 70), (60, 112, 108), (62, 100, 96)]), 0.2)
+        self.green = dice.colour(dice.pick([(58, 102, 90), (60, 92, 80), (70, 108, 106), (74, 98, 96)]), 0.2)
         self.white = dice.colour((205, 210, 212), 0.12)
         self.yellow = dice.colour((60, 160, 200), 0.12)
         top = int(camera.horizon - canvas.width * abs(np.tan(camera.roll)) / 2 - 2)
@@ -317,9 +318,10 @@ class Ground:
             mask = cv2.compare(label, ids, cv2.CMP_EQ)
             if cv2.countNonZero(mask) > label.size * 0.01:
                 cv2.copyTo(self._lay(name, label.shape, step), mask, out)
+        near = cv2.convertScaleAbs(near, alpha=self.rough)
         fine = cv2.addWeighted(cv2.multiply(out, near, scale=1 / 255), 1.0, cv2.bitwise_not(near), 128 / 255, 0)
         stains = self._lay("grime", (label.shape[0] // 3 + 1, label.shape[1] // 3 + 1), step * 3)
-        return cv2.addWeighted(fine, 1.0, cv2.resize(stains, label.shape[::-1]), 0.7, -0.7 * 128)
+        return cv2.addWeighted(fine, 1.0, cv2.resize(stains, label.shape[::-1]), 0.5, -0.5 * 128)
 
     def _lay(self, name: str, shape, step: int) -> np.ndarray:
         """A pattern laid on the ground, in perspective."""

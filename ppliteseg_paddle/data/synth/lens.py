@@ -38,9 +38,8 @@ def develop(image: np.ndarray, dice: Dice, light: Light) -> np.ndarray:
         amount = dice.between(0.2, 0.8)
         image = cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.3 * unit), -amount, 0)
     image = cv2.multiply(image, _vignette(width, height, dice), scale=1 / 255)
-    image = cv2.LUT(image, _tone_curve(dice, light))
-    if dice.chance(0.5):
-        image = _saturate(image, dice.between(0.55, 1.15))
+    image = cv2.LUT(image, _tone_curve(dice, light, float(image[::8, ::8].mean()) / 255))
+    image = _saturate(image, dice.between(0.42, 0.95))
     image = _grain(image, dice, light)
     if dice.chance(0.35):
         quality = dice.integer(55, 95)
@@ -56,15 +55,17 @@ def _vignette(width: int, height: int, dice: Dice) -> np.ndarray:
     return cv2.cvtColor(fall, cv2.COLOR_GRAY2BGR)
 
 
-def _tone_curve(dice: Dice, light: Light) -> np.ndarray:
-    """Exposure, contrast and white balance as a table (256, 1, 3)."""
-    gain = float(np.exp(dice.bell(0.02, 0.20)))
-    if dice.chance(0.16):
-        gain *= dice.between(0.4, 0.75)  # exposed for the sky: the street drowns
+def _tone_curve(dice: Dice, light: Light, brightness: float) -> np.ndarray:
+    """Exposure, contrast and white balance as a table (256, 1, 3).
+
+    Cameras aim at a mean brightness, so that a dark street burns the sky out, unless they aim at the sky.
+    """
+    aim = dice.bell(0.50, 0.08) if dice.chance(0.84) else dice.between(0.2, 0.34)
     if light.weather == "dusk":
-        gain *= dice.between(0.75, 1.1)
-    contrast = dice.between(0.0, 0.9)
-    lift = dice.between(0, 0.05)
+        aim *= dice.between(0.65, 1.0)
+    gain = min(max(aim / max(brightness, 0.05), 0.4), 2.6)
+    contrast = dice.between(0.1, 1.0)
+    lift = dice.between(0, 0.04)
     gamma = dice.between(0.85, 1.15)
     warm, green = dice.bell(0, 0.05), dice.bell(0, 0.02)
     x = np.linspace(0, 1, 256)[:, None] * gain * np.array([1 - warm, 1 + green, 1 + warm])[None]

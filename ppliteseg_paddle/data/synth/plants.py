@@ -10,9 +10,9 @@ from ppliteseg_paddle.data.synth.canvas import TREE
 from ppliteseg_paddle.data.synth.stage import Stage
 from ppliteseg_paddle.data.synth.textures import field_piece
 
-_GREENS = ((46, 98, 78), (40, 82, 62), (58, 110, 92), (52, 96, 104), (62, 88, 84), (44, 70, 60))
-_AUTUMN = ((40, 92, 140), (36, 64, 120), (50, 120, 160))
-_BARK = ((56, 66, 76), (70, 78, 86), (44, 52, 60), (84, 92, 96))
+_GREENS = ((52, 92, 80), (52, 80, 70), (66, 104, 94), (64, 92, 98), (70, 86, 84), (54, 68, 64), (78, 92, 88), (50, 90, 72))
+_AUTUMN = ((52, 92, 130), (50, 70, 112), (64, 116, 146), (62, 84, 96))
+_BARK = ((66, 76, 86), (84, 92, 98), (54, 62, 70), (98, 106, 110))
 
 
 _ROUND = tuple((math.cos(i * math.pi / 4), math.sin(i * math.pi / 4)) for i in range(8))
@@ -23,7 +23,7 @@ class Season:
 
     def __init__(self, stage: Stage) -> None:
         dice = stage.dice
-        self.kind = dice.weighted({"summer": 0.56, "autumn": 0.12, "winter": 0.32})
+        self.kind = dice.weighted({"summer": 0.5, "autumn": 0.12, "winter": 0.38})
         self.greens = [dice.colour(dice.pick(_AUTUMN if self.kind == "autumn" and dice.chance(0.7) else _GREENS), 0.25)
                        for _ in range(3)]
         self.bark = dice.colour(dice.pick(_BARK), 0.25)
@@ -189,17 +189,18 @@ class Tree:
         u = ((np.arange(x0, x1, dtype=np.float32) - centre[0]) / radius_u)[None]
         v = ((np.arange(y0, y1, dtype=np.float32) - centre[1]) / radius_v)[:, None]
         zoom = max(radius_u, radius_v) / max(size)
-        coarse = field_piece(dice, "leaf", size[0], size[1], 160.0 / max(zoom, 0.25))
-        fine = field_piece(dice, "grain", size[0], size[1], min(500.0 / max(zoom, 0.25), max(size) * 0.9))
+        coarse = field_piece(dice, "clump", size[0], size[1], 130.0 / max(zoom, 0.25))
+        fine = field_piece(dice, "leaf", size[0], size[1], 200.0 / max(zoom, 0.25))
         inside = 1.0 - u * u - v * v
-        # Thin winding lines: where a noise field passes through zero.
-        lines = (np.abs(coarse) < 0.16) & (fine > -0.7)
-        mask = (lines & (inside + coarse * 0.2 > 0.12)).view(np.uint8)
+        # Thin winding lines: where a noise field passes through one of many levels.
+        level = coarse * 3.2 + u * 2.0 + fine * 0.25
+        lines = np.abs(level - np.round(level)) < 0.13
+        mask = (lines & (inside + fine * 0.25 > 0.10)).view(np.uint8)
         sprite = np.empty((size[1], size[0], 3), np.uint8)
         sprite[:] = np.clip(bark * 1.1, 0, 255)
         cv2.copyTo(sprite, mask, stage.canvas.image[y0:y1, x0:x1])
         # Annotators draw the crown, not its twigs.
-        crown = cv2.blur(mask * 255, (max(int(radius_u * 0.12), 1) | 1,) * 2) > 60
+        crown = cv2.blur(mask * 255, (max(int(radius_u * 0.12), 3) | 1,) * 2) > 24
         stage.canvas.label[y0:y1, x0:x1][crown & (inside > 0)] = TREE
 
 
@@ -226,7 +227,7 @@ class Hedge:
             at = self.z1 - (z - max(self.z0, stage.nearest(self.s))) - length / 2  # from far to near
             x, zz = stage.street.point(self.s, at)
             y, depth = self.height * 0.5, stage.camera.depth(x, zz)
-            if depth > 2.5:
+            if depth > 4.0:
                 middle, back, fore = (stage.camera.spot(x, y, zz + step) for step in (0.0, 1.3, -1.3))
                 metre = stage.camera.focal / depth
                 across = max(abs(back[0] - fore[0]) / 2 * 1.25, metre * 0.45)
