@@ -27,6 +27,10 @@ class WeightsError(PPLiteSegError):
     """A weight or checkpoint file."""
 
 
+class DownloadError(PPLiteSegError):
+    """A file from elsewhere: it cannot be had, is not what was promised, or is unsafe to unpack."""
+
+
 class ArtifactError(PPLiteSegError):
     """An exported model folder."""
 

@@ -25,6 +25,8 @@ COMMANDS = {
     "export": "write a model folder for deployment",
     "benchmark": "measure latency and throughput",
     "data": "make data sets",
+    "info": "count parameters and multiply-adds of a model",
+    "weights": "look into weight files, and convert them",
     "doctor": "show versions, what works, and what to install",
 }
 
@@ -35,6 +37,7 @@ INSTALL = {
     "visualdl": "pip install '.[cpu]'",
     "matplotlib": "pip install '.[cpu]'",
     "sklearn": "pip install '.[cpu]'",
+    "safetensors": "pip install '.[cpu]'",
     "onnx": "pip install '.[cpu,deploy]'",
     "onnxruntime": "pip install '.[cpu,deploy]'",
     "paddle2onnx": "pip install '.[cpu,deploy]'",

@@ -1,0 +1,86 @@
+"""Unpack archives from elsewhere: regular files and folders below the target, nothing else."""
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from typing import IO, Callable, List, NamedTuple
+
+from ppliteseg_paddle.errors import DownloadError
+
+LARGEST_BYTES = 8 << 30  # unpacked, all files together: far above any model, far below a disk
+
+
+class _Member(NamedTuple):
+    name: str
+    size: int
+    kind: str  # "file", "folder", or what it is called if it is neither
+    open: Callable[[], IO[bytes]]
+
+
+def is_archive(path: str) -> bool:
+    """Whether the content (not the name) is a tar, compressed or not, or a zip archive."""
+    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+
+
+def unpack(path: str, folder: str) -> List[str]:
+    """Unpack a tar or zip archive into `folder`; all members are checked before the first is written.
+
+    Returns: paths of the files, relative to `folder`, sorted.
+    Raises: DownloadError: if a member would land outside `folder`, is a link or a device, or all are too large;
+        nothing is written then. Also if the archive is damaged.
+    """
+    try:
+        with (zipfile.ZipFile(path) if zipfile.is_zipfile(path) else tarfile.open(path)) as archive:
+            members = _zip_members(archive) if isinstance(archive, zipfile.ZipFile) else _tar_members(archive)
+            for member in members:
+                _check(path, member)
+            total = sum(member.size for member in members)
+            if total > LARGEST_BYTES:
+                raise DownloadError("archive %s would unpack to %d bytes, more than the %d that are allowed." % (path, total, LARGEST_BYTES))
+            return sorted(_write(member, folder) for member in members if member.kind == "file")
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DownloadError("archive %s cannot be unpacked: %s." % (path, error)) from error
+
+
+def _tar_members(archive: tarfile.TarFile) -> List[_Member]:
+    def kind(info: tarfile.TarInfo) -> str:
+        if info.isfile() or info.isdir():
+            return "file" if info.isfile() else "folder"
+        return "a link" if info.issym() or info.islnk() else "a device"
+    return [_Member(info.name, info.size, kind(info), lambda info=info: archive.extractfile(info)) for info in archive.getmembers()]
+
+
+def _zip_members(archive: zipfile.ZipFile) -> List[_Member]:
+    def kind(info: zipfile.ZipInfo) -> str:
+        mode = info.external_attr >> 16
+        if stat.S_ISLNK(mode):
+            return "a link"
+        return "folder" if info.is_dir() else "file"
+    return [_Member(info.filename, info.file_size, kind(info), lambda info=info: archive.open(info)) for info in archive.infolist()]
+
+
+def _check(path: str, member: _Member) -> None:
+    fault = None
+    parts = member.name.replace("\\", "/").split("/")
+    if member.kind not in ("file", "folder"):
+        fault = "is %s" % member.kind
+    elif parts[0] == "" or ":" in parts[0]:
+        fault = "is an absolute path"
+    elif ".." in parts:
+        fault = "leads out of the folder"
+    if fault:
+        raise DownloadError("archive %s was not unpacked: its member '%s' %s, which may overwrite other files."
+                            % (path, member.name, fault))
+
+
+def _write(member: _Member, folder: str) -> str:
+    name = os.path.normpath(member.name.replace("\\", "/"))
+    target = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    with member.open() as source, open(target, "wb") as file:
+        shutil.copyfileobj(source, file)
+    return name

@@ -1,0 +1,173 @@
+"""Get files from http(s): with a progress bar, resumed after a break, verified, and kept in a cache.
+
+The cache is `PPLITESEG_HOME`/downloads, or ~/.cache/ppliteseg/downloads.
+"""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Optional, Tuple
+
+from ppliteseg_paddle.errors import DownloadError
+
+ATTEMPTS = 4           # connections made for one file, as long as each brings something
+TIMEOUT_SECONDS = 30
+CHUNK = 1 << 18
+_HINT = "Check the connection, or get the file another way and give its path instead."
+
+
+def is_url(text: object) -> bool:
+    """Whether `text` is an address rather than a path."""
+    return re.match(r"[a-z][a-z0-9+.-]+://", str(text), re.IGNORECASE) is not None
+
+
+def cache_folder() -> str:
+    """Where downloads are kept."""
+    home = os.environ.get("PPLITESEG_HOME") or os.path.join(os.path.expanduser("~"), ".cache", "ppliteseg")
+    return os.path.join(home, "downloads")
+
+
+def fetch(url: str, folder: Optional[str] = None) -> str:
+    """Path of the file at `url`, downloaded unless it is in the cache.
+
+    A break leaves what has come, and the next attempt goes on from there, if the server says that its file is
+    still the same one. Processes that want one file at a time wait for the first of them.
+
+    Args:
+        url: http or https; "#sha256=..." at its end has the content checked against that hash.
+        folder: cache folder. Default: `cache_folder()`.
+    Raises: DownloadError: if it cannot be had, comes short, or has another hash.
+    """
+    address, sha256 = _split(url)
+    folder = folder or cache_folder()
+    name = os.path.basename(urllib.parse.urlparse(address).path) or "download"
+    path = os.path.join(folder, "%s-%s" % (hashlib.sha256(address.encode()).hexdigest()[:12], name))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with _locked(path + ".lock"):
+            if not os.path.isfile(path):
+                _download(address, path)
+    except OSError as error:
+        raise DownloadError("%s cannot be kept in %s: %s. Set PPLITESEG_HOME to a folder that can be written."
+                            % (address, folder, error.strerror or error)) from error
+    if sha256 is not None:
+        _check_hash(path, sha256, address)
+    return path
+
+
+def _split(url: str) -> Tuple[str, Optional[str]]:
+    address, _, fragment = url.partition("#")
+    if urllib.parse.urlparse(address).scheme.lower() not in ("http", "https"):
+        raise DownloadError("%s: only http and https addresses can be downloaded." % address)
+    if not fragment:
+        return address, None
+    match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
+    if match is None:
+        raise DownloadError("%s: after '#' write sha256= and 64 hexadecimal digits, or nothing." % url)
+    return address, match.group(1).lower()
+
+
+def _check_hash(path: str, expected: str, address: str) -> None:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for chunk in iter(lambda: file.read(CHUNK), b""):
+            digest.update(chunk)
+    if digest.hexdigest() != expected:
+        os.remove(path)
+        raise DownloadError("%s has the SHA-256 %s, but %s was asked for; it was deleted. It is damaged, or another file."
+                            % (address, digest.hexdigest(), expected))
+
+
+# --------------------------------------------------------------------------------------------
+# Transfer
+# --------------------------------------------------------------------------------------------
+def _download(address: str, path: str) -> None:
+    part, tag = path + ".part", path + ".part.tag"
+    for attempt in range(ATTEMPTS):
+        before = _size(part)
+        try:
+            expected = _transfer(address, part, tag)
+        except urllib.error.HTTPError as error:
+            if error.code == 416:  # the server has less than we hold: it is another file
+                _remove(part, tag)
+                continue
+            raise DownloadError("%s: the server answers %d %s. %s" % (address, error.code, error.reason, _HINT)) from error
+        except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+            if isinstance(error, OSError) and error.filename is not None:
+                raise  # our own disk, not the network
+            if _size(part) > before:
+                continue
+            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+            raise DownloadError("%s cannot be downloaded: %s. %s" % (address, reason, _HINT)) from error
+        if expected is None or _size(part) == expected:
+            os.replace(part, path)
+            _remove(tag)
+            return
+    raise DownloadError("%s came incomplete %d times: %d bytes so far. Run the same command again to go on from there."
+                        % (address, ATTEMPTS, _size(part)))
+
+
+def _transfer(address: str, part: str, tag_file: str) -> Optional[int]:
+    """One connection, appending to `part`; returns the size that the server promises for the whole, if any."""
+    from tqdm import tqdm
+    request = urllib.request.Request(address, headers={"User-Agent": "ppliteseg", "Accept-Encoding": "identity"})
+    start, tag = _size(part), _read(tag_file)
+    if start and tag:
+        request.add_header("Range", "bytes=%d-" % start)
+        request.add_header("If-Range", tag)  # the rest only if the file has not changed, else all of it
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        if response.status != 206:
+            start = 0
+        elif not (response.headers.get("Content-Range") or "").startswith("bytes %d-" % start):
+            raise http.client.HTTPException("the server sent another part of the file than was asked for")
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length and length.isdigit() else None
+        with open(tag_file, "w", encoding="utf-8") as file:
+            # A weak tag does not promise equal bytes.
+            strong = response.headers.get("ETag") or ""
+            file.write(strong if strong.startswith('"') else response.headers.get("Last-Modified") or "")
+        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=os.path.basename(address))
+        with bar, open(part, "ab" if start else "wb") as file:
+            while True:
+                # Each chunk goes to disk at once: after a break, all that came is there to go on from.
+                chunk = response.read1(CHUNK)
+                if not chunk:
+                    return total
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def _read(path: str) -> str:
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def _remove(*paths: str) -> None:
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+
+
+@contextlib.contextmanager
+def _locked(path: str):
+    """One process at a time, where the system can lock files (Windows cannot in this way)."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
