@@ -126,7 +126,7 @@ class Facade:
         room = dice.colour((34, 32, 31), 0.4) * light.ambient
         if dice.chance(0.14):
             room = dice.colour((150, 165, 172), 0.25) * light.ambient  # curtains
-        elif dice.chance(0.05):
+        elif dice.chance(0.15 if light.weather == "dusk" else 0.012):
             room = np.array([120.0, 190.0, 225.0])  # a lamp is on
         mirror = self.glass * dark * dice.between(0.5, 1.2)
         sky = light.sky_low * 0.9

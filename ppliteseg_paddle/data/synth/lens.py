@@ -15,10 +15,10 @@ def wet_road(canvas: Canvas, horizon: float, light: Light) -> None:
     if light.wet < 0.15:
         return
     top = int(horizon)
-    rows = min(canvas.height - top, top)
-    if rows < 8:
+    rows = canvas.height - top
+    if top < 8 or rows < 8:
         return
-    mirror = cv2.flip(canvas.image[top - rows:top], 0)
+    mirror = cv2.flip(canvas.image[max(top - rows, 0):top], 0)
     small = cv2.resize(mirror, (canvas.width // 4, max(rows // 4, 2)), interpolation=cv2.INTER_AREA)
     small = cv2.blur(small, (3, max(rows // 14, 3) | 1))
     mirror = cv2.resize(small, (canvas.width, rows), interpolation=cv2.INTER_LINEAR)

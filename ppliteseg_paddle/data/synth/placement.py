@@ -144,7 +144,9 @@ def _parked(stage: Stage) -> List:
             for z in _spots(dice, 3.5, street.end - 8, 2.6, 0.1):
                 if dice.chance(0.72):
                     s = street.kerb(side) - side * 2.6
-                    out.append(Vehicle(stage, s, z, dice.side() * math.pi / 2 + dice.bell(0, 0.03)))
+                    car = Vehicle(stage, s, z, dice.side() * math.pi / 2 + dice.bell(0, 0.03))
+                    if car.length < 5.5:
+                        out.append(car)
         return out
     for side in (-1, 1):
         if not dice.chance(min(0.75 * street.traits["parked"], 0.9)):

@@ -16,28 +16,30 @@ from ppliteseg_paddle.data.synth.stage import Stage
 # up to the next point is. Odds, length, width, height in metres, wheel radius, belt height, tumblehome.
 BODIES: Dict[str, dict] = {
     "hatch": dict(odds=0.34, size=((3.6, 4.2), (1.65, 1.78), (1.42, 1.55)), wheel=0.30, belt=0.60, roof=0.80, outline=(
-        (-0.5, 0.2, "bumper"), (-0.5, 0.42, "tail"), (-0.485, 0.62, "glass"), (-0.40, 0.93, "body"), (-0.32, 0.99, "body"),
-        (-0.05, 1.0, "body"), (0.07, 0.97, "glass"), (0.25, 0.64, "body"), (0.42, 0.55, "body"), (0.49, 0.44, "nose"),
-        (0.5, 0.18, "end"))),
+        (-0.485, 0.2, "bumper"), (-0.5, 0.30, "bumper"), (-0.495, 0.44, "tail"), (-0.475, 0.62, "glass"), (-0.40, 0.92, "body"),
+        (-0.33, 0.985, "body"), (-0.18, 1.0, "body"), (-0.02, 0.995, "body"), (0.07, 0.95, "glass"), (0.25, 0.65, "body"),
+        (0.36, 0.60, "body"), (0.45, 0.53, "body"), (0.485, 0.45, "nose"), (0.5, 0.32, "bumper"), (0.485, 0.18, "end"))),
     "saloon": dict(odds=0.24, size=((4.3, 4.9), (1.72, 1.85), (1.38, 1.48)), wheel=0.31, belt=0.61, roof=0.76, outline=(
-        (-0.5, 0.2, "bumper"), (-0.5, 0.42, "tail"), (-0.49, 0.64, "body"), (-0.35, 0.67, "glass"), (-0.2, 0.96, "body"),
-        (-0.08, 1.0, "body"), (0.07, 0.97, "glass"), (0.22, 0.64, "body"), (0.43, 0.55, "body"), (0.49, 0.44, "nose"),
-        (0.5, 0.18, "end"))),
+        (-0.485, 0.2, "bumper"), (-0.5, 0.30, "bumper"), (-0.495, 0.46, "tail"), (-0.475, 0.63, "body"), (-0.42, 0.665, "body"),
+        (-0.34, 0.675, "glass"), (-0.2, 0.95, "body"), (-0.12, 0.995, "body"), (-0.02, 0.995, "body"), (0.06, 0.95, "glass"),
+        (0.22, 0.65, "body"), (0.34, 0.605, "body"), (0.45, 0.53, "body"), (0.488, 0.45, "nose"), (0.5, 0.32, "bumper"),
+        (0.485, 0.18, "end"))),
     "estate": dict(odds=0.12, size=((4.3, 4.8), (1.72, 1.84), (1.45, 1.58)), wheel=0.31, belt=0.60, roof=0.80, outline=(
-        (-0.5, 0.2, "bumper"), (-0.5, 0.42, "tail"), (-0.49, 0.62, "glass"), (-0.44, 0.95, "body"), (-0.38, 0.99, "body"),
-        (-0.05, 1.0, "body"), (0.07, 0.97, "glass"), (0.23, 0.63, "body"), (0.43, 0.55, "body"), (0.49, 0.44, "nose"),
-        (0.5, 0.18, "end"))),
+        (-0.485, 0.2, "bumper"), (-0.5, 0.30, "bumper"), (-0.495, 0.44, "tail"), (-0.48, 0.62, "glass"), (-0.44, 0.93, "body"),
+        (-0.38, 0.985, "body"), (-0.18, 1.0, "body"), (-0.02, 0.99, "body"), (0.06, 0.95, "glass"), (0.23, 0.64, "body"),
+        (0.35, 0.60, "body"), (0.45, 0.53, "body"), (0.488, 0.45, "nose"), (0.5, 0.32, "bumper"), (0.485, 0.18, "end"))),
     "suv": dict(odds=0.12, size=((4.3, 4.8), (1.8, 1.95), (1.65, 1.85)), wheel=0.36, belt=0.60, roof=0.84, outline=(
-        (-0.5, 0.24, "bumper"), (-0.5, 0.42, "tail"), (-0.49, 0.62, "glass"), (-0.44, 0.95, "body"), (-0.38, 0.99, "body"),
-        (0.0, 1.0, "body"), (0.10, 0.97, "glass"), (0.24, 0.65, "body"), (0.44, 0.60, "body"), (0.49, 0.5, "nose"),
-        (0.5, 0.22, "end"))),
-    "van": dict(odds=0.10, size=((4.6, 5.6), (1.85, 2.0), (1.95, 2.5)), wheel=0.33, belt=0.50, roof=0.90, outline=(
-        (-0.5, 0.15, "bumper"), (-0.5, 0.3, "doors"), (-0.49, 0.97, "body"), (-0.46, 1.0, "body"), (0.15, 1.0, "body"),
-        (0.22, 0.97, "glass"), (0.38, 0.56, "body"), (0.47, 0.48, "body"), (0.5, 0.38, "nose"), (0.5, 0.13, "end"))),
-    "lorry": dict(odds=0.03, size=((6.5, 9.5), (2.2, 2.5), (3.0, 3.6)), wheel=0.46, belt=0.52, roof=0.97, outline=(
+        (-0.485, 0.24, "bumper"), (-0.5, 0.32, "bumper"), (-0.495, 0.44, "tail"), (-0.485, 0.62, "glass"), (-0.45, 0.93, "body"),
+        (-0.39, 0.985, "body"), (-0.15, 1.0, "body"), (0.02, 0.99, "body"), (0.10, 0.95, "glass"), (0.24, 0.66, "body"),
+        (0.36, 0.635, "body"), (0.45, 0.59, "body"), (0.488, 0.50, "nose"), (0.5, 0.36, "bumper"), (0.485, 0.22, "end"))),
+    "van": dict(odds=0.10, plan=0.07, size=((4.6, 5.6), (1.85, 2.0), (1.95, 2.5)), wheel=0.33, belt=0.50, roof=0.90, outline=(
+        (-0.49, 0.15, "bumper"), (-0.5, 0.25, "doors"), (-0.492, 0.94, "body"), (-0.47, 0.99, "body"), (-0.3, 1.0, "body"),
+        (0.12, 1.0, "body"), (0.20, 0.96, "glass"), (0.38, 0.57, "body"), (0.46, 0.49, "body"), (0.492, 0.40, "nose"),
+        (0.5, 0.26, "bumper"), (0.485, 0.13, "end"))),
+    "lorry": dict(odds=0.03, plan=0.0, size=((6.5, 9.5), (2.2, 2.5), (3.0, 3.6)), wheel=0.46, belt=0.52, roof=0.97, outline=(
         (-0.5, 0.22, "bumper"), (-0.5, 0.3, "doors"), (-0.5, 1.0, "body"), (0.22, 1.0, "body"), (0.23, 0.82, "body"),
         (0.38, 0.82, "glass"), (0.46, 0.5, "nose"), (0.5, 0.14, "end"))),
-    "bus": dict(odds=0.05, size=((9.5, 11.5), (2.4, 2.55), (2.9, 4.2)), wheel=0.48, belt=0.36, roof=0.96, outline=(
+    "bus": dict(odds=0.05, plan=0.03, size=((9.5, 11.5), (2.4, 2.55), (2.9, 4.2)), wheel=0.48, belt=0.36, roof=0.96, outline=(
         (-0.5, 0.12, "bumper"), (-0.5, 0.3, "tail"), (-0.495, 0.55, "glass"), (-0.49, 0.88, "body"), (-0.48, 1.0, "body"),
         (0.47, 1.0, "body"), (0.485, 0.92, "glass"), (0.5, 0.38, "nose"), (0.5, 0.1, "end"))),
 }
@@ -148,10 +150,12 @@ class Vehicle:
         share = mirror * (0.35 + 0.65 * max(0.0, world[1]))
         return light.far(tone * (1 - share) + light.sky_low * share * (0.5 + 0.5 * light.ambient), self.depth_now)
 
-    def _half_width(self, y: float) -> float:
+    def _half_width(self, x: float, y: float) -> float:
+        """Half of the width at a point of the outline: narrower towards the roof, rounded towards both ends."""
         belt, roof = self.row["belt"], self.row["roof"]
         share = min(max((y - belt) / (1 - belt), 0.0), 1.0)
-        return self.width / 2 * (1.0 - (1.0 - roof) * share)
+        end = min(max((abs(x) - 0.38) / 0.12, 0.0), 1.0)
+        return self.width / 2 * (1.0 - (1.0 - roof) * share) * (1.0 - self.row.get("plan", 0.13) * end * end)
 
     def _skin(self) -> List[Tuple[float, list, np.ndarray]]:
         """The strips over tail, roof and nose that face the camera: (distance, corners, colour)."""
@@ -165,7 +169,7 @@ class Vehicle:
             normal = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6)
             if float(normal @ (eye - a)) <= 0:
                 continue
-            wa, wb = self._half_width(y0), self._half_width(y1)
+            wa, wb = self._half_width(x0, y0), self._half_width(x1, y1)
             own = (normal[0], normal[1], 0.0)
             quads = [(a, b, wa, wb, self._surface(what, own))]
             if what == "glass":
@@ -193,7 +197,7 @@ class Vehicle:
 
     def _underside(self) -> None:
         """Wheels of the far side and the dark below the floor."""
-        half_l, half_w, low = self.length * 0.47, self.width / 2 * 0.94, self.height * self.row["outline"][0][1] * 1.15
+        half_l, half_w, low = self.length * 0.45, self.width / 2 * 0.86, self.height * self.row["outline"][0][1] * 1.15
         dark = self.stage.light.far(np.array([14.0, 13, 13]), self.depth_now)
         canvas = self.stage.canvas
         for x in (-1, 1):
@@ -224,10 +228,10 @@ class Vehicle:
         lower = [(x, y) for x, y, _ in row["outline"]]
 
         def at(points):
-            return self._flat([(x * self.length, y * self.height, side * self._half_width(y)) for x, y in points])
+            return self._flat([(x * self.length, y * self.height, side * self._half_width(x, y)) for x, y in points])
 
         canvas.fill(at(lower), body, CAR)
-        flat = self.height * 0.0 + 0.485
+        flat = 0.46
         low = row["outline"][0][1]
         canvas.fill(at([(-flat, low), (flat, low), (flat, low + 0.10), (-flat, low + 0.10)]), body * 0.55)
         canvas.fill(at([(-flat, low + 0.10), (flat, low + 0.10), (flat, low + 0.17), (-flat, low + 0.17)]), body * 0.8)
@@ -249,7 +253,7 @@ class Vehicle:
         rim = self._tone((150, 150, 150) if self.stage.dice.chance(0.7) else (60, 60, 60), normal)
         for x in self._wheels():
             radius = row["wheel"]
-            self._wheel(x, side * self.width / 2, radius * 1.2, dark * 0.6, None, radius * 0.1)
+            self._wheel(x, side * self.width / 2, radius * 1.17, dark * 0.6, CAR, radius * 0.17)
             self._wheel(x, side * self.width / 2, radius, dark, CAR)
             self._wheel(x, side * (self.width / 2 + 0.01), radius * 0.66, rim)
             self._wheel(x, side * (self.width / 2 + 0.01), radius * 0.2, dark)
@@ -303,7 +307,7 @@ class Vehicle:
         self.stage.canvas.fill(self._flat([(x, y0, w0), (x, y0, w1), (x, y1, w1), (x, y1, w0)]), colour, label)
 
     def _tail(self) -> None:
-        high, half, x = self.height, self.width / 2, -self.length / 2 - 0.01
+        high, half, x = self.height, self._half_width(-0.5, 0.4), -self.length / 2 - 0.01
         red = np.array([30.0, 24, 150]) if not self.braking else np.array([60.0, 60, 252])
         red = self.stage.light.far(red * (1.0 if self.braking else 0.5 + 0.5 * self.stage.light.ambient), self.depth_now)
         tall = self.body in ("hatch", "estate", "van", "suv") and self.width > 1.7
@@ -323,10 +327,10 @@ class Vehicle:
             if self.body == "van":
                 for side in (-1, 1):
                     self._plate_box(x, side * 0.12, side * half * 0.75, 0.58 * high, 0.85 * high, self._tone((42, 40, 38), (-1.0, 0.1, 0), 0.3), None)
-        self._plate_box(x, -half * 0.96, half * 0.96, 0.19 * high, 0.27 * high, self._tone(self.paint_colour * 0.35, (-1.0, 0, 0)), None)
+        self._plate_box(x, -half * 0.9, half * 0.9, 0.21 * high, 0.27 * high, self._tone(self.paint_colour * 0.35, (-1.0, 0, 0)), None)
 
     def _nose(self) -> None:
-        high, half, x = self.height, self.width / 2, self.length / 2 + 0.01
+        high, half, x = self.height, self._half_width(0.5, 0.4), self.length / 2 + 0.01
         lamp = self._tone((205, 205, 200), (1.0, 0, 0), 0.3)
         if self.stage.dice.chance(0.25 if self.stage.light.weather not in ("dusk", "wet") else 0.8):
             lamp = np.array([225.0, 245, 252])
@@ -334,8 +338,8 @@ class Vehicle:
         dark = self._tone((30, 30, 30), (1.0, 0, 0))
         self._plate_box(x, -half * 0.6, half * 0.6, (y - 0.04) * high, (y + 0.05) * high, dark, None)
         for side in (-1, 1):
-            self._plate_box(x, side * half * 0.96, side * half * 0.6, (y - 0.01) * high, (y + 0.07) * high, lamp, None)
-        self._plate_box(x, -half * 0.9, half * 0.9, 0.15 * high, 0.22 * high, dark, None)
+            self._plate_box(x, side * half * 0.96, side * half * 0.62, (y + 0.0) * high, (y + 0.055) * high, lamp, None)
+        self._plate_box(x, -half * 0.8, half * 0.8, 0.19 * high, 0.24 * high, dark, None)
         self._plate_box(x, -0.26, 0.26, 0.24 * high, 0.24 * high + 0.11, self._tone(self.plate, (1.0, 0, 0)), None)
 
 
