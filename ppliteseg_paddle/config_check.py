@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 REQUIRED = ("batch_size", "iters", "train_dataset", "optimizer", "lr_scheduler", "loss", "model")
 TOP_LEVEL = REQUIRED + ("val_dataset", "test_config", "to_static_training", "distill_loss")
+UNUSED = ("test_dataset",)  # resembles two of the above, occurs in PaddleSeg files, and nothing reads it
 # What `evaluate` takes from `test_config`; the loop passes the rest itself. Source: PaddleSeg core/val.py.
 TEST_CONFIG = ("aug_eval", "scales", "flip_horizontal", "flip_vertical", "is_slide", "stride", "crop_size", "auc_roc",
                "print_detail")
@@ -47,8 +48,8 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
     Raises: ConfigError
     """
     for key in values:
-        near = suggest(key, set(TOP_LEVEL) - set(values))
-        if key not in TOP_LEVEL and near.startswith(" Did you mean"):
+        near = suggest(key, TOP_LEVEL)
+        if key not in TOP_LEVEL + UNUSED and near.startswith(" Did you mean"):
             raise ConfigError("%s: unknown key.%s" % (source.of(str(key)), near))
     missing = [key for key in REQUIRED if key not in values]
     if missing:

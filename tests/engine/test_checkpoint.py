@@ -1,0 +1,74 @@
+import json
+import math
+
+import pytest
+
+from ppliteseg_paddle.engine import checkpoint
+from ppliteseg_paddle.engine.checkpoint import BestModel, check_resume, latest_checkpoint, replace_file, write_json
+from ppliteseg_paddle.errors import ConfigError, WeightsError
+
+
+def finished(folder):
+    folder.mkdir(parents=True)
+    (folder / "model.pdparams").write_bytes(b"p")
+    (folder / "model.pdopt").write_bytes(b"o")
+    return str(folder)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(KeyError):
+        with replace_file(str(target)) as temporary:
+            with open(temporary, "w") as file:
+                file.write("half")
+            raise KeyError("stop")
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_numbers_that_json_lacks_become_null(tmp_path):
+    write_json(str(tmp_path / "r.json"), {"a": [1.5, math.nan, math.inf]})
+    assert json.loads((tmp_path / "r.json").read_text()) == {"a": [1.5, None, None]}
+
+
+def test_resume_takes_the_iteration_from_the_folder(tmp_path):
+    assert check_resume(finished(tmp_path / "iter_30") + "/", iters=40) == 30
+
+
+@pytest.mark.parametrize("prepare, folder, expected, kind", [
+    (lambda root: None, "iter_9", "there is no such folder", ConfigError),
+    (lambda root: finished(root / "iter_5"), "iter_9", "The latest checkpoint beside it is", ConfigError),
+    (lambda root: finished(root / "iter_5"), ".", "not a checkpoint folder named iter_N; use", ConfigError),
+    (lambda root: finished(root / "best_model"), "best_model", "not a checkpoint folder named iter_N; give", ConfigError),
+    (lambda root: (root / "iter_9").mkdir(), "iter_9", "model.pdparams is missing or empty", WeightsError),
+    (lambda root: (finished(root / "iter_9"), (root / "iter_9" / "model.pdopt").write_bytes(b"")), "iter_9", "model.pdopt is missing or empty", WeightsError),
+    (lambda root: finished(root / "iter_20"), "iter_20", "holds iteration 20, and the run ends at 20", ConfigError),
+])
+def test_a_folder_from_which_nothing_can_go_on_is_reported(tmp_path, prepare, folder, expected, kind):
+    prepare(tmp_path)
+    with pytest.raises(kind, match=expected):
+        check_resume(str(tmp_path / folder), iters=20)
+
+
+def test_the_latest_checkpoint_is_the_finished_one_with_the_highest_number(tmp_path):
+    assert latest_checkpoint(str(tmp_path)) is None
+    finished(tmp_path / "iter_9")
+    finished(tmp_path / "iter_100")
+    (tmp_path / "iter_200").mkdir()
+    assert latest_checkpoint(str(tmp_path)) == str(tmp_path / "iter_100")
+
+
+def test_the_best_score_survives_a_resume_and_not_a_fresh_start(tmp_path):
+    first = BestModel(str(tmp_path / "best_model"), resumed=False)
+    assert first.improved_by(0.0)
+    first.set(0.5, 10)
+    resumed = BestModel(str(tmp_path / "best_model"), resumed=True)
+    assert (resumed.miou, resumed.iteration) == (0.5, 10)
+    assert not resumed.improved_by(0.5) and resumed.improved_by(0.51)
+    assert BestModel(str(tmp_path / "best_model"), resumed=False).improved_by(0.1)
+
+
+def test_a_damaged_score_file_counts_as_none(tmp_path):
+    (tmp_path / checkpoint.BEST_FILE).write_text("{half")
+    assert BestModel(str(tmp_path), resumed=True).miou is None

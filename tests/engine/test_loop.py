@@ -1,0 +1,175 @@
+"""What stands around PaddleSeg's loop, without running it."""
+import os
+import threading
+
+import numpy as np
+import paddle
+import pytest
+
+from ppliteseg_paddle.engine import loop
+from ppliteseg_paddle.errors import DataError, PPLiteSegError
+
+LINE = ("[TRAIN] epoch: 2, iter: %d/90, loss: %s, lr: 0.010000, batch_cost: 0.5000, reader_cost: 0.02500, "
+        "ips: 8.0000 samples/sec | ETA 00:00:40")
+
+
+class Optimizer:
+    def get_lr(self):
+        return 0.0123
+
+
+@pytest.fixture
+def watch(tmp_path):
+    return loop.LoopWatch(Optimizer(), str(tmp_path))
+
+
+def evaluation(miou):
+    return miou, 0.9, np.array([miou, miou]), None, 0.8
+
+
+def save_checkpoint(tmp_path, iteration):
+    paddle.save({"w": paddle.ones([1])}, str(tmp_path / ("iter_%d" % iteration) / "model.pdparams"))
+    paddle.save({"m": paddle.ones([1])}, str(tmp_path / ("iter_%d" % iteration) / "model.pdopt"))
+
+
+def save_best(tmp_path, value):
+    paddle.save({"w": paddle.full([1], value)}, str(tmp_path / "best_model" / "model.pdparams"))
+
+
+def test_the_loops_own_log_line_is_understood(watch):
+    from paddleseg.core import train  # noqa: F401  the line is written there, see the test of a real run
+    watch.logged(LINE % (20, "0.7500"))
+    assert watch.rows == [{"iter": 20, "epoch": 2, "loss": 0.75, "lr": 0.0123, "batch_cost": 0.5, "reader_cost": 0.025, "ips": 8.0}]
+
+
+def test_other_log_lines_pass_unchanged(watch):
+    assert watch.logged("hello") == "hello"
+    assert watch.rows == []
+
+
+def test_the_first_loss_after_a_resume_in_mid_window_is_corrected(tmp_path):
+    watch = loop.LoopWatch(Optimizer(), str(tmp_path), start=15, log_iters=10)
+    assert "loss: 1.5000" in watch.logged(LINE % (20, "0.7500"))
+    assert "loss: 0.7500" in watch.logged(LINE % (30, "0.7500"))
+    assert [row["loss"] for row in watch.rows] == [1.5, 0.75]
+
+
+@pytest.mark.parametrize("loss", ["nan", "inf"])
+def test_a_loss_that_is_no_number_ends_the_run_with_the_way_on(watch, tmp_path, loss):
+    with loop.safe_saving(watch):
+        save_checkpoint(tmp_path, 10)
+    with pytest.raises(PPLiteSegError, match="the loss is %s at iteration 20.*go on from .*iter_10 with a lower --learning_rate" % loss):
+        watch.logged(LINE % (20, loss))
+
+
+def test_fp16_may_overflow_for_a_while(tmp_path):
+    watch = loop.LoopWatch(Optimizer(), str(tmp_path), fp16=True)
+    for iteration in (10, 20, 30):
+        watch.logged(LINE % (iteration, "nan"))
+    with pytest.raises(PPLiteSegError, match="at iteration 40"):
+        watch.logged(LINE % (40, "nan"))
+
+
+def test_the_best_model_is_overwritten_only_by_a_better_one(watch, tmp_path):
+    with loop.safe_saving(watch):
+        for iteration, miou in ((10, 0.5), (20, 0.4), (30, 0.6)):
+            watch.evaluated(evaluation(miou), 1.0)
+            save_checkpoint(tmp_path, iteration)
+            save_best(tmp_path, miou)
+            if iteration == 20:
+                assert float(paddle.load(str(tmp_path / "best_model" / "model.pdparams"))["w"]) == 0.5
+    assert float(paddle.load(str(tmp_path / "best_model" / "model.pdparams"))["w"]) == pytest.approx(0.6)
+    assert (watch.best.miou, watch.best.iteration) == (0.6, 30)
+    assert [(e["iter"], e["mIoU"]) for e in watch.evaluations] == [(10, 0.5), (20, 0.4), (30, 0.6)]
+
+
+def test_after_a_resume_a_worse_model_does_not_overwrite_the_best(watch, tmp_path):
+    with loop.safe_saving(watch):
+        watch.evaluated(evaluation(0.5), 1.0)
+        save_checkpoint(tmp_path, 10)
+        save_best(tmp_path, 0.5)
+    resumed = loop.LoopWatch(Optimizer(), str(tmp_path), start=10)
+    with loop.safe_saving(resumed):
+        resumed.evaluated(evaluation(0.3), 1.0)
+        save_checkpoint(tmp_path, 20)
+        save_best(tmp_path, 0.3)
+    assert float(paddle.load(str(tmp_path / "best_model" / "model.pdparams"))["w"]) == 0.5
+    assert resumed.logged("[EVAL] The model with the best validation mIoU (0.3000) was saved at iter 20.") == \
+        "[EVAL] Best model's mIoU: 0.5000, at iter 10."
+
+
+def test_the_averaged_model_has_a_best_of_its_own(watch, tmp_path):
+    with loop.safe_saving(watch):
+        watch.evaluated(evaluation(0.5), 1.0)
+        watch.evaluated(evaluation(0.7), 1.0)
+        save_checkpoint(tmp_path, 10)
+        save_best(tmp_path, 0.5)
+        paddle.save({"w": paddle.ones([1])}, str(tmp_path / "ema_best_model" / "ema_model.pdparams"))
+    assert (watch.best.miou, watch.ema_best.miou) == (0.5, 0.7)
+    assert [e["ema"] for e in watch.evaluations] == [False, True]
+
+
+def test_a_save_that_fails_leaves_the_former_file(watch, tmp_path, monkeypatch):
+    path = str(tmp_path / "iter_10" / "model.pdparams")
+    paddle.save({"w": paddle.ones([1])}, path)
+
+    def full_disk(obj, path, *args, **kwargs):
+        with open(path, "wb") as file:
+            file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(paddle, "save", full_disk)
+    with pytest.raises(OSError):
+        with loop.safe_saving(watch):
+            paddle.save({"w": paddle.zeros([1])}, path)
+    assert float(paddle.load(path)["w"]) == 1.0
+    assert os.listdir(os.path.dirname(path)) == ["model.pdparams"]
+
+
+def test_everything_replaced_is_put_back(watch):
+    module = loop.loop_module()
+    before = paddle.save, paddle.flops, module.logger, module.evaluate, threading.excepthook
+    with pytest.raises(KeyError):
+        with loop.watched_loop(watch):
+            assert paddle.save is not before[0] and module.evaluate is not before[3]
+            raise KeyError
+    assert (paddle.save, paddle.flops, module.logger, module.evaluate, threading.excepthook) == before
+
+
+class Broken(paddle.io.Dataset):
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise self.error
+        return np.zeros(3, np.float32)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_reading_error_arrives_as_it_was_raised(num_workers):
+    loader = paddle.io.DataLoader(Broken(DataError("label x.png is broken: replace it.")), batch_size=1, num_workers=num_workers)
+    with pytest.raises(DataError) as caught:
+        with loop.reader_errors():
+            list(loader)
+    assert str(caught.value) == "label x.png is broken: replace it."
+
+
+def test_a_defect_while_reading_keeps_its_type():
+    loader = paddle.io.DataLoader(Broken(ZeroDivisionError("defect")), batch_size=1, num_workers=0)
+    with pytest.raises(ZeroDivisionError, match="defect"):
+        with loop.reader_errors():
+            list(loader)
+
+
+def test_errors_of_other_threads_are_left_to_python(monkeypatch):
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: seen.append(args.exc_type))
+    with loop.reader_errors():
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+    assert seen == [ZeroDivisionError]
