@@ -48,29 +48,32 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     set_seed(seed)
     start = check_resume(resume_model, config.iters) if resume_model else 0
     ranks, rank = paddle.distributed.ParallelEnv().nranks, paddle.distributed.ParallelEnv().local_rank
-    parts = _build_parts(config, do_eval, ranks, resume_model, model_path, chosen, verbose)
-    check_sample(parts["train_dataset"], "training")
-    if parts["val_dataset"] is not None:
-        check_sample(parts["val_dataset"], "validation")
-    check_save_dir(save_dir)
+    with paddle.utils.unique_name.guard():
+        # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
+        # saved state finds its parameters again.
+        parts = _build_parts(config, do_eval, ranks, resume_model, model_path, chosen, verbose)
+        check_sample(parts["train_dataset"], "training")
+        if parts["val_dataset"] is not None:
+            check_sample(parts["val_dataset"], "validation")
+        check_save_dir(save_dir)
 
-    record = _Record(save_dir, config, start, seed, chosen, precision)
-    log_iters = min(log_iters, config.iters - start)  # so that at least one line is logged
-    watch = LoopWatch(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
-                      on_progress=lambda: rank == 0 and record.write(watch))
-    if rank == 0:
-        build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
-        print(device_line(chosen, why))
-        print("training from iteration %d to %d, batches of %d out of %d images; writing to %s"
-              % (start, config.iters, config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
-    with _resumable(watch), watched_loop(watch, resume_model):
-        loop_module().train(
-            parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
-            save_dir=save_dir, iters=config.iters, batch_size=config.batch_size, resume_model=resume_model,
-            save_interval=save_interval, log_iters=log_iters, num_workers=num_workers,
-            use_vdl=use_vdl, use_ema=use_ema, losses=parts["loss"], keep_checkpoint_max=keep_checkpoint_max,
-            test_config=config.test_config, precision=precision, amp_level=amp_level,
-            to_static_training=config.to_static_training)
+        record = _Record(save_dir, config, start, seed, chosen, precision)
+        log_iters = min(log_iters, config.iters - start)  # so that at least one line is logged
+        watch = LoopWatch(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
+                          on_progress=lambda: rank == 0 and record.write(watch))
+        if rank == 0:
+            build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
+            print(device_line(chosen, why))
+            print("training from iteration %d to %d, batches of %d out of %d images; writing to %s"
+                  % (start, config.iters, config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
+        with _resumable(watch), watched_loop(watch, resume_model):
+            loop_module().train(
+                parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
+                save_dir=save_dir, iters=config.iters, batch_size=config.batch_size, resume_model=resume_model,
+                save_interval=save_interval, log_iters=log_iters, num_workers=num_workers, use_vdl=use_vdl,
+                use_ema=use_ema, losses=parts["loss"], keep_checkpoint_max=keep_checkpoint_max,
+                test_config=config.test_config, precision=precision, amp_level=amp_level,
+                to_static_training=config.to_static_training)
     if rank == 0:
         record.write(watch, finished=True)
     return record.result(watch)

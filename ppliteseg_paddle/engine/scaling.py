@@ -1,0 +1,108 @@
+"""Fit a recipe to other hardware: learning rate, iterations and OHEM's share by the linear rule.
+
+A recipe says in its configuration what its numbers were chosen for, `recipe: {devices: 4, batch_size: 4}`, which PaddleSeg's
+own `Config` carries along and never reads.
+
+Source: Goyal et al., "Accurate, Large Minibatch SGD" (arXiv 1706.02677), section 2.1, for the linear rule.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Tuple
+
+from ppliteseg_paddle.errors import ConfigError
+
+
+@dataclass
+class Scaling:
+    """`changes`: dotted key -> new value, in the form of --opts keys. `sentences`: what was done and why, one a line."""
+
+    changes: Dict[str, Any] = field(default_factory=dict)
+    sentences: List[str] = field(default_factory=list)
+
+
+def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given: Collection[str] = ()) -> Scaling:
+    """What to change in `config` so that training on this hardware follows the recipe.
+
+    The learning rate grows with the images of a step, which average the gradient; iterations and warm-up shrink with them, so
+    that as many images are seen; `min_kept` of OHEM grows with one device's images, as it counts pixels of one device's batch.
+
+    Args:
+        config: the values of a configuration; nothing is changed in it.
+        devices: processes that train together; batch_size: images of a step on each.
+        given: keys that the user set by hand (`Source.options`); they are left alone, and that is said.
+    Returns: empty if there is no recipe, or the hardware is the recipe's.
+    Raises: ConfigError: if `recipe` is not two positive whole numbers.
+    """
+    if "recipe" not in config:
+        return Scaling()
+    recipe_devices, recipe_batch = _reference(config["recipe"])
+    total, recipe_total = devices * batch_size, recipe_devices * recipe_batch
+    scaling = Scaling()
+    if total != recipe_total:
+        scaling.sentences.append("the recipe takes %s a step (%d x %d), this run takes %d (%d x %d):"
+                                 % (_images(recipe_total), recipe_devices, recipe_batch, total, devices, batch_size))
+        ratio = total / recipe_total
+        _change(scaling, config, "lr_scheduler.learning_rate", lambda rate: float("%.6g" % (rate * ratio)), given,
+                "the gradient is the mean over %g times as many images (linear rule)" % _rounded(ratio))
+        for key in ("iters", "lr_scheduler.warmup_iters"):
+            _change(scaling, config, key, lambda count: max(1, -(-count * recipe_total // total)), given, "so that as many images are seen")
+    if batch_size != recipe_batch:
+        for key in _min_kept_keys(config):
+            _change(scaling, config, key, lambda count: max(1, round(count * batch_size / recipe_batch)), given,
+                    "it counts pixels of one device's batch, %s instead of %d" % (_images(batch_size), recipe_batch))
+    if scaling.sentences:
+        scaling.sentences.append("keep the configuration's own numbers with --no_auto_scale")
+    return scaling
+
+
+def apply_changes(config: Dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Put `Scaling.changes` into the values of a configuration, in place."""
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        place: Any = config
+        for part in path:
+            place = place[int(part) if isinstance(place, list) else part]
+        place[last] = value
+
+
+def _reference(recipe: Any) -> Tuple[int, int]:
+    numbers = [recipe.get(key) for key in ("devices", "batch_size")] if isinstance(recipe, Mapping) else [None]
+    if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in numbers):
+        raise ConfigError("recipe is %r; it must name the hardware of the recipe, as in {devices: 4, batch_size: 4}." % (recipe,))
+    return numbers[0], numbers[1]
+
+
+def _change(scaling: Scaling, config: Mapping[str, Any], key: str, rule, given: Collection[str], why: str) -> None:
+    before = _value(config, key)
+    if before is None:
+        return
+    if any(key == option or key.startswith(option + ".") for option in given):
+        scaling.sentences.append("%s stays %s, as it was set by hand" % (key, before))
+        return
+    after = rule(before)
+    if after != before:
+        scaling.changes[key] = after
+        scaling.sentences.append("%s %s -> %s: %s" % (key, before, after, why))
+
+
+def _value(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config[int(part)] if isinstance(config, list) else config.get(part)
+        if config is None:
+            return None
+    return config
+
+
+def _min_kept_keys(config: Mapping[str, Any]) -> Iterator[str]:
+    for index, loss in enumerate(config.get("loss", {}).get("types", [])):
+        if "min_kept" in loss:
+            yield "loss.types.%d.min_kept" % index
+
+
+def _images(count: int) -> str:
+    return "%d image%s" % (count, "" if count == 1 else "s")
+
+
+def _rounded(ratio: float) -> float:
+    return float("%.3g" % ratio)
