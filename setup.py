@@ -11,7 +11,7 @@ VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "ppliteseg_paddle" / "__
 BASE = [
     "numpy>=1.22,<2",  # OpenCV below and Paddle 2.6 are built against NumPy 1
     "opencv-python>=4.5.4,<=4.6.0",  # PaddleSeg 2.8.0 admits no newer one; older ones have no wheels for Python 3.9+
-    "pillow>=9",
+    "pillow>=10.1",  # the first with a scalable font of its own
     "pyyaml>=5.4",
     "tqdm>=4.60",
 ]

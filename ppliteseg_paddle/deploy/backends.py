@@ -273,7 +273,7 @@ def _reason(error: BaseException) -> str:
     """The telling line of Paddle's long error texts."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("---", "C++ Traceback"))]
     marked = [line for line in lines if "Error:" in line or line.startswith("(")]
-    return (marked or lines or [type(error).__name__])[0][:300]
+    return (marked or lines or [type(error).__name__])[0][:300].rstrip(". ")
 
 
 @contextlib.contextmanager

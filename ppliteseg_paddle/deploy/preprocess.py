@@ -82,6 +82,16 @@ def check_image(image: Any, what: str = "the image") -> np.ndarray:
     raise DataError("%s has shape %s and dtype %s: %s." % (what, tuple(image.shape), image.dtype, fix))
 
 
+def generated_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """An image with large shapes and fine grain, the same each time, for trials without a photograph. Shape: (H, W, 3) uint8."""
+    random = np.random.RandomState(seed)
+    image = np.zeros((height, width, 3), np.float32)
+    for cells, strength in ((4, 80), (16, 40), (64, 20)):
+        noise = random.randn(cells, cells, 3).astype(np.float32)
+        image += strength * cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(image + 128, 0, 255).astype(np.uint8)
+
+
 # --------------------------------------------------------------------------------------------
 # Sizes: (w, h) of the image and the transform's arguments -> (w, h) of the result, None where it stays
 # --------------------------------------------------------------------------------------------

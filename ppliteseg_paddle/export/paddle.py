@@ -13,7 +13,7 @@ from ppliteseg_paddle.data.catalog import LabelSet
 from ppliteseg_paddle.deploy.artifact import OUTPUT_OPS, Artifact, Tensor, writing
 from ppliteseg_paddle.deploy.backends import Backend, open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
-from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, suggest
 
 import paddle  # after ours: on Paddle 2.6 OpenCV has to be loaded first
@@ -167,7 +167,8 @@ def _save_graph(form: GraphForm, artifact: Artifact, folder: str) -> Dict[str, s
     """Trace and save. Returns the file of each role."""
     form.eval()
     shape = [None if size == -1 else size for size in artifact.input.shape]
-    traced = paddle.jit.to_static(form, input_spec=[paddle.static.InputSpec(shape, "float32", name=_INPUT_NAME)])
+    traced = paddle.jit.to_static(form, full_graph=True,
+                                 input_spec=[paddle.static.InputSpec(shape, "float32", name=_INPUT_NAME)])
     # Saved aside: Paddle 2.6 adds a file that only training needs.
     with tempfile.TemporaryDirectory(dir=folder) as aside:
         paddle.jit.save(traced, os.path.join(aside, "model"))
@@ -245,14 +246,3 @@ def _check_classes(model, label_set: LabelSet) -> None:
 def _device() -> str:
     device = paddle.get_device()
     return device if device.startswith("gpu") else "cpu"
-
-
-def generated_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """An image with large shapes and fine grain, the same each time. Shape: (H, W, 3) uint8."""
-    import cv2
-    random = np.random.RandomState(seed)
-    image = np.zeros((height, width, 3), np.float32)
-    for cells, strength in ((4, 80), (16, 40), (64, 20)):
-        noise = random.randn(cells, cells, 3).astype(np.float32)
-        image += strength * cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(image + 128, 0, 255).astype(np.uint8)

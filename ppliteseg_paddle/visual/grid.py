@@ -1,0 +1,181 @@
+"""A picture to show: images, ground truth and predictions side by side, with headings and a legend."""
+from __future__ import annotations
+
+import functools
+import math
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.visual.draw import VOID_COLOUR, VOID_STRIPE, colourise, stripe_pattern
+
+_PAPER, _INK, _GREY, _LINE = (255, 255, 255), (28, 30, 36), (112, 118, 128), (222, 225, 230)
+_MARGIN, _GAP, _RADIUS = 36, 14, 8   # pixels
+_TITLE, _SUBTITLE, _HEADING, _CAPTION, _LEGEND = 34, 19, 21, 16, 18  # font sizes in pixels
+_SMOOTH = 4  # round corners are drawn this many times larger and reduced
+
+
+class Row(NamedTuple):
+    """One row of a grid: `image` BGR, masks of the same size, `truth` None where it is not known."""
+
+    image: np.ndarray
+    truth: Optional[np.ndarray]
+    prediction: np.ndarray
+    caption: str = ""
+
+
+def grid(rows: Sequence[Row], label_set, title: str = "", subtitle: str = "",
+         headings: Tuple[str, str, str] = ("Image", "Ground truth", "Prediction"), cell_width: int = 480) -> np.ndarray:
+    """Draw rows of image, truth and prediction; the truth's column is left out where no row has one.
+
+    Args:
+        label_set: class names and colours.
+        title, subtitle: one line each above the table; empty for none.
+        cell_width: pixels.
+    Shape: returns (H, W, 3) uint8, BGR.
+    Raises: DataError: if there are no rows.
+    """
+    if not rows:
+        raise DataError("a grid needs at least one image.")
+    rows = [Row(*row) for row in rows]
+    with_truth = any(row.truth is not None for row in rows)
+    columns = [heading for heading in headings if with_truth or heading != headings[1]]
+    left = _MARGIN
+    width = 2 * left + len(columns) * cell_width + (len(columns) - 1) * _GAP
+    heights = [max(1, round(cell_width * row.image.shape[0] / row.image.shape[1])) for row in rows]
+    has_void = any(mask is not None and bool((mask >= label_set.num_classes).any()) for row in rows for mask in row[1:3])
+    legend = _legend_layout(label_set, has_void, width - 2 * left)
+    head = _MARGIN + (_TITLE + 16 if title else 0) + (_SUBTITLE + 30 if subtitle else 0)
+    body = _HEADING + 14 + sum(heights) + _GAP * (len(rows) - 1) + sum(_CAPTION + 10 for row in rows if row.caption)
+    canvas = _Canvas(width, head + body + 26 + legend.height + _MARGIN)
+
+    y = _MARGIN
+    if title:
+        canvas.text((left, y), title, _TITLE, _INK)
+        y += _TITLE + 16
+    if subtitle:
+        canvas.text((left, y), subtitle, _SUBTITLE, _GREY)
+        y += _SUBTITLE + 30
+    for i, heading in enumerate(columns):
+        canvas.text((left + i * (cell_width + _GAP), y), heading, _HEADING, _INK)
+    y += _HEADING + 14
+    for row, height in zip(rows, heights):
+        cells = [_fit(row.image, cell_width, height)]
+        if with_truth:
+            cells.append(_mask_cell(row.truth, label_set, cell_width, height))
+        cells.append(_mask_cell(row.prediction, label_set, cell_width, height))
+        for i, cell in enumerate(cells):
+            canvas.paste((left + i * (cell_width + _GAP), y), cell)
+        y += height
+        if row.caption:
+            canvas.text((left, y + 4), row.caption, _CAPTION, _GREY)
+            y += _CAPTION + 10
+        y += _GAP
+    y += 26 - _GAP
+    canvas.line((left, y), (width - left, y))
+    _draw_legend(canvas, legend, left, y + 22)
+    return canvas.bgr()
+
+
+# --------------------------------------------------------------------------------------------
+# Cells
+# --------------------------------------------------------------------------------------------
+def _fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    shrinks = image.shape[1] >= width
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def _mask_cell(mask: Optional[np.ndarray], label_set, width: int, height: int) -> np.ndarray:
+    """A coloured mask with smooth borders: enlarged by whole pixels first, then averaged down. No mask gives a blank."""
+    if mask is None:
+        return np.full((height, width, 3), 246, np.uint8)
+    factor = max(1, math.ceil(2 * width / mask.shape[1]))
+    large = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    cell = cv2.resize(colourise(large, label_set.palette, stripes=False), (width, height), interpolation=cv2.INTER_AREA)
+    void = (large >= label_set.num_classes).astype(np.float32)
+    # Stripes are drawn at the picture's scale, so that they look alike in all cells and in the legend.
+    void = cv2.resize(void, (width, height), interpolation=cv2.INTER_AREA) > 0.5
+    cell[void & stripe_pattern(height, width)] = VOID_STRIPE[::-1]
+    return cell
+
+
+# --------------------------------------------------------------------------------------------
+# Legend
+# --------------------------------------------------------------------------------------------
+class _Legend(NamedTuple):
+    entries: List[Tuple[str, Optional[Tuple[int, int, int]]]]
+    columns: int
+    column_width: int
+    height: int
+
+
+_SWATCH, _LEGEND_ROW = (30, 20), 34
+
+
+def _legend_layout(label_set, has_void: bool, width: int) -> _Legend:
+    entries = [(name.replace("_", " "), colour) for name, colour in zip(label_set.classes, label_set.palette)]
+    if has_void:
+        entries.append(("unlabelled", None))
+    widest = max(_text_width(name, _LEGEND) for name, _ in entries)
+    columns = max(1, min(len(entries), width // (int(widest) + _SWATCH[0] + 38)))
+    rows = math.ceil(len(entries) / columns)
+    columns = math.ceil(len(entries) / rows)  # even rows rather than a short last one
+    return _Legend(entries, columns, width // columns, rows * _LEGEND_ROW)
+
+
+def _draw_legend(canvas: "_Canvas", legend: _Legend, left: int, top: int) -> None:
+    for i, (name, colour) in enumerate(legend.entries):
+        x, y = left + (i % legend.columns) * legend.column_width, top + (i // legend.columns) * _LEGEND_ROW
+        swatch = np.empty((_SWATCH[1], _SWATCH[0], 3), np.uint8)
+        swatch[:] = (colour or VOID_COLOUR)[::-1]
+        if colour is None:
+            swatch[stripe_pattern(*swatch.shape[:2])] = VOID_STRIPE[::-1]
+        canvas.paste((x, y), swatch, radius=4)
+        canvas.text((x + _SWATCH[0] + 10, y + _SWATCH[1] // 2), name, _LEGEND, _INK, anchor="lm")
+
+
+# --------------------------------------------------------------------------------------------
+# Canvas
+# --------------------------------------------------------------------------------------------
+@functools.lru_cache(maxsize=None)
+def _font(size: int):
+    from PIL import ImageFont
+    return ImageFont.load_default(size)  # a scalable face that Pillow carries itself
+
+
+def _text_width(text: str, size: int) -> float:
+    return _font(size).getlength(text)
+
+
+class _Canvas:
+    """A white page to draw on, in RGB."""
+
+    def __init__(self, width: int, height: int):
+        from PIL import Image, ImageDraw
+        self._page = Image.new("RGB", (width, height), _PAPER)
+        self._draw = ImageDraw.Draw(self._page)
+
+    def text(self, position: Tuple[int, int], text: str, size: int, colour, anchor: str = "la") -> None:
+        self._draw.text(position, text, font=_font(size), fill=colour, anchor=anchor)
+
+    def line(self, start: Tuple[int, int], end: Tuple[int, int]) -> None:
+        self._draw.line([start, end], fill=_LINE, width=1)
+
+    def paste(self, position: Tuple[int, int], picture: np.ndarray, radius: int = _RADIUS) -> None:
+        """A BGR picture with round corners."""
+        from PIL import Image
+        self._page.paste(Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1])), position,
+                         _rounded(picture.shape[1], picture.shape[0], radius))
+
+    def bgr(self) -> np.ndarray:
+        return np.ascontiguousarray(np.asarray(self._page)[:, :, ::-1])
+
+
+@functools.lru_cache(maxsize=8)
+def _rounded(width: int, height: int, radius: int):
+    from PIL import Image, ImageDraw
+    large = Image.new("L", (width * _SMOOTH, height * _SMOOTH), 0)
+    ImageDraw.Draw(large).rounded_rectangle((0, 0, width * _SMOOTH - 1, height * _SMOOTH - 1), radius * _SMOOTH, fill=255)
+    return large.resize((width, height), Image.BOX)

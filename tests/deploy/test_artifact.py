@@ -1,0 +1,164 @@
+import os
+import shutil
+
+import pytest
+import yaml
+
+from ppliteseg_paddle.data.catalog import LABEL_SETS
+from ppliteseg_paddle.deploy.artifact import Artifact, Tensor, writing
+from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.errors import ArtifactError
+
+HALF = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
+
+
+def write(folder, shape=(-1, 3, -1, -1), transforms=(HALF,)):
+    """An artifact whose graph is no graph: what is tested here never opens it."""
+    with writing(str(folder)) as temporary:
+        for name in ("model.json", "model.pdiparams"):
+            with open(os.path.join(temporary, name), "wb") as file:
+                file.write(name.encode() * 10)
+        Artifact(temporary, {"type": "PPLiteSegNet", "num_classes": 11}, LABEL_SETS["camvid"], Preprocess(list(transforms)),
+                 Tensor("x", "float32", "NCHW", shape, color_order="RGB"),
+                 Tensor("mask", "uint8", "NHW", (shape[0],) + shape[2:], op="argmax"),
+                 {"paddle": {"model": "model.json", "params": "model.pdiparams"}}, {"paddle": "3.2.2"}).write()
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path / "export")
+
+
+def edit(folder, change):
+    path = folder / "deploy.yaml"
+    values = yaml.safe_load(path.read_text("utf-8"))
+    change(values)
+    path.write_text(yaml.safe_dump(values), "utf-8")
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    transforms = ({"type": "Resize", "target_size": [64, 32]}, HALF)
+    artifact = Artifact.read(write(tmp_path / "export", (1, 3, 32, 64), transforms))
+    assert artifact.label_set == LABEL_SETS["camvid"]
+    assert artifact.preprocess.to_transforms() == Preprocess(list(transforms)).to_transforms()
+    assert (artifact.input.shape, artifact.input.dynamic, artifact.input.color_order) == ((1, 3, 32, 64), False, "RGB")
+    assert (artifact.output.op, artifact.output.dtype, artifact.output.size_of("W")) == ("argmax", "uint8", 64)
+    assert artifact.path_of("paddle", "params") == str(tmp_path / "export" / "model.pdiparams")
+
+
+def test_the_metadata_says_all_that_another_program_needs(folder):
+    values = yaml.safe_load((folder / "deploy.yaml").read_text("utf-8"))
+    assert set(values) == {"Deploy", "format_version", "model", "classes", "palette", "ignore_index", "label_set", "input",
+                           "normalisation", "resize", "output", "graphs", "versions", "check", "files"}
+    assert values["Deploy"] == {"model": "model.json", "params": "model.pdiparams", "transforms": [HALF],
+                                "input_shape": [-1, 3, -1, -1], "output_op": "argmax", "output_dtype": "uint8"}
+    assert values["input"] == {"name": "x", "dtype": "float32", "layout": "NCHW", "shape": [-1, 3, -1, -1], "dynamic": True,
+                               "color_order": "RGB"}
+    assert values["classes"][3] == "road" and values["palette"][3] == [128, 64, 128]
+    assert set(values["files"]) == {"model.json", "model.pdiparams"}
+    assert values["files"]["model.json"]["bytes"] == 100 and len(values["files"]["model.json"]["sha256"]) == 64
+
+
+def test_paddlesegs_own_deployment_reads_the_folder(folder):
+    from paddleseg.deploy.infer import DeployConfig
+    config = DeployConfig(str(folder / "deploy.yaml"))
+    assert config.model == str(folder / "model.json") and config.params == str(folder / "model.pdiparams")
+    assert [type(step).__name__ for step in config.transforms.transforms] == ["Normalize"]
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda v: v.pop("classes"), "lacks 'classes'"),
+    (lambda v: v.pop("format_version"), "PaddleSeg's own export"),
+    (lambda v: v.update(format_version=2), "format_version 2.*reads 1.*Update"),
+    (lambda v: v.update(format_version="1"), "'format_version' must be a whole number"),
+    (lambda v: v.update(classes="sky"), "'classes' must be a list"),
+    (lambda v: v["palette"].pop(), "11 classes and 10 colours"),
+    (lambda v: v["palette"].__setitem__(0, [0, 0, 256]), "palette.0"),
+    (lambda v: v["input"].pop("layout"), "lacks 'input.layout'"),
+    (lambda v: v["input"].update(shape=[3, 4]), r"input.shape \[3, 4\] does not fit the layout NCHW"),
+    (lambda v: v["output"].update(op="argmin"), "output.op is 'argmin'.*Did you mean 'argmax'"),
+    (lambda v: v["Deploy"]["transforms"].append({"type": "Blur"}), "'Blur' cannot be part"),
+    (lambda v: v["normalisation"].update(mean=[0, 0, 0]), "contradicts itself"),
+    (lambda v: v["graphs"]["paddle"].update(model="../model.json"), "must name files of this folder"),
+    (lambda v: v["files"].pop("model.json"), "files.model.json"),
+])
+def test_metadata_that_cannot_be_right_is_refused_with_its_key(folder, change, words):
+    edit(folder, change)
+    with pytest.raises(ArtifactError, match=words) as error:
+        Artifact.read(folder)
+    assert "deploy.yaml" in str(error.value)
+
+
+def test_a_missing_file_a_changed_one_and_a_cut_one_are_told_apart(folder):
+    (folder / "model.json").write_bytes(b"model.jsoN" * 10)
+    with pytest.raises(ArtifactError, match="model.json was changed after the export"):
+        Artifact.read(folder)
+    assert Artifact.read(folder, verify=False)
+    (folder / "model.json").write_bytes(b"model")
+    with pytest.raises(ArtifactError, match="model.json has 5 bytes, but deploy.yaml says 100"):
+        Artifact.read(folder)
+    (folder / "model.json").unlink()
+    with pytest.raises(ArtifactError, match="model.json is missing"):
+        Artifact.read(folder)
+
+
+def test_what_is_no_export_is_refused(tmp_path, folder):
+    with pytest.raises(ArtifactError, match="nowhere does not exist"):
+        Artifact.read(tmp_path / "nowhere")
+    with pytest.raises(ArtifactError, match="is a file"):
+        Artifact.read(folder / "model.json")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ArtifactError, match="holds no deploy.yaml"):
+        Artifact.read(tmp_path / "empty")
+    for text in ("a: [", "just text", ""):
+        (folder / "deploy.yaml").write_text(text)
+        with pytest.raises(ArtifactError, match="deploy.yaml (cannot be read|holds no)"):
+            Artifact.read(folder)
+
+
+def test_an_export_is_replaced_only_when_the_new_one_is_whole(folder):
+    before = (folder / "deploy.yaml").read_bytes()
+    with pytest.raises(RuntimeError):
+        with writing(str(folder)) as temporary:
+            with open(os.path.join(temporary, "model.json"), "w") as file:
+                file.write("half")
+            raise RuntimeError("interrupted")
+    assert (folder / "deploy.yaml").read_bytes() == before
+    assert os.listdir(folder.parent) == ["export"]
+    write(folder, (1, 3, 32, 64))
+    assert Artifact.read(folder).input.shape == (1, 3, 32, 64)
+    assert os.listdir(folder.parent) == ["export"]
+
+
+def test_nothing_is_written_where_the_first_export_fails(tmp_path):
+    with pytest.raises(RuntimeError):
+        with writing(str(tmp_path / "a" / "export")):
+            raise RuntimeError("interrupted")
+    assert os.listdir(tmp_path / "a") == []
+
+
+def test_a_folder_with_other_files_is_not_replaced(tmp_path, folder):
+    other = tmp_path / "runs"
+    other.mkdir()
+    (other / "model.pdparams").write_text("weights")
+    with pytest.raises(ArtifactError, match="not empty and no export.*runs"):
+        write(other)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="notes.txt, which exporting would delete"):
+        write(folder)
+    assert (other / "model.pdparams").exists() and (folder / "notes.txt").exists()
+    with pytest.raises(ArtifactError, match="is a file"):
+        write(folder / "notes.txt")
+
+
+def test_an_empty_folder_and_a_damaged_export_are_filled_anew(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    assert Artifact.read(write(tmp_path / "empty"))
+    (folder / "deploy.yaml").write_text("a: [")
+    assert Artifact.read(write(folder))
+
+
+def test_a_copied_export_is_whole(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "copy")
+    assert Artifact.read(tmp_path / "copy").label_set.num_classes == 11

@@ -1,0 +1,84 @@
+"""A small trained-looking model and its export, made once for all tests that need one."""
+import functools
+import tempfile
+
+import cv2
+import numpy as np
+
+from ppliteseg_paddle.data.catalog import LABEL_SETS
+
+LABELS = LABEL_SETS["camvid"]
+TRANSFORMS = [{"type": "Normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}]
+_KEEP = []  # temporary folders, removed with the process
+
+
+@functools.lru_cache(maxsize=None)
+def photograph(height=427, width=640):
+    """A real photograph, BGR."""
+    from sklearn.datasets import load_sample_image
+    image = np.ascontiguousarray(load_sample_image("china.jpg")[:, :, ::-1])
+    return image if image.shape[:2] == (height, width) else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+@functools.lru_cache(maxsize=None)
+def model():
+    """PP-LiteSeg-T with random weights and batch statistics as training leaves them, so that masks show many classes."""
+    import paddle
+    from ppliteseg_paddle import pp_liteseg_t
+    paddle.seed(7)
+    net = pp_liteseg_t(num_classes=LABELS.num_classes)
+    batch = paddle.to_tensor(np.stack([photograph(192, 256), photograph(192, 256)[:, ::-1]]).transpose(0, 3, 1, 2) / 128.0 - 1.0,
+                             dtype="float32")
+    net.train()
+    with paddle.no_grad():
+        for _ in range(12):
+            logits = net(batch)[0]
+        # Equal means over the image for all classes: else one would win everywhere.
+        head = net.seg_heads[0].classifier
+        head.weight.set_value(head.weight - head.weight.mean(axis=1, keepdim=True))
+    net.eval()
+    assert logits.shape[1] == LABELS.num_classes
+    return net
+
+
+def small_model(num_classes=11):
+    """A network of two layers, for what does not depend on PP-LiteSeg."""
+    import paddle
+    import paddle.nn.functional as F
+
+    class Small(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.classifier = paddle.nn.Conv2D(3, 8, 3, stride=2, padding=1), paddle.nn.Conv2D(8, num_classes, 1)
+
+        def forward(self, x):
+            logits = self.classifier(F.relu(self.stem(x)))
+            return [F.interpolate(logits, paddle.shape(x)[2:], mode="bilinear")]
+
+    paddle.seed(7)
+    return Small()
+
+
+@functools.lru_cache(maxsize=None)
+def export_folder(input_shape=None, output_op="argmax"):
+    """Folder of an export of `model()`."""
+    from ppliteseg_paddle.export.paddle import export_paddle
+    folder = tempfile.TemporaryDirectory()
+    _KEEP.append(folder)
+    path = folder.name + "/export"
+    export_paddle(model(), path, label_set=LABELS, transforms=TRANSFORMS, input_shape=input_shape, output_op=output_op,
+                  check_image=photograph())
+    return path
+
+
+@functools.lru_cache(maxsize=None)
+def exported_predictor(input_shape=None, output_op="argmax"):
+    from ppliteseg_paddle import Predictor
+    return Predictor(export_folder(input_shape, output_op))
+
+
+@functools.lru_cache(maxsize=None)
+def eager():
+    from ppliteseg_paddle.deploy.preprocess import Preprocess
+    from ppliteseg_paddle.export.paddle import eager_predictor
+    return eager_predictor(model(), LABELS, Preprocess(TRANSFORMS))
