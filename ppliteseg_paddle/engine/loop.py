@@ -28,7 +28,7 @@ class LoopWatch:
     """What a run has done so far, gathered from the loop's own log lines, evaluations and saves.
 
     Args:
-        optimizer: asked for the learning rate, which the log line rounds.
+        optimizer: asked for the learning rate when a message wants it.
         save_dir: the loop's output folder.
         start: iteration from which the run goes on; 0 for a fresh one.
         log_iters: iterations between the loop's log lines.
@@ -62,13 +62,13 @@ class LoopWatch:
         match = _TRAIN_LINE.search(message)
         if match:
             epoch, iteration = int(match.group(1)), int(match.group(2))
-            loss, _, batch_cost, reader_cost, ips = (float(text) for text in match.groups()[2:])
+            loss, lr, batch_cost, reader_cost, ips = (float(text) for text in match.groups()[2:])
             # The loop divides by log_iters also after a resume in the middle of a window, where it has summed fewer.
             summed = min(self.log_iters, iteration - self.start)
             if summed < self.log_iters:
                 loss *= self.log_iters / summed
                 message = message.replace("loss: " + match.group(3), "loss: %.4f" % loss)
-            self.rows.append({"iter": iteration, "epoch": epoch, "loss": loss, "lr": float(self.optimizer.get_lr()),
+            self.rows.append({"iter": iteration, "epoch": epoch, "loss": loss, "lr": lr,
                               "batch_cost": batch_cost, "reader_cost": reader_cost, "ips": ips})
             self._watch_loss(iteration, loss)
             self.on_progress()

@@ -39,7 +39,7 @@ def save_best(tmp_path, value):
 def test_the_loops_own_log_line_is_understood(watch):
     from paddleseg.core import train  # noqa: F401  the line is written there, see the test of a real run
     watch.logged(LINE % (20, "0.7500"))
-    assert watch.rows == [{"iter": 20, "epoch": 2, "loss": 0.75, "lr": 0.0123, "batch_cost": 0.5, "reader_cost": 0.025, "ips": 8.0}]
+    assert watch.rows == [{"iter": 20, "epoch": 2, "loss": 0.75, "lr": 0.01, "batch_cost": 0.5, "reader_cost": 0.025, "ips": 8.0}]
 
 
 def test_other_log_lines_pass_unchanged(watch):

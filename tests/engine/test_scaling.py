@@ -46,6 +46,14 @@ def test_the_same_total_on_fewer_devices_changes_min_kept_alone():
     assert scale_recipe(CONFIG, devices=2, batch_size=8).changes == {"loss.types.0.min_kept": 260000}
 
 
+def test_losses_of_one_kind_are_spoken_of_once():
+    losses = {"types": [{"type": "OhemCELoss", "min_kept": 130000} for _ in range(3)], "coef": [1, 1, 1]}
+    scaling = scale_recipe({**CONFIG, "loss": losses}, devices=2, batch_size=8)
+    assert scaling.changes == {"loss.types.%d.min_kept" % i: 260000 for i in range(3)}
+    assert scaling.sentences == ["OHEM's min_kept 130000 -> 260000: it counts pixels of one device's batch, 8 images instead of 4",
+                                 "keep the configuration's own numbers with --no_auto_scale"]
+
+
 def test_iterations_are_rounded_up():
     assert scale_recipe(CONFIG, devices=3, batch_size=1).changes["iters"] == 853334
 
@@ -54,7 +62,7 @@ def test_what_was_set_by_hand_stays_and_is_named():
     scaling = scale_recipe(CONFIG, devices=1, batch_size=1, given=["iters", "batch_size", "lr_scheduler.learning_rate", "loss"])
     assert scaling.changes == {"lr_scheduler.warmup_iters": 16000}
     assert "iters stays 160000, as it was set by hand" in scaling.sentences
-    assert "loss.types.0.min_kept stays 130000, as it was set by hand" in scaling.sentences
+    assert "OHEM's min_kept stays 130000, as it was set by hand" in scaling.sentences
 
 
 def test_changes_are_put_where_their_keys_lead():

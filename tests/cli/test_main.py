@@ -1,0 +1,179 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ppliteseg_paddle import __version__
+from ppliteseg_paddle.cli import common, main as program
+from ppliteseg_paddle.cli.main import COMMANDS, main
+from ppliteseg_paddle.errors import ConfigError, DataError
+
+
+class Command:
+    """A command as a module of its own: what `run` does is given by the test."""
+
+    __doc__ = "A command for tests."
+
+    def __init__(self, run, with_summary=True, subcommand=False):
+        self.run, self.subcommand = run, subcommand
+        if with_summary:
+            self.summary = lambda result: "summary of %s" % result["value"]
+
+    def add_arguments(self, parser):
+        if self.subcommand:
+            parser = parser.add_subparsers(dest="action", required=True).add_parser("synth")
+        parser.add_argument("--save_dir", default="output")
+        parser.add_argument("--train", type=common.positive_int, default=1)
+
+
+@pytest.fixture
+def command(monkeypatch):
+    def install(run, **kwargs):
+        monkeypatch.setitem(COMMANDS, "probe", "for tests")
+        monkeypatch.setitem(sys.modules, "ppliteseg_paddle.cli.probe", Command(run, **kwargs))
+    return install
+
+
+def fail(error):
+    def run(args):
+        raise error
+    return run
+
+
+def test_the_help_lists_every_command_and_imports_nothing_heavy():
+    code = ("import sys; from ppliteseg_paddle.cli.main import main; status = main(['--help']); "
+            "heavy = {'paddle', 'paddleseg', 'numpy', 'cv2', 'matplotlib', 'yaml', 'onnx'} & set(sys.modules); "
+            "assert not heavy, heavy; sys.exit(status)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_help_of_each_command_imports_nothing_heavy(name):
+    code = ("import sys; from ppliteseg_paddle.cli.main import build_parser; text = build_parser(%r).format_help(); "
+            "heavy = {'paddle', 'paddleseg', 'numpy', 'cv2', 'matplotlib', 'onnx'} & set(sys.modules); "
+            "assert not heavy, heavy; assert '--json' in text and '--debug' in text" % name)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == "ppliteseg %s\n" % __version__
+
+
+@pytest.mark.parametrize("argv, expected", [
+    (["trian"], "error: unknown command 'trian'. Did you mean 'train'?\n"),
+    (["--trian"], "error: unknown flag '--trian'."),
+    (["train", "--config", "c.yml", "--iter", "3"], "error: train: unknown argument '--iter'. Did you mean '--iters'"),
+    (["train"], "error: the following arguments are required: --config (see: ppliteseg train --help)\n"),
+    (["train", "--config", "c.yml", "--iters", "x"], "argument --iters: 'x' is not a whole number"),
+    (["train", "--config", "c.yml", "--iters", "0"], "argument --iters: 0 is not allowed: give a whole number of at least 1"),
+    (["train", "--config", "c.yml", "--learning_rate", "-1"], "-1 is not allowed: give a number above 0"),
+])
+def test_wrong_arguments_are_one_line_and_status_2(capsys, argv, expected):
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert expected in error and error.count("\n") == 1
+
+
+def test_no_command_shows_the_help_and_fails(capsys):
+    assert main([]) == 2
+    assert "commands:" in capsys.readouterr().out
+
+
+def test_dashes_are_accepted_in_flags_and_left_in_values(command):
+    seen = []
+    command(lambda args: seen.append(args.save_dir) or {"value": 1})
+    assert main(["probe", "--save-dir", "a-b"]) == main(["probe", "--save-dir=a-b"]) == main(["probe", "--save_dir=a-b"]) == 0
+    assert seen == ["a-b"] * 3
+
+
+def test_the_summary_goes_to_stdout_and_what_is_printed_on_the_way_to_stderr(command, capsys):
+    command(lambda args: print("a log line") or {"value": 7})
+    assert main(["probe"]) == 0
+    assert capsys.readouterr() == ("summary of 7\n", "a log line\n")
+
+
+@pytest.mark.parametrize("argv", [["probe", "--json", "synth"], ["probe", "synth", "--json"]])
+def test_json_goes_to_stdout_whole_also_with_subcommands(command, capsys, argv):
+    command(lambda args: {"value": float("nan"), "list": (1, 2)}, subcommand=True)
+    assert main(argv) == 0
+    assert json.loads(capsys.readouterr().out) == {"value": None, "list": [1, 2]}
+
+
+def test_an_error_of_ours_is_one_line_and_its_status(command, capsys):
+    command(fail(DataError("label x.png\n is broken.")))
+    assert main(["probe"]) == 2
+    assert capsys.readouterr() == ("", "error: label x.png is broken.\n")
+
+
+def test_debug_shows_the_traceback_too(command, capsys):
+    command(fail(ConfigError("wrong.")))
+    assert main(["probe", "--debug"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error and error.endswith("error: wrong.\n")
+
+
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it(command, capsys):
+    command(fail(ModuleNotFoundError("No module named 'paddle'", name="paddle.nn")))
+    assert main(["probe"]) == 2
+    assert capsys.readouterr().err == "error: paddle is not installed. Install it with: pip install '.[cpu]'\n"
+
+
+def test_a_broken_package_points_to_the_doctor(command, capsys):
+    command(fail(ImportError("numpy.core.multiarray failed to import")))
+    assert main(["probe"]) == 2
+    assert capsys.readouterr().err == ("error: a package cannot be imported: numpy.core.multiarray failed to import. "
+                                       "Run 'ppliteseg doctor': it names the cause and the mend.\n")
+
+
+def test_a_defect_keeps_its_traceback(command):
+    command(fail(ZeroDivisionError("defect")))
+    with pytest.raises(ZeroDivisionError):
+        main(["probe"])
+
+
+def test_an_import_error_in_our_own_code_is_a_defect(command):
+    command(fail(ImportError("cannot import name", name="ppliteseg_paddle.models")))
+    with pytest.raises(ImportError):
+        main(["probe"])
+
+
+def test_an_interrupt_gives_130(command, capsys):
+    command(fail(KeyboardInterrupt()))
+    assert main(["probe"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_command_may_end_with_a_status_of_its_own(command):
+    command(lambda args: {"value": 1, "exit_status": 2})
+    assert main(["probe"]) == 2
+
+
+def test_a_reader_that_closes_early_is_no_defect():
+    code = "from ppliteseg_paddle.cli.main import main; import sys; sys.exit(main(['--help']))"
+    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    writer.stdout.close()
+    error = writer.stderr.read()
+    writer.wait()
+    assert "Traceback" not in error
+
+
+def test_the_program_is_called_as_it_was_started(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/paddleseg"])
+    assert program.build_parser().prog == "paddleseg"
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    assert program.build_parser().prog == "ppliteseg"
+
+
+def test_test_time_flags_go_on_top_of_the_configuration():
+    class Args:
+        aug_eval, scales, flip_horizontal, is_slide = True, [0.5, 1.0], False, False
+    merged = common.test_config_from(Args, {"flip_horizontal": True, "scales": 1.0})
+    assert merged == {"aug_eval": True, "scales": [0.5, 1.0], "flip_horizontal": True}
+    Args.is_slide = True
+    with pytest.raises(ConfigError, match="--is_slide needs the window"):
+        common.test_config_from(Args, {})
