@@ -20,7 +20,7 @@ _OMP_NUM_THREADS_OF_THE_USER = None if "paddle" in sys.modules else os.environ.g
 COMPONENTS: Dict[str, Tuple[str, ...]] = {
     "BACKBONES": ("ppliteseg_paddle.models.stdc:STDCNet813", "ppliteseg_paddle.models.stdc:STDCNet1446"),
     "MODELS": ("ppliteseg_paddle.models.pp_liteseg:PPLiteSegNet", "ppliteseg_paddle.models.sppm:SPPM",
-               "ppliteseg_paddle.models.fld:FLDHead"),
+               "ppliteseg_paddle.models.conv_neck:ConvNeck", "ppliteseg_paddle.models.fld:FLDHead"),
     "LOSSES": ("ppliteseg_paddle.losses.cross_entropy:CELoss", "ppliteseg_paddle.losses.cross_entropy:OhemCELoss"),
     "DATASETS": ("ppliteseg_paddle.data.dataset:CamVid", "ppliteseg_paddle.data.dataset:StreetScenes"),
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ppliteseg_paddle.config import Source
 
 REQUIRED = ("batch_size", "iters", "train_dataset", "optimizer", "lr_scheduler", "loss", "model")
-TOP_LEVEL = REQUIRED + ("val_dataset", "test_config", "to_static_training", "distill_loss")
+TOP_LEVEL = REQUIRED + ("val_dataset", "test_config", "to_static_training", "distill_loss", "recipe")
 UNUSED = ("test_dataset",)  # resembles two of the above, occurs in PaddleSeg files, and nothing reads it
 # What `evaluate` takes from `test_config`; the loop passes the rest itself. Source: PaddleSeg core/val.py.
 TEST_CONFIG = ("aug_eval", "scales", "flip_horizontal", "flip_vertical", "is_slide", "stride", "crop_size", "auc_roc",

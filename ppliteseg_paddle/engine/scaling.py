@@ -50,7 +50,7 @@ def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given
     if batch_size != recipe_batch:
         for key in _min_kept_keys(config):
             _change(scaling, config, key, lambda count: max(1, round(count * batch_size / recipe_batch)), given,
-                    "it counts pixels of one device's batch, %s instead of %d" % (_images(batch_size), recipe_batch))
+                    "it counts pixels of one device's batch, %s instead of %d" % (_images(batch_size), recipe_batch), "OHEM's min_kept")
     if scaling.sentences:
         scaling.sentences.append("keep the configuration's own numbers with --no_auto_scale")
     return scaling
@@ -73,17 +73,20 @@ def _reference(recipe: Any) -> Tuple[int, int]:
     return numbers[0], numbers[1]
 
 
-def _change(scaling: Scaling, config: Mapping[str, Any], key: str, rule, given: Collection[str], why: str) -> None:
+def _change(scaling: Scaling, config: Mapping[str, Any], key: str, rule, given: Collection[str], why: str, name: str = "") -> None:
     before = _value(config, key)
     if before is None:
         return
+    name, after = name or key, rule(before)
     if any(key == option or key.startswith(option + ".") for option in given):
-        scaling.sentences.append("%s stays %s, as it was set by hand" % (key, before))
-        return
-    after = rule(before)
-    if after != before:
+        sentence = "%s stays %s, as it was set by hand" % (name, before)
+    elif after != before:
         scaling.changes[key] = after
-        scaling.sentences.append("%s %s -> %s: %s" % (key, before, after, why))
+        sentence = "%s %s -> %s: %s" % (name, before, after, why)
+    else:
+        return
+    if sentence not in scaling.sentences:  # PaddleSeg makes one loss for all outputs into equal ones for each
+        scaling.sentences.append(sentence)
 
 
 def _value(config: Any, key: str) -> Any:
