@@ -7,6 +7,9 @@ import numpy as np
 
 from ppliteseg_paddle.data.catalog import LABEL_SETS
 
+import paddle  # after ours
+import paddle.nn.functional as F
+
 LABELS = LABEL_SETS["camvid"]
 TRANSFORMS = [{"type": "Normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}]
 _KEEP = []  # temporary folders, removed with the process
@@ -23,7 +26,6 @@ def photograph(height=427, width=640):
 @functools.lru_cache(maxsize=None)
 def model():
     """PP-LiteSeg-T with random weights and batch statistics as training leaves them, so that masks show many classes."""
-    import paddle
     from ppliteseg_paddle import pp_liteseg_t
     paddle.seed(7)
     net = pp_liteseg_t(num_classes=LABELS.num_classes)
@@ -41,22 +43,21 @@ def model():
     return net
 
 
-def small_model(num_classes=11):
+class Small(paddle.nn.Layer):
     """A network of two layers, for what does not depend on PP-LiteSeg."""
-    import paddle
-    import paddle.nn.functional as F
 
-    class Small(paddle.nn.Layer):
-        def __init__(self):
-            super().__init__()
-            self.stem, self.classifier = paddle.nn.Conv2D(3, 8, 3, stride=2, padding=1), paddle.nn.Conv2D(8, num_classes, 1)
+    def __init__(self, num_classes):
+        super().__init__()
+        self.stem, self.classifier = paddle.nn.Conv2D(3, 8, 3, stride=2, padding=1), paddle.nn.Conv2D(8, num_classes, 1)
 
-        def forward(self, x):
-            logits = self.classifier(F.relu(self.stem(x)))
-            return [F.interpolate(logits, paddle.shape(x)[2:], mode="bilinear")]
+    def forward(self, x):
+        logits = self.classifier(F.relu(self.stem(x)))
+        return [F.interpolate(logits, paddle.shape(x)[2:], mode="bilinear")]
 
+
+def small_model(num_classes=11):
     paddle.seed(7)
-    return Small()
+    return Small(num_classes)
 
 
 @functools.lru_cache(maxsize=None)

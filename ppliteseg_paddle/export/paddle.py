@@ -20,9 +20,9 @@ import paddle  # after ours: on Paddle 2.6 OpenCV has to be loaded first
 import paddle.nn.functional as F
 
 # An export may differ from its model in this share of an image's pixels, and only where two classes are nearly equal:
-# by less than this part of the largest score. Float sums in another order do no more.
-MAX_DIFFERING_PIXELS = 1e-3
-NEAR_TIE = 1e-3
+# by less than this part of the largest score. Float sums in another order do no more; GPUs may round to TF32 (10 bits).
+MAX_DIFFERING_PIXELS = {"cpu": 1e-3, "gpu": 5e-3}
+NEAR_TIE = {"cpu": 1e-3, "gpu": 1e-2}
 _INPUT_NAME = "x"
 # Sizes (H, W) that tell whether a pipeline ends at one size, whatever enters.
 _PROBES = ((97, 61), (333, 517), (720, 960), (1024, 2048))
@@ -144,10 +144,11 @@ def compare(exported: Predictor, model, image: np.ndarray) -> Dict[str, Any]:
 
 
 def _require_equal(check: Mapping[str, Any], save_dir: str) -> None:
-    if check["differing_pixels"] > MAX_DIFFERING_PIXELS or check["largest_margin"] > NEAR_TIE:
+    kind = check["device"].split(":")[0]
+    if check["differing_pixels"] > MAX_DIFFERING_PIXELS[kind] or check["largest_margin"] > NEAR_TIE[kind]:
         raise ArtifactError("the exported model differs from the trained one in %.3g %% of the check image's pixels (allowed: %g %%, "
                             "and only near-ties) when run by '%s' on %s, so %s was not written. Export with another Paddle version "
-                            "(3.2.2 is the best tested)." % (100 * check["differing_pixels"], 100 * MAX_DIFFERING_PIXELS,
+                            "(3.2.2 is the best tested)." % (100 * check["differing_pixels"], 100 * MAX_DIFFERING_PIXELS[kind],
                                                               check["backend"], check["device"], save_dir))
 
 
