@@ -104,7 +104,7 @@ def _read_with_bases(path: str, source: Source, chain: Tuple[str, ...]) -> Dict[
     for base in [bases] if isinstance(bases, str) else bases:
         if not isinstance(base, str):
             raise ConfigError("%s: _base_ must be a path or a list of paths, but holds %r." % (path, base))
-        base_path = os.path.join(os.path.dirname(path), base)
+        base_path = os.path.normpath(os.path.join(os.path.dirname(path), base))
         if not os.path.isfile(base_path):
             raise ConfigError("%s: _base_ '%s' does not exist (looked for %s)." % (path, base, base_path))
         values = merge(values, _read_with_bases(base_path, source, chain + (real,)))

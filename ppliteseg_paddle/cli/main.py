@@ -27,6 +27,7 @@ COMMANDS = {
     "data": "make data sets",
     "info": "count parameters and multiply-adds of a model",
     "weights": "look into weight files, and convert them",
+    "demo": "the whole way once, on generated street scenes",
     "doctor": "show versions, what works, and what to install",
 }
 

@@ -127,9 +127,11 @@ def _check_root(config, name: str) -> None:
     key, root = name + ".dataset_root", block["dataset_root"]
     origin = getattr(find_component(block["type"])[1], "origin", "")
     variable = config.source.variables.get(key)
-    existing_root(root, " It is set by %s; give another with --opts %s=DIR%s.%s" % (
-        config.source.of(key), key, " or the environment variable " + variable if variable else "",
-        " " + origin % root if origin else ""))
+    same = [part + ".dataset_root" for part in ("train_dataset", "val_dataset")
+            if (config.dic.get(part) or {}).get("dataset_root") == root]
+    existing_root(root, " It is set by %s; give another with --opts %s%s.%s" % (
+        config.source.of(key), " ".join(part + "=DIR" for part in same),
+        " or the environment variable " + variable if variable else "", " " + origin % root if origin else ""))
 
 
 def build_model(config, pretrained: bool = True, verbose: bool = False):

@@ -213,6 +213,20 @@ def no_operation_count():
 
 
 @contextlib.contextmanager
+def losses_with_a_dimension():
+    """Reason: the loop indexes each loss, and since Paddle 2.5 a loss has no dimension. Our model sees to it itself;
+    this is for PaddleSeg's own models, with losses that run on the installed Paddle."""
+    module = loop_module()
+    compute = module.loss_computation
+
+    def compute_and_reshape(*args, **kwargs):
+        return [loss.reshape([1]) if loss.ndim == 0 else loss for loss in compute(*args, **kwargs)]
+
+    with replaced(module, "loss_computation", compute_and_reshape):
+        yield
+
+
+@contextlib.contextmanager
 def kept_ema(resume_model: Optional[str]):
     """Reason: on resume the loop starts the averaged weights again from the plain ones, although it has saved them."""
     path = os.path.join(resume_model, EMA_PARAMS) if resume_model else ""
@@ -287,5 +301,5 @@ def _as_raised(error: BaseException) -> BaseException:
 def watched_loop(watch: LoopWatch, resume_model: Optional[str] = None):
     """All of the above."""
     with safe_saving(watch), watched_log(watch), watched_evaluation(watch), no_operation_count(), \
-            kept_ema(resume_model), reader_errors():
+            losses_with_a_dimension(), kept_ema(resume_model), reader_errors():
         yield

@@ -86,6 +86,8 @@ def test_a_missing_root_names_its_key_variable_and_the_way_to_get_data(config_of
     def elsewhere(content):
         content["train_dataset"]["dataset_root"] = "${TINY_MISSING_ROOT:-%s}" % (tmp_path / "none")
     text = message(DataError, build.build_train_dataset, config_of(elsewhere))
+    both = message(DataError, build.build_train_dataset, config_of(lambda c: [c[k].update(dataset_root="none") for k in ("train_dataset", "val_dataset")]))
+    assert "--opts train_dataset.dataset_root=DIR val_dataset.dataset_root=DIR." in both
     assert "none does not exist. It is set by" in text
     assert "--opts train_dataset.dataset_root=DIR or the environment variable TINY_MISSING_ROOT." in text
     assert text.endswith("Make it with: ppliteseg data synth --out %s" % (tmp_path / "none"))

@@ -132,6 +132,12 @@ def test_training_starts_from_given_weights_in_place_of_pretrained_ones(run, con
     np.testing.assert_allclose(after["seg_heads.0.classifier.weight"], before["seg_heads.0.classifier.weight"], atol=1e-5)
 
 
+def test_paddlesegs_own_model_trains_too(root, tmp_path):
+    content = values(root, model={"type": "PPLiteSeg", "num_classes": 11, "backbone": {"type": "STDC1", "pretrained": None}})
+    result = trainer.train(load_config(write_config(tmp_path / "c.yml", content), iters=1), save_dir=str(tmp_path / "o"), device="cpu")
+    assert result["final_loss"] > 0
+
+
 def test_a_loss_that_is_no_number_ends_the_run_with_its_record(config_path, tmp_path):
     with pytest.raises(PPLiteSegError, match="the loss is nan at iteration"):
         trainer.train(load_config(config_path, iters=6, learning_rate=1e30), save_dir=str(tmp_path / "o"), log_iters=1, device="cpu")
