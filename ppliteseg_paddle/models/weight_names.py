@@ -229,8 +229,7 @@ def _translated(name: str, rows: Rows, source: int, target: int, layers: Optiona
 def describe(state: StateDict) -> Dict[str, object]:
     """Of a state dict under our names: backbone ("STDC1", "STDC2" or None), preset ("T", "B" or None), number of classes
     (None without segmentation heads), fusion levels."""
-    blocks = _blocks(state)
-    backbone = BACKBONES.get(blocks)
+    backbone = BACKBONES.get(stdc_blocks(state))
     levels = _numbers(state, r"head\.fusions\.(\d+)\.")
     channels = tuple(int(state["head.fusions.%d.conv_out.conv.weight" % i].shape[0]) for i in levels
                      if "head.fusions.%d.conv_out.conv.weight" % i in state)
@@ -239,7 +238,8 @@ def describe(state: StateDict) -> Dict[str, object]:
             "num_classes": None if classifier is None else int(classifier.shape[0]), "levels": len(levels)}
 
 
-def _blocks(state: Iterable[str]) -> Tuple[int, ...]:
+def stdc_blocks(state: Iterable[str]) -> Tuple[int, ...]:
+    """Blocks in the stages 3 to 5 of an STDC backbone, by our names; zeros if there is none."""
     names = list(state)
     return tuple(len(_numbers(names, r"(?:backbone\.)?stages\.%d\.(\d+)\." % stage)) for stage in (2, 3, 4))
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, field
-from typing import List, Tuple
+from typing import Iterable, List, Tuple
 
 from ppliteseg_paddle.errors import WeightsError
 from ppliteseg_paddle.models.weight_files import read_state_dict
-from ppliteseg_paddle.models.weight_names import from_paddleseg, to_ours
+from ppliteseg_paddle.models.weight_names import BACKBONES, from_paddleseg, stdc_blocks, to_ours
 
 __all__ = ["LoadReport", "from_paddleseg", "load_weights", "read_state_dict"]
 
@@ -58,7 +58,8 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
 
     Args:
         path: path or http(s) address of a file in any form that `weight_files.read_weight_file` knows.
-        strict: whether every array of the model must come from the file (to evaluate, predict or export).
+        strict: whether every array of the model must come from the file, and the file be of a model of the same form
+            (to evaluate, predict or export).
     Raises: WeightsError: if the file cannot be read or does not fit; the model is unchanged then. DownloadError.
     """
     import paddle
@@ -69,6 +70,7 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
     if not any(name in targets for name in state) and any("backbone." + name in targets for name in state):
         state = {"backbone." + name: array for name, array in state.items()}
         report.source += ", backbone only"
+    _check_backbone(path, state, targets)
     fitting = {}
     for name, shape in targets.items():
         if name not in state:
@@ -86,6 +88,14 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
     return report
 
 
+def _check_backbone(path: str, state: Iterable[str], targets: Iterable[str]) -> None:
+    """STDC2 has every array of STDC1, in the same shapes, and more: loaded into it, the network would be another one."""
+    found, wanted = stdc_blocks(state), stdc_blocks(targets)
+    if any(found) and any(wanted) and found != wanted:
+        texts = ["%s (%s blocks)" % (BACKBONES.get(blocks, "another STDC"), ", ".join(map(str, blocks))) for blocks in (found, wanted)]
+        raise WeightsError("weight file %s does not fit the model: its backbone is %s, the model's is %s." % (path, *texts))
+
+
 def _check_fit(path: str, report: LoadReport, strict: bool) -> None:
     if not report.loaded:
         raise WeightsError("weight file %s has none of the model's arrays (it has %s, ...); it belongs to another model."
@@ -97,6 +107,11 @@ def _check_fit(path: str, report: LoadReport, strict: bool) -> None:
             " and %d more" % (len(wrong) - 3) if len(wrong) > 3 else ""))
     backbone_only = all(name.startswith("backbone.") for name in report.loaded)
     missing = [name for name in report.missing if strict or not (backbone_only and not name.startswith("backbone."))]
+    # A file of three fusions has all that a model of two needs, in the same shapes; masks would be wrong without a word.
+    surplus = [name for name in report.unexpected if strict and name.startswith(("backbone.", "neck.", "head."))]
+    if surplus:
+        raise WeightsError("weight file %s belongs to a model of another form: %s are in the file, but not in the model."
+                           % (path, _some(surplus)))
     if missing:
         raise WeightsError("weight file %s lacks %d of the model's arrays: %s." % (path, len(missing), _some(missing)))
 

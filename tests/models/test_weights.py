@@ -5,9 +5,13 @@ import paddle
 import pytest
 from reference import paddleseg_model, randomise, state_of
 
-from ppliteseg_paddle import load_weights, pp_liteseg_t
+from ppliteseg_paddle import PPLiteSegNet, load_weights, pp_liteseg_b, pp_liteseg_t
 from ppliteseg_paddle.errors import WeightsError
-from ppliteseg_paddle.models.stdc import STDCNet813
+from ppliteseg_paddle.models.fld import FLDHead
+from ppliteseg_paddle.models.sppm import SPPM
+from ppliteseg_paddle.models.stdc import STDCNet813, STDCNet1446
+from ppliteseg_paddle.models.uafm import PADDLESEG_ARM_TYPES
+from ppliteseg_paddle.models.weight_files import write_state_dict
 from ppliteseg_paddle.models.weights import from_paddleseg
 
 
@@ -41,34 +45,99 @@ def test_safetensors_loads_too(saved, tmp_path):
     np.testing.assert_array_equal(other.seg_heads[0].classifier.weight.numpy(), model.seg_heads[0].classifier.weight.numpy())
 
 
-def test_a_file_of_paddlesegs_model_loads_completely(tmp_path):
-    theirs = paddleseg_model("T", num_classes=3)
+def assert_close(found, expected):
+    found, expected = found.numpy(), expected.numpy()
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("preset, arm_type", [("T", arm) for arm in PADDLESEG_ARM_TYPES] + [("B", "UAFM_SpAtten")])
+def test_a_file_of_paddlesegs_model_loads_completely_and_all_outputs_are_equal(preset, arm_type, tmp_path):
+    theirs = paddleseg_model(preset, num_classes=3, arm_type=arm_type)
     path = str(tmp_path / "model.pdparams")
     paddle.save(theirs.state_dict(), path)
-    ours = pp_liteseg_t(num_classes=3)
+    ours = {"T": pp_liteseg_t, "B": pp_liteseg_b}[preset](num_classes=3, fusion=PADDLESEG_ARM_TYPES[arm_type])
     report = load_weights(ours, path, strict=True)
-    assert (report.missing, report.unexpected, report.mismatched) == ([], [], [])
-    theirs.eval(), ours.eval()
-    image = paddle.randn([1, 3, 64, 64])
-    np.testing.assert_allclose(ours(image)[0].numpy(), theirs(image)[0].numpy(), rtol=1e-4, atol=1e-4)
+    assert report.complete and report.source == "PaddleSeg's PPLiteSeg"
+    image = paddle.randn([2, 3, 90, 122])
+    for mode, outputs in (("eval", 1), ("train", 3)):
+        getattr(theirs, mode)(), getattr(ours, mode)()
+        expected, found = theirs(image), ours(image)
+        assert len(expected) == len(found) == outputs
+        for a, b in zip(expected, found):
+            assert_close(b, a)
 
 
-def test_a_file_of_paddlesegs_backbone_loads_into_a_backbone_and_into_a_whole_model(tmp_path):
-    from paddleseg.models import STDC1
-    theirs = STDC1()
+@pytest.mark.parametrize("preset", ["T", "B"])
+def test_a_file_of_paddlesegs_backbone_loads_into_a_backbone_and_into_a_whole_model(preset, tmp_path):
+    import paddleseg.models
+    theirs_class, ours_class, build = {"T": (paddleseg.models.STDC1, STDCNet813, pp_liteseg_t),
+                                       "B": (paddleseg.models.STDC2, STDCNet1446, pp_liteseg_b)}[preset]
+    theirs = theirs_class()
     randomise(theirs)
     path = str(tmp_path / "backbone.pdparams")
     paddle.save(theirs.state_dict(), path)
-    alone = STDCNet813(pretrained=path)
-    whole = pp_liteseg_t(num_classes=2)
+    alone = ours_class(pretrained=path)
+    whole = build(num_classes=2)
     report = load_weights(whole, path)
     assert report.source == "PaddleSeg's STDC backbone, backbone only" and len(report.loaded) == len(alone.state_dict())
     image = paddle.randn([1, 3, 64, 64])
     for model in (theirs, alone, whole):
         model.eval()
     for expected, a, b in zip(theirs(image), alone(image), whole.backbone(image)):
-        np.testing.assert_allclose(a.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(b.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
+        assert_close(a, expected), assert_close(b, expected)
+
+
+def test_a_file_for_a_wider_head_does_not_fit_and_names_the_shapes(saved):
+    state = {**state_of(saved[0]), "head.fusions.0.conv_out.conv.weight": np.zeros((64, 64, 3, 3), np.float32)}
+    path = saved[1].replace("model", "wider")
+    write_state_dict(path, state)
+    with pytest.raises(WeightsError, match=r"conv_out\.conv\.weight has shape \[64, 64, 3, 3\], expected \[32, 64, 3, 3\]"):
+        load_weights(pp_liteseg_t(num_classes=3), path)
+
+
+def test_the_backbone_of_one_model_does_not_fit_the_other(tmp_path):
+    """STDC2 has all arrays of STDC1, in the same shapes: only what is left over tells."""
+    large, small = str(tmp_path / "stdc2.pdparams"), str(tmp_path / "stdc1.pdparams")
+    paddle.save(STDCNet1446().state_dict(), large)
+    paddle.save(STDCNet813().state_dict(), small)
+    for model in (STDCNet813(), pp_liteseg_t(num_classes=2)):
+        with pytest.raises(WeightsError, match=r"its backbone is STDC2 \(4, 5, 3 blocks\), the model's is STDC1 \(2, 2, 2 blocks\)"):
+            load_weights(model, large)
+    for model in (STDCNet1446(), pp_liteseg_b(num_classes=2)):
+        with pytest.raises(WeightsError, match=r"its backbone is STDC1 .*, the model's is STDC2"):
+            load_weights(model, small)
+
+
+def two_fusions(num_classes):
+    return PPLiteSegNet(num_classes, STDCNet813(), SPPM(1024), FLDHead([256, 512], 128, [32, 64]), [32, 64], backbone_indices=[2, 3, 4])
+
+
+def test_a_file_of_three_fusions_may_start_a_model_of_two_but_not_stand_for_it(saved):
+    report = load_weights(two_fusions(3), saved[1])
+    assert report.missing == [] and "head.fusions.2.conv_skip.conv.weight" in report.unexpected
+    with pytest.raises(WeightsError, match=r"belongs to a model of another form: head\.fusions\.2\.conv_skip\.conv\.weight, .* are in the file"):
+        load_weights(two_fusions(3), saved[1], strict=True)
+
+
+def test_what_was_left_out_is_logged_by_name(saved, tmp_path, caplog):
+    load_weights(pp_liteseg_t(num_classes=5), saved[1])
+    assert "seg_heads.2.classifier.weight (file [3, 64, 1, 1], model [5, 64, 1, 1])" in caplog.text
+    caplog.clear()
+    state = {**state_of(saved[0]), "extra.weight": np.zeros(1, np.float32)}
+    write_state_dict(str(tmp_path / "more.safetensors"), state)
+    load_weights(pp_liteseg_t(num_classes=3), str(tmp_path / "more.safetensors"))
+    assert "in the file only: extra.weight" in caplog.text
+    caplog.clear()
+    load_weights(pp_liteseg_t(num_classes=3), saved[1])
+    assert caplog.text == ""
+
+
+def test_what_lacks_is_named(saved, tmp_path):
+    state = {name: array for name, array in state_of(saved[0]).items() if not name.startswith("neck.conv_out.bn.")}
+    write_state_dict(str(tmp_path / "less.pdparams"), state)
+    with pytest.raises(WeightsError, match=r"lacks 4 of the model's arrays: neck\.conv_out\.bn\.weight, neck\.conv_out\.bn\.bias"):
+        load_weights(pp_liteseg_t(num_classes=3), str(tmp_path / "less.pdparams"))
 
 
 def test_another_number_of_classes_keeps_all_but_the_classifiers(saved):
@@ -90,7 +159,7 @@ def test_a_file_of_the_larger_model_does_not_fit_the_smaller_and_changes_nothing
     paddle.save(paddleseg_model("B", 3).state_dict(), path)
     model = pp_liteseg_t(num_classes=3)
     before = state_of(model)
-    with pytest.raises(WeightsError, match="does not fit the model: .* has shape"):
+    with pytest.raises(WeightsError, match="does not fit the model: its backbone is STDC2"):
         load_weights(model, path)
     for name, array in state_of(model).items():
         np.testing.assert_array_equal(array, before[name])
