@@ -116,7 +116,7 @@ def _run(argv: list) -> int:
     if command not in COMMANDS:
         kind = "flag" if command.startswith("-") else "command"
         raise ConfigError("unknown %s '%s'.%s" % (kind, command, suggest(command, COMMANDS)))
-    args = _parse(command, argv[1:])
+    args = parse(command, argv[1:])
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
     # PaddleSeg logs with print(): sent to stderr, so that stdout holds the result and nothing else.
@@ -130,7 +130,8 @@ def _run(argv: list) -> int:
     return int(result.get("exit_status", 0)) if isinstance(result, dict) else 0
 
 
-def _parse(command: str, argv: list) -> argparse.Namespace:
+def parse(command: str, argv: list) -> argparse.Namespace:
+    """The parsed flags of one command; `args._module.run(args)` runs it. Raises: ConfigError: for a flag that it does not have."""
     parser = build_parser(command)
     argv = [_underscored(item) for item in argv]
     args, unknown = parser.parse_known_args(argv)
