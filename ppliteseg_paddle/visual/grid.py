@@ -47,14 +47,15 @@ def grid(rows: Sequence[Row], label_set, title: str = "", subtitle: str = "",
     heights = [max(1, round(cell_width * row.image.shape[0] / row.image.shape[1])) for row in rows]
     has_void = any(mask is not None and bool((mask >= label_set.num_classes).any()) for row in rows for mask in row[1:3])
     legend = _legend_layout(label_set, has_void, width - 2 * left)
-    head = _MARGIN + (_TITLE + 16 if title else 0) + (_SUBTITLE + 30 if subtitle else 0)
+    title_height = _TITLE + (16 if subtitle else 30)
+    head = _MARGIN + (title_height if title else 0) + (_SUBTITLE + 30 if subtitle else 0)
     body = _HEADING + 14 + sum(heights) + _GAP * (len(rows) - 1) + sum(_CAPTION + 10 for row in rows if row.caption)
     canvas = _Canvas(width, head + body + 26 + legend.height + _MARGIN)
 
     y = _MARGIN
     if title:
         canvas.text((left, y), title, _TITLE, _INK)
-        y += _TITLE + 16
+        y += title_height
     if subtitle:
         canvas.text((left, y), subtitle, _SUBTITLE, _GREY)
         y += _SUBTITLE + 30
