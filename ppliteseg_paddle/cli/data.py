@@ -1,7 +1,8 @@
 """Make data sets.
 
-  ppliteseg data synth --out data/street --train 600 --val 60 --size 480 360 --seed 0
+ppliteseg data synth --out data/street --train 600 --val 60 --size 480 360 --seed 0
 """
+
 from __future__ import annotations
 
 import argparse
@@ -10,8 +11,15 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (text, arguments, _, _) in ACTIONS.items():
-        arguments(actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False,
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter))
+        arguments(
+            actions.add_parser(
+                name,
+                help=text,
+                description=text[0].upper() + text[1:] + ".",
+                allow_abbrev=False,
+                formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            )
+        )
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -24,7 +32,12 @@ def summary(result: dict) -> str:
 
 def _synth_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", required=True, metavar="DIR", help="folder to write to; a finished set of the same parameters is reused")
+    add(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder to write to; a finished set of the same parameters is reused",
+    )
     add("--train", type=int, default=600, metavar="N", help="training scenes")
     add("--val", type=int, default=60, metavar="M", help="validation scenes; none is a training scene")
     add("--size", type=int, nargs=2, default=[480, 360], metavar=("W", "H"), help="pixels")
@@ -35,8 +48,10 @@ def _synth_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _synth(args: argparse.Namespace) -> dict:
     from ppliteseg_paddle.data.synth import generate
-    return generate(args.out, args.train, args.val, tuple(args.size), args.seed, args.num_workers,
-                    overwrite=args.overwrite)
+
+    return generate(
+        args.out, args.train, args.val, tuple(args.size), args.seed, args.num_workers, overwrite=args.overwrite
+    )
 
 
 def _synth_summary(result: dict) -> str:

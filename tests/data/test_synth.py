@@ -25,7 +25,9 @@ def data_set(tmp_path_factory):
 
 
 def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("size", [(480, 360), (64, 64), (331, 207)])
@@ -84,7 +86,7 @@ def test_colours_alone_do_not_tell_the_classes(scenes):
         levels = (image // (256 // bins)).astype(np.int64).reshape(-1, 3)
         return levels @ np.array([bins * bins, bins, 1])
 
-    counts = np.zeros((bins ** 3, 11))
+    counts = np.zeros((bins**3, 11))
     for image, label in scenes[:20]:
         kept = label.ravel() < 11
         np.add.at(counts, (codes(image)[kept], label.ravel()[kept]), 1)
@@ -137,8 +139,11 @@ def test_a_finished_set_of_the_same_parameters_is_reused(data_set):
 def test_other_parameters_are_refused_and_overwritten_on_demand(tmp_path):
     out = tmp_path / "set"
     generate(str(out), 2, 1, SMALL, seed=0, num_workers=1, progress=False)
-    with pytest.raises(DataError, match=r"is not empty \(it holds a generated set of other parameters: seed 0\); "
-                                        r"choose another --out or pass --overwrite"):
+    with pytest.raises(
+        DataError,
+        match=r"is not empty \(it holds a generated set of other parameters: seed 0\); "
+        r"choose another --out or pass --overwrite",
+    ):
         generate(str(out), 2, 1, SMALL, seed=1, num_workers=1, progress=False)
     result = generate(str(out), 1, 1, SMALL, seed=1, num_workers=1, progress=False, overwrite=True)
     assert result["drawn"] == 2
@@ -155,8 +160,9 @@ def test_a_folder_with_other_files_is_refused_and_they_survive_overwriting(tmp_p
 
 
 def test_an_interrupted_run_leaves_no_lists_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    from ppliteseg_paddle.data.synth import writer
-    real, drawn = writer.render_scene, []
+    from ppliteseg_paddle.data.synth import worker
+
+    real, drawn = worker.render_scene, []
 
     def stops_at_the_third(rng, size):
         if len(drawn) == 2:
@@ -165,13 +171,24 @@ def test_an_interrupted_run_leaves_no_lists_and_goes_on_where_it_stopped(tmp_pat
         return real(rng, size)
 
     out = tmp_path / "set"
-    monkeypatch.setattr(writer, "render_scene", stops_at_the_third)
+    monkeypatch.setattr(worker, "render_scene", stops_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         generate(str(out), 3, 1, SMALL, num_workers=1, progress=False)
     assert not any((out / name).exists() for name in ("train.txt", "val.txt", "classes.txt", "synth.json"))
-    monkeypatch.setattr(writer, "render_scene", real)
+    monkeypatch.setattr(worker, "render_scene", real)
     result = generate(str(out), 3, 1, SMALL, num_workers=1, progress=False)
     assert result["drawn"] == 2 and (out / "train.txt").exists()
+
+
+def test_a_worker_that_dies_is_reported_and_leaves_no_lists(tmp_path, monkeypatch):
+    out = tmp_path / "set"
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\nexit 9\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(dying))
+    with pytest.raises(DataError, match="a worker process ended with status 9 .* run the same command again to go on"):
+        generate(str(out), 2, 0, SMALL, num_workers=2, progress=False)
+    assert not (out / "train.txt").exists()
 
 
 def test_a_file_missing_from_a_finished_set_is_drawn_again(tmp_path):
@@ -184,12 +201,15 @@ def test_a_file_missing_from_a_finished_set_is_drawn_again(tmp_path):
     assert lost.read_bytes() == before
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(train=-1), "--train is -1; it cannot be negative"),
-    (dict(seed=-2), "--seed is -2; it cannot be negative"),
-    (dict(train=0, val=0), "--train and --val are both 0"),
-    (dict(size=(480, 20)), "--size is 480 20; width and height must be 64 to 8192 pixels"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(train=-1), "--train is -1; it cannot be negative"),
+        (dict(seed=-2), "--seed is -2; it cannot be negative"),
+        (dict(train=0, val=0), "--train and --val are both 0"),
+        (dict(size=(480, 20)), "--size is 480 20; width and height must be 64 to 8192 pixels"),
+    ],
+)
 def test_numbers_out_of_range_are_refused_before_anything_is_written(tmp_path, change, message):
     arguments = dict(dict(train=1, val=1, size=SMALL, seed=0), **change)
     with pytest.raises(ConfigError, match=message):
@@ -205,14 +225,31 @@ def test_an_out_that_is_a_file_is_refused(tmp_path):
 
 def test_an_out_that_cannot_be_made_is_reported_with_the_reason(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot write the data set to '.*file.set': Not a directory; choose another --out"):
+    with pytest.raises(
+        DataError, match="cannot write the data set to '.*file.set': Not a directory; choose another --out"
+    ):
         generate(os.path.join(str(tmp_path), "file", "set"), 1, 0, SMALL, num_workers=1, progress=False)
 
 
 def test_the_command_writes_a_set_and_prints_its_result_as_json(tmp_path, capsys):
     from ppliteseg_paddle.cli.main import main
+
     out = tmp_path / "set"
-    flags = ["data", "synth", "--out", str(out), "--train", "1", "--val", "1", "--size", "96", "64", "--num-workers", "1"]
+    flags = [
+        "data",
+        "synth",
+        "--out",
+        str(out),
+        "--train",
+        "1",
+        "--val",
+        "1",
+        "--size",
+        "96",
+        "64",
+        "--num-workers",
+        "1",
+    ]
     assert main(flags + ["--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["train"], result["val"], result["size"], result["reused"]) == (1, 1, [96, 64], False)
@@ -222,5 +259,6 @@ def test_the_command_writes_a_set_and_prints_its_result_as_json(tmp_path, capsys
 
 def test_the_command_reports_bad_values_on_one_line(tmp_path, capsys):
     from ppliteseg_paddle.cli.main import main
+
     assert main(["data", "synth", "--out", str(tmp_path / "set"), "--size", "8", "8"]) == 2
     assert capsys.readouterr().err == "error: --size is 8 8; width and height must be 64 to 8192 pixels\n"

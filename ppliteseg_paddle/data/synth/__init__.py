@@ -4,6 +4,7 @@
 `street` plans, `light` and `camera` are drawn, `ground`, `buildings` and everything that `placement` puts on
 the street are painted from far to near onto a `canvas`, and `lens` takes the photograph.
 """
+
 from __future__ import annotations
 
 from ppliteseg_paddle.data.synth.scene import render_scene

@@ -1,4 +1,5 @@
 """Rows of houses along the street: which stand where, their roofs and end walls, and the shadows they cast."""
+
 from __future__ import annotations
 
 from typing import List, Optional, Tuple
@@ -17,7 +18,7 @@ _STYLES = {  # frontage: odds of style, storeys, length along the street
     "blocks": ({"block": 0.45, "strip": 0.25, "glass": 0.14, "terrace": 0.16}, (3, 8), (12, 30)),
     "sheds": ({"shed": 1.0}, (1, 2), (18, 45)),
 }
-_MAX_TEXTURE = 420  # pixels: finer walls would not be seen behind the lens's blur
+_MAX_TEXTURE = 380  # pixels: finer walls would not be seen behind the lens's blur
 
 
 class House:
@@ -27,8 +28,9 @@ class House:
         s: street coordinate of the front; depth: metres from front to back.
     """
 
-    def __init__(self, stage: Stage, frontage: str, side: int, s: float, z0: float, z1: float,
-                 height_factor: float) -> None:
+    def __init__(
+        self, stage: Stage, frontage: str, side: int, s: float, z0: float, z1: float, height_factor: float
+    ) -> None:
         dice = stage.dice
         styles, storeys, _ = _STYLES[frontage]
         self.stage, self.side, self.s, self.z0, self.z1 = stage, side, s, z0, z1
@@ -41,10 +43,14 @@ class House:
         self.rise = dice.between(0.28, 0.5) * self.depth if dice.chance(gabled) else 0.0
         if style == "shed":
             self.rise *= 0.4
-        self.roof = dice.colour(dice.pick([(62, 66, 74), (54, 66, 108), (70, 82, 120), (84, 86, 90), (58, 62, 66)]), 0.2)
+        self.roof = dice.colour(
+            dice.pick([(62, 66, 74), (54, 66, 108), (70, 82, 120), (84, 86, 90), (58, 62, 66)]), 0.2
+        )
         self.roof_pattern = patterns()[dice.pick(["roof_tiles", "slates"])]
         self.hidden_end = False  # whether the house before stands against it and is as tall
-        self.chimneys = [dice.between(0.05, 0.95) for _ in range(dice.integer(0, 2))] if style in ("house", "terrace") else []
+        self.chimneys = (
+            [dice.between(0.05, 0.95) for _ in range(dice.integer(0, 2))] if style in ("house", "terrace") else []
+        )
 
     def key(self) -> float:
         """Distance for the painting order: the far end, so that what stands before the wall comes later."""
@@ -69,12 +75,14 @@ class House:
             return
         normal = np.array([0.0, 0.0, -1.0])
         corner = self.stage.dice.chance(0.3) or self.stage.street.open_at(self.side, z - 6, z)
-        self._wall((back, z), (self.s, z), normal, corner) if self.side < 0 else \
-            self._wall((self.s, z), (back, z), normal, corner)
+        self._wall((back, z), (self.s, z), normal, corner) if self.side < 0 else self._wall(
+            (self.s, z), (back, z), normal, corner
+        )
         if self.rise:
             street = self.stage.street
-            gable = street.at([self.s, (self.s + back) / 2, back], [z, z, z],
-                              [self.height, self.height + self.rise, self.height])
+            gable = street.at(
+                [self.s, (self.s + back) / 2, back], [z, z, z], [self.height, self.height + self.rise, self.height]
+            )
             flat = self.stage.camera.outline(gable)
             if flat is not None:
                 colour = self.stage.light.shade(self.facade.colour, normal, self.stage.sun_at(self.s, z, self.height))
@@ -105,8 +113,11 @@ class House:
         to_eye = camera.eye - ends[0]
         if float(np.dot(to_eye, normal)) <= 0:
             return
-        shade_below = stage.shade_line(self.side, (s[first] + s[last]) / 2, (z[first] + z[last]) / 2) \
-            if abs(normal[0]) > 0.5 else 0.0
+        shade_below = (
+            stage.shade_line(self.side, (s[first] + s[last]) / 2, (z[first] + z[last]) / 2)
+            if abs(normal[0]) > 0.5
+            else 0.0
+        )
         texture = self.facade.draw(length, normal, stage.light, scale, shade_below, front)
         flipped = a[1] != b[1] and (self.side > 0)
         top = ends + (0, self.height, 0)
@@ -123,8 +134,11 @@ class House:
         if near >= self.z1:
             return
         ridge = self.height + self.rise
-        corners = stage.street.at([middle, middle, over, over], [near, self.z1, self.z1, near],
-                                  [ridge, ridge, self.height - 0.1, self.height - 0.1])
+        corners = stage.street.at(
+            [middle, middle, over, over],
+            [near, self.z1, self.z1, near],
+            [ridge, ridge, self.height - 0.1, self.height - 0.1],
+        )
         quad, depth = stage.camera.project(corners)
         normal = np.array([-self.side * self.rise, self.depth / 2, 0.0])
         normal /= np.linalg.norm(normal)
@@ -137,18 +151,25 @@ class House:
         length, slope = self.z1 - near, float(np.hypot(self.rise, self.depth / 2))
         scale = min(stage.camera.focal / float(depth.mean()), 30.0, _MAX_TEXTURE / max(length, slope))
         columns, rows = max(int(length * scale), 3), max(int(slope * scale), 3)
-        texture = tint(self.roof_pattern.patch(stage.dice, columns, rows, scale),
-                       self.roof * stage.light.factor(normal, stage.sun_at(self.s, near, ridge)))
+        texture = tint(
+            self.roof_pattern.patch(stage.dice, columns, rows, scale),
+            self.roof * stage.light.factor(normal, stage.sun_at(self.s, near, ridge)),
+        )
         stage.canvas.warp(stage.veiled(texture, float(depth.mean())), quad, BUILDING)
 
     def _chimney(self, s: float, z: float, ridge: float) -> None:
         stage = self.stage
         tall, wide = stage.dice.between(0.8, 1.7), 0.5
-        for normal, points in ((np.array([0, 0, -1.0]), ((s - wide, z), (s + wide, z))),
-                               (np.array([-self.side, 0, 0.0]), ((s - self.side * wide, z), (s - self.side * wide, z + 0.7)))):
+        for normal, points in (
+            (np.array([0, 0, -1.0]), ((s - wide, z), (s + wide, z))),
+            (np.array([-self.side, 0, 0.0]), ((s - self.side * wide, z), (s - self.side * wide, z + 0.7))),
+        ):
             (s0, z0), (s1, z1) = points
-            flat = stage.camera.outline(stage.street.at([s0, s1, s1, s0], [z0, z1, z1, z0],
-                                                        [ridge - 1.2, ridge - 1.2, ridge + tall, ridge + tall]))
+            flat = stage.camera.outline(
+                stage.street.at(
+                    [s0, s1, s1, s0], [z0, z1, z1, z0], [ridge - 1.2, ridge - 1.2, ridge + tall, ridge + tall]
+                )
+            )
             if flat is not None:
                 stage.canvas.fill(flat, stage.far(stage.light.shade(self.facade.colour * 0.9, normal), s, z), BUILDING)
 
@@ -156,8 +177,13 @@ class House:
         stage = self.stage
         s, z = (self.s + back) / 2, self.z0 + (self.z1 - self.z0) * stage.dice.between(0.2, 0.6)
         tall, long = stage.dice.between(1.2, 3), stage.dice.between(2, 6)
-        flat = stage.camera.outline(stage.street.at([s, s, s, s], [z, z + long, z + long, z],
-                                                    [self.height - 1, self.height - 1, self.height + tall, self.height + tall]))
+        flat = stage.camera.outline(
+            stage.street.at(
+                [s, s, s, s],
+                [z, z + long, z + long, z],
+                [self.height - 1, self.height - 1, self.height + tall, self.height + tall],
+            )
+        )
         if flat is not None:
             colour = stage.light.shade(self.facade.colour * 0.8, np.array([-self.side, 0, 0.0]))
             stage.canvas.fill(flat, stage.far(colour, s, z), BUILDING)

@@ -3,6 +3,7 @@
 World: x to the right, y up, z forward along the street, metres; the ground is y = 0. Image: u to the
 right, v down, pixels of the (supersampled) canvas.
 """
+
 from __future__ import annotations
 
 import math
@@ -27,8 +28,9 @@ class Camera:
         yaw, roll: radians.
     """
 
-    def __init__(self, width: int, height: int, focal: float, horizon: float, eye: Sequence[float],
-                 yaw: float, roll: float) -> None:
+    def __init__(
+        self, width: int, height: int, focal: float, horizon: float, eye: Sequence[float], yaw: float, roll: float
+    ) -> None:
         self.width, self.height, self.focal, self.horizon = width, height, focal, horizon
         self.eye = np.asarray(eye, np.float64)
         self._x, self._y, self._z = (float(value) for value in eye)
@@ -70,8 +72,10 @@ class Camera:
         return self._roll((x * self._cos - z * self._sin) * scale, (self._y - y) * scale)
 
     def _roll(self, du: float, dv: float) -> Tuple[float, float]:
-        return (self._centre + du * self._cos_roll - dv * self._sin_roll,
-                self.horizon + du * self._sin_roll + dv * self._cos_roll)
+        return (
+            self._centre + du * self._cos_roll - dv * self._sin_roll,
+            self.horizon + du * self._sin_roll + dv * self._cos_roll,
+        )
 
     def outline(self, world: Iterable[Point]) -> Optional[List[Tuple[float, float]]]:
         """A world polygon on the canvas, clipped by the near plane; None if nothing of it is in the picture."""
@@ -88,8 +92,12 @@ class Camera:
                 return None
         focal = self.focal
         flat = [self._roll(right * focal / depth, down * focal / depth) for right, down, depth in turned]
-        if (max(flat)[0] < 0 or min(flat)[0] > self.width or all(p[1] < 0 for p in flat)
-                or all(p[1] > self.height for p in flat)):
+        if (
+            max(flat)[0] < 0
+            or min(flat)[0] > self.width
+            or all(p[1] < 0 for p in flat)
+            or all(p[1] > self.height for p in flat)
+        ):
             return None
         return flat
 
@@ -117,7 +125,9 @@ class Camera:
 
     def ground_matrix(self, top: int, step: float) -> np.ndarray:
         """Homography (3, 3) from pixels of a grid as in `ground_depth` to world (x, z) on the ground."""
-        canvas = np.array([[step, 0, 0.5 * step - self._centre], [0, step, 0.5 * step + top - self.horizon], [0, 0, 1.0]])
+        canvas = np.array(
+            [[step, 0, 0.5 * step - self._centre], [0, step, 0.5 * step + top - self.horizon], [0, 0, 1.0]]
+        )
         roll = np.array([[self._cos_roll, self._sin_roll, 0], [-self._sin_roll, self._cos_roll, 0], [0, 0, 1.0]])
         # (right, fall, 1) -> homogeneous (across, ahead, weight): ahead = y f / fall, across = right y / fall
         ground = np.array([[self._y, 0, 0], [0, 0, self._y * self.focal], [0, 1.0, 0]])

@@ -3,6 +3,7 @@
 Painting is hard-edged on a canvas that is larger than the picture by `SUPERSAMPLING`; shrinking it gives
 smooth edges in the picture, while the labels stay whole.
 """
+
 from __future__ import annotations
 
 import math
@@ -55,18 +56,35 @@ class Canvas:
 
     def _bar(self, a, b, width_a: float, width_b: float, colour, label: Optional[int]) -> None:
         ax, ay, bx, by = float(a[0]), float(a[1]), float(b[0]), float(b[1])
-        if max(width_a, width_b) < 0.7:
+        if max(width_a, width_b) < 2.6:  # too thin to show a shape: OpenCV's own lines cost a third
             start, end = (int(ax * _ONE), int(ay * _ONE)), (int(bx * _ONE), int(by * _ONE))
-            cv2.line(self.image, start, end, (float(colour[0]), float(colour[1]), float(colour[2])), 1, cv2.LINE_8, _SHIFT)
+            thick = max(int((width_a + width_b) / 2 + 0.8), 1)
+            cv2.line(
+                self.image,
+                start,
+                end,
+                (float(colour[0]), float(colour[1]), float(colour[2])),
+                thick,
+                cv2.LINE_8,
+                _SHIFT,
+            )
             if label is not None:
-                cv2.line(self.label, start, end, label, 1, cv2.LINE_8, _SHIFT)
+                cv2.line(self.label, start, end, label, thick, cv2.LINE_8, _SHIFT)
             return
         length = math.hypot(bx - ax, by - ay)
         if length < 1e-6:
             return
         nu, nv = (ay - by) / length / 2, (bx - ax) / length / 2
-        self.fill([(ax + nu * width_a, ay + nv * width_a), (bx + nu * width_b, by + nv * width_b),
-                   (bx - nu * width_b, by - nv * width_b), (ax - nu * width_a, ay - nv * width_a)], colour, label)
+        self.fill(
+            [
+                (ax + nu * width_a, ay + nv * width_a),
+                (bx + nu * width_b, by + nv * width_b),
+                (bx - nu * width_b, by - nv * width_b),
+                (ax - nu * width_a, ay - nv * width_a),
+            ],
+            colour,
+            label,
+        )
 
     def taper(self, a, b, width_a: float, width_b: float, colour, label: Optional[int] = None) -> None:
         """A limb: a bar with round ends whose width changes from `width_a` to `width_b`."""
@@ -79,8 +97,9 @@ class Canvas:
         """A rectangle from corner to corner."""
         self.fill([(a[0], a[1]), (b[0], a[1]), (b[0], b[1]), (a[0], b[1])], colour, label)
 
-    def disc(self, centre, radius_u: float, radius_v: float, colour, label: Optional[int] = None,
-             angle: float = 0.0) -> None:
+    def disc(
+        self, centre, radius_u: float, radius_v: float, colour, label: Optional[int] = None, angle: float = 0.0
+    ) -> None:
         """A filled ellipse."""
         middle = (int(centre[0] * _ONE - _ONE / 2), int(centre[1] * _ONE - _ONE / 2))
         axes = (max(int(radius_u * _ONE), 1), max(int(radius_v * _ONE), 1))
@@ -95,8 +114,9 @@ class Canvas:
         x1, y1 = min(int(right) + 1, self.width), min(int(bottom) + 1, self.height)
         return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
-    def warp(self, texture: np.ndarray, quad: np.ndarray, label: Optional[int] = None,
-             mask: Optional[np.ndarray] = None) -> None:
+    def warp(
+        self, texture: np.ndarray, quad: np.ndarray, label: Optional[int] = None, mask: Optional[np.ndarray] = None
+    ) -> None:
         """Paint a texture (h, w, 3) onto the quadrilateral that its corners go to.
 
         Args:
@@ -117,19 +137,22 @@ class Canvas:
         if mask is None:
             shape = np.zeros((size[1], size[0]), np.uint8)
             cv2.fillPoly(shape, [fixed(quad - (x0, y0))], 255, cv2.LINE_8, _SHIFT)
-            painted = cv2.warpPerspective(texture, matrix, size, flags=cv2.INTER_LINEAR,
-                                          borderMode=cv2.BORDER_REPLICATE)
+            painted = cv2.warpPerspective(
+                texture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
         else:
             shape = cv2.warpPerspective(mask, matrix, size, flags=cv2.INTER_LINEAR)
             shape = cv2.threshold(shape, 110, 255, cv2.THRESH_BINARY)[1]
-            painted = cv2.warpPerspective(texture, matrix, size, flags=cv2.INTER_LINEAR,
-                                          borderMode=cv2.BORDER_REPLICATE)
+            painted = cv2.warpPerspective(
+                texture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
         cv2.copyTo(painted, shape, roi)
         if label is not None:
             cv2.fillPoly(self.label, [fixed(quad)], label, cv2.LINE_8, _SHIFT)
 
-    def stamp(self, sprite: np.ndarray, mask: np.ndarray, box: Tuple[int, int, int, int],
-              label: Optional[int] = None) -> None:
+    def stamp(
+        self, sprite: np.ndarray, mask: np.ndarray, box: Tuple[int, int, int, int], label: Optional[int] = None
+    ) -> None:
         """Paint `sprite` (h, w, 3) where `mask` (h, w) is not 0, into the pixels of `box` (x0, y0, x1, y1)."""
         x0, y0, x1, y1 = box
         cv2.copyTo(sprite, mask, self.image[y0:y1, x0:x1])
@@ -144,8 +167,11 @@ class Canvas:
         a, b, c, d = (np.ascontiguousarray(self.label[v::2, u::2]) for v in (0, 1) for u in (0, 1))
         # The class that at least two of the four canvas pixels have; the first pixel's if it is one of them.
         label = a.copy()
-        lonely = cv2.bitwise_not(cv2.max(cv2.max(cv2.compare(a, b, cv2.CMP_EQ), cv2.compare(a, c, cv2.CMP_EQ)),
-                                         cv2.compare(a, d, cv2.CMP_EQ)))
+        lonely = cv2.bitwise_not(
+            cv2.max(
+                cv2.max(cv2.compare(a, b, cv2.CMP_EQ), cv2.compare(a, c, cv2.CMP_EQ)), cv2.compare(a, d, cv2.CMP_EQ)
+            )
+        )
         cv2.copyTo(c, cv2.min(lonely, cv2.compare(c, d, cv2.CMP_EQ)), label)
         same = cv2.max(cv2.compare(b, c, cv2.CMP_EQ), cv2.compare(b, d, cv2.CMP_EQ))
         cv2.copyTo(b, cv2.min(lonely, same), label)

@@ -3,6 +3,7 @@
 A scene makes several thousand small choices. A call of `numpy.random.Generator` costs about as much
 as drawing a polygon, so the numbers are drawn in blocks.
 """
+
 from __future__ import annotations
 
 from typing import Dict, Sequence, Tuple, TypeVar
@@ -58,5 +59,4 @@ class Dice:
     def colour(self, base: Tuple[float, float, float], spread: float) -> np.ndarray:
         """`base` (BGR, 0-255) with a change of brightness and a smaller one of hue."""
         gain = 1.0 + self.between(-spread, spread)
-        return np.array([min(255.0, max(3.0, c * gain * (1.0 + self.between(-spread, spread) * 0.35)))
-                         for c in base])
+        return np.array([min(255.0, max(3.0, c * gain * (1.0 + self.between(-spread, spread) * 0.35))) for c in base])

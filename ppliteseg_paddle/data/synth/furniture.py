@@ -1,4 +1,5 @@
-"""What stands along a street: lamp posts, signs, traffic lights, bollards, railings, fences, walls, bins."""
+"""What stands along a street: lamp posts, signs, traffic lights, bollards, bins."""
+
 from __future__ import annotations
 
 import math
@@ -6,14 +7,18 @@ from typing import List, Tuple
 
 import numpy as np
 
-from ppliteseg_paddle.data.synth.canvas import BUILDING, FENCE, POLE, SIGN, VOID
-from ppliteseg_paddle.data.synth.facades import WALLS
+from ppliteseg_paddle.data.synth.canvas import POLE, SIGN, VOID
 from ppliteseg_paddle.data.synth.stage import Stage
-from ppliteseg_paddle.data.synth.textures import patterns, tint
 
-_METAL = ((112, 112, 112), (84, 86, 86), (48, 50, 50), (150, 150, 148), (70, 84, 64), (56, 66, 76))
-_RED, _WHITE, _BLUE, _YELLOW, _BLACK, _GREEN = ((44, 36, 190), (222, 224, 224), (170, 92, 30), (40, 190, 225),
-                                                (30, 30, 30), (80, 110, 30))
+METAL = ((112, 112, 112), (84, 86, 86), (48, 50, 50), (150, 150, 148), (70, 84, 64), (56, 66, 76))
+_RED, _WHITE, _BLUE, _YELLOW, _BLACK, _GREEN = (
+    (44, 36, 190),
+    (222, 224, 224),
+    (170, 92, 30),
+    (40, 190, 225),
+    (30, 30, 30),
+    (80, 110, 30),
+)
 
 
 class _Upright:
@@ -50,7 +55,9 @@ class _Upright:
         pixels = max(wide * self.metre, 1.6)
         self.stage.canvas.line(a, b, pixels, self._colour(colour), label)
         if pixels > 3:
-            self.stage.canvas.line(a + (pixels * 0.28, 0), b + (pixels * 0.28, 0), pixels * 0.4, self._colour(colour, 0.68))
+            self.stage.canvas.line(
+                a + (pixels * 0.28, 0), b + (pixels * 0.28, 0), pixels * 0.4, self._colour(colour, 0.68)
+            )
 
     def cast(self) -> None:
         stage, light = self.stage, self.stage.light
@@ -67,7 +74,7 @@ class LampPost(_Upright):
         super().__init__(stage, s, z)
         dice = stage.dice
         self.tall, self.inward = dice.between(5.0, 9.5), inward
-        self.colour = dice.colour(dice.pick(_METAL), 0.25)
+        self.colour = dice.colour(dice.pick(METAL), 0.25)
         self.style = dice.weighted({"arm": 0.5, "curved": 0.2, "top": 0.2, "wire": 0.1})
         self.reach = dice.between(0.8, 2.2)
         self.flag = dice.chance(0.08)
@@ -79,19 +86,46 @@ class LampPost(_Upright):
         self._post(0, 1.0, self.tall, 0.125, self.colour)
         canvas, thick = self.stage.canvas, max(0.08 * self.metre, 1.4)
         if self.style == "top":
-            canvas.disc(self._at(0, self.tall), max(0.22 * self.metre, 1.5), max(0.2 * self.metre, 1.5),
-                        self._colour(_WHITE if self.stage.dice.chance(0.5) else self.colour), POLE)
+            canvas.disc(
+                self._at(0, self.tall),
+                max(0.22 * self.metre, 1.5),
+                max(0.2 * self.metre, 1.5),
+                self._colour(_WHITE if self.stage.dice.chance(0.5) else self.colour),
+                POLE,
+            )
         elif self.style in ("arm", "curved"):
             rise = 0.5 if self.style == "arm" else 0.9
-            points = [(self.reach * t * self.inward, self.tall - 0.05 + rise * math.sin(t * math.pi / 2)) for t in (0, 0.3, 0.6, 1.0)]
+            points = [
+                (self.reach * t * self.inward, self.tall - 0.05 + rise * math.sin(t * math.pi / 2))
+                for t in (0, 0.3, 0.6, 1.0)
+            ]
             flat = [self._at(*p) for p in points]
             for a, b in zip(flat[:-1], flat[1:]):
                 canvas.line(a, b, thick, self._colour(self.colour), POLE)
             end = self._at(self.reach * self.inward + 0.5 * self.inward, points[-1][1] - 0.02)
-            canvas.taper(flat[-1], end, max(0.16 * self.metre, 1.6), max(0.12 * self.metre, 1.4), self._colour((150, 152, 150)), POLE)
+            canvas.taper(
+                flat[-1],
+                end,
+                max(0.16 * self.metre, 1.6),
+                max(0.12 * self.metre, 1.4),
+                self._colour((150, 152, 150)),
+                POLE,
+            )
         else:
-            canvas.line(self._at(-0.9, self.tall - 0.6), self._at(0.9, self.tall - 0.6), thick * 1.2, self._colour(self.colour), POLE)
-            canvas.line(self._at(-0.7, self.tall - 1.1), self._at(0.7, self.tall - 1.1), thick * 1.2, self._colour(self.colour), POLE)
+            canvas.line(
+                self._at(-0.9, self.tall - 0.6),
+                self._at(0.9, self.tall - 0.6),
+                thick * 1.2,
+                self._colour(self.colour),
+                POLE,
+            )
+            canvas.line(
+                self._at(-0.7, self.tall - 1.1),
+                self._at(0.7, self.tall - 1.1),
+                thick * 1.2,
+                self._colour(self.colour),
+                POLE,
+            )
         if self.flag:
             a, b = self._at(0.1, self.tall * 0.7), self._at(0.75, self.tall * 0.5)
             canvas.box(a, b, self._colour(self.stage.dice.pick([_BLUE, _RED, _WHITE, _GREEN])), SIGN)
@@ -118,9 +152,10 @@ class Sign(_Upright):
         super().__init__(stage, s, z)
         dice = stage.dice
         self.dim = dice.between(0.7, 1.0)  # paint ages, and faces rarely look into the sun
-        self.kind = dice.weighted({"disc": 0.26, "triangle": 0.16, "plate": 0.28, "board": 0.09, "octagon": 0.04,
-                                   "back": 0.07, "pair": 0.05})
-        self.post = dice.colour(dice.pick(_METAL), 0.2)
+        self.kind = dice.weighted(
+            {"disc": 0.26, "triangle": 0.16, "plate": 0.28, "board": 0.09, "octagon": 0.04, "back": 0.07, "pair": 0.05}
+        )
+        self.post = dice.colour(dice.pick(METAL), 0.2)
         self.tall = dice.between(2.1, 3.2)
         self.size = dice.between(0.28, 0.42)
         self.face = dice.colour(dice.pick([_BLUE, _GREEN, _WHITE, _YELLOW, _BLUE, _RED]), 0.15)
@@ -143,19 +178,28 @@ class Sign(_Upright):
 
     def _plate(self, kind: str, y: float) -> None:
         canvas, dice, r = self.stage.canvas, self.stage.dice, self.size
-        corners, turn = {"disc": (20, 0.0), "triangle": (3, math.pi / 2 if dice.chance(0.75) else -math.pi / 2),
-                         "octagon": (8, math.pi / 8), "plate": (4, math.pi / 4), "back": (16, 0.0)}[kind]
+        corners, turn = {
+            "disc": (20, 0.0),
+            "triangle": (3, math.pi / 2 if dice.chance(0.75) else -math.pi / 2),
+            "octagon": (8, math.pi / 8),
+            "plate": (4, math.pi / 4),
+            "back": (16, 0.0),
+        }[kind]
         outer = self.face if kind == "plate" else (120, 122, 122) if kind == "back" else _RED
         if kind == "disc" and dice.chance(0.35):
             outer = _BLUE
-        canvas.fill(self._shape(corners, y, r * (1.2 if corners <= 4 else 1.0), turn), self._colour(outer, self.dim), SIGN)
+        canvas.fill(
+            self._shape(corners, y, r * (1.2 if corners <= 4 else 1.0), turn), self._colour(outer, self.dim), SIGN
+        )
         if kind in ("back", "octagon"):
             if kind == "octagon":
                 self._bar(y, r * 0.75, r * 0.16, _WHITE)
             return
         inner = _WHITE if outer is _RED else None
         if inner is not None and not (kind == "disc" and dice.chance(0.25)):
-            canvas.fill(self._shape(corners, y, r * (0.78 if corners > 4 else 0.72), turn), self._colour(inner, self.dim))
+            canvas.fill(
+                self._shape(corners, y, r * (0.78 if corners > 4 else 0.72), turn), self._colour(inner, self.dim)
+            )
             self._bar(y, r * 0.3, r * 0.25, _BLACK)
         elif kind == "plate":
             self._bar(y + r * 0.3, r * 0.5, r * 0.1, _WHITE if self.face.mean() < 160 else _BLACK)
@@ -239,112 +283,3 @@ class Bin(_Upright):
         if self._ready():
             self._post(0, 0, self.tall, self.wide, self.colour, VOID)
             self._post(0, self.tall * 0.72, self.tall * 0.84, self.wide * 0.7, self.colour * 0.4, VOID)
-
-
-class Barrier:
-    """A fence, railing, guard rail or wall along the street, from z0 to z1.
-
-    Railings and mesh are labelled whole, with what is seen through them, as annotators do. A masonry wall
-    counts as building, as in CamVid.
-    """
-
-    def __init__(self, stage: Stage, kind: str, s: float, z0: float, z1: float, look: "FenceLook") -> None:
-        self.stage, self.kind, self.s, self.z0, self.z1, self.look = stage, kind, s, z0, z1, look
-
-    def key(self) -> float:
-        return self.stage.depth(self.s, self.z1)
-
-    def cast(self) -> None:
-        half = (self.z1 - self.z0) / 2
-        self.stage.ground_contact(self.s, self.z0 + half, 0.08, half)
-        light = self.stage.light
-        if light.sunny and self.kind in ("planks", "wall"):
-            where = self.stage.street.where
-            self.stage.ground.wall_shadow(where(self.s, self.z0), where(self.s, self.z1), self.look.height)
-
-    def paint(self) -> None:
-        stage, look = self.stage, self.look
-        z0 = max(self.z0, stage.nearest(self.s))
-        if z0 >= self.z1 - 0.1:
-            return
-        y = look.height
-        corners = stage.street.at([self.s] * 4, [z0, self.z1, self.z1, z0], [y, y, 0.0, 0.0])
-        quad, depth = stage.camera.project(corners)
-        if depth.min() < 0.9 or quad[:, 0].max() < 0 or quad[:, 0].min() > stage.canvas.width:
-            return
-        length = self.z1 - z0
-        scale = min(stage.camera.focal / float(depth.min()) * 0.8, 320.0 / max(length, y), 90.0)
-        columns, rows = max(int(length * scale), 4), max(int(y * scale), 3)
-        side = 1 if self.s > float(stage.camera.eye[0]) else -1
-        factor = stage.light.factor(np.array([-side, 0.0, 0.0]), stage.sun_at(self.s, (z0 + self.z1) / 2, y))
-        picture, mask = look.draw(self.kind, stage, columns, rows, scale, factor)
-        stage.canvas.warp(stage.veiled(picture, float(depth.mean())), quad, BUILDING if self.kind == "wall" else FENCE, mask)
-
-
-class FenceLook:
-    """Colour and pattern shared by the panels of one fence."""
-
-    def __init__(self, stage: Stage, kind: str) -> None:
-        dice = stage.dice
-        self.height = {"planks": dice.between(1.2, 2.0), "wall": dice.between(0.5, 2.0), "railing": dice.between(0.95, 1.25),
-                       "mesh": dice.between(1.2, 2.4), "guard": dice.between(0.7, 0.85), "pickets": dice.between(0.8, 1.2)}[kind]
-        if kind == "wall":
-            name, colours = WALLS[dice.pick(["red_brick", "yellow_brick", "stone", "plaster", "concrete"])]
-            self.pattern, self.colour = patterns()[name], dice.colour(dice.pick(colours), 0.25)
-        else:
-            self.pattern = patterns()["planks"]
-            self.colour = dice.colour({"planks": dice.pick([(60, 88, 120), (84, 100, 112), (50, 62, 74), (110, 126, 134)]),
-                                       "pickets": dice.pick([(214, 216, 216), (70, 96, 124)]),
-                                       "guard": (150, 152, 152)}.get(kind, dice.pick(_METAL)), 0.2)
-        self.spacing = dice.between(0.11, 0.2)
-
-    def draw(self, kind: str, stage: Stage, columns: int, rows: int, scale: float, factor) -> Tuple[np.ndarray, object]:
-        """One panel (rows, columns, 3) and where it is solid, or None."""
-        dice, colour = stage.dice, self.colour * factor
-        if kind in ("planks", "wall"):
-            picture = tint(self.pattern.patch(dice, columns, rows, scale), colour)
-            cap = max(1, int(0.08 * scale))
-            picture[:cap] = np.clip(colour * 1.15, 0, 250)
-            return picture, None
-        picture = np.empty((rows, columns, 3), np.uint8)
-        picture[:] = np.clip(colour, 0, 250)
-        mask = np.zeros((rows, columns), np.uint8)
-        bar = max(1, int(round(0.05 * scale)))
-        if kind == "guard":
-            mask[:int(rows * 0.5)] = 255
-            picture[int(rows * 0.2):int(rows * 0.3)] = np.clip(colour * 0.6, 0, 250)
-            step = max(2, int(2.0 * scale))
-            mask[:, ::step] = 255
-            for i in range(bar * 2):
-                mask[:, min(i, columns - 1)::step] = 255
-            return picture, mask
-        step = self.spacing * scale * (0.7 if kind == "pickets" else 1.0)
-        thin = bar if kind != "mesh" else 1
-        if step < 2.0:
-            mask[:] = np.where((np.indices((rows, columns)).sum(0) % 2) == 0, 255, 0)  # too fine to resolve
-        else:
-            thin = max(1, int(round(step * (0.6 if kind == "pickets" else 0.25))))
-            for x in np.arange(0, columns, step):
-                mask[:, int(x):int(x) + thin] = 255
-            if kind == "mesh":
-                for y in np.arange(0, rows, step):
-                    mask[int(y):int(y) + 1] = 255
-        mask[:bar + 1] = 255
-        low = int(rows * 0.86)
-        mask[low:low + bar] = 255
-        post = max(2, int(2.0 * scale))
-        for i in range(bar * 2):
-            mask[:, min(i, columns - 1)::post] = 255
-        return picture, mask
-
-
-def fence_line(stage: Stage, kind: str, s: float, z0: float, z1: float) -> List[Barrier]:
-    """A barrier from z0 to z1 in panels, with gaps here and there."""
-    look = FenceLook(stage, kind)
-    out, z = [], z0
-    while z < z1 - 0.8:
-        length = min(stage.dice.between(3, 5), z1 - z)
-        if not stage.dice.chance(0.1):
-            out.append(Barrier(stage, kind, s, z, z + length, look))
-        z += length
-    return out

@@ -1,4 +1,5 @@
 """The ground: road, kerbs, pavements, yards, markings, their textures, and the shadows that lie on them."""
+
 from __future__ import annotations
 
 import math
@@ -11,12 +12,12 @@ from ppliteseg_paddle.data.synth.camera import Camera
 from ppliteseg_paddle.data.synth.canvas import PAVEMENT, ROAD, TREE, Canvas, fixed
 from ppliteseg_paddle.data.synth.dice import Dice
 from ppliteseg_paddle.data.synth.light import Light
-from ppliteseg_paddle.data.synth.street import Street, between
+from ppliteseg_paddle.data.synth.markings import paint_bays, paint_markings
+from ppliteseg_paddle.data.synth.street import BACK, Street
 from ppliteseg_paddle.data.synth.textures import patterns
 
 UP = np.array([0.0, 1.0, 0.0])
 KERB = 0.12  # height of the pavement above the road, metres
-_BACK = -3.0  # the ground starts behind the camera, which may look sideways
 _RAMP = np.linspace(0, 1, 256)[:, None]
 
 
@@ -36,8 +37,20 @@ class Ground:
         self.sunlight = light.factor(UP)
         tone = dice.between(62, 132) * (1 - 0.3 * light.wet)
         self.road = np.array([tone * dice.between(0.97, 1.06), tone, tone * dice.between(0.95, 1.03)])
-        self.paving = dice.colour(dice.pick([(128, 134, 140), (112, 122, 134), (96, 98, 100), (120, 138, 158),
-                                             (88, 108, 142), (104, 104, 106), (146, 152, 158)]), 0.15)
+        self.paving = dice.colour(
+            dice.pick(
+                [
+                    (128, 134, 140),
+                    (112, 122, 134),
+                    (96, 98, 100),
+                    (120, 138, 158),
+                    (88, 108, 142),
+                    (104, 104, 106),
+                    (146, 152, 158),
+                ]
+            ),
+            0.15,
+        )
         self.rough = dice.between(0.35, 0.9)  # how much of the patterns' contrast shows
         self.paving_pattern = dice.pick(["flags", "pavers", "asphalt", "concrete", "flags"])
         self.green = dice.colour(dice.pick([(58, 102, 90), (60, 92, 80), (70, 108, 106), (74, 98, 96)]), 0.2)
@@ -55,7 +68,9 @@ class Ground:
     def strip(self, s0, s1, start: float, stop: float, colour, label=None, height: float = 0.0) -> None:
         """A band along the street from s0 to s1."""
         stations, where = _stations(start, stop, self.street.bend == 0.0), self.street.where
-        self.area([where(s0, z, height) for z in stations] + [where(s1, z, height) for z in reversed(stations)], colour, label)
+        self.area(
+            [where(s0, z, height) for z in stations] + [where(s1, z, height) for z in reversed(stations)], colour, label
+        )
 
     def area(self, world: List[tuple], colour, label=None) -> None:
         flat = self.camera.outline(world)
@@ -66,15 +81,22 @@ class Ground:
         """Every surface and marking, in flat colours."""
         canvas, street = self.canvas, self.street
         open_ground = {"car_park": (self.road, ROAD), "edge": (self.green, TREE)}.get(
-            street.kind, (self.paving * 0.9, PAVEMENT))
-        corners = np.array([[0, canvas.height], [0, self.horizon_at(0)],
-                            [canvas.width, self.horizon_at(canvas.width)], [canvas.width, canvas.height]])
+            street.kind, (self.paving * 0.9, PAVEMENT)
+        )
+        corners = np.array(
+            [
+                [0, canvas.height],
+                [0, self.horizon_at(0)],
+                [canvas.width, self.horizon_at(canvas.width)],
+                [canvas.width, canvas.height],
+            ]
+        )
         canvas.fill(corners, self.lit(open_ground[0]), open_ground[1])
         far = street.end + (0.0 if street.closed else 60.0)
         for side in (-1, 1):
             self._yards(side, far)
         road = self.lit(self.road)
-        self.strip(-street.half, street.half, _BACK, far, road, ROAD)
+        self.strip(-street.half, street.half, BACK, far, road, ROAD)
         for side in (-1, 1):
             self._pavement(side, far)
         for crossing in street.crossings:
@@ -82,9 +104,9 @@ class Ground:
                 self._side_street(crossing, side, road)
         self._blemishes(far)
         if street.kind == "car_park":
-            self._bays()
+            paint_bays(self)
         else:
-            self._markings(far)
+            paint_markings(self, far)
 
     def horizon_at(self, u: float) -> float:
         return self.camera.horizon + (u - self.canvas.width / 2) * np.tan(self.camera.roll)
@@ -93,19 +115,25 @@ class Ground:
         plan = self.street.sides[side]
         inner = side * (self.street.half + plan.pavement)
         colour, label = (self.green, TREE) if plan.yard in ("garden", "grass") else (self.paving * 0.95, PAVEMENT)
-        for start, stop in self.street.pieces(side, _BACK, far, 2.0):
+        for start, stop in self.street.pieces(side, BACK, far, 2.0):
             self.strip(inner, inner + side * (plan.setback + 14), start, stop, self.lit(colour), label)
             at = start + self.dice.between(2, 9)
             while plan.yard == "garden" and at < min(stop, 60):  # drives and paths
-                self.strip(inner, inner + side * plan.setback, at, at + self.dice.between(1, 3.5),
-                           self.lit(self.paving * self.dice.between(0.75, 1.1)), PAVEMENT)
+                self.strip(
+                    inner,
+                    inner + side * plan.setback,
+                    at,
+                    at + self.dice.between(1, 3.5),
+                    self.lit(self.paving * self.dice.between(0.75, 1.1)),
+                    PAVEMENT,
+                )
                 at += self.dice.between(7, 14)
 
     def _pavement(self, side: int, far: float) -> None:
         plan, street = self.street.sides[side], self.street
         kerb, colour = street.kerb(side), self.lit(self.paving)
         stone = self.lit(self.paving * 0.4 + self.dice.between(60, 115))
-        lay = street.pieces(side, _BACK, far)
+        lay = street.pieces(side, BACK, far)
         for start, stop in lay:
             self.strip(kerb, kerb + side * plan.pavement, start, stop, colour, PAVEMENT)
             self.strip(kerb, kerb + side * 0.16, start, stop, stone, PAVEMENT)
@@ -118,9 +146,11 @@ class Ground:
         """Round the kerb where a side street leaves: pavement that the road takes back."""
         radius = min(width * 0.9, self.dice.between(1.5, 4.0))
         for z, direction in ((stop, -1), (start, 1)):
-            if not _BACK < z < far - 0.1:
+            if not BACK < z < far - 0.1:
                 continue
-            arc = [(radius * (1 - math.cos(t)), radius * (1 - math.sin(t))) for t in (0, 0.3, 0.6, 0.9, 1.2, math.pi / 2)]
+            arc = [
+                (radius * (1 - math.cos(t)), radius * (1 - math.sin(t))) for t in (0, 0.3, 0.6, 0.9, 1.2, math.pi / 2)
+            ]
             corner = [self.street.where(kerb + side * u, z + direction * v) for u, v in arc]
             self.area(corner + [self.street.where(kerb, z)], self.lit(self.road), ROAD)
 
@@ -149,8 +179,9 @@ class Ground:
         dice, street = self.dice, self.street
         for _ in range(dice.integer(1, 6)):
             s, z = dice.between(-0.9, 0.7) * street.half, dice.between(2, 32)
-            self.strip(s, s + dice.between(0.6, 2.6), z, z + dice.between(1, 9),
-                       self.lit(self.road * dice.between(0.72, 1.22)))
+            self.strip(
+                s, s + dice.between(0.6, 2.6), z, z + dice.between(1, 9), self.lit(self.road * dice.between(0.72, 1.22))
+            )
         for _ in range(dice.integer(0, 3)):
             s = dice.between(-0.9, 0.9) * street.half
             self.strip(s, s + 0.06, dice.between(0, 8), dice.between(12, 50), self.lit(self.road * 0.7))
@@ -158,106 +189,11 @@ class Ground:
         for lane in (-0.5, 0.5):
             for wheel in (-0.8, 0.8):
                 s = lane * street.half + wheel
-                self.strip(s - 0.25, s + 0.25, _BACK, far, self.lit(self.road * tracks))
+                self.strip(s - 0.25, s + 0.25, BACK, far, self.lit(self.road * tracks))
         for _ in range(dice.integer(0, 3)):
             s, z, r = dice.between(-0.7, 0.7) * street.half, dice.between(3.5, 18), dice.between(0.25, 0.4)
             rim = [street.where(s + r * math.cos(t / 2), z + r * math.sin(t / 2)) for t in range(12)]
             self.area(rim, self.lit(self.road * dice.between(0.5, 0.8)))
-
-    def _dashes(self, s: float, start: float, stop: float, length: float, gap: float, width: float, colour) -> None:
-        z = start
-        while z < stop:
-            self.strip(s - width / 2, s + width / 2, z, min(z + length, stop), colour)
-            z += length + gap
-
-    def _markings(self, far: float) -> None:
-        dice, street = self.dice, self.street
-        white, yellow = self.lit(self.white), self.lit(self.yellow)
-        phase = dice.between(0, 6)
-        stop = min(far, 110)
-        if dice.chance(0.85):
-            style = dice.weighted({"dashed": 0.6, "solid": 0.14, "double": 0.1, "long": 0.16})
-            colour = yellow if dice.chance(0.12) else white
-            for start, end in between([(c.z0, c.z1) for c in street.crossings], _BACK, stop):
-                if style in ("dashed", "long"):
-                    length, gap = (2.0, 4.0) if style == "dashed" else (4.0, 2.0)
-                    self._dashes(0.0, start + phase % 3, end, length, gap, 0.13, colour)
-                else:
-                    for s in ((0.0,) if style == "solid" else (-0.14, 0.14)):
-                        self.strip(s - 0.06, s + 0.06, start, end, colour)
-        for lane in range(1, street.lanes // 2):
-            for side in (-1, 1):
-                s = side * street.half * 2 * lane / street.lanes
-                self._dashes(s, _BACK + phase, stop, 2.0, 4.0, 0.12, white)
-        edge = dice.weighted({"none": 0.4, "white": 0.2, "yellow": 0.1, "double_yellow": 0.3})
-        for side in (-1, 1):
-            if edge == "none":
-                continue
-            colour = white if edge == "white" else yellow
-            for start, end in street.pieces(side, _BACK, stop, 1.0):
-                for s in ((0.35,) if edge != "double_yellow" else (0.28, 0.48)):
-                    s = street.kerb(side) - side * s
-                    self.strip(s - 0.05, s + 0.05, start, end, colour)
-        for crossing in street.crossings:
-            if dice.chance(0.55):
-                self._zebra(crossing.z0 - dice.between(3.2, 5.0))
-            if dice.chance(0.5):
-                lane = street.keep * street.half
-                s0, s1 = sorted((0.1 * street.keep, lane - 0.3 * street.keep))
-                z = crossing.z0 - dice.between(5.5, 7)
-                self.strip(s0, s1, z, z + 0.3, white)
-            if dice.chance(0.2):
-                self._box(crossing)
-        if dice.chance(0.25):
-            self._zebra(dice.between(5, 30))
-        if dice.chance(0.4):
-            for z in (dice.between(4, 12), dice.between(16, 34)):
-                self._arrow(street.keep * street.half * dice.pick([0.5, 0.3, 0.7]), z, white)
-        if dice.chance(0.14):  # a bicycle lane in colour
-            side = dice.side()
-            tone = dice.colour(dice.pick([(60, 70, 130), (70, 110, 70), (110, 80, 60)]), 0.2)
-            s = street.kerb(side)
-            self.strip(s - side * 1.6, s - side * 0.4, _BACK, stop, self.lit(tone * 0.5 + self.road * 0.5))
-            self.strip(s - side * 1.75, s - side * 1.6, _BACK, stop, white)
-
-    def _zebra(self, z: float) -> None:
-        if z < 1.0:
-            return
-        white = self.lit(self.white * self.dice.between(0.8, 1.05))
-        depth = self.dice.between(2.2, 3.5)
-        if self.dice.chance(0.35):  # only two dashed lines, as at traffic lights
-            for line in (z, z + depth):
-                for s in np.arange(-self.street.half + 0.2, self.street.half - 0.2, 0.6):
-                    self.strip(s, s + 0.3, line, line + 0.15, white)
-            return
-        for s in np.arange(-self.street.half + 0.3, self.street.half - 0.4, 1.0):
-            self.strip(s, s + 0.5, z, z + depth, white)
-
-    def _box(self, crossing) -> None:
-        """Yellow box junction."""
-        colour, half = self.lit(self.yellow), self.street.half - 0.3
-        for t in np.linspace(0.1, 0.9, 5):
-            for mirror in (1, -1):
-                a, za = mirror * (-half), crossing.z0 + t * (crossing.z1 - crossing.z0)
-                b, zb = mirror * (-half + 2 * half * (1 - t)), crossing.z1
-                where = self.street.where
-                self.area([where(a - 0.07, za), where(b - 0.07, zb), where(b + 0.07, zb), where(a + 0.07, za)], colour)
-
-    def _arrow(self, s: float, z: float, colour) -> None:
-        self.strip(s - 0.07, s + 0.07, z, z + 2.6, colour)
-        where = self.street.where
-        head = [where(s - 0.35, z + 2.5), where(s, z + 4.0), where(s + 0.35, z + 2.5)]
-        self.area(head, colour)
-
-    def _bays(self) -> None:
-        white, street = self.lit(self.white * 0.9), self.street
-        for side in (-1, 1):
-            s1 = street.kerb(side)
-            s0 = s1 - side * 4.8
-            for z in np.arange(1.0, street.end - 6, 2.6):
-                self.strip(s0, s1, z, z + 0.1, white)
-        for z in (5.0, 16.0, 28.0):
-            self._arrow(self.dice.between(-1.5, 1.5), z, white)
 
     def shadow(self, world: List[tuple], strength: int = 255) -> None:
         """Darken a ground polygon, in `finish`."""
@@ -270,7 +206,9 @@ class Ground:
         du, dv = self.reach[0] * tall, self.reach[1] * tall
         long = math.hypot(du, dv) + 1e-6
         u, v = dv / long * half, -du / long * half
-        self.shadow([(x - u, 0.0, z - v), (x + u, 0.0, z + v), (x + du + u, 0.0, z + dv + v), (x + du - u, 0.0, z + dv - v)])
+        self.shadow(
+            [(x - u, 0.0, z - v), (x + u, 0.0, z + v), (x + du + u, 0.0, z + dv + v), (x + du - u, 0.0, z + dv - v)]
+        )
 
     def wall_shadow(self, a: tuple, b: tuple, tall: float) -> None:
         """The shadow of an upright wall between two ground points."""
@@ -290,24 +228,32 @@ class Ground:
         step, canvas, light = self.canvas.supersampling, self.canvas, self.light
         rows, columns = (canvas.height - self.top) // step, canvas.width // step
         coarse = 4 * step
-        depth = self.camera.ground_depth((canvas.height - self.top) // coarse + 1, canvas.width // coarse + 1, self.top, coarse)
-        small = cv2.resize(canvas.label[self.top:], (columns, rows), interpolation=cv2.INTER_NEAREST)
+        depth = self.camera.ground_depth(
+            (canvas.height - self.top) // coarse + 1, canvas.width // coarse + 1, self.top, coarse
+        )
+        small = cv2.resize(canvas.label[self.top :], (columns, rows), interpolation=cv2.INTER_NEAREST)
         veil = 1 - cv2.exp(depth * np.float32(-1 / light.haze_range))
-        grey = cv2.multiply(self._detail(small, depth, step), _stretch((1 - veil) * 255, (columns, rows)), scale=1 / 255)
+        grey = cv2.multiply(
+            self._detail(small, depth, step), _stretch((1 - veil) * 255, (columns, rows)), scale=1 / 255
+        )
         factor = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
         if light.sunny:
-            shadow = cv2.GaussianBlur(cv2.resize(self._shadow, (columns, rows), interpolation=cv2.INTER_AREA), (0, 0), 0.8)
+            shadow = cv2.GaussianBlur(
+                cv2.resize(self._shadow, (columns, rows), interpolation=cv2.INTER_AREA), (0, 0), 0.8
+            )
             ramp = 255 * (1 - _RAMP * (1 - light.shadow_factor()[None]))
             factor = cv2.multiply(factor, cv2.applyColorMap(shadow, ramp.astype(np.uint8)[:, None]), scale=1 / 255)
         if contact:
             factor = cv2.multiply(factor, self._contact(contact, step), scale=1 / 255)
         tall = (canvas.width, canvas.height - self.top)
         factor = cv2.resize(factor, tall, interpolation=cv2.INTER_LINEAR)
-        haze = cv2.applyColorMap((veil * 255).astype(np.uint8), np.clip(_RAMP * light.haze, 0, 255).astype(np.uint8)[:, None])
+        haze = cv2.applyColorMap(
+            (veil * 255).astype(np.uint8), np.clip(_RAMP * light.haze, 0, 255).astype(np.uint8)[:, None]
+        )
         haze = cv2.resize(haze, tall, interpolation=cv2.INTER_LINEAR)
-        roi = canvas.image[self.top:]
+        roi = canvas.image[self.top :]
         ground = cv2.add(cv2.multiply(roi, factor, scale=1 / 128), haze)
-        cv2.copyTo(ground, cv2.compare(canvas.label[self.top:], 0, cv2.CMP_GT), roi)
+        cv2.copyTo(ground, cv2.compare(canvas.label[self.top :], 0, cv2.CMP_GT), roi)
 
     def _detail(self, label: np.ndarray, depth: np.ndarray, step: int) -> np.ndarray:
         """Grey factor (128 neutral) of each ground point, fading with distance as detail gets finer than pixels."""
@@ -329,8 +275,13 @@ class Ground:
         matrix = self.camera.ground_matrix(self.top, step)
         scale = pattern.grey.shape[0] / pattern.metres
         shift = np.array([[scale, 0, dice.between(0, 512)], [0, scale, dice.between(0, 512)], [0, 0, 1]])
-        return cv2.warpPerspective(pattern.grey, shift @ matrix, (shape[1], shape[0]),
-                                   flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP)
+        return cv2.warpPerspective(
+            pattern.grey,
+            shift @ matrix,
+            (shape[1], shape[0]),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_WRAP,
+        )
 
     def _contact(self, polygons: List[list], step: int) -> np.ndarray:
         rows, columns = self._shadow.shape[0] // step, self._shadow.shape[1] // step

@@ -1,4 +1,5 @@
 """What the camera does to the light: reflections on its way, blur, exposure, colour cast, vignette, noise, JPEG."""
+
 from __future__ import annotations
 
 import cv2
@@ -18,14 +19,14 @@ def wet_road(canvas: Canvas, horizon: float, light: Light) -> None:
     rows = canvas.height - top
     if top < 8 or rows < 8:
         return
-    mirror = cv2.flip(canvas.image[max(top - rows, 0):top], 0)
+    mirror = cv2.flip(canvas.image[max(top - rows, 0) : top], 0)
     small = cv2.resize(mirror, (canvas.width // 4, max(rows // 4, 2)), interpolation=cv2.INTER_AREA)
     small = cv2.blur(small, (3, max(rows // 14, 3) | 1))
     mirror = cv2.resize(small, (canvas.width, rows), interpolation=cv2.INTER_LINEAR)
-    roi = canvas.image[top:top + rows]
+    roi = canvas.image[top : top + rows]
     share = 0.42 * light.wet
     mixed = cv2.addWeighted(roi, 1 - share * 0.8, mirror, share, 0)
-    cv2.copyTo(mixed, (canvas.label[top:top + rows] == ROAD).view(np.uint8), roi)
+    cv2.copyTo(mixed, (canvas.label[top : top + rows] == ROAD).view(np.uint8), roi)
 
 
 def develop(image: np.ndarray, dice: Dice, light: Light) -> np.ndarray:
@@ -71,7 +72,7 @@ def _tone_curve(dice: Dice, light: Light, brightness: float) -> np.ndarray:
     x = np.linspace(0, 1, 256)[:, None] * gain * np.array([1 - warm, 1 + green, 1 + warm])[None]
     # A shoulder, so that highlights burn out softly.
     x = np.where(x > 0.75, 0.75 + 0.25 * np.tanh((x - 0.75) / 0.25), x)
-    curve = x ** gamma
+    curve = x**gamma
     curve = curve + contrast * (curve * curve * (3 - 2 * curve) - curve)
     return np.clip((lift + (1 - lift) * curve) * 255, 0, 255).astype(np.uint8)[:, None]
 
@@ -92,7 +93,7 @@ def _grain(image: np.ndarray, dice: Dice, light: Light) -> np.ndarray:
     channels = []
     for _ in range(3):
         y, x = dice.integer(0, field.shape[0] - height), dice.integer(0, field.shape[1] - width)
-        channels.append(field[y:y + height, x:x + width])
+        channels.append(field[y : y + height, x : x + width])
     shared = channels[0] * np.float32(0.6 * sigma)
     noise = cv2.merge([shared + c * np.float32(0.7 * sigma) for c in channels])
     return cv2.add(image, noise, dtype=cv2.CV_8U)

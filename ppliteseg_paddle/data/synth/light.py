@@ -2,6 +2,7 @@
 
 Colours are BGR, 0-255, as an ideal camera would store them before its exposure is chosen (`lens`).
 """
+
 from __future__ import annotations
 
 import math
@@ -82,8 +83,9 @@ def sample_light(dice: Dice) -> Light:
     height = math.radians(dice.between(*elevation))
     # Not from straight ahead or behind more often than from anywhere else.
     bearing = dice.between(-math.pi, math.pi)
-    towards_sun = np.array([math.cos(height) * math.sin(bearing), math.sin(height),
-                            math.cos(height) * math.cos(bearing)])
+    towards_sun = np.array(
+        [math.cos(height) * math.sin(bearing), math.sin(height), math.cos(height) * math.cos(bearing)]
+    )
     warmth = max(0.0, 1.0 - math.degrees(height) / 40.0) * dice.between(0.4, 1.0)
     cover = dice.between(*clouds)
     blue = dice.between(0.3, 1.0) * (1.0 - 0.75 * cover)
@@ -93,10 +95,18 @@ def sample_light(dice: Dice) -> Light:
     cool = np.array([1.0 + 0.10 * blue, 1.0, 1.0 - 0.07 * blue])
     strength = dice.between(*sun) * (1.0 - 0.35 * cover)
     haze = np.minimum(low * dice.between(0.82, 0.97), 250)
-    return Light(weather, towards_sun,
-                 strength * np.array([1.0 - 0.42 * warmth, 1.0 - 0.16 * warmth, 1.0 + 0.04 * warmth]),
-                 dice.between(*ambient) * cool, np.minimum(top, 255), np.minimum(low, 255), haze,
-                 dice.between(*haze_range), cover, dice.between(*wet))
+    return Light(
+        weather,
+        towards_sun,
+        strength * np.array([1.0 - 0.42 * warmth, 1.0 - 0.16 * warmth, 1.0 + 0.04 * warmth]),
+        dice.between(*ambient) * cool,
+        np.minimum(top, 255),
+        np.minimum(low, 255),
+        haze,
+        dice.between(*haze_range),
+        cover,
+        dice.between(*wet),
+    )
 
 
 def paint_sky(canvas: Canvas, dice: Dice, light: Light, horizon: float, sun_at: Tuple[float, float]) -> None:
@@ -118,7 +128,9 @@ def paint_sky(canvas: Canvas, dice: Dice, light: Light, horizon: float, sun_at: 
     if light.sunny:
         du = (u * canvas.width - np.float32(sun_at[0])) / canvas.width
         dv = (v * rows - np.float32(sun_at[1])) * np.float32(1.2 / canvas.width)
-        glow = cv2.exp(cv2.sqrt(du * du + dv * dv) * np.float32(-dice.between(3.0, 7.0))) * np.float32(0.7 - 0.5 * light.clouds)
+        glow = cv2.exp(cv2.sqrt(du * du + dv * dv) * np.float32(-dice.between(3.0, 7.0))) * np.float32(
+            0.7 - 0.5 * light.clouds
+        )
         tint = (light.sun / light.sun.max() * 255).astype(np.float32)
         sky += (tint - sky) * glow[..., None]
     painted = cv2.resize(np.clip(sky, 0, 255).astype(np.uint8), (canvas.width, rows), interpolation=cv2.INTER_LINEAR)

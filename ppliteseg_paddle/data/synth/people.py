@@ -1,4 +1,5 @@
 """Pedestrians and bicyclists: jointed figures in the world, painted limb by limb."""
+
 from __future__ import annotations
 
 import math
@@ -9,8 +10,22 @@ import numpy as np
 from ppliteseg_paddle.data.synth.canvas import BICYCLIST, PEDESTRIAN, fixed
 from ppliteseg_paddle.data.synth.stage import Stage
 
-_CLOTHES = ((38, 36, 34), (60, 50, 44), (96, 62, 40), (50, 46, 110), (120, 118, 112), (190, 192, 190), (54, 78, 60),
-            (60, 90, 130), (90, 50, 80), (48, 60, 80), (150, 120, 80), (70, 110, 170), (38, 36, 34), (72, 66, 60))
+_CLOTHES = (
+    (38, 36, 34),
+    (60, 50, 44),
+    (96, 62, 40),
+    (50, 46, 110),
+    (120, 118, 112),
+    (190, 192, 190),
+    (54, 78, 60),
+    (60, 90, 130),
+    (90, 50, 80),
+    (48, 60, 80),
+    (150, 120, 80),
+    (70, 110, 170),
+    (38, 36, 34),
+    (72, 66, 60),
+)
 _LEGS = ((38, 36, 36), (70, 54, 44), (96, 72, 52), (60, 66, 74), (90, 110, 128), (30, 30, 34), (120, 90, 66))
 _SKIN = ((128, 158, 206), (110, 140, 190), (80, 108, 158), (52, 72, 112), (140, 170, 214))
 _HAIR = ((24, 28, 34), (34, 48, 70), (60, 90, 120), (120, 150, 170), (150, 150, 150), (30, 40, 52))
@@ -65,7 +80,9 @@ class _Figure:
         canvas.taper(a, b, wa, wb, self._colour(colour, factor), self.label)
         if wa > 4:
             off = np.array([-self.bright_side * wa * 0.24, 0.0])
-            canvas.taper(a + off, b + off * wb / wa, wa * 0.5, wb * 0.5, self._colour(colour, factor * (1 - self.contrast)))
+            canvas.taper(
+                a + off, b + off * wb / wa, wa * 0.5, wb * 0.5, self._colour(colour, factor * (1 - self.contrast))
+            )
 
     def _head(self, at, size: float = 0.105) -> None:
         canvas, metre = self.stage.canvas, self.metre
@@ -108,17 +125,54 @@ class Pedestrian(_Figure):
         k, step, girth = self.size, self.step, self.girth
         hip, knee, chest, neck = 0.88 * k, 0.47 * k, 1.30 * k, 1.45 * k
         bend = abs(step) * 0.35
-        joints = self._place([
-            (0, hip, 0.09), (0, hip, -0.09), (step * 0.55 + bend * 0.2, knee, 0.1), (-step * 0.45 + bend * 0.2, knee, -0.1),
-            (step - max(0, -step) * 0.1, 0.04, 0.1), (-step - max(0, step) * 0.1, 0.04, -0.1),
-            (0, chest, 0), (0.02, neck, 0), (0.03, 1.61 * k, 0),
-            (0, 1.40 * k, 0.2 * girth), (0, 1.40 * k, -0.2 * girth),
-            (-step * 0.4, 1.1 * k, 0.25 * girth), (step * 0.4, 1.1 * k, -0.25 * girth),
-            (-step * 0.7 + 0.06, 0.86 * k, 0.24 * girth), (step * 0.7 + 0.06, 0.86 * k, -0.24 * girth),
-            (0, hip - 0.05, 0), (-0.2, 1.2 * k, 0), (step + 0.13, 0.03, 0.1), (-step + 0.13, 0.03, -0.1),
-            (0, 0.55 * k, 0), (0, 1.40 * k, 0)])
-        (hip_l, hip_r, knee_l, knee_r, foot_l, foot_r, _, neck_p, head, sh_l, sh_r, el_l, el_r, ha_l, ha_r, pelvis, pack,
-         toe_l, toe_r, hem, shoulders) = joints
+        joints = self._place(
+            [
+                (0, hip, 0.09),
+                (0, hip, -0.09),
+                (step * 0.55 + bend * 0.2, knee, 0.1),
+                (-step * 0.45 + bend * 0.2, knee, -0.1),
+                (step - max(0, -step) * 0.1, 0.04, 0.1),
+                (-step - max(0, step) * 0.1, 0.04, -0.1),
+                (0, chest, 0),
+                (0.02, neck, 0),
+                (0.03, 1.61 * k, 0),
+                (0, 1.40 * k, 0.2 * girth),
+                (0, 1.40 * k, -0.2 * girth),
+                (-step * 0.4, 1.1 * k, 0.25 * girth),
+                (step * 0.4, 1.1 * k, -0.25 * girth),
+                (-step * 0.7 + 0.06, 0.86 * k, 0.24 * girth),
+                (step * 0.7 + 0.06, 0.86 * k, -0.24 * girth),
+                (0, hip - 0.05, 0),
+                (-0.2, 1.2 * k, 0),
+                (step + 0.13, 0.03, 0.1),
+                (-step + 0.13, 0.03, -0.1),
+                (0, 0.55 * k, 0),
+                (0, 1.40 * k, 0),
+            ]
+        )
+        (
+            hip_l,
+            hip_r,
+            knee_l,
+            knee_r,
+            foot_l,
+            foot_r,
+            _,
+            neck_p,
+            head,
+            sh_l,
+            sh_r,
+            el_l,
+            el_r,
+            ha_l,
+            ha_r,
+            pelvis,
+            pack,
+            toe_l,
+            toe_r,
+            hem,
+            shoulders,
+        ) = joints
         left_far = math.cos(self.heading - self.stage.camera.yaw + math.pi / 2) * 1.0 > 0
         shoe = np.array([34.0, 36, 40])
         wide = abs(math.cos(self.heading - self.stage.camera.yaw))
@@ -137,7 +191,9 @@ class Pedestrian(_Figure):
             self._limb(pack, (pack + pelvis) / 2, 0.26, 0.26, self.bag_colour)
         self._limb(shoulders, pelvis, torso, torso * 0.88, self.top)
         if self.coat or self.skirt:
-            self._limb(pelvis, hem, torso * 0.88, torso * (1.05 if self.skirt else 0.98), self.legs if self.skirt else self.top)
+            self._limb(
+                pelvis, hem, torso * 0.88, torso * (1.05 if self.skirt else 0.98), self.legs if self.skirt else self.top
+            )
         if self.bag == "back" and math.cos(self.heading - self.stage.camera.yaw) > 0.5:
             self._limb((shoulders * 3 + pelvis) / 4, (shoulders + pelvis * 2) / 3, 0.27, 0.3, self.bag_colour)
         self._limb(neck_p, head, 0.11, 0.1, self.skin, 0.85)
@@ -146,7 +202,9 @@ class Pedestrian(_Figure):
             self._limb(head + (0, -0.10 * self.metre), head + (0, -0.06 * self.metre), 0.16, 0.2, self.top, 0.8)
         self._arm(arms[1], 1.0)
         if self.bag == "hand":
-            self._limb(arms[1][2] + (0, 0.05 * self.metre), arms[1][2] + (0, 0.3 * self.metre), 0.24, 0.28, self.bag_colour)
+            self._limb(
+                arms[1][2] + (0, 0.05 * self.metre), arms[1][2] + (0, 0.3 * self.metre), 0.24, 0.28, self.bag_colour
+            )
 
     def _arm(self, arm, factor: float) -> None:
         shoulder, elbow, hand = arm
@@ -164,7 +222,9 @@ class Bicycle(_Figure):
         super().__init__(stage, s, z, heading)
         dice = stage.dice
         self.rider, self.pedal = rider, dice.between(0, 2 * math.pi)
-        self.frame = dice.colour(dice.pick([(40, 36, 36), (50, 40, 150), (140, 80, 40), (170, 170, 170), (60, 120, 60)]), 0.3)
+        self.frame = dice.colour(
+            dice.pick([(40, 36, 36), (50, 40, 150), (140, 80, 40), (170, 170, 170), (60, 120, 60)]), 0.3
+        )
         if dice.chance(0.25):
             self.top = dice.colour((40, 210, 210), 0.15)  # high-visibility yellow
         self.helmet = dice.chance(0.5)
@@ -178,8 +238,19 @@ class Bicycle(_Figure):
         dark = np.array([30.0, 30, 32])
         for x in (-0.52, 0.52):
             self._tyre(self._place([(x + 0.34 * u, 0.34 + 0.34 * v, 0.0) for u, v in _RIM]), dark)
-        p = self._place([(-0.52, 0.34, 0), (-0.08, 0.3, 0), (-0.2, 0.82, 0), (0.38, 0.85, 0), (0.52, 0.34, 0),
-                         (0.36, 1.02, 0), (0.42, 1.02, 0.28), (0.42, 1.02, -0.28), (-0.24, 0.92, 0)])
+        p = self._place(
+            [
+                (-0.52, 0.34, 0),
+                (-0.08, 0.3, 0),
+                (-0.2, 0.82, 0),
+                (0.38, 0.85, 0),
+                (0.52, 0.34, 0),
+                (0.36, 1.02, 0),
+                (0.42, 1.02, 0.28),
+                (0.42, 1.02, -0.28),
+                (-0.24, 0.92, 0),
+            ]
+        )
         for a, b in ((0, 1), (1, 2), (2, 3), (1, 3), (0, 2), (3, 4), (3, 5)):
             self._limb(p[a], p[b], 0.045, 0.045, self.frame)
         self._limb(p[6], p[7], 0.04, 0.04, dark)
@@ -212,14 +283,30 @@ class Bicycle(_Figure):
         a = self.pedal
         feet = [(-0.08 + 0.17 * math.cos(a + t), 0.3 + 0.17 * math.sin(a + t)) for t in (0, math.pi)]
         knees = []
-        for x, y in feet:
+        for _, y in feet:
             lift = (y - 0.13) / 0.34
             knees.append((0.22 + 0.1 * lift, 0.62 + 0.12 * lift))
         lean = 0.16
-        p = self._place([(-0.22, 0.96, 0.09), (-0.22, 0.96, -0.09), (knees[0][0], knees[0][1], 0.12), (knees[1][0], knees[1][1], -0.12),
-                         (feet[0][0], feet[0][1], 0.12), (feet[1][0], feet[1][1], -0.12), (-0.2, 0.95, 0), (lean, 1.45 * k, 0),
-                         (lean + 0.06, 1.66 * k, 0), (lean, 1.42 * k, 0.19), (lean, 1.42 * k, -0.19), (0.28, 1.18, 0.24), (0.28, 1.18, -0.24),
-                         (0.42, 1.04, 0.26), (0.42, 1.04, -0.26), (-0.16, 1.25, 0)])
+        p = self._place(
+            [
+                (-0.22, 0.96, 0.09),
+                (-0.22, 0.96, -0.09),
+                (knees[0][0], knees[0][1], 0.12),
+                (knees[1][0], knees[1][1], -0.12),
+                (feet[0][0], feet[0][1], 0.12),
+                (feet[1][0], feet[1][1], -0.12),
+                (-0.2, 0.95, 0),
+                (lean, 1.45 * k, 0),
+                (lean + 0.06, 1.66 * k, 0),
+                (lean, 1.42 * k, 0.19),
+                (lean, 1.42 * k, -0.19),
+                (0.28, 1.18, 0.24),
+                (0.28, 1.18, -0.24),
+                (0.42, 1.04, 0.26),
+                (0.42, 1.04, -0.26),
+                (-0.16, 1.25, 0),
+            ]
+        )
         wide = abs(math.cos(self.heading - self.stage.camera.yaw))
         torso = 0.24 + 0.13 * wide
         sides = [(0, 2, 4, 9, 11, 13), (1, 3, 5, 10, 12, 14)]
@@ -234,8 +321,14 @@ class Bicycle(_Figure):
                 self._limb(p[7], p[8], 0.12, 0.1, self.skin, 0.85)
                 self._head(p[8])
                 if self.helmet:
-                    self._limb(p[8] + (-0.06 * self.metre, -0.07 * self.metre), p[8] + (0.06 * self.metre, -0.07 * self.metre),
-                               0.13, 0.13, self.frame, 1.2)
+                    self._limb(
+                        p[8] + (-0.06 * self.metre, -0.07 * self.metre),
+                        p[8] + (0.06 * self.metre, -0.07 * self.metre),
+                        0.13,
+                        0.13,
+                        self.frame,
+                        1.2,
+                    )
             self._limb(p[hip], p[knee], 0.17, 0.13, self.legs, factor)
             self._limb(p[knee], p[foot], 0.12, 0.08, self.legs, factor)
             self._limb(p[shoulder], p[elbow], 0.12, 0.1, self.top, factor * 0.93)

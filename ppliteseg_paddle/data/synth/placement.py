@@ -1,11 +1,13 @@
 """What stands and moves on a street, and where."""
+
 from __future__ import annotations
 
 import math
 from typing import List
 
+from ppliteseg_paddle.data.synth.barriers import fence_line
 from ppliteseg_paddle.data.synth.dice import Dice
-from ppliteseg_paddle.data.synth.furniture import (Bin, Bollard, LampPost, Sign, TrafficLight, fence_line)
+from ppliteseg_paddle.data.synth.furniture import Bin, Bollard, LampPost, Sign, TrafficLight
 from ppliteseg_paddle.data.synth.people import Bicycle, Pedestrian
 from ppliteseg_paddle.data.synth.plants import Hedge, Season, Shrub, Tree
 from ppliteseg_paddle.data.synth.stage import Stage
@@ -49,7 +51,7 @@ def _greenery(stage: Stage, season: Season, side: int) -> List:
             if not street.open_at(side, z, z, 2) and dice.chance(0.85):
                 out.append(Tree(stage, season, s, z))
     built = [(z0, z1) for z0, z1, _, _ in street.roofs[side]]
-    for z in _spots(dice, 0, min(far + 40, 120), 5.0, 2.5):  # trees in gaps, parks and gardens
+    for z in _spots(dice, 0, min(far + 20, 100), 6.0, 3.0):  # trees in gaps, parks and gardens
         free = not any(z0 - 1.5 < z < z1 + 1.5 for z0, z1 in built)
         if street.open_at(side, z, z, 3):
             continue
@@ -61,8 +63,17 @@ def _greenery(stage: Stage, season: Season, side: int) -> List:
             out.append(Shrub(stage, season, inner + side * dice.between(0.6, plan.setback), z, dice.between(0.4, 1.1)))
     if plan.setback > 1.5:
         for z0, z1 in street.pieces(side, -2, min(far, 60), 2.0):
-            kind = dice.weighted({"none": 0.32, "hedge": 0.2, "planks": 0.16, "pickets": 0.1, "railing": 0.12, "wall": 0.18,
-                                  "mesh": 0.12})
+            kind = dice.weighted(
+                {
+                    "none": 0.32,
+                    "hedge": 0.2,
+                    "planks": 0.16,
+                    "pickets": 0.1,
+                    "railing": 0.12,
+                    "wall": 0.18,
+                    "mesh": 0.12,
+                }
+            )
             if kind == "hedge":
                 z, high = z0, dice.between(0.8, 1.9)
                 while z < z1 - 1:
@@ -83,7 +94,9 @@ def _furniture(stage: Stage, side: int) -> List:
     if dice.chance(0.85):
         for z in _spots(dice, 3, far, dice.between(14, 26) / traits["poles"], 3):
             if not street.open_at(side, z, z, 0.5):
-                out.append(LampPost(stage, kerb if dice.chance(0.7) else side * (street.half + plan.pavement - 0.3), z, -side))
+                out.append(
+                    LampPost(stage, kerb if dice.chance(0.7) else side * (street.half + plan.pavement - 0.3), z, -side)
+                )
     for z in _spots(dice, 4, min(far, 60), dice.between(9, 17) / traits["signs"], 4):
         if not street.open_at(side, z, z) and dice.chance(0.8):
             out.append(Sign(stage, kerb + side * dice.between(0, 0.5), z))
@@ -101,7 +114,10 @@ def _furniture(stage: Stage, side: int) -> List:
         for z0, z1 in street.pieces(side, start, min(start + dice.between(8, 40), far), 0.5):
             out += fence_line(stage, kind, street.kerb(side) + side * 0.35, z0, z1)
     elif dice.chance(0.22):
-        wide, colour = dice.between(0.1, 0.22), dice.colour(dice.pick([(40, 42, 42), (120, 122, 122), (60, 84, 104)]), 0.2)
+        wide, colour = (
+            dice.between(0.1, 0.22),
+            dice.colour(dice.pick([(40, 42, 42), (120, 122, 122), (60, 84, 104)]), 0.2),
+        )
         start = dice.between(2, 15)
         for z in _spots(dice, start, start + dice.between(6, 20), dice.between(1.3, 2.2), 0.02):
             out.append(Bollard(stage, street.kerb(side) + side * 0.45, z, wide, colour))
@@ -125,13 +141,26 @@ def _people(stage: Stage, side: int) -> List:
     if dice.chance(0.22 * min(street.traits["people"], 1.5)):  # someone crosses
         z = dice.between(6, 28)
         for _ in range(dice.integer(1, 3)):
-            out.append(Pedestrian(stage, dice.between(-1, 1) * street.half, z + dice.bell(0, 0.8),
-                                  dice.side() * math.pi / 2 + dice.bell(0, 0.2)))
+            out.append(
+                Pedestrian(
+                    stage,
+                    dice.between(-1, 1) * street.half,
+                    z + dice.bell(0, 0.8),
+                    dice.side() * math.pi / 2 + dice.bell(0, 0.2),
+                )
+            )
     if dice.chance(0.16):  # bicycles leaning about
         z = dice.between(5, 25)
         for _ in range(dice.integer(1, 6)):
-            out.append(Bicycle(stage, side * (street.half + plan.pavement * 0.7), z, dice.pick([0, math.pi / 2]) + dice.bell(0, 0.2),
-                               rider=False))
+            out.append(
+                Bicycle(
+                    stage,
+                    side * (street.half + plan.pavement * 0.7),
+                    z,
+                    dice.pick([0, math.pi / 2]) + dice.bell(0, 0.2),
+                    rider=False,
+                )
+            )
             z += 0.6
     return out
 
@@ -179,7 +208,9 @@ def _traffic(stage: Stage) -> List:
             while z < far:
                 if dice.chance(min(0.42 * traits["traffic"], 0.85)):
                     facing = 0.0 if direction == 0 else math.pi
-                    out.append(Vehicle(stage, s + dice.bell(0, 0.15), z, facing + dice.bell(0, 0.03), braking=dice.chance(0.3)))
+                    out.append(
+                        Vehicle(stage, s + dice.bell(0, 0.15), z, facing + dice.bell(0, 0.03), braking=dice.chance(0.3))
+                    )
                 z += dice.between(8, 22)
     for crossing in street.crossings:  # someone comes out of a side street or crosses ahead
         if dice.chance(0.45):
@@ -196,9 +227,12 @@ def _traffic(stage: Stage) -> List:
 def _without_collisions(cars: List[Vehicle], stage: Stage) -> List[Vehicle]:
     kept: List[Vehicle] = []
     for car in cars:
-        clear = all(abs(car.z - k.z) > (car.length + k.length) / 2 + 0.8 or abs(car.s - k.s) > (car.length + k.length) / 2
-                    if abs(math.sin(car.heading)) > 0.5 or abs(math.sin(k.heading)) > 0.5
-                    else abs(car.z - k.z) > (car.length + k.length) / 2 + 0.8 or abs(car.s - k.s) > 2.2 for k in kept)
+        clear = all(
+            abs(car.z - k.z) > (car.length + k.length) / 2 + 0.8 or abs(car.s - k.s) > (car.length + k.length) / 2
+            if abs(math.sin(car.heading)) > 0.5 or abs(math.sin(k.heading)) > 0.5
+            else abs(car.z - k.z) > (car.length + k.length) / 2 + 0.8 or abs(car.s - k.s) > 2.2
+            for k in kept
+        )
         own_lane = abs(car.s - float(stage.camera.eye[0])) < 1.8 and car.z < 7 + car.length / 2
         if clear and not own_lane:
             kept.append(car)

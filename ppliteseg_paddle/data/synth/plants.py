@@ -1,4 +1,5 @@
 """Trees with leaves, trees in winter, hedges and shrubs."""
+
 from __future__ import annotations
 
 import math
@@ -10,7 +11,16 @@ from ppliteseg_paddle.data.synth.canvas import TREE
 from ppliteseg_paddle.data.synth.stage import Stage
 from ppliteseg_paddle.data.synth.textures import field_piece
 
-_GREENS = ((52, 92, 80), (52, 80, 70), (66, 104, 94), (64, 92, 98), (70, 86, 84), (54, 68, 64), (78, 92, 88), (50, 90, 72))
+_GREENS = (
+    (52, 92, 80),
+    (52, 80, 70),
+    (66, 104, 94),
+    (64, 92, 98),
+    (70, 86, 84),
+    (54, 68, 64),
+    (78, 92, 88),
+    (50, 90, 72),
+)
 _AUTUMN = ((52, 92, 130), (50, 70, 112), (64, 116, 146), (62, 84, 96))
 _BARK = ((66, 76, 86), (84, 92, 98), (54, 62, 70), (98, 106, 110))
 
@@ -24,13 +34,24 @@ class Season:
     def __init__(self, stage: Stage) -> None:
         dice = stage.dice
         self.kind = dice.weighted({"summer": 0.5, "autumn": 0.12, "winter": 0.38})
-        self.greens = [dice.colour(dice.pick(_AUTUMN if self.kind == "autumn" and dice.chance(0.7) else _GREENS), 0.25)
-                       for _ in range(3)]
+        self.greens = [
+            dice.colour(dice.pick(_AUTUMN if self.kind == "autumn" and dice.chance(0.7) else _GREENS), 0.25)
+            for _ in range(3)
+        ]
         self.bark = dice.colour(dice.pick(_BARK), 0.25)
 
 
-def foliage(stage: Stage, centre, radius_u: float, radius_v: float, colour, depth: float, density: float,
-            lit: float, square: float = 0.0) -> None:
+def foliage(
+    stage: Stage,
+    centre,
+    radius_u: float,
+    radius_v: float,
+    colour,
+    depth: float,
+    density: float,
+    lit: float,
+    square: float = 0.0,
+) -> None:
     """Leaves in clumps, lit from the sun's side, with sky between them.
 
     Args:
@@ -38,28 +59,42 @@ def foliage(stage: Stage, centre, radius_u: float, radius_v: float, colour, dept
         density: 0.5 is airy, 1 is closed.
         square: 0 for a round crown, 1 for a clipped hedge.
     """
-    canvas, dice, light = stage.canvas, stage.dice, stage.light
+    canvas, dice = stage.canvas, stage.dice
     reach = 1.22
-    box = canvas.window(centre[0] - radius_u * reach, centre[1] - radius_v * reach,
-                        centre[0] + radius_u * reach, centre[1] + radius_v * reach)
+    box = canvas.window(
+        centre[0] - radius_u * reach,
+        centre[1] - radius_v * reach,
+        centre[0] + radius_u * reach,
+        centre[1] + radius_v * reach,
+    )
     if box is None or radius_u < 1.5:
         return
     x0, y0, x1, y1 = box
     cells = 30
     grid = (np.arange(cells, dtype=np.float32) + 0.5) / cells * (2 * reach) - reach
     body, tone = _clumps(stage, grid, square, lit)
-    # The clumps' small grid, stretched over the visible part of the crown.
-    matrix = np.array([[2 * reach * radius_u / cells, 0, centre[0] - radius_u * reach - x0],
-                       [0, 2 * reach * radius_v / cells, centre[1] - radius_v * reach - y0]], np.float32)
-    size = (x1 - x0, y1 - y0)
+    # The clumps' small grid, stretched over the visible part of the crown; big crowns are drawn at half the detail.
+    half = 0.5 if max(x1 - x0, y1 - y0) > 60 else 1.0
+    matrix = np.array(
+        [
+            [2 * reach * radius_u / cells, 0, centre[0] - radius_u * reach - x0],
+            [0, 2 * reach * radius_v / cells, centre[1] - radius_v * reach - y0],
+        ],
+        np.float32,
+    ) * np.float32(half)
+    full = (x1 - x0, y1 - y0)
+    size = (max(int(full[0] * half), 2), max(int(full[1] * half), 2))
     body = cv2.warpAffine(body, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-2.0)
     tone = cv2.warpAffine(tone, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    zoom = max(radius_u, radius_v) / max(size)
+    zoom = max(radius_u, radius_v) / max(full)
     leaf = field_piece(dice, "leaf", size[0], size[1], 150.0 / max(zoom, 0.25))
     fine = field_piece(dice, "grain", size[0], size[1], min(420.0 / max(zoom, 0.25), max(size) * 0.8))
-    mask = cv2.compare(cv2.scaleAdd(leaf, 0.20, body), 0.62 - density * 0.62, cv2.CMP_GT)
-    tone = cv2.scaleAdd(leaf, 0.13, cv2.scaleAdd(fine, 0.10, tone))
+    solid = cv2.scaleAdd(leaf, 0.20, body)
+    tone = cv2.scaleAdd(leaf, 0.13, cv2.scaleAdd(fine, 0.12, tone))
     index = cv2.convertScaleAbs(cv2.max(tone, 0.0), alpha=255)
+    if size != full:
+        solid, index = cv2.resize(solid, full), cv2.resize(index, full)
+    mask = cv2.compare(solid, 0.62 - density * 0.62, cv2.CMP_GT)
     canvas.stamp(cv2.applyColorMap(index, _leaf_colours(stage, colour, lit, depth)), mask, box, TREE)
 
 
@@ -83,7 +118,9 @@ def _clumps(stage: Stage, grid: np.ndarray, square: float, lit: float):
     facing = 0.7 * (du * np.float32(towards[0]) + dv * np.float32(towards[1]))
     facing += 0.8 * (u * np.float32(towards[0]) + v * np.float32(towards[1]))
     tilt = np.clip(np.take_along_axis(facing, nearest, 0)[0], -1.2, 1.2)
-    tone = tilt * np.float32(0.16 + 0.30 * lit * stage.light.sunny) + 0.46 - np.maximum(0.35 - body, 0) * np.float32(0.15)
+    tone = (
+        tilt * np.float32(0.16 + 0.30 * lit * stage.light.sunny) + 0.46 - np.maximum(0.35 - body, 0) * np.float32(0.15)
+    )
     return np.maximum(body, -1.0), tone
 
 
@@ -156,8 +193,9 @@ class Tree:
         for _ in range(3):
             tip = top + np.array([stage.dice.between(-0.8, 0.8), stage.dice.between(-0.6, 0.4)]) * metre * self.crown
             stage.canvas.taper(lower, tip, wide * 0.6, wide * 0.15, bark * 0.8, TREE)
-        foliage(stage, top, metre * self.crown * self.slim, metre * self.crown * 1.12, self.colour, depth,
-                self.density, lit)
+        foliage(
+            stage, top, metre * self.crown * self.slim, metre * self.crown * 1.12, self.colour, depth, self.density, lit
+        )
 
     def _branches(self, base: np.ndarray, metre: float, wide: float, bark, depth: float) -> None:
         """Boughs, and a veil of twigs around them."""
@@ -170,7 +208,7 @@ class Tree:
             start, angle, length, width, level = stack.pop()
             end = start + np.array([math.cos(angle), math.sin(angle)]) * length
             stage.canvas.taper(start, end, max(width, 1.0), max(width * 0.6, 1.0), bark, TREE)
-            if level < 4 and length > 3:
+            if level < 4 and length > 4:
                 for turn in (-1, 1) if level else (-1, 0, 1):
                     spread = turn * dice.between(0.3, 0.65) + dice.bell(0, 0.1)
                     stack.append((end, angle + spread, length * dice.between(0.6, 0.82), width * 0.62, level + 1))
@@ -181,7 +219,9 @@ class Tree:
 
     def _twigs(self, centre: np.ndarray, radius_u: float, radius_v: float, bark, depth: float) -> None:
         stage, dice = self.stage, self.stage.dice
-        box = stage.canvas.window(centre[0] - radius_u, centre[1] - radius_v, centre[0] + radius_u, centre[1] + radius_v)
+        box = stage.canvas.window(
+            centre[0] - radius_u, centre[1] - radius_v, centre[0] + radius_u, centre[1] + radius_v
+        )
         if box is None or radius_u < 2:
             return
         x0, y0, x1, y1 = box
@@ -231,8 +271,17 @@ class Hedge:
                 middle, back, fore = (stage.camera.spot(x, y, zz + step) for step in (0.0, 1.3, -1.3))
                 metre = stage.camera.focal / depth
                 across = max(abs(back[0] - fore[0]) / 2 * 1.25, metre * 0.45)
-                foliage(stage, middle, across, metre * self.height * 0.56, self.colour, depth, 1.0,
-                        stage.sun_at(self.s, at, self.height), 1.0)
+                foliage(
+                    stage,
+                    middle,
+                    across,
+                    metre * self.height * 0.56,
+                    self.colour,
+                    depth,
+                    1.0,
+                    stage.sun_at(self.s, at, self.height),
+                    1.0,
+                )
             z += length
 
 
@@ -255,5 +304,13 @@ class Shrub:
         depth = stage.camera.depth(x, z)
         if depth > 1.5:
             metre = stage.camera.focal / depth
-            foliage(stage, stage.camera.spot(x, self.radius * 0.8, z), metre * self.radius, metre * self.radius * 0.85,
-                    self.colour, depth, 0.95, stage.sun_at(self.s, self.z, self.radius))
+            foliage(
+                stage,
+                stage.camera.spot(x, self.radius * 0.8, z),
+                metre * self.radius,
+                metre * self.radius * 0.85,
+                self.colour,
+                depth,
+                0.95,
+                stage.sun_at(self.s, self.z, self.radius),
+            )

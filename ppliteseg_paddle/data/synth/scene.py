@@ -1,8 +1,9 @@
 """One scene: plan a street, place things on it, paint them from far to near, take the photograph."""
+
 from __future__ import annotations
 
 import math
-from typing import List, Tuple, Union
+from typing import Tuple, Union
 
 import cv2
 import numpy as np
@@ -23,8 +24,9 @@ SMALLEST, LARGEST = 64, 8192  # pixels, of either side
 _FULL_SUPERSAMPLING = 900_000  # pictures with more pixels are sharp enough without
 
 
-def render_scene(seed_or_rng: Union[int, np.random.Generator], size: Tuple[int, int] = (480, 360)
-                 ) -> Tuple[np.ndarray, np.ndarray]:
+def render_scene(
+    seed_or_rng: Union[int, np.random.Generator], size: Tuple[int, int] = (480, 360)
+) -> Tuple[np.ndarray, np.ndarray]:
     """Draw one street scene.
 
     Args:
@@ -104,7 +106,11 @@ def _backdrop(stage: Stage) -> None:
             while u < canvas.width + 20:
                 wide, high = dice.between(6, 22) * metre, dice.between(4, 14) * metre
                 v = camera.horizon + (u - canvas.width / 2) * slope
-                edge_rows += [(u, v - high), (u + wide * 0.5, v - high - dice.between(0, 3) * metre), (u + wide, v - high)]
+                edge_rows += [
+                    (u, v - high),
+                    (u + wide * 0.5, v - high - dice.between(0, 3) * metre),
+                    (u + wide, v - high),
+                ]
                 u += wide
             edge = np.array(edge_rows)
         tone = light.far(light.shade(colour, (0.0, 0.4, -0.9), 0.5), depth)

@@ -1,4 +1,5 @@
 """What every painter of one scene shares: canvas, camera, street, light, ground and dice."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -30,8 +31,14 @@ class Stage:
     def ground_contact(self, s: float, z: float, half_s: float, half_z: float) -> None:
         """Remember a rectangle of ground that lies dark under a thing."""
         where = self.street.where
-        self.contacts.append([where(s - half_s, z - half_z), where(s + half_s, z - half_z),
-                              where(s + half_s, z + half_z), where(s - half_s, z + half_z)])
+        self.contacts.append(
+            [
+                where(s - half_s, z - half_z),
+                where(s + half_s, z - half_z),
+                where(s + half_s, z + half_z),
+                where(s - half_s, z + half_z),
+            ]
+        )
 
     def depth(self, s: float, z: float) -> float:
         return self.camera.depth(*self.street.point(s, z))
@@ -46,7 +53,9 @@ class Stage:
         if share < 0.02:
             return picture
         haze = self.light.haze * share
-        return cv2.add(cv2.convertScaleAbs(picture, alpha=1 - share), (float(haze[0]), float(haze[1]), float(haze[2]), 0.0))
+        return cv2.add(
+            cv2.convertScaleAbs(picture, alpha=1 - share), (float(haze[0]), float(haze[1]), float(haze[2]), 0.0)
+        )
 
     def nearest(self, s: float) -> float:
         """Smallest z along the street at `s` that the camera can have in front of it."""

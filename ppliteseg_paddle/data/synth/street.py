@@ -3,6 +3,7 @@
 Street coordinates: s is the distance to the right of the centre line, z the way along the street. The
 centre line bends, so `Street.at` gives the world point of (s, z, height).
 """
+
 from __future__ import annotations
 
 import math
@@ -13,27 +14,95 @@ import numpy as np
 
 from ppliteseg_paddle.data.synth.dice import Dice
 
+BACK = -3.0  # z where roads and pavements start: behind the camera, which may look sideways
+
 # What lies behind the pavement, as odds, and how wide things are (metres). One row per kind of street.
 # frontage: odds of what stands along the street; road, pavement, setback: ranges of widths.
 KINDS: Dict[str, dict] = {
-    "high_street": dict(odds=0.30, frontage={"terrace": 0.86, "gap": 0.06, "park": 0.08}, road=(6.5, 10),
-                        pavement=(2.0, 4.5), setback=(0, 0.3), trees=0.22, parked=0.5, people=2.2, rails=0.28,
-                        signs=1.6, poles=1.0, traffic=1.2),
-    "residential": dict(odds=0.22, frontage={"houses": 0.72, "terrace": 0.14, "park": 0.14}, road=(5.5, 8),
-                        pavement=(1.4, 2.6), setback=(2, 7), trees=0.55, parked=1.0, people=0.7, rails=0.12,
-                        signs=0.9, poles=0.9, traffic=0.7),
-    "avenue": dict(odds=0.14, frontage={"blocks": 0.55, "park": 0.30, "terrace": 0.15}, road=(8, 14),
-                   pavement=(2.5, 6), setback=(0, 6), trees=1.0, parked=0.6, people=1.2, rails=0.35,
-                   signs=1.4, poles=1.3, traffic=1.4),
-    "city": dict(odds=0.15, frontage={"blocks": 0.85, "gap": 0.08, "terrace": 0.07}, road=(8, 15),
-                 pavement=(2.5, 6), setback=(0, 3), trees=0.3, parked=0.45, people=2.4, rails=0.30,
-                 signs=1.8, poles=1.2, traffic=1.8),
-    "edge": dict(odds=0.11, frontage={"park": 0.5, "sheds": 0.35, "houses": 0.15}, road=(6.5, 11),
-                 pavement=(1.2, 2.5), setback=(3, 12), trees=0.7, parked=0.3, people=0.4, rails=0.55,
-                 signs=1.2, poles=1.2, traffic=1.0),
-    "car_park": dict(odds=0.08, frontage={"sheds": 0.8, "blocks": 0.2}, road=(18, 34), pavement=(1.2, 2.5),
-                     setback=(0.5, 4), trees=0.6, parked=2.2, people=1.0, rails=0.4, signs=1.5, poles=0.9,
-                     traffic=0.5),
+    "high_street": dict(
+        odds=0.30,
+        frontage={"terrace": 0.86, "gap": 0.06, "park": 0.08},
+        road=(6.5, 10),
+        pavement=(2.0, 4.5),
+        setback=(0, 0.3),
+        trees=0.22,
+        parked=0.5,
+        people=2.2,
+        rails=0.28,
+        signs=1.6,
+        poles=1.0,
+        traffic=1.2,
+    ),
+    "residential": dict(
+        odds=0.22,
+        frontage={"houses": 0.72, "terrace": 0.14, "park": 0.14},
+        road=(5.5, 8),
+        pavement=(1.4, 2.6),
+        setback=(2, 7),
+        trees=0.55,
+        parked=1.0,
+        people=0.7,
+        rails=0.12,
+        signs=0.9,
+        poles=0.9,
+        traffic=0.7,
+    ),
+    "avenue": dict(
+        odds=0.14,
+        frontage={"blocks": 0.55, "park": 0.30, "terrace": 0.15},
+        road=(8, 14),
+        pavement=(2.5, 6),
+        setback=(0, 6),
+        trees=1.0,
+        parked=0.6,
+        people=1.2,
+        rails=0.35,
+        signs=1.4,
+        poles=1.3,
+        traffic=1.4,
+    ),
+    "city": dict(
+        odds=0.15,
+        frontage={"blocks": 0.85, "gap": 0.08, "terrace": 0.07},
+        road=(8, 15),
+        pavement=(2.5, 6),
+        setback=(0, 3),
+        trees=0.3,
+        parked=0.45,
+        people=2.4,
+        rails=0.30,
+        signs=1.8,
+        poles=1.2,
+        traffic=1.8,
+    ),
+    "edge": dict(
+        odds=0.11,
+        frontage={"park": 0.5, "sheds": 0.35, "houses": 0.15},
+        road=(6.5, 11),
+        pavement=(1.2, 2.5),
+        setback=(3, 12),
+        trees=0.7,
+        parked=0.3,
+        people=0.4,
+        rails=0.55,
+        signs=1.2,
+        poles=1.2,
+        traffic=1.0,
+    ),
+    "car_park": dict(
+        odds=0.08,
+        frontage={"sheds": 0.8, "blocks": 0.2},
+        road=(18, 34),
+        pavement=(1.2, 2.5),
+        setback=(0.5, 4),
+        trees=0.6,
+        parked=2.2,
+        people=1.0,
+        rails=0.4,
+        signs=1.5,
+        poles=0.9,
+        traffic=0.5,
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 A pattern's grey is a factor: 128 leaves the material's colour as it is. All patterns come from fixed
 seeds, so every process has the same ones.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -51,9 +52,9 @@ class Pattern:
         side = tile.shape[0]
         y, x = dice.integer(0, side - 1), dice.integer(0, side - 1)
         if y + height <= side and x + width <= side:
-            return tile[y:y + height, x:x + width]
+            return tile[y : y + height, x : x + width]
         repeat = np.tile(tile, (-(-(height + y) // side), -(-(width + x) // side)))
-        return repeat[y:y + height, x:x + width]
+        return repeat[y : y + height, x : x + width]
 
 
 def tint(grey: np.ndarray, colour) -> np.ndarray:
@@ -66,8 +67,9 @@ def _grey(field: np.ndarray) -> np.ndarray:
     return np.clip(128 + field, 0, 255).astype(np.uint8)
 
 
-def _blocks(seed: int, rows: int, columns: int, joint: int, spread: float, joint_shade: float,
-            bond: float = 0.5) -> np.ndarray:
+def _blocks(
+    seed: int, rows: int, columns: int, joint: int, spread: float, joint_shade: float, bond: float = 0.5
+) -> np.ndarray:
     """Bricks, stones or flags: `rows` courses, each shifted against the last by `bond` of a block."""
     rng = np.random.default_rng((78, seed))
     out = np.zeros((SIZE, SIZE), np.float32)
@@ -79,9 +81,9 @@ def _blocks(seed: int, rows: int, columns: int, joint: int, spread: float, joint
         for column in range(columns):
             x0, x1 = int(column * width + shift), int((column + 1) * width + shift)
             at = np.arange(x0, x1 - joint) % SIZE
-            out[y0:y1 - joint, at] = rng.normal(0, spread)
-            out[y0:y1 - joint, np.arange(x1 - joint, x1) % SIZE] = joint_shade
-        out[y1 - joint:y1] = joint_shade
+            out[y0 : y1 - joint, at] = rng.normal(0, spread)
+            out[y0 : y1 - joint, np.arange(x1 - joint, x1) % SIZE] = joint_shade
+        out[y1 - joint : y1] = joint_shade
     return out
 
 
@@ -91,7 +93,7 @@ def _planks(seed: int, count: int, gap: int) -> np.ndarray:
     edges = np.linspace(0, SIZE, count + 1).astype(int)
     for x0, x1 in zip(edges[:-1], edges[1:]):
         out[:, x0:x1] = rng.normal(0, 12)
-        out[:, x1 - gap:x1] = -60
+        out[:, x1 - gap : x1] = -60
     return out + np.roll(fractal_noise(seed + 40, 1.0), seed, 1).mean(0, keepdims=True) * 20
 
 
@@ -132,8 +134,13 @@ def patterns() -> Dict[str, Pattern]:
 @lru_cache(maxsize=None)
 def noise_fields() -> Dict[str, np.ndarray]:
     """Float32 noise for shapes: `leaf` (crowns), `cloud` (skies), `grain` (the sensor's)."""
-    return {"leaf": fractal_noise(21, 1.35), "clump": fractal_noise(22, 2.2), "cloud": fractal_noise(23, 3.0),
-            "cloud_fine": fractal_noise(24, 2.2), "grain": fractal_noise(25, 0.15, 1024)}
+    return {
+        "leaf": fractal_noise(21, 1.35),
+        "clump": fractal_noise(22, 2.2),
+        "cloud": fractal_noise(23, 3.0),
+        "cloud_fine": fractal_noise(24, 2.2),
+        "grain": fractal_noise(25, 0.15, 1024),
+    }
 
 
 def field_piece(dice: Dice, name: str, width: int, height: int, cells: float) -> np.ndarray:
@@ -143,7 +150,7 @@ def field_piece(dice: Dice, name: str, width: int, height: int, cells: float) ->
     zoom = min(cells, limit - 2) / max(width, height)
     w, h = max(int(width * zoom), 2), max(int(height * zoom), 2)
     y, x = dice.integer(0, limit - h), dice.integer(0, limit - w)
-    piece = source[y:y + h, x:x + w]
+    piece = source[y : y + h, x : x + w]
     if dice.chance(0.5):
         piece = piece[:, ::-1]
     how = cv2.INTER_AREA if w > width else cv2.INTER_LINEAR

@@ -2,51 +2,18 @@
 
 A vehicle's own axes: x forward, y up, w to its left, metres; the origin lies on the ground in its middle.
 """
+
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Tuple
+from typing import List, Tuple
 
 import numpy as np
 
 from ppliteseg_paddle.data.synth.canvas import CAR
 from ppliteseg_paddle.data.synth.stage import Stage
+from ppliteseg_paddle.data.synth.vehicle_bodies import BODIES, BUS_PAINTS, PAINTS
 
-# Outline from the tail over the roof to the nose: (x, y) as shares of length and height, and what the surface
-# up to the next point is. Odds, length, width, height in metres, wheel radius, belt height, tumblehome.
-BODIES: Dict[str, dict] = {
-    "hatch": dict(odds=0.34, size=((3.6, 4.2), (1.65, 1.78), (1.42, 1.55)), wheel=0.30, belt=0.60, roof=0.80, outline=(
-        (-0.485, 0.2, "bumper"), (-0.5, 0.30, "bumper"), (-0.495, 0.44, "tail"), (-0.475, 0.62, "glass"), (-0.40, 0.92, "body"),
-        (-0.33, 0.985, "body"), (-0.18, 1.0, "body"), (-0.02, 0.995, "body"), (0.07, 0.95, "glass"), (0.25, 0.65, "body"),
-        (0.36, 0.60, "body"), (0.45, 0.53, "body"), (0.485, 0.45, "nose"), (0.5, 0.32, "bumper"), (0.485, 0.18, "end"))),
-    "saloon": dict(odds=0.24, size=((4.3, 4.9), (1.72, 1.85), (1.38, 1.48)), wheel=0.31, belt=0.61, roof=0.76, outline=(
-        (-0.485, 0.2, "bumper"), (-0.5, 0.30, "bumper"), (-0.495, 0.46, "tail"), (-0.475, 0.63, "body"), (-0.42, 0.665, "body"),
-        (-0.34, 0.675, "glass"), (-0.2, 0.95, "body"), (-0.12, 0.995, "body"), (-0.02, 0.995, "body"), (0.06, 0.95, "glass"),
-        (0.22, 0.65, "body"), (0.34, 0.605, "body"), (0.45, 0.53, "body"), (0.488, 0.45, "nose"), (0.5, 0.32, "bumper"),
-        (0.485, 0.18, "end"))),
-    "estate": dict(odds=0.12, size=((4.3, 4.8), (1.72, 1.84), (1.45, 1.58)), wheel=0.31, belt=0.60, roof=0.80, outline=(
-        (-0.485, 0.2, "bumper"), (-0.5, 0.30, "bumper"), (-0.495, 0.44, "tail"), (-0.48, 0.62, "glass"), (-0.44, 0.93, "body"),
-        (-0.38, 0.985, "body"), (-0.18, 1.0, "body"), (-0.02, 0.99, "body"), (0.06, 0.95, "glass"), (0.23, 0.64, "body"),
-        (0.35, 0.60, "body"), (0.45, 0.53, "body"), (0.488, 0.45, "nose"), (0.5, 0.32, "bumper"), (0.485, 0.18, "end"))),
-    "suv": dict(odds=0.12, size=((4.3, 4.8), (1.8, 1.95), (1.65, 1.85)), wheel=0.36, belt=0.60, roof=0.84, outline=(
-        (-0.485, 0.24, "bumper"), (-0.5, 0.32, "bumper"), (-0.495, 0.44, "tail"), (-0.485, 0.62, "glass"), (-0.45, 0.93, "body"),
-        (-0.39, 0.985, "body"), (-0.15, 1.0, "body"), (0.02, 0.99, "body"), (0.10, 0.95, "glass"), (0.24, 0.66, "body"),
-        (0.36, 0.635, "body"), (0.45, 0.59, "body"), (0.488, 0.50, "nose"), (0.5, 0.36, "bumper"), (0.485, 0.22, "end"))),
-    "van": dict(odds=0.10, plan=0.07, size=((4.6, 5.6), (1.85, 2.0), (1.95, 2.5)), wheel=0.33, belt=0.50, roof=0.90, outline=(
-        (-0.49, 0.15, "bumper"), (-0.5, 0.25, "doors"), (-0.492, 0.94, "body"), (-0.47, 0.99, "body"), (-0.3, 1.0, "body"),
-        (0.12, 1.0, "body"), (0.20, 0.96, "glass"), (0.38, 0.57, "body"), (0.46, 0.49, "body"), (0.492, 0.40, "nose"),
-        (0.5, 0.26, "bumper"), (0.485, 0.13, "end"))),
-    "lorry": dict(odds=0.03, plan=0.0, size=((6.5, 9.5), (2.2, 2.5), (3.0, 3.6)), wheel=0.46, belt=0.52, roof=0.97, outline=(
-        (-0.5, 0.22, "bumper"), (-0.5, 0.3, "doors"), (-0.5, 1.0, "body"), (0.22, 1.0, "body"), (0.23, 0.82, "body"),
-        (0.38, 0.82, "glass"), (0.46, 0.5, "nose"), (0.5, 0.14, "end"))),
-    "bus": dict(odds=0.05, plan=0.03, size=((9.5, 11.5), (2.4, 2.55), (2.9, 4.2)), wheel=0.48, belt=0.36, roof=0.96, outline=(
-        (-0.5, 0.12, "bumper"), (-0.5, 0.3, "tail"), (-0.495, 0.55, "glass"), (-0.49, 0.88, "body"), (-0.48, 1.0, "body"),
-        (0.47, 1.0, "body"), (0.485, 0.92, "glass"), (0.5, 0.38, "nose"), (0.5, 0.1, "end"))),
-}
-_PAINTS = {(150, 150, 150): 3, (176, 178, 180): 3, (32, 32, 34): 3, (62, 62, 66): 2.5, (214, 216, 218): 2.5, (40, 36, 120): 2,
-           (110, 62, 36): 2, (70, 34, 24): 1.2, (48, 66, 34): 0.8, (40, 150, 190): 0.5, (96, 110, 120): 1, (120, 130, 90): 0.5,
-           (50, 66, 96): 0.7, (60, 110, 170): 0.4}
-_BUS_PAINTS = ((40, 36, 150), (150, 80, 30), (190, 190, 186), (60, 120, 40), (50, 160, 200), (130, 60, 90))
 _RIM = tuple((math.cos(i * math.pi / 8), math.sin(i * math.pi / 8)) for i in range(16))
 
 
@@ -55,7 +22,7 @@ class Vehicle:
 
     Args:
         facing: its heading relative to the street, radians; 0 drives away from the camera, pi towards it.
-        body: a key of `BODIES`, or None to draw one.
+        body: a key of `BODIES`, or "" to draw one.
     """
 
     def __init__(self, stage: Stage, s: float, z: float, facing: float, body: str = "", braking: bool = False) -> None:
@@ -66,11 +33,11 @@ class Vehicle:
         self.length, self.width, self.height = (dice.between(*limits) for limits in row["size"])
         self.row, self.heading = row, facing + stage.street.heading(z)
         if self.body == "bus":
-            self.paint_colour = dice.colour(dice.pick(_BUS_PAINTS), 0.2)
+            self.paint_colour = dice.colour(dice.pick(BUS_PAINTS), 0.2)
         elif self.body in ("van", "lorry") and dice.chance(0.6):
             self.paint_colour = dice.colour((212, 214, 214), 0.1)
         else:
-            self.paint_colour = dice.colour(dice.weighted(_PAINTS), 0.22)
+            self.paint_colour = dice.colour(dice.weighted(PAINTS), 0.22)
         self.gloss = dice.between(0.08, 0.24)
         self.plate = dice.pick([(60, 190, 220), (215, 218, 218)])
 
@@ -111,13 +78,23 @@ class Vehicle:
         stage = self.stage
         depth = self.key()
         x, z = stage.street.point(self.s, self.z)
-        if depth - self.length * 0.5 - 0.3 < 0.8 and min(
-                stage.camera.depth(p[0], p[2]) for p in self.world(
-                    [(sx * self.length / 2, 0, sw * self.width / 2) for sx in (-1, 1) for sw in (-1, 1)])) < 0.8:
+        if (
+            depth - self.length * 0.5 - 0.3 < 0.8
+            and min(
+                stage.camera.depth(p[0], p[2])
+                for p in self.world(
+                    [(sx * self.length / 2, 0, sw * self.width / 2) for sx in (-1, 1) for sw in (-1, 1)]
+                )
+            )
+            < 0.8
+        ):
             return
         metre = stage.camera.focal / depth
         middle = stage.camera.spot(x, 0.5, z)[0]
-        if abs(middle - stage.canvas.width / 2) > stage.canvas.width / 2 + metre * self.length * 0.8:
+        if (
+            metre * self.height < 5
+            or abs(middle - stage.canvas.width / 2) > stage.canvas.width / 2 + metre * self.length * 0.8
+        ):
             return
         self.lit = stage.sun_at(self.s, self.z, 0.9)
         self.depth_now = depth
@@ -177,9 +154,11 @@ class Vehicle:
                 inner_a, inner_b = a + along * tall, b - along * tall * 0.6
                 middle = (inner_a + inner_b) / 2
                 wm = (wa + wb) / 2
-                quads = [(a, b, wa, wb, self._surface("body", own)),
-                         (inner_a, middle, wa * rim, wm * rim, self._tone((44, 42, 40), own, 0.25)),
-                         (middle, inner_b, wm * rim, wb * rim, self._tone((50, 48, 46), own, 0.55))]
+                quads = [
+                    (a, b, wa, wb, self._surface("body", own)),
+                    (inner_a, middle, wa * rim, wm * rim, self._tone((44, 42, 40), own, 0.25)),
+                    (middle, inner_b, wm * rim, wb * rim, self._tone((50, 48, 46), own, 0.55)),
+                ]
                 if along[0] > 0 and along[1] < 0:
                     quads[1], quads[2] = quads[1][:4] + (quads[2][4],), quads[2][:4] + (quads[1][4],)
             distance = float(np.hypot(*((a + b) / 2 - eye)))
@@ -203,8 +182,18 @@ class Vehicle:
         for x in (-1, 1):
             self._plate_box(x * half_l, -half_w, half_w, 0.16, low, dark)
         for w in (-1, 1):
-            canvas.fill(self._flat([(-half_l, 0.16, w * half_w), (half_l, 0.16, w * half_w),
-                                    (half_l, low, w * half_w), (-half_l, low, w * half_w)]), dark, CAR)
+            canvas.fill(
+                self._flat(
+                    [
+                        (-half_l, 0.16, w * half_w),
+                        (half_l, 0.16, w * half_w),
+                        (half_l, low, w * half_w),
+                        (-half_l, low, w * half_w),
+                    ]
+                ),
+                dark,
+                CAR,
+            )
         radius = self.row["wheel"]
         for x in self._wheels():
             for w in (-1, 1):
@@ -212,7 +201,10 @@ class Vehicle:
                     self._wheel(x, w * (self.width / 2 * 0.97 - 0.1), radius, dark, CAR)
 
     def _wheels(self) -> Tuple[float, float]:
-        return (-self.length * (0.29 if self.body != "bus" else 0.25), self.length * (0.31 if self.body != "bus" else 0.30))
+        return (
+            -self.length * (0.29 if self.body != "bus" else 0.25),
+            self.length * (0.31 if self.body != "bus" else 0.30),
+        )
 
     def _wheel(self, x: float, w: float, radius: float, colour, label=None, lift: float = 0.0) -> None:
         y = self.row["wheel"] + lift
@@ -237,18 +229,29 @@ class Vehicle:
         canvas.fill(at([(-flat, low + 0.10), (flat, low + 0.10), (flat, low + 0.17), (-flat, low + 0.17)]), body * 0.8)
         shine = np.minimum(body * 1.12 + 6, 252)
         if self.body not in ("lorry", "bus", "van"):
-            canvas.fill(at([(-flat, belt - 0.10), (flat * 0.9, belt - 0.13), (flat * 0.9, belt - 0.10), (-flat, belt - 0.05)]), shine)
+            canvas.fill(
+                at([(-flat, belt - 0.10), (flat * 0.9, belt - 0.13), (flat * 0.9, belt - 0.10), (-flat, belt - 0.05)]),
+                shine,
+            )
         self._side_glass(at, side, body)
         if not self.detail:
             for x in self._wheels():
-                self._wheel(x, side * self.width / 2, row["wheel"], self.stage.light.far(np.array([22.0, 22, 23]), self.depth_now), CAR)
+                self._wheel(
+                    x,
+                    side * self.width / 2,
+                    row["wheel"],
+                    self.stage.light.far(np.array([22.0, 22, 23]), self.depth_now),
+                    CAR,
+                )
             return
         seam = body * 0.6
         for x in {"van": (0.12, 0.3), "lorry": (0.24,), "bus": (0.38, 0.46)}.get(self.body, (-0.22, 0.02, 0.2)):
             canvas.fill(at([(x, low + 0.08), (x + 0.006, low + 0.08), (x + 0.006, belt), (x, belt)]), seam)
         for x in (-0.06, 0.17):
             if self.body not in ("bus", "lorry"):
-                canvas.fill(at([(x - 0.035, belt - 0.07), (x, belt - 0.07), (x, belt - 0.05), (x - 0.035, belt - 0.05)]), seam)
+                canvas.fill(
+                    at([(x - 0.035, belt - 0.07), (x, belt - 0.07), (x, belt - 0.05), (x - 0.035, belt - 0.05)]), seam
+                )
         dark = self.stage.light.far(np.array([20.0, 20, 21]), self.depth_now)
         rim = self._tone((150, 150, 150) if self.stage.dice.chance(0.7) else (60, 60, 60), normal)
         for x in self._wheels():
@@ -259,13 +262,25 @@ class Vehicle:
             self._wheel(x, side * (self.width / 2 + 0.01), radius * 0.2, dark)
             for spoke in range(5):
                 turn = spoke * 1.2566 + 0.4
-                mid = (x + radius * 0.44 * math.cos(turn), radius + radius * 0.44 * math.sin(turn), side * self.width / 2)
+                mid = (
+                    x + radius * 0.44 * math.cos(turn),
+                    radius + radius * 0.44 * math.sin(turn),
+                    side * self.width / 2,
+                )
                 point = self._flat([mid])[0]
-                canvas.disc(point, max(self.stage.camera.focal / self.depth_now * 0.05, 1), max(self.stage.camera.focal / self.depth_now * 0.05, 1), dark)
+                canvas.disc(
+                    point,
+                    max(self.stage.camera.focal / self.depth_now * 0.05, 1),
+                    max(self.stage.camera.focal / self.depth_now * 0.05, 1),
+                    dark,
+                )
         if self.body not in ("bus", "lorry"):
             mirror = [(0.16, belt), (0.205, belt), (0.205, belt + 0.09), (0.165, belt + 0.08)]
-            canvas.fill(self._flat([(x * self.length, y * self.height, side * (self.width / 2 + 0.14))
-                                    for x, y in mirror]), body * 0.7, CAR)
+            canvas.fill(
+                self._flat([(x * self.length, y * self.height, side * (self.width / 2 + 0.14)) for x, y in mirror]),
+                body * 0.7,
+                CAR,
+            )
 
     def _side_glass(self, at, side: int, body) -> None:
         canvas, belt = self.stage.canvas, self.row["belt"]
@@ -273,8 +288,11 @@ class Vehicle:
         bright = glass * 0.72 + self.stage.light.sky_low * 0.16
         panes: List[list] = []
         if self.body in ("van", "lorry"):
-            panes = [[(0.16, 0.56), (0.345, 0.56), (0.245, 0.90), (0.16, 0.90)]] if self.body == "van" else \
-                [[(0.27, 0.5), (0.42, 0.5), (0.36, 0.76), (0.27, 0.76)]]
+            panes = (
+                [[(0.16, 0.56), (0.345, 0.56), (0.245, 0.90), (0.16, 0.90)]]
+                if self.body == "van"
+                else [[(0.27, 0.5), (0.42, 0.5), (0.36, 0.76), (0.27, 0.76)]]
+            )
         elif self.body == "bus":
             levels = ((0.42, 0.88),) if self.height < 3.5 else ((0.26, 0.46), (0.62, 0.84))
             for y0, y1 in levels:
@@ -298,8 +316,17 @@ class Vehicle:
                 if len(upper) == 2 and self.detail:
                     (xa, ya), (xb, yb) = upper
                     mid = (belt + ya) / 2
-                    canvas.fill(at([(xa, ya), (xb, yb), (xb * 0.5 + x0 * 0.5 if xb < xa else xb, mid),
-                                    (xa * 0.5 + x1 * 0.5 if xa > xb else xa, mid)]), bright)
+                    canvas.fill(
+                        at(
+                            [
+                                (xa, ya),
+                                (xb, yb),
+                                (xb * 0.5 + x0 * 0.5 if xb < xa else xb, mid),
+                                (xa * 0.5 + x1 * 0.5 if xa > xb else xa, mid),
+                            ]
+                        ),
+                        bright,
+                    )
 
     # Ends
 
@@ -309,7 +336,9 @@ class Vehicle:
     def _tail(self) -> None:
         high, half, x = self.height, self._half_width(-0.5, 0.4), -self.length / 2 - 0.01
         red = np.array([30.0, 24, 150]) if not self.braking else np.array([60.0, 60, 252])
-        red = self.stage.light.far(red * (1.0 if self.braking else 0.5 + 0.5 * self.stage.light.ambient), self.depth_now)
+        red = self.stage.light.far(
+            red * (1.0 if self.braking else 0.5 + 0.5 * self.stage.light.ambient), self.depth_now
+        )
         tall = self.body in ("hatch", "estate", "van", "suv") and self.width > 1.7
         y0, y1 = (0.42, 0.72) if tall else (0.46, 0.58)
         if self.body in ("bus", "lorry"):
@@ -317,17 +346,42 @@ class Vehicle:
         wide = 0.16 if tall else 0.3
         for side in (-1, 1):
             self._plate_box(x, side * half * 0.97, side * half * (0.97 - wide), y0 * high, y1 * high, red, None)
-            self._plate_box(x, side * half * 0.97, side * half * (0.97 - wide), (y0 + 0.3 * (y1 - y0)) * high,
-                            (y0 + 0.5 * (y1 - y0)) * high, red * 0.5 + 90, None)
+            self._plate_box(
+                x,
+                side * half * 0.97,
+                side * half * (0.97 - wide),
+                (y0 + 0.3 * (y1 - y0)) * high,
+                (y0 + 0.5 * (y1 - y0)) * high,
+                red * 0.5 + 90,
+                None,
+            )
         plate_y = 0.30 if self.body in ("van", "suv", "bus", "lorry") else 0.44
-        self._plate_box(x, -0.26, 0.26, plate_y * high, plate_y * high + 0.11, self._tone(self.plate, (-1.0, 0, 0)), None)
+        self._plate_box(
+            x, -0.26, 0.26, plate_y * high, plate_y * high + 0.11, self._tone(self.plate, (-1.0, 0, 0)), None
+        )
         if self.body in ("van", "lorry"):
             seam = self._tone(self.paint_colour * 0.55, (-1.0, 0, 0))
             self._plate_box(x, -0.02, 0.02, 0.3 * high, 0.95 * high, seam, None)
             if self.body == "van":
                 for side in (-1, 1):
-                    self._plate_box(x, side * 0.12, side * half * 0.75, 0.58 * high, 0.85 * high, self._tone((42, 40, 38), (-1.0, 0.1, 0), 0.3), None)
-        self._plate_box(x, -half * 0.9, half * 0.9, 0.21 * high, 0.27 * high, self._tone(self.paint_colour * 0.35, (-1.0, 0, 0)), None)
+                    self._plate_box(
+                        x,
+                        side * 0.12,
+                        side * half * 0.75,
+                        0.58 * high,
+                        0.85 * high,
+                        self._tone((42, 40, 38), (-1.0, 0.1, 0), 0.3),
+                        None,
+                    )
+        self._plate_box(
+            x,
+            -half * 0.9,
+            half * 0.9,
+            0.21 * high,
+            0.27 * high,
+            self._tone(self.paint_colour * 0.35, (-1.0, 0, 0)),
+            None,
+        )
 
     def _nose(self) -> None:
         high, half, x = self.height, self._half_width(0.5, 0.4), self.length / 2 + 0.01

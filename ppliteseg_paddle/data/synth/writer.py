@@ -1,37 +1,41 @@
 """Writes generated scenes as a data set in PaddleSeg's list form, with worker processes, and resumes or reuses one."""
+
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import queue
 import re
+import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
 from ppliteseg_paddle.data.catalog import LABEL_SETS
-from ppliteseg_paddle.data.synth.scene import LARGEST, SMALLEST, render_scene
+from ppliteseg_paddle.data.synth.scene import LARGEST, SMALLEST
+from ppliteseg_paddle.data.synth.worker import SPLITS, TROUBLE, Job, draw_job, job_paths, write_file
 from ppliteseg_paddle.errors import ConfigError, DataError
 
 GENERATOR_VERSION = 1  # raise it whenever the same seed gives other pictures
-JPEG_QUALITY = 95
-SPLITS = ("train", "val")
 
 _DONE, _BEGUN = "synth.json", "synth.partial.json"
 _OURS = re.compile(r"(train|val)_\d{5,}\.(jpg|png)(\.tmp)?")
 
-Job = Tuple[str, str, int, int, Tuple[int, int]]  # folder, split, index, seed, size
 
-
-def generate(out_dir: str, train: int = 600, val: int = 60, size: Tuple[int, int] = (480, 360), seed: int = 0,
-             num_workers: Optional[int] = None, progress: bool = True, overwrite: bool = False) -> Dict[str, object]:
+def generate(
+    out_dir: str,
+    train: int = 600,
+    val: int = 60,
+    size: Tuple[int, int] = (480, 360),
+    seed: int = 0,
+    num_workers: Optional[int] = None,
+    progress: bool = True,
+    overwrite: bool = False,
+) -> Dict[str, object]:
     """Write `train` + `val` scenes to `out_dir`.
 
     The same arguments give the same bytes, whatever the number of workers is. Lists are written last, so
@@ -53,24 +57,41 @@ def generate(out_dir: str, train: int = 600, val: int = 60, size: Tuple[int, int
     _check(train, val, size, seed, num_workers)
     start = time.perf_counter()
     out = Path(out_dir)
-    parameters = {"generator_version": GENERATOR_VERSION, "train": int(train), "val": int(val),
-                  "size": [int(size[0]), int(size[1])], "seed": int(seed)}
+    parameters = {
+        "generator_version": GENERATOR_VERSION,
+        "train": int(train),
+        "val": int(val),
+        "size": [int(size[0]), int(size[1])],
+        "seed": int(seed),
+    }
     try:
         finished = _prepare(out, parameters, overwrite)
-        jobs = [(str(out), split, index, int(seed), (int(size[0]), int(size[1])))
-                for split, count in zip(SPLITS, (train, val)) for index in range(count)]
-        missing = [job for job in jobs if not all(path.is_file() for path in _paths(job))]
+        jobs = [
+            (str(out), split, index, int(seed), (int(size[0]), int(size[1])))
+            for split, count in zip(SPLITS, (train, val))
+            for index in range(count)
+        ]
+        missing = [job for job in jobs if not all(path.is_file() for path in job_paths(job))]
         if not finished or missing:
             _forget_lists(out)
-            _write(out / _BEGUN, _json(parameters))
+            write_file(out / _BEGUN, _json(parameters))
             _draw_all(missing, num_workers, progress)
             _write_lists(out, jobs, parameters)
     except OSError as error:
-        raise DataError("cannot write the data set to '{}': {}; choose another --out".format(
-            out_dir, error.strerror or error)) from error
-    return {"out_dir": str(out), "train": int(train), "val": int(val), "size": parameters["size"], "seed": int(seed),
-            "num_classes": LABEL_SETS["camvid"].num_classes, "reused": not missing, "drawn": len(missing),
-            "seconds": round(time.perf_counter() - start, 2)}
+        raise DataError(
+            "cannot write the data set to '{}': {}; choose another --out".format(out_dir, error.strerror or error)
+        ) from error
+    return {
+        "out_dir": str(out),
+        "train": int(train),
+        "val": int(val),
+        "size": parameters["size"],
+        "seed": int(seed),
+        "num_classes": LABEL_SETS["camvid"].num_classes,
+        "reused": not missing,
+        "drawn": len(missing),
+        "seconds": round(time.perf_counter() - start, 2),
+    }
 
 
 def _check(train: int, val: int, size: Tuple[int, int], seed: int, num_workers: Optional[int]) -> None:
@@ -81,8 +102,9 @@ def _check(train: int, val: int, size: Tuple[int, int], seed: int, num_workers: 
         raise ConfigError("--train and --val are both 0; ask for at least one scene")
     width, height = size
     if not (SMALLEST <= width <= LARGEST and SMALLEST <= height <= LARGEST):
-        raise ConfigError("--size is {} {}; width and height must be {} to {} pixels".format(
-            width, height, SMALLEST, LARGEST))
+        raise ConfigError(
+            "--size is {} {}; width and height must be {} to {} pixels".format(width, height, SMALLEST, LARGEST)
+        )
 
 
 def _prepare(out: Path, parameters: dict, overwrite: bool) -> bool:
@@ -97,7 +119,11 @@ def _prepare(out: Path, parameters: dict, overwrite: bool) -> bool:
     if out.is_dir() and any(out.iterdir()):
         if not overwrite:
             other = found or _read(out / _BEGUN)
-            what = " (it holds a generated set of other parameters: {})".format(_differences(other, parameters)) if other else ""
+            what = (
+                " (it holds a generated set of other parameters: {})".format(_differences(other, parameters))
+                if other
+                else ""
+            )
             raise DataError("'{}' is not empty{}; choose another --out or pass --overwrite".format(out, what))
         _forget_lists(out)
         for folder in ("images", "labels"):
@@ -122,53 +148,80 @@ def _forget_lists(out: Path) -> None:
 
 
 def _write_lists(out: Path, jobs: List[Job], parameters: dict) -> None:
-    _write(out / "classes.txt", "\n".join(LABEL_SETS["camvid"].classes) + "\n")
+    write_file(out / "classes.txt", "\n".join(LABEL_SETS["camvid"].classes) + "\n")
     for split in SPLITS:
-        lines = ["{} {}\n".format(*(path.relative_to(out).as_posix() for path in _paths(job))) for job in jobs if job[1] == split]
-        _write(out / (split + ".txt"), "".join(lines))
+        lines = [
+            "{} {}\n".format(*(path.relative_to(out).as_posix() for path in job_paths(job)))
+            for job in jobs
+            if job[1] == split
+        ]
+        write_file(out / (split + ".txt"), "".join(lines))
     os.replace(out / _BEGUN, out / _DONE)
 
 
 def _draw_all(jobs: List[Job], num_workers: Optional[int], progress: bool) -> None:
     workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
     workers = min(workers, len(jobs))
-    with tqdm(total=len(jobs), desc="drawing scenes", unit="scene", disable=not progress or not jobs, file=sys.stderr) as bar:
-        for _ in map(_draw, jobs) if workers <= 1 else _in_processes(jobs, workers):
+    with tqdm(
+        total=len(jobs), desc="drawing scenes", unit="scene", disable=not progress or not jobs, file=sys.stderr
+    ) as bar:
+        for _ in map(draw_job, jobs) if workers <= 1 else _in_processes(jobs, workers):
             bar.update()
 
 
 def _in_processes(jobs: List[Job], workers: int) -> Iterator[None]:
-    # Forked workers start at once and share the patterns; where there is no fork, they are spawned.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else "spawn"
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method), initializer=_start_worker)
+    """Draw in processes of their own, one share each; yields once for each scene.
+
+    Plain processes rather than `multiprocessing`: a fork would inherit OpenCV's thread pool without its
+    threads and wait for them for ever, and a spawn would run the caller's script again.
+    """
+    news: "queue.SimpleQueue" = queue.SimpleQueue()
+    crew = [_start(jobs[first::workers], news) for first in range(workers)]
+    working = workers
     try:
-        yield from pool.map(_draw, jobs, chunksize=max(1, min(16, len(jobs) // (workers * 4))))
-    except BrokenProcessPool as error:
-        raise DataError("a worker process died (out of memory?); run the same command again to go on, "
-                        "with a smaller --num_workers") from error
+        while working:
+            item = news.get()
+            if isinstance(item, str):
+                if item.startswith(TROUBLE):
+                    raise OSError(item[len(TROUBLE) :].strip())
+                yield
+                continue
+            working -= 1
+            if item:
+                raise DataError(
+                    "a worker process ended with status {} (out of memory?); run the same command again to go on, "
+                    "with a smaller --num_workers".format(item)
+                )
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for process in crew:
+            process.terminate()
+            process.wait()
 
 
-def _start_worker() -> None:
-    # One thread a worker: OpenCV's own threads would fight over the cores, and do not survive a fork.
-    cv2.setNumThreads(1)
+def _start(share: List[Job], news: "queue.SimpleQueue") -> subprocess.Popen:
+    """A worker, and a thread that passes its lines on, and its exit status when it has ended."""
+    root = str(Path(__file__).resolve().parents[3])
+    known = os.environ.get("PYTHONPATH")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from ppliteseg_paddle.data.synth.worker import main; main()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=dict(os.environ, PYTHONPATH=root + os.pathsep + known if known else root),
+        encoding="utf-8",
+    )
 
+    def follow() -> None:
+        try:
+            with process.stdin as stdin:
+                stdin.write(json.dumps(share))
+        except BrokenPipeError:
+            pass  # it has ended already; its exit status says more
+        for line in process.stdout:
+            news.put(line)
+        news.put(process.wait())
 
-def _draw(job: Job) -> None:
-    """Draw one scene and write both files; the label last."""
-    _, split, index, seed, size = job
-    rng = np.random.default_rng(np.random.SeedSequence((seed, SPLITS.index(split), index)))
-    image, label = render_scene(rng, size)
-    image_path, label_path = _paths(job)
-    _write(image_path, cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
-    _write(label_path, cv2.imencode(".png", label, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes())
-
-
-def _paths(job: Job) -> Tuple[Path, Path]:
-    folder, split, index = Path(job[0]), job[1], job[2]
-    name = "{}_{:05d}".format(split, index)
-    return folder / "images" / (name + ".jpg"), folder / "labels" / (name + ".png")
+    threading.Thread(target=follow, daemon=True).start()
+    return process
 
 
 def _json(value: dict) -> str:
@@ -182,10 +235,3 @@ def _read(path: Path) -> Optional[dict]:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _write(path: Path, content) -> None:
-    """All of the file or nothing of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    os.replace(temporary, path)
