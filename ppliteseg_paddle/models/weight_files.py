@@ -64,6 +64,20 @@ def read_weight_file(path: str) -> Tuple[StateDict, str]:
     return _arrays_of(content, path), kind
 
 
+def check_pickle(path: str) -> None:
+    """See that a pickle (.pdparams, .pdopt) holds arrays, numbers, texts and containers only, before Paddle reads it: its own
+    reader runs whatever a file asks for.
+
+    Raises: WeightsError: if it asks for anything else, or cannot be read.
+    """
+    try:
+        _read_pickle(path)
+    except WeightsError as error:
+        raise WeightsError("%s: %s" % (path, error)) from None
+    except PICKLE_ERRORS + (OSError,) as error:
+        raise WeightsError("%s cannot be read (%s); it may be cut short or of another kind." % (path, error)) from error
+
+
 def sniff(path: str) -> str:
     """"archive", "zip" (PyTorch's), "safetensors", "web page" or "pickle" (whatever is none of the others)."""
     with open(path, "rb") as file:

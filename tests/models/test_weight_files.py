@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from ppliteseg_paddle.errors import WeightsError
-from ppliteseg_paddle.models.weight_files import read_state_dict, read_weight_file, write_state_dict
+from ppliteseg_paddle.models.weight_files import check_pickle, read_state_dict, read_weight_file, write_state_dict
 
 
 @pytest.fixture
@@ -130,3 +130,21 @@ def test_another_text_codec_is_not_looked_up(tmp_path):
     path.write_bytes(b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x06\x00\x00\x00base64tR.")
     with pytest.raises(WeightsError, match="asks for the text encoding 'base64'"):
         read_state_dict(str(path))
+
+
+@pytest.mark.parametrize("optimizer", ["Momentum", "AdamW"])
+def test_the_state_of_an_optimizer_passes_the_check_and_a_command_does_not(optimizer, tmp_path):
+    layer = paddle.nn.Linear(3, 2)
+    schedule = paddle.optimizer.lr.LinearWarmup(paddle.optimizer.lr.PolynomialDecay(0.1, 10), 5, 0.0, 0.1)
+    made = getattr(paddle.optimizer, optimizer)(schedule, parameters=layer.parameters())
+    layer(paddle.ones([1, 3])).sum().backward()
+    made.step()
+    path = tmp_path / "model.pdopt"
+    paddle.save(made.state_dict(), str(path))
+    check_pickle(str(path))
+    path.write_bytes(b"cos\nsystem\n(Vtouch x\ntR.")
+    with pytest.raises(WeightsError, match=r"model\.pdopt: the file asks for 'os\.system'"):
+        check_pickle(str(path))
+    path.write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"model\.pdopt cannot be read"):
+        check_pickle(str(path))
