@@ -18,9 +18,14 @@ def add_arguments(parser) -> None:
                         help="checkpoints to keep; 0 keeps all (default: %(default)s)")
     parser.add_argument("--use_vdl", action="store_true", help="write curves for VisualDL to --save_dir")
     parser.add_argument("--use_ema", action="store_true", help="also keep an average of the weights over time")
+    parser.add_argument("--no_auto_scale", action="store_true",
+                        help="keep learning rate, iterations and min_kept where devices or batch differ from the recipe's")
     parser.add_argument("--resume_model", metavar="DIR", help="go on from this checkpoint folder (iter_N)")
     add_flags(parser, "model_path", "device", "num_workers", "precision", "amp_level", "seed", "opts", "verbose",
               model_path={"help": "weights to start from (.pdparams)"})
+
+
+    parser.add_argument("--full_check", action="store_true", help="check all of the data before the start, not a sample")
 
 
 def run(args) -> dict:
@@ -31,7 +36,7 @@ def run(args) -> dict:
                  log_iters=args.log_iters, num_workers=args.num_workers, use_vdl=args.use_vdl, use_ema=args.use_ema,
                  resume_model=args.resume_model, keep_checkpoint_max=args.keep_checkpoint_max,
                  model_path=args.model_path, device=args.device, precision=args.precision, amp_level=args.amp_level,
-                 seed=args.seed, verbose=args.verbose)
+                 seed=args.seed, full_check=args.full_check, auto_scale=not args.no_auto_scale, verbose=args.verbose)
 
 
 def summary(result: dict) -> str:

@@ -9,11 +9,14 @@ import sys
 import time
 from typing import Any, Dict, Optional
 
+from ppliteseg_paddle.data.reading import UnreadableError
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.checkpoint import (EMA_PARAMS, PARAMS, check_fits, check_resume, latest_checkpoint,
                                                 read_json, replace_file, write_json)
+from ppliteseg_paddle.engine.data_checks import check_before_training, go_past_unreadable, left_out
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine.loop import LoopWatch, loop_module, watched_loop
+from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
 from ppliteseg_paddle.engine.val import check_precision
 from ppliteseg_paddle.errors import ConfigError, DependencyError
 
@@ -25,7 +28,8 @@ HISTORY_FILE, CONFIG_FILE = "train.json", "config.yml"
 def train(config, save_dir: str = "output", do_eval: bool = False, save_interval: int = 1000, log_iters: int = 10,
           num_workers: int = 0, use_vdl: bool = False, use_ema: bool = False, resume_model: Optional[str] = None,
           keep_checkpoint_max: int = 5, model_path: Optional[str] = None, device: Optional[str] = None,
-          precision: str = "fp32", amp_level: str = "O1", seed: Optional[int] = None, verbose: bool = False) -> Dict[str, Any]:
+          precision: str = "fp32", amp_level: str = "O1", seed: Optional[int] = None, auto_scale: bool = True,
+          full_check: bool = False, verbose: bool = False) -> Dict[str, Any]:
     """Train, and leave checkpoints, the resolved configuration and a record of the run in `save_dir`.
 
     Args:
@@ -33,6 +37,8 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
         save_dir: gets iter_N/, best_model/ (with `do_eval`), config.yml and train.json.
         do_eval: evaluate at every `save_interval` and at the end, and keep the best model.
         resume_model: folder iter_N to go on from; model_path: weights to start from.
+        auto_scale: fit the configuration's recipe to the devices and the batch at hand (see `scaling`).
+        full_check: read all of the data before the start, not a sample.
         device, precision, amp_level, seed, and the rest: as PaddleSeg's flags of these names.
 
     Returns: iterations, final_loss, best_mIoU, best_iteration, paths, seconds.
@@ -46,15 +52,15 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     if use_vdl:
         _need_visualdl()
     set_seed(seed)
-    start = check_resume(resume_model, config.iters) if resume_model else 0
     ranks, rank = paddle.distributed.ParallelEnv().nranks, paddle.distributed.ParallelEnv().local_rank
+    if auto_scale:
+        fit_recipe(config, ranks, say=rank == 0)
+    start = check_resume(resume_model, config.iters) if resume_model else 0
     with paddle.utils.unique_name.guard():
         # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
         # saved state finds its parameters again.
         parts = _build_parts(config, do_eval, ranks, resume_model, model_path, chosen, verbose)
-        check_sample(parts["train_dataset"], "training")
-        if parts["val_dataset"] is not None:
-            check_sample(parts["val_dataset"], "validation")
+        check_data(config, {"train": parts["train_dataset"], "val": parts["val_dataset"]}, full_check)
         check_save_dir(save_dir)
 
         record = _Record(save_dir, config, start, seed, chosen, precision)
@@ -76,7 +82,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
                 to_static_training=config.to_static_training)
     if rank == 0:
         record.write(watch, finished=True)
-    return record.result(watch)
+    return {**record.result(watch), "left_out": left_out(parts["train_dataset"], parts["val_dataset"])}
 
 
 # --------------------------------------------------------------------------------------------
@@ -91,6 +97,19 @@ def set_seed(seed: Optional[int]) -> None:
     random.seed(seed)
     numpy.random.seed(seed % 2 ** 32)
     paddle.seed(seed)
+
+
+def fit_recipe(config, devices: int, say: bool = True) -> None:
+    """Scale the recipe of `config`, in place, to this number of devices and the configured batch, and say what was done.
+
+    The `recipe` then names this hardware, so that the saved configuration is not scaled again.
+    """
+    scaling = scale_recipe(config.dic, devices, config.batch_size, config.source.options)
+    apply_changes(config.dic, scaling.changes)
+    if scaling.sentences:
+        config.dic["recipe"] = {"devices": devices, "batch_size": config.batch_size}
+    for sentence in scaling.sentences if say else ():
+        print("scaling: %s" % sentence, flush=True)
 
 
 def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbose) -> Dict[str, Any]:
@@ -117,6 +136,19 @@ def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbo
     return parts
 
 
+def check_data(config, datasets: Dict[str, Any], full: bool = False) -> None:
+    """Read a sample of the pairs, or with `full` all; see `data_checks`.
+
+    Raises: DataError: for what training would fail on.
+    """
+    for name, dataset in datasets.items():
+        if dataset is not None:
+            go_past_unreadable(config, dataset)
+            if not full:
+                check_sample(dataset, {"train": "training", "val": "validation"}[name])
+    check_before_training(config, datasets, full)
+
+
 def check_sample(dataset, name: str, count: int = SAMPLE, seconds: float = SAMPLE_SECONDS) -> int:
     """Read pairs spread evenly over the data set, so that a broken one is found before hours of training.
 
@@ -131,7 +163,12 @@ def check_sample(dataset, name: str, count: int = SAMPLE, seconds: float = SAMPL
     indices = sorted({round(i * (size - 1) / max(count - 1, 1)) for i in range(count)})
     deadline = time.time() + seconds
     for done, index in enumerate(tqdm(indices, desc="checking %s images" % name, unit="image", leave=False), start=1):
-        dataset.read(index)
+        try:
+            dataset.read(index)
+        except UnreadableError as error:
+            if getattr(dataset, "unreadable", None) is None:
+                raise
+            dataset.unreadable.add(index, error)
         if time.time() > deadline:
             return done
     return len(indices)

@@ -75,3 +75,20 @@ def test_changes_are_put_where_their_keys_lead():
 def test_a_recipe_that_is_none_is_refused(recipe):
     with pytest.raises(ConfigError, match=r"recipe is .*as in \{devices: 4, batch_size: 4\}"):
         scale_recipe({**CONFIG, "recipe": recipe}, devices=1, batch_size=1)
+
+
+def test_training_scales_the_recipe_once_and_says_what_it_did(capsys):
+    from types import SimpleNamespace
+
+    from ppliteseg_paddle.config import Source
+    from ppliteseg_paddle.engine.train import fit_recipe
+    values = {"recipe": {"devices": 4, "batch_size": 4}, "batch_size": 2, "iters": 1000,
+              "lr_scheduler": {"type": "PolynomialDecay", "learning_rate": 0.008},
+              "loss": {"types": [{"type": "OhemCELoss", "min_kept": 100}], "coef": [1]}}
+    config = SimpleNamespace(dic=values, batch_size=2, source=Source("c.yml"))
+    fit_recipe(config, devices=1)
+    assert (values["lr_scheduler"]["learning_rate"], values["iters"], values["loss"]["types"][0]["min_kept"]) == (0.001, 8000, 50)
+    said = capsys.readouterr().out
+    assert "lr_scheduler.learning_rate 0.008 -> 0.001" in said and "--no_auto_scale" in said
+    fit_recipe(config, devices=1)  # as a run from the saved configuration would
+    assert values["lr_scheduler"]["learning_rate"] == 0.001 and capsys.readouterr().out == ""

@@ -1,0 +1,45 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppliteseg_paddle.cli.main import main
+
+CONFIG = os.path.join(os.path.dirname(__file__), "..", "..", "configs", "streetscenes", "ppliteseg_t_streetscenes.yml")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = str(tmp_path_factory.mktemp("demo"))
+    arguments = ["demo", "--config", CONFIG, "--save_dir", out, "--iters", "2", "--train", "8", "--val", "3", "--size", "96", "72"]
+    assert main(arguments) == 0
+    return out
+
+
+def test_the_demo_leaves_metrics_with_timings(made):
+    with open(os.path.join(made, "metrics.json")) as file:
+        metrics = json.load(file)
+    assert metrics["images"] == 3 and len(metrics["class_iou"]) == len(metrics["class_names"]) == 11
+    assert metrics["mIoU"] == pytest.approx(np.mean(metrics["class_iou"]))
+    assert list(metrics["timings"]["seconds"]) == ["data", "train", "val", "export", "predict", "benchmark"]
+    assert metrics["timings"]["training_iterations"] == 2
+
+
+def test_the_demo_leaves_a_picture_an_export_and_predictions(made):
+    assert Image.open(os.path.join(made, "grid.png")).size[0] > 1000
+    assert {"deploy.yaml", "model.pdiparams"} <= set(os.listdir(os.path.join(made, "export")))
+    with open(os.path.join(made, "benchmark.json")) as file:
+        assert json.load(file)["input_shape"] == [1, 3, 72, 96]
+    masks = [name for _, _, names in os.walk(os.path.join(made, "predictions", "mask")) for name in names]
+    assert sorted(masks) == ["val_0000%d.png" % i for i in range(3)]
+
+
+def test_the_saved_configuration_serves_val_without_any_variable(made, capsys):
+    train = os.path.join(made, "train")
+    weights = os.path.join(train, "iter_2", "model.pdparams")
+    assert main(["val", "--config", os.path.join(train, "config.yml"), "--model_path", weights, "--json"]) == 0
+    with open(os.path.join(made, "metrics.json")) as file:
+        expected = json.load(file)
+    assert json.loads(capsys.readouterr().out)["mIoU"] == expected["mIoU"]
