@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from ppliteseg_paddle.config import Source
 
 REQUIRED = ("batch_size", "iters", "train_dataset", "optimizer", "lr_scheduler", "loss", "model")
-TOP_LEVEL = REQUIRED + ("val_dataset", "test_config", "to_static_training", "distill_loss", "recipe")
+TOP_LEVEL = REQUIRED + ("val_dataset", "test_config", "to_static_training", "distill_loss", "recipe",
+                        "max_unreadable_share")
 UNUSED = ("test_dataset",)  # resembles two of the above, occurs in PaddleSeg files, and nothing reads it
 # What `evaluate` takes from `test_config`; the loop passes the rest itself. Source: PaddleSeg core/val.py.
 TEST_CONFIG = ("aug_eval", "scales", "flip_horizontal", "flip_vertical", "is_slide", "stride", "crop_size", "auc_roc",
@@ -56,6 +57,9 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
         raise ConfigError("%s: missing %s. A configuration needs %s." % (source.path, ", ".join(missing), ", ".join(REQUIRED)))
     for key in ("batch_size", "iters"):
         _expect(_is_int(values[key]) and values[key] >= 1, source, key, values[key], "a whole number of at least 1")
+    if "max_unreadable_share" in values:
+        share = values["max_unreadable_share"]
+        _expect(_is_number(share) and 0 <= share <= 1, source, "max_unreadable_share", share, "a number from 0 to 1")
     for key in ("train_dataset", "val_dataset", "optimizer", "lr_scheduler", "loss", "model", "test_config"):
         if key in values:
             _expect(isinstance(values[key], dict), source, key, values[key], "a block of 'key: value' lines")

@@ -8,138 +8,20 @@ imported, `compat.register` imports this module.
 from __future__ import annotations
 
 import os
+import sys
 from typing import List, Optional, Sequence, Tuple
 
-import cv2  # before paddle: see compat.load_image_codecs_before_paddle
+import cv2  # noqa: F401  before paddle: see compat.load_image_codecs_before_paddle
 import numpy as np
 import paddle
-from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.config import expand_env
 from ppliteseg_paddle.data.catalog import LABEL_SETS
+from ppliteseg_paddle.data.reading import (UnreadableError, check_label, check_sizes, read_image, read_label,
+                                           read_list)
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 
 MODES = ("train", "val", "test")
-
-
-# --------------------------------------------------------------------------------------------
-# Reading one list, one image, one label
-# --------------------------------------------------------------------------------------------
-def read_list(list_path: str, dataset_root: str, separator: str = " ",
-              needs_label: bool = True) -> List[Tuple[str, Optional[str], int]]:
-    """Read a list file: one `image label` pair a line, relative to `dataset_root`. Blank lines are passed over.
-
-    Returns: (image path, label path or None, line number) of each line.
-    Raises: DataError: if the file is missing, empty, or a line has another form.
-    Source: PaddleSeg `datasets/dataset.py`.
-    """
-    try:
-        with open(list_path, encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError("list %s is not UTF-8 text (%s)." % (list_path, error)) from None
-    except OSError as error:
-        raise DataError("list %s cannot be read: %s. It holds one 'image label' pair a line, relative to dataset_root (%s)."
-                        % (list_path, error.strerror, dataset_root)) from None
-    pairs = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        names = line.strip().split(separator)
-        if len(names) != 2 and (needs_label or len(names) != 1):
-            raise DataError("%s:%d: expected 'image%slabel', found %d field(s): '%s'. Put one pair a line, or set "
-                            "`separator` if names hold blanks." % (list_path, number, separator, len(names), line.strip()[:120]))
-        label = os.path.join(dataset_root, names[1]) if len(names) == 2 else None
-        pairs.append((os.path.join(dataset_root, names[0]), label, number))
-    if not pairs:
-        raise DataError("list %s is empty: it needs one 'image label' pair a line." % list_path)
-    return pairs
-
-
-def read_image(path: str, img_channels: int = 3) -> np.ndarray:
-    """Decode an image: uint8, BGR or, with `img_channels` 1, grey.
-
-    Shape: (H, W, 3), or (H, W).
-    Raises: DataError: if the file is missing or no image.
-    """
-    image = cv2.imread(path, cv2.IMREAD_GRAYSCALE if img_channels == 1 else cv2.IMREAD_COLOR)
-    if image is None:
-        raise DataError(_unreadable("image", path))
-    return image
-
-
-def read_label(path: str) -> np.ndarray:
-    """Decode a label as it is stored: class ids of a grey PNG, or the indices of a palette PNG.
-
-    Shape: (H, W), uint8 where the values allow it.
-    Raises: DataError: if the file is missing, no image, or has several channels.
-    """
-    try:
-        with Image.open(path) as file:
-            label, mode = np.asarray(file), file.mode
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        raise DataError(_unreadable("label", path)) from None
-    if label.ndim != 2:
-        raise DataError("label %s has %d channels (%s): a label is one channel of class ids. Convert its colours to ids "
-                        "(0, 1, 2, ...; 255 = ignored) and save it as a grey or palette PNG." % (path, label.shape[2], mode))
-    if label.dtype != np.uint8 and label.size and 0 <= label.min() and label.max() <= 255:
-        label = label.astype(np.uint8)
-    return label
-
-
-def _unreadable(kind: str, path: str) -> str:
-    if not os.path.exists(path):
-        return "%s %s does not exist: correct the list or dataset_root." % (kind, path)
-    if os.path.isdir(path):
-        return "%s %s is a folder: correct the list." % (kind, path)
-    if os.path.getsize(path) == 0:
-        return "%s %s is empty (0 bytes): replace it, or take it off the list." % (kind, path)
-    return "%s %s cannot be decoded: it is damaged or no image. Replace it, or take it off the list." % (kind, path)
-
-
-def check_label(label: np.ndarray, path: str, num_classes: int, ignore_index: int) -> None:
-    """See that a label holds class ids and the ignored value only.
-
-    Raises: DataError: naming the values and how to mend them.
-    """
-    if label.dtype == np.uint8:
-        # A table look-up instead of np.unique: well below a millisecond for 2048x1024, so every reading can afford it.
-        allowed = np.zeros(256, np.uint8)
-        allowed[:num_classes] = 1
-        if 0 <= ignore_index <= 255:
-            allowed[ignore_index] = 1
-        bad_pixels = label.size - cv2.countNonZero(cv2.LUT(np.ascontiguousarray(label), allowed))
-        if not bad_pixels:
-            return
-    values = np.unique(label)
-    bad = values[((values < 0) | (values >= num_classes)) & (values != ignore_index)]
-    if not bad.size:
-        return
-    shown = ", ".join(str(v) for v in bad[:8]) + (", ..." if bad.size > 8 else "")
-    pixels = int(np.isin(label, bad).sum())
-    known = values[values != ignore_index]
-    if known.min() == 1 and known.max() == num_classes:
-        mend = "The values seem to count from 1: subtract 1."
-    else:
-        mend = "Map them to class ids or to %d, or raise num_classes." % ignore_index
-    raise DataError("label %s holds the value%s %s (%d pixel%s), but the classes are 0 to %d and %d is ignored. %s"
-                    % (path, "s" if bad.size > 1 else "", shown, pixels, "s" if pixels > 1 else "", num_classes - 1,
-                       ignore_index, mend))
-
-
-def check_sizes(image: np.ndarray, label: np.ndarray, image_path: str, label_path: str) -> None:
-    """See that a label covers its image pixel by pixel.
-
-    Raises: DataError: naming both files and both sizes.
-    """
-    (height, width), (label_height, label_width) = image.shape[:2], label.shape[:2]
-    if (height, width) == (label_height, label_width):
-        return
-    turned = (height, width) == (label_width, label_height)
-    mend = ("The image may carry an EXIF rotation, which is applied: save it upright." if turned
-            else "Make the label again from the image, or resize it with nearest-neighbour interpolation.")
-    raise DataError("label %s is %dx%d pixels, but its image %s is %dx%d. %s"
-                    % (label_path, label_width, label_height, image_path, width, height, mend))
 
 
 # --------------------------------------------------------------------------------------------
@@ -157,7 +39,10 @@ class CheckedDataset(paddle.io.Dataset):
     """
 
     label_set = None
+    img_channels = 3
     origin = ""  # how to get the data, for the error message where they are missing
+    list_path: Optional[str] = None
+    unreadable: Optional["Unreadable"] = None  # what is left out; None ends at the first unreadable file
 
     def __init__(self, mode, dataset_root, transforms, num_classes, img_channels=3, train_path=None, val_path=None,
                  test_path=None, separator=" ", ignore_index=255, edge=False):
@@ -181,6 +66,18 @@ class CheckedDataset(paddle.io.Dataset):
         pairs = read_list(self.list_path, self.dataset_root, separator, needs_label=self.mode != "test")
         self.file_list = [[image, label] for image, label, _ in pairs]
 
+    @classmethod
+    def of(cls, dataset) -> "CheckedDataset":
+        """A data set of PaddleSeg's that lists pairs and reads them as `Dataset` does (`Cityscapes`), with checked reading."""
+        checked = cls.__new__(cls)
+        checked.__dict__.update(vars(dataset))
+        return checked
+
+    def leave_out(self, max_share: float) -> "Unreadable":
+        """From now on go past unreadable files, as long as they are no more than `max_share` of the pairs."""
+        self.unreadable = Unreadable(self.file_list, max_share)
+        return self.unreadable
+
     def find_list(self, list_path: str) -> str:
         """Where the list file is: as given, as PaddleSeg takes it."""
         inside = os.path.join(self.dataset_root, list_path)
@@ -200,8 +97,23 @@ class CheckedDataset(paddle.io.Dataset):
         check_label(label, label_path, self.num_classes, self.ignore_index)
         return image, label
 
+    def _read_or_replace(self, index: int):
+        """`read`, or another pair in place of an unreadable one; its pixels are ignored where each image counts once."""
+        if self.unreadable is None:
+            return self.read(index)
+        for other in range(index, index + len(self)):
+            try:
+                image, label = self.read(other % len(self))
+            except UnreadableError as error:
+                self.unreadable.add(other % len(self), error)
+                continue
+            if other != index and self.mode == "val":
+                label = np.full_like(label, self.ignore_index)
+            return image, label
+        raise DataError("none of the %d images can be read." % len(self))
+
     def __getitem__(self, index):
-        image, label = self.read(index)
+        image, label = self._read_or_replace(index)
         data = {"img": image.astype("float32"), "trans_info": [], "gt_fields": []}
         if label is None:
             return self.transforms(data)
@@ -220,6 +132,36 @@ class CheckedDataset(paddle.io.Dataset):
 
     def __len__(self):
         return len(self.file_list)
+
+
+class Unreadable:
+    """Pairs that could not be read and were left out, counted over all reading processes.
+
+    Args: file_list: the pairs; max_share: of them, above which the run ends.
+    """
+
+    def __init__(self, file_list, max_share: float):
+        from multiprocessing.sharedctypes import RawArray
+        self.file_list, self.max_share = file_list, max_share
+        self._flags = RawArray("B", len(file_list))  # shared with worker processes, which are started later
+
+    def add(self, index: int, error: DataError) -> None:
+        """Take note of a pair, and report it once.
+
+        Raises: DataError: with the list, if they have become too many.
+        """
+        if self._flags[index]:
+            return
+        self._flags[index] = 1
+        print("left out: %s" % error, file=sys.stderr, flush=True)
+        paths = self.paths()
+        if len(paths) > self.max_share * len(self.file_list):
+            raise DataError("%d of %d pairs cannot be read, more than max_unreadable_share (%g) allows: %s. Mend them, or take them "
+                            "off the list." % (len(paths), len(self.file_list), self.max_share, ", ".join(paths)))
+
+    def paths(self) -> List[str]:
+        """The images that were left out."""
+        return [pair[0] for pair, flag in zip(self.file_list, self._flags) if flag]
 
 
 class _KnownDataset(CheckedDataset):

@@ -89,7 +89,10 @@ def make_builder(config, verbose: bool = False):
             if component_class is Dataset:
                 component_class = CheckedDataset
             try:
-                return super().build_component_impl(component_class, *args, **kwargs)
+                built = super().build_component_impl(component_class, *args, **kwargs)
+                # PaddleSeg's data sets that differ in their lists only, as Cityscapes does.
+                reads_plainly = isinstance(built, Dataset) and type(built).__getitem__ is Dataset.__getitem__
+                return CheckedDataset.of(built) if reads_plainly else built
             except PPLiteSegError:
                 raise
             except ARGUMENT_ERRORS as error:

@@ -1,0 +1,268 @@
+"""Check whole data sets before they cost a training run: every file, every label value, both splits against each other.
+
+Pairs are read in processes; what is kept of one is a few numbers, so the memory does not depend on the images.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ppliteseg_paddle.data.findings import ERROR, Findings
+from ppliteseg_paddle.data.parallel import run_parallel
+from ppliteseg_paddle.data.reading import UnreadableError, check_label, check_sizes, read_image, read_label
+from ppliteseg_paddle.errors import DataError
+
+DEFAULT_UNREADABLE_SHARE = 0.01  # of a split's pairs, left out with a message; the configuration's max_unreadable_share
+QUICK_SAMPLE = 64                # labels that are looked into before a training starts
+
+
+class Form(NamedTuple):
+    """What the labels and images of a data set have to be."""
+
+    num_classes: int
+    ignore_index: int = 255
+    img_channels: int = 3
+
+
+class PairReport(NamedTuple):
+    """What is kept of a pair."""
+
+    problems: List[Tuple[str, str]]        # (key of `findings.KINDS`, message)
+    size: Optional[Tuple[int, int]] = None  # width, height
+    pixels: Optional[np.ndarray] = None    # int64 (256,): pixels of each label value
+    image_digest: bytes = b""
+    label_digest: bytes = b""
+
+
+# --------------------------------------------------------------------------------------------
+# One pair
+# --------------------------------------------------------------------------------------------
+def inspect_pair(pair: Sequence[Optional[str]], form: Form, images: bool = True) -> PairReport:
+    """Read an image and its label, and say what is wrong with them.
+
+    Args: images: False looks at the label alone.
+    """
+    image_path, label_path = pair
+    problems: List[Tuple[str, str]] = []
+    image = _try(problems, "unreadable", image_path, read_image, form.img_channels) if images else None
+    size, image_digest = None, b""
+    if image is not None:
+        size, image_digest = (image.shape[1], image.shape[0]), _digest(image)
+        mode = _mode(image_path)
+        if form.img_channels == 3 and mode != "RGB":
+            problems.append(("channels_of_image", "%s (%s)" % (image_path, mode)))
+    if label_path is None:
+        return PairReport(problems, size, None, image_digest)
+    if os.path.realpath(image_path) == os.path.realpath(label_path):
+        return PairReport(problems + [("same_file", image_path)], size, None, image_digest)
+    label = _try(problems, "channels", label_path, read_label)
+    if label is None:
+        return PairReport(problems, size, None, image_digest)
+    if image is not None:
+        _try(problems, "size", image, check_sizes, label, image_path, label_path)
+    _try(problems, "values", label, check_label, label_path, form.num_classes, form.ignore_index)
+    inside = label if label.dtype == np.uint8 else label[(label >= 0) & (label < 256)].astype(np.uint8)
+    pixels = np.bincount(inside.ravel(), minlength=256)
+    if not _known(pixels, form).any() and not any(kind == "values" for kind, _ in problems):
+        problems.append(("empty_label", label_path))
+    return PairReport(problems, size, pixels, image_digest, _digest(label))
+
+
+def _try(problems, kind, first, function, *arguments):
+    """`function(first, *arguments)`; its complaint becomes a problem, and the result None."""
+    try:
+        return function(first, *arguments)
+    except UnreadableError as error:
+        missing = isinstance(first, str) and not os.path.exists(first)
+        problems.append(("missing" if missing else "unreadable", str(error)))
+    except DataError as error:
+        problems.append((kind, str(error)))
+    return None
+
+
+def _mode(path: str) -> str:
+    try:
+        with Image.open(path) as file:
+            return file.mode
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+        return "RGB"  # OpenCV reads formats that Pillow does not know
+
+
+def _digest(pixels: np.ndarray) -> bytes:
+    """Equal for equal pixels, whatever file format they are in."""
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=12)
+    digest.update(repr(pixels.shape).encode())
+    return digest.digest()
+
+
+def _known(pixels: np.ndarray, form: Form) -> np.ndarray:
+    known = pixels[:form.num_classes].copy()
+    if 0 <= form.ignore_index < form.num_classes:
+        known[form.ignore_index] = 0
+    return known
+
+
+# --------------------------------------------------------------------------------------------
+# A split, and several
+# --------------------------------------------------------------------------------------------
+class Split:
+    """Sums over the pairs of one split."""
+
+    def __init__(self, pairs: int, form: Form):
+        self.pairs, self.form, self.read = pairs, form, 0
+        self.pixels = np.zeros(256, np.int64)
+        self.images = np.zeros(256, np.int64)
+        self.smallest: Optional[Tuple[int, int]] = None  # by area
+        self.largest: Optional[Tuple[int, int]] = None
+
+    def add(self, report: PairReport) -> None:
+        self.read += 1
+        if report.pixels is not None:
+            self.pixels += report.pixels
+            self.images += report.pixels > 0
+        if report.size:
+            area = lambda size: size[0] * size[1]  # noqa: E731
+            self.smallest = min(self.smallest or report.size, report.size, key=area)
+            self.largest = max(self.largest or report.size, report.size, key=area)
+
+    @property
+    def complete(self) -> bool:
+        return self.read == self.pairs
+
+    def to_dict(self, names: Sequence[str]) -> Dict[str, Any]:
+        known = _known(self.pixels, self.form)
+        total, ignored = int(known.sum()), int(self.pixels[self.form.ignore_index]) if 0 <= self.form.ignore_index < 256 else 0
+        classes = [{"id": i, "name": names[i], "pixels": int(known[i]), "share": float(known[i] / total) if total else 0.0,
+                    "images": int(self.images[i]), "image_share": float(self.images[i] / self.read) if self.read else 0.0}
+                   for i in range(self.form.num_classes)]
+        return {"pairs": self.pairs, "read": self.read, "smallest": self.smallest, "largest": self.largest,
+                "labelled_pixels": total, "ignored_pixels": ignored, "classes": classes}
+
+
+def check_datasets(datasets: Mapping[str, Any], names: Optional[Sequence[str]] = None, batch_size: int = 1,
+                   max_unreadable_share: float = DEFAULT_UNREADABLE_SHARE, sample: Optional[int] = None, images: bool = True,
+                   num_workers: Optional[int] = None, progress: bool = True) -> Dict[str, Any]:
+    """Check the pairs of data sets.
+
+    Args:
+        datasets: split name ("train", "val") -> data set with `file_list`, `num_classes`, `ignore_index`.
+        names: of the classes; None numbers them.
+        batch_size: of the training.
+        max_unreadable_share: of a split's pairs; unreadable ones beyond it are an error, up to it a warning.
+        sample: how many pairs of each split to look into, spread evenly; None takes all. That files exist is checked of all.
+        images: False looks at the labels alone.
+        num_workers: processes; None takes one per core.
+
+    Returns: "findings" (rows of `findings.Finding.to_dict`), "splits" (sizes, class pixels, class images), "complete",
+        "errors" (how many findings training would fail on).
+    """
+    found, splits, seen = Findings(), {}, {}
+    for name, dataset in datasets.items():
+        form = Form(dataset.num_classes, dataset.ignore_index, getattr(dataset, "img_channels", 3))
+        pairs = dataset.file_list
+        splits[name] = split = Split(len(pairs), form)
+        crop = crop_size_of(dataset) if name == "train" else None
+        chosen = _spread(len(pairs), sample)
+        if len(chosen) < len(pairs):
+            _check_existence(pairs, chosen, name, found)
+        jobs = [pairs[i] for i in chosen]
+        inspect = functools.partial(inspect_pair, form=form, images=images)
+        reports = run_parallel(inspect, jobs, num_workers, "checking %s" % name, progress=progress)
+        for (image_path, _), report in zip(jobs, reports):
+            split.add(report)
+            for kind, message in report.problems:
+                found.add(kind, name, message)
+            if crop and report.size and (report.size[0] < crop[0] or report.size[1] < crop[1]):
+                found.add("small", name, "%s (%dx%d, the crop is %dx%d)" % ((image_path,) + report.size + tuple(crop)))
+            if report.image_digest:
+                _compare(seen, report, name, image_path, found)
+        _judge_split(name, split, found, names, batch_size, max_unreadable_share)
+    rows = found.rows()
+    return {"findings": rows, "errors": sum(row["severity"] == ERROR for row in rows),
+            "complete": all(split.complete for split in splits.values()),
+            "splits": {name: split.to_dict(names or ["class_%d" % i for i in range(split.form.num_classes)])
+                       for name, split in splits.items()}}
+
+
+def first_error(result: Mapping[str, Any]) -> Optional[str]:
+    """One line about the first finding that training would fail on; None if there is none."""
+    for row in result["findings"]:
+        if row["severity"] == ERROR:
+            more = " (%d such in %s; 'ppliteseg data check' lists what is wrong)" % (row["count"], row["split"]) if row["count"] > 1 else ""
+            text = row["first"][0]
+            if row["kind"] in ("same_file", "one_class", "no_labels", "few"):
+                text = "%s: %s: %s. Mend: %s." % (row["split"], row["title"], text, row["fix"])
+            return text + more
+    return None
+
+
+def crop_size_of(dataset) -> Optional[Tuple[int, int]]:
+    """(width, height) of the first crop among a data set's transforms."""
+    for transform in getattr(getattr(dataset, "transforms", None), "transforms", []):
+        size = getattr(transform, "crop_size", None)
+        if isinstance(size, (list, tuple)) and len(size) == 2:
+            return int(size[0]), int(size[1])
+    return None
+
+
+# --------------------------------------------------------------------------------------------
+# Judging
+# --------------------------------------------------------------------------------------------
+def _spread(size: int, sample: Optional[int]) -> List[int]:
+    if sample is None or sample >= size:
+        return list(range(size))
+    return sorted({round(i * (size - 1) / max(sample - 1, 1)) for i in range(sample)})
+
+
+def _check_existence(pairs, chosen: Sequence[int], name: str, found: Findings) -> None:
+    looked_into = set(chosen)
+    for index, pair in enumerate(pairs):
+        for path in pair if index not in looked_into else ():
+            if path is not None and not os.path.exists(path):
+                found.add("missing", name, "%s does not exist: correct the list or dataset_root." % path)
+
+
+def _compare(seen: Dict[bytes, tuple], report: PairReport, name: str, path: str, found: Findings) -> None:
+    if report.image_digest not in seen:
+        seen[report.image_digest] = (name, path, report.label_digest)
+        return
+    other_split, other_path, other_label = seen[report.image_digest]
+    message = "%s = %s" % (path, other_path)
+    if other_split != name:
+        found.add("leak", name, message)
+    elif report.label_digest and other_label and report.label_digest != other_label:
+        found.add("contradiction", name, message)
+    else:
+        found.add("duplicate", name, message)
+
+
+def _judge_split(name: str, split: Split, found: Findings, names, batch_size: int, max_unreadable_share: float) -> None:
+    form, known = split.form, _known(split.pixels, split.form)
+    bad_files = sum(found.of(kind, name).count for kind in ("missing", "unreadable") if found.of(kind, name))
+    if 0 < bad_files <= max_unreadable_share * split.pairs:
+        for kind in ("missing", "unreadable"):
+            found.rename(kind, name, "left_out")
+    values = found.of("values", name)
+    if values:
+        held = np.flatnonzero(split.pixels)
+        held = held[held != form.ignore_index]
+        if held.size and held.min() == 1 and held.max() == form.num_classes:
+            values.hint = "the values count from 1: subtract 1 (ppliteseg data prepare folder does it), or train with one class more"
+    if name == "train" and split.pairs < batch_size:
+        found.add("few", name, "%d for batches of %d" % (split.pairs, batch_size))
+    if not split.complete or not split.images.any():
+        return
+    present = np.flatnonzero(known)
+    label = (lambda i: "%d (%s)" % (i, names[i])) if names else str
+    if not present.size and not values:
+        found.add("no_labels", name, "%d labels hold only the ignored value %d" % (split.read, form.ignore_index))
+    elif present.size == 1 and form.num_classes > 1 and name == "train" and not values:
+        found.add("one_class", name, "class %s, and else only the ignored value %d" % (label(int(present[0])), form.ignore_index))
+    elif present.size:
+        for i in sorted(set(range(form.num_classes)) - set(present.tolist()) - {form.ignore_index}):
+            found.add("absent_class" if name == "train" else "absent_in_val", name, label(i))

@@ -1,0 +1,79 @@
+"""One function over many files: in processes, with a progress bar, in the order of the jobs, in constant memory."""
+from __future__ import annotations
+
+import collections
+import itertools
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Callable, Iterator, List, Optional, Sequence, TypeVar
+
+import cv2
+
+from ppliteseg_paddle.errors import DataError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_CHUNK = 4   # jobs that travel together
+_AHEAD = 4   # chunks per process that are under way at most: what bounds the memory
+_MOST = 16   # processes, where none are asked for
+
+
+def default_workers() -> int:
+    """As many processes as this process may use cores, at most sixteen."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST)
+
+
+def run_parallel(function: Callable[[Job], Result], jobs: Sequence[Job], num_workers: Optional[int] = None,
+                 name: str = "reading", unit: str = "image", progress: bool = True) -> Iterator[Result]:
+    """Results of `function(job)` for each job, in order.
+
+    Args:
+        function: at module level (or a partial of one), so that a process can be given it.
+        num_workers: processes; None takes one per core; 0 and 1 stay in this process.
+        name, unit: of the progress bar on stderr.
+    Raises: whatever `function` raises; DataError: if a process is killed.
+    """
+    from tqdm import tqdm
+    workers = min(default_workers() if num_workers is None else num_workers, len(jobs) // 2)
+    results = map(function, jobs) if workers <= 1 else _in_processes(function, jobs, workers)
+    try:
+        yield from tqdm(results, total=len(jobs), desc=name, unit=unit, disable=None if progress else True, leave=False,
+                        file=sys.stderr)
+    finally:
+        if workers > 1:
+            results.close()  # an unfinished consumer must not leave processes behind
+
+
+def _in_processes(function, jobs, workers: int) -> Iterator:
+    # Forked processes start at once; where forking is unsafe or absent they are spawned.
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else "spawn"
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method), initializer=_start_worker)
+    waiting: collections.deque = collections.deque()
+    source = iter(jobs)
+    try:
+        while True:
+            while len(waiting) < workers * _AHEAD:
+                chunk = list(itertools.islice(source, _CHUNK))
+                if not chunk:
+                    break
+                waiting.append(pool.submit(_run_chunk, function, chunk))
+            if not waiting:
+                return
+            yield from waiting.popleft().result()
+    except BrokenProcessPool:
+        raise DataError("a worker process was killed (out of memory?): run the command again with a smaller --num_workers.") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_chunk(function, chunk) -> List:
+    return [function(job) for job in chunk]
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)  # OpenCV's own threads would fight over the cores, and do not survive a fork

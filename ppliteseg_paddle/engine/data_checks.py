@@ -1,0 +1,73 @@
+"""The data sets of a configuration, checked: for `data check`, and before each training."""
+from __future__ import annotations
+
+import sys
+from typing import Any, Dict, List, Mapping, Optional
+
+from ppliteseg_paddle.data.check import DEFAULT_UNREADABLE_SHARE, QUICK_SAMPLE, check_datasets, first_error
+from ppliteseg_paddle.data.findings import WARNING
+from ppliteseg_paddle.engine import build
+from ppliteseg_paddle.errors import DataError
+
+
+def check_config(config, sample: Optional[int] = None, num_workers: Optional[int] = None, progress: bool = True) -> Dict[str, Any]:
+    """Check the training and validation set of a configuration.
+
+    Args: as in `data.check.check_datasets`.
+    Returns: what it returns, and "class_names", "config".
+    Raises: DataError, ConfigError: where a data set cannot even be listed.
+    """
+    datasets = {"train": build.build_train_dataset(config)}
+    if config.val_dataset_cfg:
+        datasets["val"] = build.build_val_dataset(config)
+    for name, dataset in datasets.items():
+        if not lists_pairs(dataset):
+            raise DataError("%s is of type %s, which does not list image and label files, so they cannot be checked."
+                            % (name + "_dataset", type(dataset).__name__))
+    names = list(build.label_set_of(config).classes)
+    result = check_datasets(datasets, names, config.batch_size, unreadable_share(config), sample, num_workers=num_workers,
+                            progress=progress)
+    return {**result, "class_names": names, "config": config.source.path}
+
+
+def check_before_training(config, datasets: Mapping[str, Any], full: bool = False) -> None:
+    """What is quick to see: that all files exist, and what a sample of the labels holds; or, with `full`, everything.
+
+    Prints warnings. From here on the data sets go past unreadable files, as far as the configuration allows.
+
+    Raises: DataError: for what training would fail on.
+    """
+    datasets = {name: dataset for name, dataset in datasets.items() if dataset is not None and lists_pairs(dataset)}
+    share = unreadable_share(config)
+    names = list(build.label_set_of(config).classes)
+    quick = {} if full else {"sample": QUICK_SAMPLE, "images": False, "num_workers": 0}
+    result = check_datasets(datasets, names, config.batch_size, share, **quick)
+    fault = first_error(result)
+    if fault:
+        raise DataError(fault)
+    for row in result["findings"]:
+        if row["severity"] == WARNING:
+            print("warning: %s: %d %s (%s): %s" % (row["split"], row["count"], row["title"], ", ".join(row["first"]), row["effect"]),
+                  file=sys.stderr)
+
+
+def unreadable_share(config) -> float:
+    """The share of a data set's pairs that may be left out as unreadable."""
+    return float(config.dic.get("max_unreadable_share", DEFAULT_UNREADABLE_SHARE))
+
+
+def go_past_unreadable(config, dataset) -> None:
+    """Let a data set leave unreadable files out, where the allowed share comes to one or more."""
+    share = unreadable_share(config)
+    if hasattr(dataset, "leave_out") and int(share * len(dataset)):
+        dataset.leave_out(share)
+
+
+def left_out(*datasets) -> List[str]:
+    """The images that data sets have left out so far."""
+    return [path for dataset in datasets if getattr(dataset, "unreadable", None) for path in dataset.unreadable.paths()]
+
+
+def lists_pairs(dataset) -> bool:
+    """Whether a data set tells which files it reads, and is read by us."""
+    return hasattr(dataset, "file_list") and hasattr(dataset, "read")
