@@ -23,8 +23,6 @@ def add_arguments(parser) -> None:
     parser.add_argument("--resume_model", metavar="DIR", help="go on from this checkpoint folder (iter_N)")
     add_flags(parser, "model_path", "device", "num_workers", "precision", "amp_level", "seed", "opts", "verbose",
               model_path={"help": "weights to start from (.pdparams)"})
-
-
     parser.add_argument("--full_check", action="store_true", help="check all of the data before the start, not a sample")
 
 
@@ -47,6 +45,8 @@ def summary(result: dict) -> str:
         lines.append("best mIoU   %.2f %% at iteration %d" % (100 * result["best_mIoU"], result["best_iteration"]))
     if result["ema_best_mIoU"] is not None:
         lines.append("EMA mIoU    %.2f %% at iteration %d" % (100 * result["ema_best_mIoU"], result["ema_best_iteration"]))
+    if result["left_out"]:
+        lines.append("left out    %d unreadable images: %s" % (len(result["left_out"]), ", ".join(result["left_out"])))
     lines += ["weights     %s" % result["model_path"], "record      %s" % result["history"], "", "next:"]
     common = "--config %s --model_path %s" % (result["config"], result["model_path"])
     lines += ["  ppliteseg val    %s" % common,
