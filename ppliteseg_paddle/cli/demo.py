@@ -16,7 +16,7 @@ GRID_ROWS = 5
 def add_arguments(parser) -> None:
     add_flags(parser, "config", "save_dir", "iters", "seed", "num_workers", config={"required": True},
               save_dir={"default": "demo_output"}, seed={"default": 0})
-    parser.add_argument("--train", type=positive_int, default=320, metavar="N", help="training scenes (default: %(default)s)")
+    parser.add_argument("--train", type=positive_int, default=480, metavar="N", help="training scenes (default: %(default)s)")
     parser.add_argument("--val", type=positive_int, default=40, metavar="N", help="validation scenes (default: %(default)s)")
     parser.add_argument("--size", type=positive_int, nargs=2, default=[320, 240], metavar=("W", "H"),
                         help="size of the scenes in pixels (default: 320 240)")
@@ -29,7 +29,7 @@ def run(args) -> dict:
     steps = _Steps()
     steps.run("data", "synth", "--out", data, "--train", args.train, "--val", args.val, "--size", *args.size,
               "--seed", args.seed)
-    training = steps.run("train", "--config", args.config, "--save_dir", trained, "--seed", args.seed, "--log_iters", 20,
+    training = steps.run("train", "--config", args.config, "--save_dir", trained, "--seed", args.seed, "--log_iters", 50,
                          "--num_workers", args.num_workers, *(["--iters", args.iters] if args.iters else []),
                          "--opts", "train_dataset.dataset_root=" + data, "val_dataset.dataset_root=" + data)
     weights = training["model_path"]
