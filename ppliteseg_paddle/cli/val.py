@@ -32,4 +32,6 @@ def summary(result: dict) -> str:
     lines.append("")
     lines.append("%d images: mIoU %.4f, acc %.4f, kappa %.4f, dice %.4f"
                  % (result["images"], result["mIoU"], result["acc"], result["kappa"], result["dice"]))
+    if not all(result["present"]):
+        lines.append("Over the %d classes that occur: mIoU %.4f" % (sum(result["present"]), result["mIoU_present"]))
     return "\n".join(lines)

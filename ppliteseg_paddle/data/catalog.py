@@ -4,17 +4,11 @@ Pure Python, so that the command line and the exported model's metadata can read
 """
 from __future__ import annotations
 
-import colorsys
 from dataclasses import dataclass
 from typing import Tuple
 
+from ppliteseg_paddle.data.palette import COLOURS, RGB
 from ppliteseg_paddle.errors import ConfigError, suggest
-
-RGB = Tuple[int, int, int]
-
-# The golden ratio's fraction: steps of it around the hue circle never come close to each other again soon.
-_HUE_STEP = 0.61803398875
-_TONES = ((0.85, 0.90), (0.55, 0.75), (0.90, 0.60), (0.40, 0.95))  # (saturation, value), one a round
 
 
 @dataclass(frozen=True)
@@ -100,7 +94,8 @@ def label_set(name: str) -> LabelSet:
 
 
 def palette_for(num_classes: int) -> Tuple[RGB, ...]:
-    """Distinct colours for a data set that brings none: the known set of that size, else generated ones.
+    """Distinct colours for a data set that brings none: the known set of that size, else those of
+    `palette.COLOURS`, which stay apart from their neighbours, also for colour-blind readers.
 
     The first colours stay the same whatever `num_classes` is, unless a known set has exactly that size.
 
@@ -111,15 +106,4 @@ def palette_for(num_classes: int) -> Tuple[RGB, ...]:
     for known in LABEL_SETS.values():
         if known.num_classes == num_classes:
             return known.palette
-    colours = []
-    seen = set()
-    step = 0
-    while len(colours) < num_classes:
-        saturation, value = _TONES[(step // 8) % len(_TONES)]
-        red, green, blue = colorsys.hsv_to_rgb((step * _HUE_STEP) % 1.0, saturation, value)
-        colour = (round(red * 255), round(green * 255), round(blue * 255))
-        if colour not in seen:
-            seen.add(colour)
-            colours.append(colour)
-        step += 1
-    return tuple(colours)
+    return COLOURS[:num_classes]

@@ -2,7 +2,8 @@
 
 The conventions are PaddleSeg's, so that figures compare: ignored pixels count nowhere, and a class
 that occurs neither in the labels nor in the predictions has an IoU and a Dice of 0 and lowers the
-mean. (Other tools leave absent classes out of the mean; `present` tells which ones occur.)
+mean. `mIoU_present` leaves such classes out, as the evaluation of `cityscapesscripts` does; `present`
+tells which ones occur. The two are equal where every class occurs.
 """
 from __future__ import annotations
 
@@ -27,16 +28,18 @@ def confusion_matrix(pred: np.ndarray, label: np.ndarray, num_classes: int, igno
 def scores(matrix: np.ndarray) -> Dict[str, Any]:
     """Everything that we report, from a confusion matrix.
 
-    Returns: floats "mIoU", "acc" (correct pixels of all), "kappa", "dice" (mean); lists with one
+    Returns: floats "mIoU", "mIoU_present" (NaN where no class occurs), "acc" (correct pixels of all), "kappa", "dice" (mean); lists with one
         float a class: "class_iou", "class_dice", "class_precision", "class_recall"; list "present".
     Source: PaddleSeg `utils/metrics.py`: mean_iou, class_measurement, kappa, dice.
     """
     matrix = matrix.astype(np.int64)
     hit, predicted, labelled = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     class_iou = _ratio(hit, predicted + labelled - hit)
+    present = (predicted + labelled) > 0
     class_dice = _ratio(2 * hit, predicted + labelled)
     return {
         "mIoU": float(class_iou.mean()),
+        "mIoU_present": float(class_iou[present].mean()) if present.any() else float("nan"),
         "acc": float(_ratio(hit.sum(), predicted.sum())),
         "kappa": _kappa(hit, predicted, labelled),
         "dice": float(class_dice.mean()),
@@ -44,7 +47,7 @@ def scores(matrix: np.ndarray) -> Dict[str, Any]:
         "class_dice": class_dice.tolist(),
         "class_precision": _ratio(hit, predicted).tolist(),
         "class_recall": _ratio(hit, labelled).tolist(),
-        "present": ((predicted + labelled) > 0).tolist(),
+        "present": present.tolist(),
     }
 
 

@@ -67,7 +67,7 @@ def val(config, model_path: Optional[str] = None, device: Optional[str] = None, 
         config: from `build.load_config`.
         test_config: in place of the configuration's own.
 
-    Returns: mIoU, acc, kappa, dice, class_iou, class_names, images, and what was evaluated how.
+    Returns: mIoU, mIoU_present, acc, kappa, dice, class_iou, class_names, images, and what was evaluated how.
     Raises: ConfigError, DataError, WeightsError
     """
     from ppliteseg_paddle.models.weights import load_weights
@@ -83,7 +83,7 @@ def val(config, model_path: Optional[str] = None, device: Optional[str] = None, 
         arguments.pop(unused, None)
     measured = evaluate(model, dataset, num_workers=num_workers, precision=precision, amp_level=amp_level,
                         progress=progress, **arguments)
-    first = {key: measured.pop(key) for key in ("mIoU", "acc", "kappa", "dice", "class_iou")}
+    first = {key: measured.pop(key) for key in ("mIoU", "mIoU_present", "acc", "kappa", "dice", "class_iou")}
     names = list(build.label_set_of(config).classes)
     return {**first, "class_names": names, "images": measured.pop("images"), **measured, "config": config.source.path,
             "model_path": model_path, "device": chosen, "precision": precision, "test_config": arguments}

@@ -1,0 +1,134 @@
+"""Predictions in the form that the Cityscapes server and its official evaluation take, checked and packed."""
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from typing import Any, Dict, Iterable, List, Sequence
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ppliteseg_paddle.errors import DataError
+
+# Label id of each of the 19 train ids. Source: the label table of `cityscapesscripts`.
+LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+WIDTH, HEIGHT = 2048, 1024
+TEST_IMAGES = 1525
+_FRAME = re.compile(r"([A-Za-z][A-Za-z-]*_\d{6}_\d{6})")
+
+
+def frame_of(path: str) -> str:
+    """"berlin_000000_000019" of an image's or a prediction's path: by it the server finds the ground truth.
+
+    Raises: DataError: if the name does not begin so.
+    """
+    match = _FRAME.match(os.path.basename(path))
+    if not match:
+        raise DataError("%s is not named as Cityscapes names its frames (berlin_000000_000019_leftImg8bit.png), and the server finds "
+                        "the ground truth by this name." % path)
+    return match.group(1)
+
+
+def check_frames(paths: Iterable[str]) -> List[str]:
+    """The frames of images, in order. Raises: DataError: for another name, or two images of one frame."""
+    seen: Dict[str, str] = {}
+    for path in paths:
+        frame = frame_of(path)
+        if frame in seen:
+            raise DataError("%s and %s are the same frame; the server takes one prediction a frame." % (seen[frame], path))
+        seen[frame] = path
+    return list(seen)
+
+
+def file_name(image_path: str) -> str:
+    """Name of the prediction of an image."""
+    return frame_of(image_path) + "_pred_labelIds.png"
+
+
+def label_ids(mask: np.ndarray) -> np.ndarray:
+    """A mask of the 19 train ids as label ids, at the server's 1024x2048 (enlarged by nearest neighbours where it is smaller).
+
+    Shape: (H, W) uint8, twice as wide as high; returns (1024, 2048) uint8.
+    Raises: DataError: for another shape, or ids beyond 18.
+    """
+    import cv2
+    height, width = mask.shape
+    if width != 2 * height:
+        raise DataError("a mask of %dx%d pixels cannot be brought to the %dx%d of Cityscapes: it must be twice as wide as high."
+                        % (width, height, WIDTH, HEIGHT))
+    if int(mask.max()) >= len(LABEL_IDS):
+        raise DataError("the model answers with class %d, but Cityscapes has the train ids 0 to 18." % int(mask.max()))
+    if (height, width) != (HEIGHT, WIDTH):
+        mask = cv2.resize(mask, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(LABEL_IDS, np.uint8)[mask]
+
+
+def write_prediction(folder: str, image_path: str, mask: np.ndarray) -> str:
+    """Write the prediction of one image; returns its path."""
+    path = os.path.join(folder, file_name(image_path))
+    os.makedirs(folder, exist_ok=True)
+    temporary = path + ".tmp"
+    Image.fromarray(label_ids(mask)).save(temporary, "PNG")
+    os.replace(temporary, path)
+    return path
+
+
+def check_folder(folder: str, frames: Sequence[str] = ()) -> Dict[str, Any]:
+    """Check a folder of predictions as the server will.
+
+    Args: frames: those that must be there; empty: whatever is there.
+    Returns: "images", and "test_set": whether it is as many as the test set has.
+    Raises: DataError: for what is missing, too many, of another size or kind, or holds ids that the evaluation does not know.
+    """
+    found: Dict[str, str] = {}
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if not name.endswith(".png"):
+            raise DataError("%s: the server takes PNGs only; remove it." % path)
+        frame = frame_of(path)
+        if frame in found:
+            raise DataError("%s and %s are predictions of one frame; remove one." % (found[frame], path))
+        found[frame] = path
+        _check_file(path)
+    missing = [frame for frame in frames if frame not in found]
+    if missing:
+        raise DataError("%s lacks the predictions of %d frames: %s%s." % (folder, len(missing), ", ".join(missing[:5]),
+                                                                         ", ..." if len(missing) > 5 else ""))
+    foreign = sorted(set(found) - set(frames)) if frames else []
+    if foreign:
+        raise DataError("%s holds predictions of %d frames that were not asked for (%s): use an empty folder."
+                        % (folder, len(foreign), ", ".join(foreign[:5])))
+    if not found:
+        raise DataError("%s holds no predictions." % folder)
+    return {"images": len(found), "test_set": len(found) == TEST_IMAGES}
+
+
+def _check_file(path: str) -> None:
+    try:
+        with Image.open(path) as file:
+            pixels, mode = np.asarray(file), file.mode
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+        raise DataError("%s cannot be decoded; write it again." % path) from None
+    if mode != "L" or pixels.shape != (HEIGHT, WIDTH):
+        raise DataError("%s is %dx%d (%s), but the server takes %dx%d with one 8-bit channel."
+                        % (path, pixels.shape[1], pixels.shape[0], mode, WIDTH, HEIGHT))
+    unknown = sorted(set(np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist()) - set(range(34)))
+    if unknown:
+        raise DataError("%s holds %s, which are no Cityscapes label ids (0 to 33)." % (path, ", ".join(map(str, unknown[:8]))))
+
+
+def pack(folder: str, path: str) -> str:
+    """Put a folder's predictions into a zip archive, without folders in it; returns its path."""
+    temporary = path + ".tmp"
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+            for name in sorted(os.listdir(folder)):
+                archive.write(os.path.join(folder, name), name)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError("cannot write %s: %s." % (path, error.strerror or error)) from None
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+    return path
