@@ -26,9 +26,10 @@ def is_archive(path: str) -> bool:
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
-def unpack(path: str, folder: str) -> List[str]:
+def unpack(path: str, folder: str, largest_bytes: int = 0) -> List[str]:
     """Unpack a tar or zip archive into `folder`; all members are checked before the first is written.
 
+    Args: largest_bytes: unpacked, all files together; 0 takes LARGEST_BYTES.
     Returns: paths of the files, relative to `folder`, sorted.
     Raises: DownloadError: if a member would land outside `folder`, is a link or a device, or all are too large;
         nothing is written then. Also if the archive is damaged.
@@ -39,8 +40,9 @@ def unpack(path: str, folder: str) -> List[str]:
             for member in members:
                 _check(path, member)
             total = sum(member.size for member in members)
-            if total > LARGEST_BYTES:
-                raise DownloadError("archive %s would unpack to %d bytes, more than the %d that are allowed." % (path, total, LARGEST_BYTES))
+            limit = largest_bytes or LARGEST_BYTES
+            if total > limit:
+                raise DownloadError("archive %s would unpack to %d bytes, more than the %d that are allowed." % (path, total, limit))
             return sorted(_write(member, folder) for member in members if member.kind == "file")
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise DownloadError("archive %s cannot be unpacked: %s." % (path, error)) from error

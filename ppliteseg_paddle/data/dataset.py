@@ -71,6 +71,12 @@ class CheckedDataset(paddle.io.Dataset):
         """A data set of PaddleSeg's that lists pairs and reads them as `Dataset` does (`Cityscapes`), with checked reading."""
         checked = cls.__new__(cls)
         checked.__dict__.update(vars(dataset))
+        for image, label in checked.file_list if type(dataset).__name__ == "Cityscapes" else ():
+            # PaddleSeg pairs two sorted lists one by one: a missing label shifts all that follow.
+            frame = os.path.basename(image).split("_leftImg8bit")[0]
+            if not os.path.basename(label).startswith(frame + "_"):
+                raise DataError("%s is paired with %s: an image has no label, or a label no image. Run: ppliteseg data prepare "
+                                "cityscapes --root %s" % (image, label, dataset.dataset_root))
         return checked
 
     def leave_out(self, max_share: float) -> "Unreadable":

