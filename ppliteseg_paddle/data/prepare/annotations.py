@@ -1,0 +1,163 @@
+"""Class masks from annotations: labelme's JSON files, COCO's instance and panoptic files."""
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import math
+import os
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ppliteseg_paddle.data.colours import codes, read_rgb
+from ppliteseg_paddle.errors import DataError, DependencyError
+
+BACKGROUND = "background"
+IGNORED = 255
+_LINE_WIDTH, _POINT_RADIUS = 10, 5  # pixels; labelme's
+
+
+def read_json(path: str) -> Any:
+    """Raises: DataError: if it is no JSON."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise DataError("%s cannot be read as JSON: %s." % (path, getattr(error, "strerror", None) or error)) from None
+
+
+# --------------------------------------------------------------------------------------------
+# labelme
+# --------------------------------------------------------------------------------------------
+def labelme_names(path: str) -> List[str]:
+    """The labels that a labelme file uses. Raises: DataError: if it is none."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        raise DataError("%s is no labelme file: it has no list 'shapes'." % path)
+    return [str(shape.get("label")) for shape in content["shapes"]]
+
+
+def labelme_label(path: str, size: Tuple[int, int], names: Sequence[str]) -> np.ndarray:
+    """Draw a labelme file's shapes in their order, each over those before it, as labelme's own exporter does. (labelme is a
+    desktop program that brings Qt along; its shapes are drawn here with the same Pillow calls.)
+
+    Args: size: (width, height) of the image; names: of the classes, in order; pixels without a shape are class 0 if that
+        is `BACKGROUND`, else ignored.
+    Shape: returns (H, W) uint8.
+    Raises: DataError: for a label or shape type that is not known.
+    """
+    label = Image.new("L", size, 0 if names[0] == BACKGROUND else IGNORED)
+    for shape in read_json(path)["shapes"]:
+        name = str(shape.get("label"))
+        if name != "__ignore__" and name not in names:
+            raise DataError("%s: the label '%s' is not among the classes (%s)." % (path, name, ", ".join(names)))
+        value = IGNORED if name == "__ignore__" else names.index(name)
+        mask = Image.new("1", size, 0)
+        _draw_shape(mask, shape, path)
+        label.paste(value, (0, 0), mask)
+    return np.asarray(label)
+
+
+def _draw_shape(mask: Image.Image, shape: Dict[str, Any], path: str) -> None:
+    kind, draw = shape.get("shape_type") or "polygon", ImageDraw.Draw(mask)
+    points = [tuple(point) for point in shape.get("points", [])]
+    needed = {"polygon": 3, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 2, "point": 1, "mask": 2}
+    if kind not in needed:
+        raise DataError("%s: unknown shape type '%s'; known are %s." % (path, kind, ", ".join(needed)))
+    if len(points) < needed[kind]:
+        raise DataError("%s: a %s of '%s' has %d points; it needs %d." % (path, kind, shape.get("label"), len(points), needed[kind]))
+    if kind == "polygon":
+        draw.polygon(points, outline=1, fill=1)
+    elif kind == "rectangle":
+        (x0, y0), (x1, y1) = points
+        draw.rectangle([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)], outline=1, fill=1)
+    elif kind in ("circle", "point"):
+        x, y = points[0]
+        radius = math.dist(points[0], points[1]) if kind == "circle" else _POINT_RADIUS
+        draw.ellipse([x - radius, y - radius, x + radius, y + radius], outline=1, fill=1)
+    elif kind == "mask":
+        mask.paste(_stored_mask(shape, path), (int(points[0][0]), int(points[0][1])))
+    else:
+        draw.line(points, fill=1, width=_LINE_WIDTH)
+
+
+def _stored_mask(shape: Dict[str, Any], path: str) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True))) as file:
+            return file.convert("1", dither=Image.Dither.NONE)
+    except (OSError, binascii.Error, ValueError):
+        raise DataError("%s: the stored mask of '%s' cannot be decoded." % (path, shape.get("label"))) from None
+
+
+# --------------------------------------------------------------------------------------------
+# COCO
+# --------------------------------------------------------------------------------------------
+class Coco:
+    """A COCO annotation file. Category ids become class ids in their order; instances leave a background, class 0.
+
+    Args: path: of the JSON file; mask_folder: of the PNGs that a panoptic file names.
+    Attributes: `names` of the classes; `files` of the images.
+    Raises: DataError; DependencyError: without pycocotools, for instances.
+    """
+
+    def __init__(self, path: str, mask_folder: Optional[str] = None):
+        content = read_json(path)
+        if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
+            raise DataError("%s is no COCO file: it needs the lists images, annotations and categories." % path)
+        self.path, self.mask_folder = path, mask_folder
+        self.panoptic = any("segments_info" in annotation for annotation in content["annotations"][:1])
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        first = 0 if self.panoptic else 1
+        self.ids = {category["id"]: i + first for i, category in enumerate(categories)}
+        self.names = ([] if self.panoptic else [BACKGROUND]) + [category["name"] for category in categories]
+        self.images = {image["file_name"]: image for image in content["images"]}
+        self.files = list(self.images)
+        if self.panoptic:
+            if not mask_folder:
+                raise DataError("%s is a panoptic file: give the folder of its PNGs with --masks." % path)
+            self._segments = {annotation["image_id"]: annotation for annotation in content["annotations"]}
+        else:
+            self._coco = self._open()
+
+    def _open(self):
+        try:
+            from pycocotools.coco import COCO
+        except ImportError as error:
+            raise DependencyError("COCO instances need pycocotools (%s): pip install '.[data]' (or: pip install pycocotools)." % error) from None
+        import contextlib
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints how long it takes
+            return COCO(self.path)
+
+    def label(self, file_name: str) -> np.ndarray:
+        """The class mask of an image. Shape: (H, W) uint8. Raises: DataError."""
+        image = self.images[file_name]
+        return self._panoptic_label(image) if self.panoptic else self._instance_label(image)
+
+    def _instance_label(self, image) -> np.ndarray:
+        """Larger objects first, so that what lies on them stays visible; crowds are ignored where no object lies."""
+        label = np.zeros((image["height"], image["width"]), np.uint8)
+        annotations = self._coco.loadAnns(self._coco.getAnnIds(imgIds=[image["id"]]))
+        for annotation in sorted(annotations, key=lambda one: (not one.get("iscrowd"), -one.get("area", 0))):
+            inside = self._coco.annToMask(annotation).astype(bool)
+            label[inside] = IGNORED if annotation.get("iscrowd") else self._class_of(annotation["category_id"])
+        return label
+
+    def _panoptic_label(self, image) -> np.ndarray:
+        """Segment ids are written as R + 256 G + 65536 B; pixels of no segment are ignored. Source: COCO's format description."""
+        annotation = self._segments.get(image["id"])
+        if annotation is None:
+            raise DataError("%s has no annotation of the image %s." % (self.path, image["file_name"]))
+        path = os.path.join(self.mask_folder, annotation["file_name"])
+        segments = codes(read_rgb(path)[..., ::-1])
+        label = np.full(segments.shape, IGNORED, np.uint8)
+        for segment in annotation["segments_info"]:
+            label[segments == segment["id"]] = self._class_of(segment["category_id"])
+        return label
+
+    def _class_of(self, category: int) -> int:
+        if category not in self.ids:
+            raise DataError("%s: an annotation has the category %s, which 'categories' does not list." % (self.path, category))
+        return self.ids[category]

@@ -1,0 +1,224 @@
+"""What the masks of a folder are (ids, palette, colours, 0/255, counted from 1, ...), and how they become class ids."""
+from __future__ import annotations
+
+import collections
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ppliteseg_paddle.data.catalog import LABEL_SETS, RGB
+from ppliteseg_paddle.data.colours import codes, colour_of, count_codes, ids_of_colours, read_rgb
+from ppliteseg_paddle.errors import DataError
+
+IGNORED = 255
+MOST_COLOURS = 256
+
+
+class MaskFacts(NamedTuple):
+    """What one mask holds: `kind` "values" or "colours", pixels of each value or colour code."""
+
+    kind: str
+    counts: Dict[int, int]
+    palette: Tuple[RGB, ...] = ()  # of a palette image
+
+
+class Row(NamedTuple):
+    """One value or colour, and what becomes of it. `id` 255 is ignored."""
+
+    source: Any  # int, or (R, G, B)
+    id: int
+    name: str
+    pixels: int
+
+
+class Form(NamedTuple):
+    """How masks are to be read: `kind` "values" or "colours"; `what` for people; `names` and `palette` of the classes."""
+
+    kind: str
+    what: str
+    rows: List[Row]
+    names: Tuple[str, ...]
+
+
+def facts_of(path: str, as_colours: bool = False) -> MaskFacts:
+    """Look at one mask.
+
+    Args: as_colours: take the colours of a palette image, not its indices.
+    Raises: DataError: if it cannot be decoded, or has more colours than a mask can have.
+    """
+    try:
+        with Image.open(path) as file:
+            pixels, mode, palette = np.asarray(file), file.mode, file.getpalette()
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+        raise DataError("mask %s cannot be decoded: it is damaged or no image." % path) from None
+    if pixels.ndim == 2 and not (mode == "P" and as_colours):
+        if pixels.dtype.kind == "f":
+            raise DataError("mask %s holds floating-point numbers: save class ids as whole numbers." % path)
+        table = tuple(zip(*[iter(palette)] * 3)) if mode == "P" and palette else ()
+        return MaskFacts("values", count_codes(pixels), table)
+    counts = count_codes(codes(read_rgb(path)))
+    if len(counts) > MOST_COLOURS:
+        raise DataError("mask %s holds %d colours, more than classes can be: it is a photograph, or was saved as JPEG or smoothed. "
+                        "Export the masks as PNG without anti-aliasing." % (path, len(counts)))
+    return MaskFacts("colours", counts)
+
+
+class Census:
+    """Sums over the masks of a folder."""
+
+    def __init__(self):
+        self.values: collections.Counter = collections.Counter()
+        self.colours: collections.Counter = collections.Counter()
+        self.palettes: set = set()
+        self.kinds: Dict[str, str] = {}  # kind -> first file
+
+    def add(self, path: str, facts: MaskFacts) -> None:
+        self.kinds.setdefault(facts.kind, path)
+        (self.values if facts.kind == "values" else self.colours).update(facts.counts)
+        if facts.palette:
+            used = max(facts.counts) + 1
+            self.palettes.add(facts.palette[:used])
+        if len(self.colours) > MOST_COLOURS:
+            raise DataError("the masks hold more than %d colours in all (%s is one of them): give the colours of the classes with "
+                            "--colours FILE." % (MOST_COLOURS, path))
+
+    @property
+    def palettes_disagree(self) -> bool:
+        """Whether an index means different colours in different files."""
+        tables = sorted(self.palettes, key=len)
+        return any(short != tables[-1][:len(short)] for short in tables)
+
+
+def decide(census: Census, class_names: Optional[Sequence[str]] = None, remap: Optional[Mapping[int, int]] = None,
+           table: Optional[Sequence[Tuple[RGB, str]]] = None) -> Form:
+    """How the masks become class ids.
+
+    Args:
+        class_names: in the order of their ids; None finds out how many there are.
+        remap: value -> id by hand; other values stay what they are.
+        table: (colour, name) of each class.
+    Raises: DataError: if the masks are of several kinds, or do not fit `class_names` or `table`.
+    """
+    if len(census.kinds) > 1:
+        if any(len(set(colour_of(code))) > 1 for code in census.colours) or table:
+            raise DataError("the masks are of several kinds: %s holds class ids, %s colours; prepare them apart."
+                            % (census.kinds["values"], census.kinds["colours"]))
+    if table is not None:
+        return _by_table(census, table)
+    grey = census.colours and all(len(set(colour_of(code))) == 1 for code in census.colours)
+    if census.colours and not grey:
+        return _by_colours(census, class_names)
+    values = collections.Counter(census.values)
+    for code, pixels in census.colours.items():  # grey colours are values written three times
+        values[code & 255] += pixels
+    return _by_values(dict(values), class_names, remap)
+
+
+def convert(path: str, form: Form) -> np.ndarray:
+    """One mask as class ids. Shape: (H, W) uint8. Raises: DataError: for a value or colour that the form does not know."""
+    if form.kind == "colours":
+        return ids_of_colours(read_rgb(path), np.array([row.source for row in form.rows]),
+                              np.array([row.id for row in form.rows], np.uint8), path)
+    with Image.open(path) as file:
+        values = np.asarray(file)
+    values = codes(values[..., :3]) & 255 if values.ndim == 3 else values.astype(np.int64)
+    known = {row.source: row.id for row in form.rows}
+    result = np.full(values.shape, IGNORED, np.uint8)
+    for value in np.unique(values).tolist():
+        if value not in known:
+            raise DataError("mask %s holds the value %d, which was not there when the masks were looked through." % (path, value))
+        result[values == value] = known[value]
+    return result
+
+
+# --------------------------------------------------------------------------------------------
+# Colours
+# --------------------------------------------------------------------------------------------
+def _by_table(census: Census, table: Sequence[Tuple[RGB, str]]) -> Form:
+    if not census.colours and census.values:
+        raise DataError("--colours goes with colour masks, but %s holds class ids." % census.kinds["values"])
+    known = {int(codes(np.array(colour))): i for i, (colour, _) in enumerate(table)}
+    strangers = [code for code in census.colours if code not in known]
+    if strangers:
+        raise DataError("the masks hold %d colours that the table does not know (%s): add them to it."
+                        % (len(strangers), ", ".join("%d %d %d" % colour_of(code) for code in strangers[:5])))
+    names = _names_of(table)
+    ids, count = [], 0
+    for _, name in table:
+        void = name.lower() in ("void", "ignore", "ignored", "unlabelled", "unlabeled")
+        ids.append(IGNORED if void else count)
+        count += not void
+    rows = [Row(tuple(colour), ids[i], names[i], census.colours.get(int(codes(np.array(colour))), 0)) for i, (colour, _) in enumerate(table)]
+    return Form("colours", "colours of the given table", rows, tuple(row.name for row in rows if row.id != IGNORED))
+
+
+def _names_of(table) -> List[str]:
+    return [name or "class_%d" % i for i, (_, name) in enumerate(table)]
+
+
+def _by_colours(census: Census, class_names: Optional[Sequence[str]]) -> Form:
+    found = {colour_of(code): pixels for code, pixels in census.colours.items()}
+    coloured = set(found) - {(0, 0, 0)}
+    for known in LABEL_SETS.values():
+        if len(coloured) >= 3 and coloured <= set(known.palette) and class_names is None:
+            rows = [Row(colour, i, known.classes[i], found.get(colour, 0)) for i, colour in enumerate(known.palette)]
+            if (0, 0, 0) in found:
+                rows.append(Row((0, 0, 0), IGNORED, "ignored", found[0, 0, 0]))
+            return Form("colours", "the colours of %s" % known.name, rows, known.classes)
+    colours = sorted(found)
+    _same_number(class_names, len(colours), "colours")
+    names = tuple(class_names or ["background" if colour == (0, 0, 0) else "class_%d" % i for i, colour in enumerate(colours)])
+    return Form("colours", "%d colours, found in the masks" % len(colours),
+                [Row(colour, i, names[i], found[colour]) for i, colour in enumerate(colours)], names)
+
+
+# --------------------------------------------------------------------------------------------
+# Values
+# --------------------------------------------------------------------------------------------
+def _by_values(found: Dict[int, int], class_names: Optional[Sequence[str]], remap: Optional[Mapping[int, int]]) -> Form:
+    values = sorted(found)
+    known = [value for value in values if value != IGNORED]
+    if values and (values[0] < 0 or (len(values) > MOST_COLOURS)):
+        raise DataError("the masks hold %d values from %d to %d: these are no class ids (instance ids, depth?)."
+                        % (len(values), values[0], values[-1]))
+    number = len(class_names) if class_names is not None else None
+    if remap:
+        ids, what = {value: remap.get(value, value) for value in values}, "values, mapped by hand"
+    elif set(values) <= {0, 255} and 255 in values and number in (None, 2):
+        ids, what = {0: 0, 255: 1}, "binary masks of 0 and 255"
+    else:
+        ids, what = _ids_of_values(known, number)
+        ids[IGNORED] = IGNORED
+    classes = [i for value, i in ids.items() if i != IGNORED and value in found]
+    beyond = [i for i in classes if not 0 <= i < (number or IGNORED)]
+    if beyond:
+        raise DataError("the masks give the class ids %s, but %s; map values with --remap FROM=TO."
+                        % (sorted(set(beyond))[:8], "the class file names %d" % number if number else "ids go from 0 to 254"))
+    if not classes:
+        raise DataError("the masks hold the ignored value 255 only.")
+    count = number or max(classes) + 1
+    default = ["background", "foreground"] if what.startswith("binary") else ["class_%d" % i for i in range(count)]
+    names = tuple(class_names or default)
+    rows = [Row(value, ids[value], "ignored" if ids[value] == IGNORED else names[ids[value]], found[value]) for value in values]
+    return Form("values", what, rows, names)
+
+
+def _ids_of_values(known: List[int], number: Optional[int]) -> Tuple[Dict[int, int], str]:
+    if not known:
+        return {}, "class ids"
+    one_off = known[0] == 1 and (known[-1] == number if number else known == list(range(1, known[-1] + 1)) and len(known) > 1)
+    if one_off:
+        return {value: value - 1 for value in known}, "class ids counted from 1"
+    if number and known[0] == 0 and known[-1] == number:
+        return {value: value - 1 if value else IGNORED for value in known}, "class ids counted from 1, and 0 where nothing is labelled"
+    fits = known[-1] < number if number else known[-1] < 2 * len(known)
+    if fits:
+        return {value: value for value in known}, "class ids"
+    _same_number(tuple(range(number)) if number else None, len(known), "values")
+    return {value: i for i, value in enumerate(known)}, "values with gaps, numbered in their order"
+
+
+def _same_number(class_names: Optional[Sequence[Any]], found: int, what: str) -> None:
+    if class_names is not None and len(class_names) != found:
+        raise DataError("the masks hold %d %s, but the class file names %d classes." % (found, what, len(class_names)))
