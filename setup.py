@@ -38,6 +38,10 @@ EXTRAS = {
         "openvino>=2024.0",
         "paddle2onnx>=2.0,<2.2",
     ],
+    "data": [  # each imported only where its data is prepared
+        "cityscapesscripts>=2.2",
+        "pycocotools>=2.0.7",
+    ],
     "dev": ["pytest>=7", "hypothesis>=6"],
 }
 

@@ -91,6 +91,24 @@ def add_flags(parser, *names: str, **changes: dict) -> None:
         parser.add_argument("--" + name, **{**FLAGS[name], **changes.get(name, {})})
 
 
+def palette_of(path, label_set):
+    """`label_set` in the colours of a palette file; itself without one.
+
+    Raises: DataError: if the file cannot be read or has too few colours.
+    """
+    if path is None:
+        return label_set
+    import dataclasses
+
+    from ppliteseg_paddle.data.palette import read_colours
+    from ppliteseg_paddle.errors import DataError
+    rows = read_colours(path)
+    if len(rows) != label_set.num_classes:
+        raise DataError("palette %s has %d colours, but there are %d classes: give one a line, in the order of their ids."
+                        % (path, len(rows), label_set.num_classes))
+    return dataclasses.replace(label_set, palette=tuple(colour for colour, _ in rows))
+
+
 def test_config_from(args, config_values: dict) -> dict:
     """The configuration's `test_config` with what the command line says about test-time augmentation on top."""
     given = {name: getattr(args, name) for name in TEST_FLAGS if getattr(args, name, None)}

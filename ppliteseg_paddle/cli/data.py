@@ -1,11 +1,17 @@
-"""Make data sets.
+"""Make data sets, prepare, check and describe them.
 
+ppliteseg data prepare cityscapes --root data/cityscapes
+ppliteseg data prepare folder --images photos --masks masks --out data/mine
+ppliteseg data check --config data/mine/config.yml
+ppliteseg data stats --config data/mine/config.yml
 ppliteseg data synth --out data/street --train 600 --val 60 --size 480 360 --seed 0
 """
 
 from __future__ import annotations
 
 import argparse
+
+from ppliteseg_paddle.cli.data_commands import check, prepare, stats
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,5 +69,8 @@ def _synth_summary(result: dict) -> str:
 
 # action: help, flags, what it does, what a person reads of its result
 ACTIONS = {
+    "prepare": (prepare.HELP, prepare.add_arguments, prepare.run, prepare.summary),
+    "check": (check.HELP, check.add_arguments, check.run, check.summary),
+    "stats": (stats.HELP, stats.add_arguments, stats.run, stats.summary),
     "synth": ("draw street scenes in CamVid's 11 classes", _synth_arguments, _synth, _synth_summary),
 }

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Dict, List, NamedTuple, Optional
 
-from ppliteseg_paddle.cli.common import add_flags, positive_int
+from ppliteseg_paddle.cli.common import add_flags, palette_of, positive_int
 from ppliteseg_paddle.errors import ConfigError, DataError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2")
@@ -29,6 +29,9 @@ def add_arguments(parser) -> None:
     parser.add_argument("--backend", metavar="NAME", help="with --model_dir: what runs it: auto, paddle or paddle-native "
                         "(default: auto, the fastest that works)")
     parser.add_argument("--num_threads", type=positive_int, metavar="N", help="with --model_dir: CPU threads (default: all)")
+    parser.add_argument("--format", choices=["masks", "cityscapes"], default="masks", help="cityscapes: label ids as the official server "
+                        "takes them, checked, and packed as SAVE_DIR/submission.zip (default: %(default)s)")
+    parser.add_argument("--palette", metavar="FILE", help="colours of the classes, one 'R G B name' a line")
     parser.add_argument("--grid", metavar="FILE", help="also draw some images, with their ground truth where the list names "
                         "labels, and predictions into one picture")
     parser.add_argument("--grid_images", type=positive_int, default=4, metavar="N", help="rows of it (default: %(default)s)")
@@ -39,10 +42,15 @@ def add_arguments(parser) -> None:
 def run(args) -> dict:
     from tqdm import tqdm
     from ppliteseg_paddle.deploy.preprocess import read_image
+    from ppliteseg_paddle.data.submission import write_prediction
     from ppliteseg_paddle.visual.draw import overlay, write_image, write_mask
     items = find_images(args.image_path)
+    if args.format == "cityscapes":
+        from ppliteseg_paddle.data.submission import check_frames
+        check_frames(item.path for item in items)
     predictor = _predictor(args)
-    palette = predictor.label_set.palette
+    labels = palette_of(args.palette, predictor.label_set)
+    palette = labels.palette
     shown = _spread(len(items), args.grid_images) if args.grid else set()
     rows, unreadable, start = [], [], time.perf_counter()
     for i, item in enumerate(tqdm(items, desc="predict", unit="image", file=sys.stderr, disable=None)):
@@ -52,16 +60,24 @@ def run(args) -> dict:
         except DataError as error:  # one bad image must not cost the others
             unreadable.append({"path": item.path, "error": str(error)})
             continue
+        if args.format == "cityscapes":
+            write_prediction(os.path.join(args.save_dir, "submission"), item.path, mask)
+            if i in shown:
+                rows.append((image, None, mask, item.name))
+            continue
         write_mask(os.path.join(args.save_dir, "mask", item.name + ".png"), mask, palette)
         write_image(os.path.join(args.save_dir, "overlay", item.name + ".png"), overlay(image, mask, palette))
         if i in shown:
             rows.append((image, _truth(item, mask.shape), mask, item.name))
     result = {"images": len(items) - len(unreadable), "save_dir": args.save_dir, "seconds": round(time.perf_counter() - start, 3),
-              "backend": predictor.backend.describe(), "unreadable": unreadable, "grid": None,
+              "backend": predictor.backend.describe(), "unreadable": unreadable, "grid": None, "format": args.format,
+             
               "exit_status": 2 if unreadable else 0}
+    if args.format == "cityscapes" and not unreadable:
+        result["submission"] = _pack(args.save_dir, items)
     if args.grid and rows:
         from ppliteseg_paddle.visual.grid import grid
-        write_image(args.grid, grid(rows, predictor.label_set, args.grid_title))
+        write_image(args.grid, grid(rows, labels, args.grid_title))
         result["grid"] = args.grid
     for bad in unreadable:
         print("error: %s" % bad["error"], file=sys.stderr)
@@ -72,7 +88,11 @@ def summary(result: dict) -> str:
     backend = result["backend"]
     lines = ["%s in %.1f s with %s on %s (%s %s)" % (
         _images(result["images"]), result["seconds"], backend["name"], backend["device"], backend["runtime"], backend["version"])]
-    if result["images"]:
+    submission = result.get("submission")
+    if submission:
+        lines.append("submission  %s (%d predictions%s)" % (submission["archive"], submission["images"], "" if submission["test_set"] else
+                                                             "; the test set has %d" % submission["expected"]))
+    elif result["images"] and result["format"] == "masks":
         lines += ["masks       %s" % os.path.join(result["save_dir"], "mask"),
                   "overlays    %s" % os.path.join(result["save_dir"], "overlay")]
     if result["grid"]:
@@ -80,6 +100,13 @@ def summary(result: dict) -> str:
     if result["unreadable"]:
         lines.append("%s not segmented; the reasons are on stderr" % _images(len(result["unreadable"])))
     return "\n".join(lines)
+
+
+def _pack(save_dir: str, items: List[Item]) -> dict:
+    from ppliteseg_paddle.data.submission import TEST_IMAGES, check_folder, check_frames, pack
+    folder = os.path.join(save_dir, "submission")
+    checked = check_folder(folder, check_frames(item.path for item in items))
+    return {**checked, "expected": TEST_IMAGES, "folder": folder, "archive": pack(folder, os.path.join(save_dir, "submission.zip"))}
 
 
 def _images(number: int) -> str:
@@ -152,6 +179,9 @@ def _predictor(args):
     from ppliteseg_paddle.engine.build import label_set_of
     from ppliteseg_paddle.export.paddle import eager_predictor
     config, model = load_trained(args)
+    if args.format == "cityscapes":
+        from ppliteseg_paddle.engine.predict import EvaluationPredictor
+        return EvaluationPredictor(model, config)
     return eager_predictor(model, label_set_of(config), val_transforms(config))
 
 

@@ -202,11 +202,11 @@ def first_error(result: Mapping[str, Any]) -> Optional[str]:
 
 
 def crop_size_of(dataset) -> Optional[Tuple[int, int]]:
-    """(width, height) of the first crop among a data set's transforms."""
+    """(width, height) of the first crop among a data set's transforms, which PaddleSeg keeps as (height, width)."""
     for transform in getattr(getattr(dataset, "transforms", None), "transforms", []):
         size = getattr(transform, "crop_size", None)
         if isinstance(size, (list, tuple)) and len(size) == 2:
-            return int(size[0]), int(size[1])
+            return int(size[1]), int(size[0])
     return None
 
 

@@ -56,7 +56,7 @@ def facts_of(path: str, as_colours: bool = False) -> MaskFacts:
         if pixels.dtype.kind == "f":
             raise DataError("mask %s holds floating-point numbers: save class ids as whole numbers." % path)
         table = tuple(zip(*[iter(palette)] * 3)) if mode == "P" and palette else ()
-        return MaskFacts("values", count_codes(pixels), table)
+        return MaskFacts("values", count_codes(pixels.astype(np.uint8) if pixels.dtype == bool else pixels), table)
     counts = count_codes(codes(read_rgb(path)))
     if len(counts) > MOST_COLOURS:
         raise DataError("mask %s holds %d colours, more than classes can be: it is a photograph, or was saved as JPEG or smoothed. "
@@ -122,7 +122,8 @@ def convert(path: str, form: Form) -> np.ndarray:
                               np.array([row.id for row in form.rows], np.uint8), path)
     with Image.open(path) as file:
         values = np.asarray(file)
-    values = codes(values[..., :3]) & 255 if values.ndim == 3 else values.astype(np.int64)
+    # Grey colours are values written three times.
+    values = codes(read_rgb(path)) & 255 if values.ndim == 3 else values.astype(np.int64)
     known = {row.source: row.id for row in form.rows}
     result = np.full(values.shape, IGNORED, np.uint8)
     for value in np.unique(values).tolist():

