@@ -52,7 +52,12 @@ def run_parallel(function: Callable[[Job], Result], jobs: Sequence[Job], num_wor
 def _in_processes(function, jobs, workers: int) -> Iterator:
     # Forked processes start at once; where forking is unsafe or absent they are spawned.
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else "spawn"
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method), initializer=_start_worker)
+    # One thread a process, or OpenCV's own would fight over the cores. Set here, not in the processes: after a fork OpenCV
+    # would wait for ever for the threads that its parent had.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    spawned = {"initializer": cv2.setNumThreads, "initargs": (1,)} if method == "spawn" else {}
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method), **spawned)
     waiting: collections.deque = collections.deque()
     source = iter(jobs)
     try:
@@ -69,11 +74,8 @@ def _in_processes(function, jobs, workers: int) -> Iterator:
         raise DataError("a worker process was killed (out of memory?): run the command again with a smaller --num_workers.") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        cv2.setNumThreads(threads)
 
 
 def _run_chunk(function, chunk) -> List:
     return [function(job) for job in chunk]
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)  # OpenCV's own threads would fight over the cores, and do not survive a fork

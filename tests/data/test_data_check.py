@@ -234,6 +234,17 @@ def _die(value):
     os._exit(1)
 
 
+def _resized(size):
+    return cv2.resize(np.zeros((600, 800, 3), np.uint8), size).shape[:2]
+
+
+def test_processes_do_not_wait_for_threads_that_opencv_had_before():
+    cv2.setNumThreads(4)
+    _resized((1600, 1200))  # starts OpenCV's threads in this process
+    assert list(run_parallel(_resized, [(900, 700)] * 8, 2, progress=False)) == [(700, 900)] * 8
+    assert cv2.getNumThreads() == 4
+
+
 @pytest.mark.parametrize("workers", [0, 2, None])
 def test_parallel_results_come_in_order(workers):
     assert list(run_parallel(_half, list(range(101)), workers, progress=False)) == [value / 2 for value in range(101)]

@@ -1,0 +1,316 @@
+"""Folders of images and masks of many kinds become class ids."""
+import base64
+import io
+import json
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ppliteseg_paddle.data.prepare.folder import carry_out, plan_folder
+from ppliteseg_paddle.data.prepare.label_forms import Census, convert, decide, facts_of
+from ppliteseg_paddle.data.prepare.pairing import pair_by_name
+from ppliteseg_paddle.data.reading import read_label, read_list
+from ppliteseg_paddle.errors import DataError
+
+QUIET = dict(num_workers=0, progress=False)
+
+
+def form_of(paths, **how):
+    census = Census()
+    for path in paths:
+        census.add(str(path), facts_of(str(path), as_colours="table" in how))
+    return decide(census, **how)
+
+
+def save(path, pixels, mode=None, palette=None):
+    picture = Image.fromarray(pixels)
+    if palette is not None:
+        picture.putpalette(palette, "RGB")
+    (picture.convert(mode) if mode else picture).save(path)
+    return path
+
+
+def converted(tmp_path, pixels, **how):
+    path = save(tmp_path / "mask.png", pixels)
+    form = form_of([path], **how)
+    return convert(str(path), form), form
+
+
+# --- property: colour masks are recovered exactly ---------------------------------------------
+
+COLOURS = st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=12, unique=True)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=COLOURS, seed=st.integers(0, 2 ** 32 - 1), masks=st.integers(1, 3), alpha=st.booleans())
+def test_any_colour_masks_of_a_given_table_are_recovered_exactly(tmp_path, table, seed, masks, alpha):
+    rng = np.random.default_rng(seed)
+    truths = [rng.integers(0, len(table), (7, 9)).astype(np.uint8) for _ in range(masks)]
+    paths = [save(tmp_path / ("%d.png" % i), np.array(table, np.uint8)[truth], "RGBA" if alpha else None) for i, truth in enumerate(truths)]
+    form = form_of(paths, table=[(colour, "class %d" % i) for i, colour in enumerate(table)])
+    assert form.names == tuple("class %d" % i for i in range(len(table)))
+    for path, truth in zip(paths, truths):
+        np.testing.assert_array_equal(convert(str(path), form), truth)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=COLOURS.filter(lambda table: any(len(set(colour)) > 1 for colour in table)), seed=st.integers(0, 2 ** 32 - 1))
+def test_without_a_table_each_colour_becomes_one_class(tmp_path, table, seed):
+    truth = np.random.default_rng(seed).integers(0, len(table), (6, 8))
+    truth.flat[:len(table)] = np.arange(len(table))
+    path = save(tmp_path / "mask.png", np.array(table, np.uint8)[truth])
+    form = form_of([path])
+    ids = convert(str(path), form)
+    found = {row.source: row.id for row in form.rows}
+    assert [found[table[i]] for i in truth.ravel()] == ids.ravel().tolist()
+    assert len(set(found.values())) == len(found)
+
+
+# --- forms ------------------------------------------------------------------------------------
+
+def test_class_ids_stay_what_they_are(tmp_path):
+    pixels = np.array([[0, 1, 2, 255]], np.uint8)
+    ids, form = converted(tmp_path, pixels)
+    assert (ids.tolist(), form.what, form.names) == ([[0, 1, 2, 255]], "class ids", ("class_0", "class_1", "class_2"))
+
+
+def test_binary_masks_become_background_and_foreground(tmp_path):
+    ids, form = converted(tmp_path, np.array([[0, 255]], np.uint8))
+    assert (ids.tolist(), form.names) == ([[0, 1]], ("background", "foreground"))
+
+
+def test_one_bit_masks_are_binary_ids(tmp_path):
+    ids, form = converted(tmp_path, np.array([[False, True]]))
+    assert (ids.tolist(), form.what) == ([[0, 1]], "class ids")
+
+
+def test_ids_counted_from_one_are_shifted(tmp_path):
+    ids, form = converted(tmp_path, np.array([[1, 2, 3, 255]], np.uint8))
+    assert (ids.tolist(), form.what) == ([[0, 1, 2, 255]], "class ids counted from 1")
+
+
+def test_with_named_classes_a_zero_beside_ids_from_one_is_unlabelled(tmp_path):
+    ids, form = converted(tmp_path, np.array([[0, 1, 2, 3]], np.uint8), class_names=["a", "b", "c"])
+    assert (ids.tolist(), form.names) == ([[255, 0, 1, 2]], ("a", "b", "c"))
+
+
+def test_values_with_wide_gaps_are_numbered_in_their_order(tmp_path):
+    ids, form = converted(tmp_path, np.array([[7, 26, 11, 255]], np.uint8))
+    assert (ids.tolist(), form.what) == ([[0, 2, 1, 255]], "values with gaps, numbered in their order")
+
+
+def test_a_class_that_does_not_occur_does_not_shift_the_others(tmp_path):
+    ids, form = converted(tmp_path, np.array([[0, 1, 3, 4]], np.uint8))
+    assert (ids.tolist(), len(form.names)) == ([[0, 1, 3, 4]], 5)
+
+
+def test_values_are_mapped_by_hand(tmp_path):
+    ids, form = converted(tmp_path, np.array([[0, 7, 8]], np.uint8), remap={0: 255, 7: 0, 8: 1})
+    assert (ids.tolist(), form.names) == ([[255, 0, 1]], ("class_0", "class_1"))
+
+
+def test_sixteen_bit_ids_are_read(tmp_path):
+    ids, _ = converted(tmp_path, np.array([[1000, 2000, 3000]], np.uint16))
+    assert ids.tolist() == [[0, 1, 2]]
+
+
+def test_grey_colours_are_values_written_three_times(tmp_path):
+    ids, form = converted(tmp_path, np.array([[[0] * 3, [1] * 3, [2] * 3]], np.uint8))
+    assert (ids.tolist(), form.kind) == ([[0, 1, 2]], "values")
+
+
+def test_a_palette_image_keeps_its_indices(tmp_path):
+    path = save(tmp_path / "m.png", np.array([[0, 1, 2]], np.uint8), palette=[0, 0, 0, 9, 0, 0, 0, 9, 0])
+    form = form_of([path])
+    assert convert(str(path), form).tolist() == [[0, 1, 2]]
+
+
+def test_palettes_that_differ_from_file_to_file_are_read_as_colours(tmp_path):
+    images, masks = tmp_path / "i", tmp_path / "m"
+    for folder in (images, masks):
+        folder.mkdir()
+    for name, pixels, palette in (("a", [[0, 1]], [200, 0, 0, 0, 0, 200]), ("b", [[0, 1]], [0, 0, 200, 200, 0, 0])):
+        save(images / (name + ".png"), np.zeros((1, 2, 3), np.uint8))
+        save(masks / (name + ".png"), np.array(pixels, np.uint8), palette=palette)
+    plan = plan_folder(str(images), str(masks), **QUIET)
+    assert plan.make(plan.pairing.pairs[0]).tolist() == [[1, 0]]
+    assert plan.make(plan.pairing.pairs[1]).tolist() == [[0, 1]]
+
+
+def test_colours_of_a_known_set_get_its_names_and_ids(tmp_path):
+    ids, form = converted(tmp_path, np.array([[[128, 64, 128], [0, 0, 142], [70, 130, 180], [0, 0, 0]]], np.uint8))
+    assert ids.tolist() == [[0, 13, 10, 255]]
+    assert (form.what, form.names[13]) == ("the colours of cityscapes", "car")
+
+
+def test_a_void_in_the_table_is_ignored(tmp_path):
+    ids, form = converted(tmp_path, np.array([[[1, 2, 3], [0, 0, 0]]], np.uint8), table=[((0, 0, 0), "void"), ((1, 2, 3), "road")])
+    assert (ids.tolist(), form.names) == ([[0, 255]], ("road",))
+
+
+@pytest.mark.parametrize("pixels, how, words", [
+    (np.array([[[1, 2, 3]]], np.uint8), {"table": [((9, 9, 9), "a")]}, "1 colours that the table does not know (1 2 3)"),
+    (np.array([[0, 1, 2, 3, 4]], np.uint8), {"class_names": ["a", "b"]}, "the masks hold 5 values, but the class file names 2"),
+    (np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8), {"class_names": ["a"]}, "2 colours, but the class file names 1"),
+    (np.array([[255, 255]], np.uint8), {"class_names": ["a", "b", "c"]}, "the ignored value 255 only"),
+    (np.array([[0, 1]], np.uint8), {"remap": {0: 4}, "class_names": ["a", "b"]}, "the masks give the class ids [4]"),
+    (np.arange(300, dtype=np.uint16)[None], {}, "300 values from 0 to 299"),
+    (np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8), {}, "more than classes can be"),
+])
+def test_masks_that_fit_nothing_are_reported(tmp_path, pixels, how, words):
+    with pytest.raises(DataError) as caught:
+        converted(tmp_path, pixels, **how)
+    assert words in str(caught.value)
+
+
+def test_ids_and_colours_in_one_folder_are_refused(tmp_path):
+    paths = [save(tmp_path / "a.png", np.zeros((2, 2), np.uint8)), save(tmp_path / "b.png", np.array([[[1, 2, 3]]], np.uint8))]
+    with pytest.raises(DataError, match="several kinds: .*a.png holds class ids, .*b.png colours"):
+        form_of(paths)
+
+
+# --- names ------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("image, mask", [
+    ("{}.jpg", "{}.png"), ("{}_leftImg8bit.png", "{}_gtFine_color.png"), ("img_{}.jpg", "mask_{}.png"), ("{}.jpg", "{}_L.png"),
+    ("{}_sat.jpg", "{}_mask.png"), ("photo-{}.jpeg", "{}.json")])
+def test_pairs_are_found_by_name_whatever_surrounds_it(image, mask):
+    keys = ["001", "002", "010", "0011", "1", "scene_7"]
+    pairing = pair_by_name([image.format(key) for key in keys], [mask.format(key) for key in keys + ["alone"]], ".", ".")
+    assert pairing.pairs == [(image.format(key), mask.format(key)) for key in keys]
+    assert (pairing.images_alone, pairing.masks_alone) == ([], [mask.format("alone")])
+
+
+def test_equal_names_in_different_folders_are_kept_apart():
+    pairing = pair_by_name(["i/x/1.jpg", "i/y/1.jpg"], ["m/x/1.png", "m/y/1.png"], "i", "m")
+    assert pairing.pairs == [("i/x/1.jpg", "m/x/1.png"), ("i/y/1.jpg", "m/y/1.png")]
+
+
+def test_several_masks_for_each_image_need_a_choice():
+    masks = ["%d_%s.png" % (i, kind) for i in (1, 2, 3) for kind in ("color", "labelIds")]
+    with pytest.raises(DataError, match="fit equally well; choose with --mask_suffix"):
+        pair_by_name(["1.jpg", "2.jpg", "3.jpg"], masks, ".", ".")
+
+
+def test_names_that_have_nothing_in_common_are_reported():
+    with pytest.raises(DataError, match="no mask of m has a name like an image of i .abc.jpg and 123.png."):
+        pair_by_name(["i/abc.jpg"], ["m/123.png"], "i", "m")
+
+
+# --- annotations ------------------------------------------------------------------------------
+
+def folder_of_images(tmp_path, names, size=(40, 30)):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in names:
+        save(folder / name, np.zeros((size[1], size[0], 3), np.uint8))
+    return folder
+
+
+def test_labelme_shapes_are_drawn_in_their_order(tmp_path):
+    images = folder_of_images(tmp_path, ["a.png"])
+    stored = io.BytesIO()
+    Image.fromarray(np.array([[255, 0], [0, 255]], np.uint8)).save(stored, "PNG")
+    shapes = [{"label": "car", "points": [[5, 5], [20, 5], [20, 20], [5, 20]], "shape_type": "polygon"},
+              {"label": "road", "points": [[10, 10], [12, 12]], "shape_type": "rectangle"},
+              {"label": "__ignore__", "points": [[30, 20], [33, 20]], "shape_type": "circle"},
+              {"label": "car", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": base64.b64encode(stored.getvalue()).decode()}]
+    (images / "a.json").write_text(json.dumps({"shapes": shapes, "imagePath": "a.png"}))
+    plan = plan_folder(str(images), str(images), **QUIET)
+    assert plan.names == ("background", "car", "road")
+    label = plan.make(plan.pairing.pairs[0])
+    assert label.shape == (30, 40)
+    assert (label[5, 5], label[20, 20], label[21, 21], label[11, 11], label[20, 30], label[29, 39]) == (1, 1, 0, 2, 255, 0)
+    assert label[:2, :2].tolist() == [[1, 0], [0, 1]]
+    assert (label == 2).sum() == 9
+
+
+@pytest.mark.parametrize("shape, words", [
+    ({"label": "a", "points": [[0, 0]], "shape_type": "polygon"}, "a polygon of 'a' has 1 points; it needs 3"),
+    ({"label": "a", "points": [], "shape_type": "star"}, "unknown shape type 'star'"),
+    ({"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": "!"}, "the stored mask of 'a' cannot be decoded")])
+def test_broken_labelme_shapes_are_reported_with_their_file(tmp_path, shape, words):
+    images = folder_of_images(tmp_path, ["a.png"])
+    (images / "a.json").write_text(json.dumps({"shapes": [shape]}))
+    plan = plan_folder(str(images), str(images), **QUIET)
+    with pytest.raises(DataError) as caught:
+        plan.make(plan.pairing.pairs[0])
+    assert words in str(caught.value) and "a.json" in str(caught.value)
+
+
+def coco(tmp_path, annotations, **more):
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps({"images": [{"id": 5, "file_name": "a.png", "width": 40, "height": 30}], "annotations": annotations,
+                                "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}], **more}))
+    return str(path)
+
+
+def test_coco_instances_lie_on_a_background_smaller_ones_on_top(tmp_path):
+    images = folder_of_images(tmp_path, ["a.png", "b.png"])
+    square = lambda x, y, side: [[x, y, x + side, y, x + side, y + side, x, y + side]]  # noqa: E731
+    annotations = [{"id": 1, "image_id": 5, "category_id": 18, "segmentation": square(8, 8, 4), "area": 16, "iscrowd": 0, "bbox": [8, 8, 4, 4]},
+                   {"id": 2, "image_id": 5, "category_id": 3, "segmentation": square(4, 4, 16), "area": 256, "iscrowd": 0, "bbox": [4, 4, 16, 16]},
+                   {"id": 3, "image_id": 5, "category_id": 3, "segmentation": {"size": [30, 40], "counts": [0, 60, 1140]}, "area": 60,
+                    "iscrowd": 1, "bbox": [0, 0, 2, 30]}]
+    plan = plan_folder(str(images), annotations=coco(tmp_path, annotations), **QUIET)
+    assert plan.names == ("background", "car", "dog")
+    label = plan.make(plan.pairing.pairs[0])
+    assert (label[10, 10], label[5, 5], label[29, 39]) == (2, 1, 0)
+    assert ((label == 255).sum(), (label == 2).sum(), (label == 1).sum()) == (60, 16, 240)
+    assert [path.split("/")[-1] for path in plan.pairing.images_alone] == ["b.png"]
+
+
+def test_coco_panoptic_segments_become_their_categories(tmp_path):
+    images, masks = folder_of_images(tmp_path, ["a.png"], (2, 2)), tmp_path / "masks"
+    masks.mkdir()
+    segment = 7 + 256 * 2 + 65536
+    save(masks / "a_pan.png", np.array([[[7, 2, 1], [0, 0, 0]], [[9, 0, 0], [9, 0, 0]]], np.uint8))
+    annotations = [{"image_id": 5, "file_name": "a_pan.png", "segments_info": [{"id": segment, "category_id": 18}, {"id": 9, "category_id": 3}]}]
+    plan = plan_folder(str(images), str(masks), coco(tmp_path, annotations), **QUIET)
+    assert plan.names == ("car", "dog")
+    assert plan.make(plan.pairing.pairs[0]).tolist() == [[1, 255], [0, 0]]
+
+
+# --- the whole ---------------------------------------------------------------------------------
+
+def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
+    from ppliteseg_paddle.engine.build import build_train_dataset, label_set_of, load_config
+    from ppliteseg_paddle.engine.data_checks import check_config
+    images, masks = tmp_path / "my photos", tmp_path / "masks"
+    for folder in (images, masks):
+        folder.mkdir()
+    rng = np.random.default_rng(0)
+    table = np.array([[10, 20, 30], [200, 100, 0], [0, 0, 0]], np.uint8)
+    truths = {}
+    for i in range(10):
+        truths["%02d" % i] = truth = rng.integers(0, 3, (70, 90))
+        cv2.imwrite(str(images / ("%02d.jpg" % i)), rng.integers(0, 255, (70, 90, 3)).astype(np.uint8))
+        save(masks / ("%02d_seg.png" % i), table[truth])
+    plan = plan_folder(str(images), str(masks), class_names=["sky", "rock", "sand"], **QUIET)
+    assert "( 10,  20,  30) ->   1  rock" in plan.describe()
+    result = carry_out(plan, str(tmp_path / "out"), val=0.3, **QUIET)
+    assert (result["train"], result["val"], result["class_names"]) == (7, 3, ["sky", "rock", "sand"])
+    config = load_config(result["config"])
+    assert label_set_of(config).classes == ("sky", "rock", "sand")
+    assert [row["kind"] for row in check_config(config, num_workers=0)["findings"]] == []
+    data = build_train_dataset(config)
+    assert len(data) == 7 and data[0]["img"].shape == (3, 64, 64)
+    for image, label, _ in read_list(str(tmp_path / "out" / "val.txt"), str(tmp_path / "out"), "\t"):
+        order = np.array([1, 2, 0])  # colours are numbered in their order: (0,0,0), (10,20,30), (200,100,0)
+        np.testing.assert_array_equal(read_label(label), order[truths[image[-6:-4]]])
+    content = yaml.safe_load(open(result["config"]))
+    assert content["train_dataset"]["separator"] == "\t" and content["train_dataset"]["transforms"][1]["crop_size"] == [64, 64]
+
+
+def test_too_few_pairs_for_a_validation_list_are_reported(tmp_path):
+    images = folder_of_images(tmp_path, ["a.png"])
+    (tmp_path / "masks").mkdir()
+    save(tmp_path / "masks" / "a.png", np.array([[0, 1]], np.uint8))
+    plan = plan_folder(str(images), str(tmp_path / "masks"), **QUIET)
+    with pytest.raises(DataError, match="1 pairs are too few .* --val 0"):
+        carry_out(plan, str(tmp_path / "out"), **QUIET)
