@@ -50,3 +50,10 @@ def _objects(label, factor):
     objects.append({"label": "license plate", "polygon": [[8, height - 16], [40, height - 16], [40, height - 8], [8, height - 8]]})
     objects.append({"label": "cargroup", "polygon": [[60, height - 40], [120, height - 40], [120, height - 8], [60, height - 8]]})
     return objects
+
+
+def official(predictions, truths):
+    """Class IoU average of `cityscapesscripts` for files of label ids."""
+    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as evaluation
+    evaluation.args.quiet, evaluation.args.JSONOutput, evaluation.args.evalInstLevelScore = True, False, False
+    return evaluation.evaluateImgLists([str(path) for path in predictions], [str(path) for path in truths], evaluation.args)
