@@ -71,6 +71,9 @@ class CheckedDataset(paddle.io.Dataset):
         """A data set of PaddleSeg's that lists pairs and reads them as `Dataset` does (`Cityscapes`), with checked reading."""
         checked = cls.__new__(cls)
         checked.__dict__.update(vars(dataset))
+        if not checked.file_list:
+            raise DataError("%s holds no images with labels for mode '%s'; ppliteseg data prepare cityscapes makes Cityscapes' labels."
+                            % (dataset.dataset_root, dataset.mode))
         for image, label in checked.file_list if type(dataset).__name__ == "Cityscapes" else ():
             # PaddleSeg pairs two sorted lists one by one: a missing label shifts all that follow.
             frame = os.path.basename(image).split("_leftImg8bit")[0]

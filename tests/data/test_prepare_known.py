@@ -103,6 +103,8 @@ def test_what_is_no_cityscapes_folder_is_reported(tmp_path, city):
 def test_paddlesegs_cityscapes_with_a_label_missing_is_refused_and_else_read_with_checks(city):
     from ppliteseg_paddle.data.dataset import CheckedDataset
     from paddleseg.datasets import Cityscapes
+    with pytest.raises(DataError, match="holds no images with labels for mode 'train'; ppliteseg data prepare cityscapes"):
+        CheckedDataset.of(Cityscapes(transforms=[], dataset_root=str(city), mode="train"))
     prepare_cityscapes(str(city), progress=False)
     checked = CheckedDataset.of(Cityscapes(transforms=[], dataset_root=str(city), mode="train"))
     assert checked[0]["label"].shape == (64, 128)
