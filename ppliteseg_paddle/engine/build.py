@@ -107,8 +107,9 @@ def build(builder, name: str, verbose: bool = False):
 
     Raises: ConfigError, DataError, WeightsError: what the component said, without PaddleSeg's wrapping.
     """
+    from ppliteseg_paddle.engine.pretrained import safe_pretrained
     _check_root(builder.config, name)
-    with contextlib.nullcontext() if verbose else quiet_paddleseg():
+    with contextlib.nullcontext() if verbose else quiet_paddleseg(), safe_pretrained():
         try:
             return getattr(builder, name)
         except (RuntimeError, AssertionError) as error:

@@ -106,25 +106,40 @@ def check_resume(folder: str, iters: int) -> int:
 def check_fits(model, folder: str) -> None:
     """See that a checkpoint's weights are those of `model`: Paddle itself only warns and keeps random ones.
 
-    Raises: WeightsError: if the file cannot be read, or a name or shape differs.
-    """
-    import pickle
+    All of its files are checked before Paddle's own reader gets them, which runs whatever a pickle asks for.
 
+    Raises: WeightsError: if a file cannot be read or asks to run code, or a name or shape differs.
+    """
     import paddle
-    path = os.path.join(folder, PARAMS)
-    try:
-        saved = paddle.load(path, return_numpy=True)
-    except (pickle.UnpicklingError, EOFError, ValueError, OSError, RuntimeError) as error:
-        raise WeightsError("%s cannot be read: %s." % (path, str(error).split("\n")[0])) from error
+    from ppliteseg_paddle.models.weight_files import check_pickle
+    for file in (PARAMS, OPTIMIZER, EMA_PARAMS):
+        if os.path.isfile(os.path.join(folder, file)):
+            check_pickle(os.path.join(folder, file))
     expected = {name: list(value.shape) for name, value in model.state_dict().items()}
+    for file in (PARAMS, EMA_PARAMS):
+        if os.path.isfile(os.path.join(folder, file)):
+            _check_names_and_shapes(os.path.join(folder, file), expected)
+    path = os.path.join(folder, OPTIMIZER)
+    saved = paddle.load(path, return_numpy=True)
+    if not isinstance(saved, dict) or "LR_Scheduler" not in saved:
+        raise WeightsError("%s holds no state of an optimizer with a learning-rate scheduler, so the run cannot go on from it: "
+                           "start from the weights alone, with --model_path %s." % (path, os.path.join(folder, PARAMS)))
+
+
+def _check_names_and_shapes(path: str, expected: Dict[str, list]) -> None:
+    import paddle
+    saved = paddle.load(path, return_numpy=True)
+    if not isinstance(saved, dict):
+        raise WeightsError("%s holds a %s, not names and arrays." % (path, type(saved).__name__))
     missing = [name for name in expected if name not in saved]
     if missing:
         raise WeightsError("%s lacks %d of the model's %d weights, the first %s: it belongs to another configuration."
                            % (path, len(missing), len(expected), missing[0]))
     for name, shape in expected.items():
-        if list(saved[name].shape) != shape:
+        found = list(getattr(saved[name], "shape", ()))
+        if found != shape:
             raise WeightsError("%s: %s has the shape %s, the model expects %s: it belongs to another configuration."
-                               % (path, name, list(saved[name].shape), shape))
+                               % (path, name, found, shape))
 
 
 def latest_checkpoint(save_dir: str) -> Optional[str]:

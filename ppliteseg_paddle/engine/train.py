@@ -133,7 +133,16 @@ def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbo
         model = builder.__dict__["model"] = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     parts.update(model=model, loss=build.build(builder, "loss", verbose),
                  optimizer=build.build(builder, "optimizer", verbose))
+    _check_outputs(model, parts["loss"], config)
     return parts
+
+
+def _check_outputs(model, loss, config) -> None:
+    """See that there is a loss for each output that the model has in training, as far as it tells their number."""
+    outputs, coefs = len(getattr(model, "seg_heads", ())), len(loss["coef"])
+    if outputs and outputs != coefs:
+        raise ConfigError("%s: %d numbers for the %d outputs that the model has in training: give one for each, the main one first."
+                          % (config.source.of("loss.coef"), coefs, outputs))
 
 
 def check_data(config, datasets: Dict[str, Any], full: bool = False) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, field
-from typing import Iterable, List, Tuple
+from typing import Iterable, List, Optional, Tuple
 
 from ppliteseg_paddle.errors import WeightsError
 from ppliteseg_paddle.models.weight_files import read_state_dict
-from ppliteseg_paddle.models.weight_names import BACKBONES, from_paddleseg, stdc_blocks, to_ours
+from ppliteseg_paddle.models.weight_names import (BACKBONES, OURS, PADDLESEG, Renamed, StateDict, from_paddleseg, identify,
+                                                  stdc_blocks, to_ours, to_paddleseg)
 
-__all__ = ["LoadReport", "from_paddleseg", "load_weights", "read_state_dict"]
+__all__ = ["LoadReport", "from_paddleseg", "load_by_name", "load_weights", "read_state_dict"]
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
     """Load a weight file into `model`, in place, and log what was not loaded.
 
     A file of a backbone alone fits a whole model's backbone. A file for another number of classes fits but for
-    the classifiers, unless `strict`.
+    the classifiers, unless `strict`. PaddleSeg's own `PPLiteSeg` takes its files and ours as well.
 
     Args:
         path: path or http(s) address of a file in any form that `weight_files.read_weight_file` knows.
@@ -63,9 +64,9 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
     Raises: WeightsError: if the file cannot be read or does not fit; the model is unchanged then. DownloadError.
     """
     import paddle
-    renamed = to_ours(read_state_dict(path))
-    state, report = renamed.state, LoadReport(renamed.source, ignored=renamed.ignored)
     tensors = model.state_dict()
+    renamed = _renamed(read_state_dict(path), tensors)
+    state, report = renamed.state, LoadReport(renamed.source, ignored=renamed.ignored)
     targets = {name: list(tensor.shape) for name, tensor in tensors.items()}
     if not any(name in targets for name in state) and any("backbone." + name in targets for name in state):
         state = {"backbone." + name: array for name, array in state.items()}
@@ -86,6 +87,34 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
         tensors[name].set_value(paddle.to_tensor(array).astype(tensors[name].dtype))
     _log.log(logging.INFO if report.complete and not report.ignored else logging.WARNING, "%s: %s", path, report)
     return report
+
+
+def load_by_name(model, path: Optional[str]) -> None:
+    """Load into a component of PaddleSeg what its `pretrained:` names, by PaddleSeg's rule: what fits by name and shape.
+
+    Args: as `load_weights`; None loads nothing.
+    Raises: WeightsError: if the file cannot be read, asks to run code, or nothing in it fits. DownloadError.
+    Source: PaddleSeg `utils/utils.py::load_pretrained_model`, which reads the file with Paddle's own reader.
+    """
+    if path is None:
+        return
+    import paddle
+    state, tensors = read_state_dict(path), model.state_dict()
+    fitting = [name for name, tensor in tensors.items() if name in state and list(state[name].shape) == list(tensor.shape)]
+    if not fitting:
+        raise WeightsError("weight file %s has none of %s's arrays (it has %s, ...); it belongs to another model."
+                           % (path, type(model).__name__, _some(list(state), 3)))
+    for name in fitting:
+        tensors[name].set_value(paddle.to_tensor(state[name]).astype(tensors[name].dtype))
+    _log.info("%s: %d of %d arrays loaded into %s", path, len(fitting), len(tensors), type(model).__name__)
+
+
+def _renamed(state: StateDict, targets: Iterable[str]) -> Renamed:
+    """The file's arrays under the names that the model uses: ours, or those of PaddleSeg's `PPLiteSeg`."""
+    if identify(targets) != PADDLESEG:
+        return to_ours(state)
+    source = identify(state)
+    return Renamed(to_paddleseg(state) if source == OURS else state, source)
 
 
 def _check_backbone(path: str, state: Iterable[str], targets: Iterable[str]) -> None:

@@ -1,6 +1,8 @@
 """Real iterations through PaddleSeg's unmodified loop, on a tiny data set."""
 import json
 import os
+import pickle
+import shutil
 
 import numpy as np
 import paddle
@@ -134,8 +136,10 @@ def test_training_starts_from_given_weights_in_place_of_pretrained_ones(run, con
 
 def test_paddlesegs_own_model_trains_too(root, tmp_path):
     content = values(root, model={"type": "PPLiteSeg", "num_classes": 11, "backbone": {"type": "STDC1", "pretrained": None}})
-    result = trainer.train(load_config(write_config(tmp_path / "c.yml", content), iters=1), save_dir=str(tmp_path / "o"), device="cpu")
+    config = load_config(write_config(tmp_path / "c.yml", content), iters=1)
+    result = trainer.train(config, save_dir=str(tmp_path / "o"), device="cpu")
     assert result["final_loss"] > 0
+    assert val(config, result["model_path"], device="cpu", progress=False)["images"] == 4  # its own file fits it
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_record(config_path, tmp_path):
@@ -167,6 +171,7 @@ def test_ctrl_c_says_how_to_go_on(config_path, tmp_path, monkeypatch, capsys):
     ({"batch_size": 9}, {}, DataError, "has 8 images, fewer than one batch of 9"),
     ({}, {"resume_model": "nowhere/iter_3"}, ConfigError, "there is no such folder"),
     ({}, {"model_path": "nowhere.pdparams"}, WeightsError, "nowhere.pdparams does not exist"),
+    ({"opts": ["loss.coef=[1, 1]"]}, {}, ConfigError, "loss.coef: 2 numbers for the 3 outputs that the model has in training"),
 ])
 def test_what_cannot_work_is_refused_before_anything_is_written(config_path, tmp_path, options, arguments, kind, expected):
     with pytest.raises(kind, match=expected):
@@ -188,6 +193,29 @@ def test_a_checkpoint_of_another_model_is_refused(run, root, tmp_path):
     with pytest.raises(WeightsError, match="belongs to another configuration"):
         trainer.train(load_config(write_config(tmp_path / "c.yml", content), iters=9), save_dir=str(tmp_path / "o"),
                       resume_model=os.path.join(run[0], "iter_4"))
+
+
+@pytest.mark.parametrize("file", ["model.pdparams", "model.pdopt", "ema_model.pdparams"])
+def test_a_checkpoint_that_would_run_a_command_is_refused_and_nothing_runs(run, config_path, tmp_path, file):
+    folder = tmp_path / "iter_2"
+    shutil.copytree(os.path.join(run[0], "iter_2"), folder)
+    (folder / file).write_bytes(b"cos\nmkdir\n(V%s\ntR." % os.fsencode(tmp_path / "witness"))
+    with pytest.raises(WeightsError, match=r"asks for 'os\.mkdir', which arrays do not need"):
+        trainer.train(load_config(config_path), save_dir=str(tmp_path / "o"), resume_model=str(folder), use_ema=True, device="cpu")
+    assert sorted(os.listdir(tmp_path)) == ["iter_2"]
+
+
+@pytest.mark.parametrize("file, content, expected", [
+    ("model.pdparams", [1], "holds a list, not names and arrays"),
+    ("model.pdopt", {"a": 1}, "holds no state of an optimizer with a learning-rate scheduler"),
+    ("ema_model.pdparams", {"a": np.zeros(2, np.float32)}, "ema_model.pdparams lacks 247 of the model's 247 weights"),
+])
+def test_a_checkpoint_with_a_file_of_another_kind_is_refused(run, config_path, tmp_path, file, content, expected):
+    folder = tmp_path / "iter_2"
+    shutil.copytree(os.path.join(run[0], "iter_2"), folder)
+    (folder / file).write_bytes(pickle.dumps(content))
+    with pytest.raises(WeightsError, match=expected):
+        trainer.train(load_config(config_path), save_dir=str(tmp_path / "o"), resume_model=str(folder), use_ema=True, device="cpu")
 
 
 def test_a_file_in_place_of_the_output_folder_is_refused_and_left_alone(config_path, tmp_path):

@@ -88,6 +88,19 @@ def test_a_file_of_paddlesegs_backbone_loads_into_a_backbone_and_into_a_whole_mo
         assert_close(a, expected), assert_close(b, expected)
 
 
+def test_our_file_and_its_own_load_into_paddlesegs_model(saved, tmp_path):
+    own = paddleseg_model("T", 3)
+    paddle.save(own.state_dict(), str(tmp_path / "own.pdparams"))
+    for path in (str(tmp_path / "own.pdparams"), saved[1]):
+        other = paddleseg_model("T", 3)
+        assert load_weights(other, path, strict=True).complete
+        expected = own if "own" in path else saved[0]
+        for each in (other, expected):
+            each.eval()
+        x = paddle.randn([1, 3, 64, 96])
+        assert_close(other(x)[0], expected(x)[0])
+
+
 def test_a_file_for_a_wider_head_does_not_fit_and_names_the_shapes(saved):
     state = {**state_of(saved[0]), "head.fusions.0.conv_out.conv.weight": np.zeros((64, 64, 3, 3), np.float32)}
     path = saved[1].replace("model", "wider")

@@ -1,0 +1,26 @@
+"""Weights that PaddleSeg's own components load while they are built, read as safely as ours."""
+from __future__ import annotations
+
+import contextlib
+import os
+
+from ppliteseg_paddle.engine.loop import replaced
+
+
+@contextlib.contextmanager
+def safe_pretrained():
+    """Reason: `pretrained:` of PaddleSeg's backbones and models goes to Paddle's own reader, which runs whatever a pickle
+    asks for, and its downloads are unpacked without a look at the paths in them."""
+    import paddle
+    from paddleseg.utils import utils
+    from ppliteseg_paddle.models.weight_files import check_pickle
+    from ppliteseg_paddle.models.weights import load_by_name
+    load = paddle.load
+
+    def checked_load(path, *args, **kwargs):  # a few components read their file themselves
+        if isinstance(path, (str, os.PathLike)) and os.path.isfile(path):
+            check_pickle(str(path))
+        return load(path, *args, **kwargs)
+
+    with replaced(utils, "load_pretrained_model", load_by_name), replaced(paddle, "load", checked_load):
+        yield
