@@ -100,8 +100,9 @@ def _read_with_bases(path: str, source: Source, chain: Tuple[str, ...]) -> Dict[
         raise ConfigError("%s: _base_ leads back to itself: %s." % (source.path, " -> ".join(chain[chain.index(real):] + (real,))))
     values = read_yaml(path)
     bases = values.pop("_base_", None) or []
+    bases = bases if isinstance(bases, list) else [bases]
     source.files.append((path, copy.deepcopy(values)))
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases:
         if not isinstance(base, str):
             raise ConfigError("%s: _base_ must be a path or a list of paths, but holds %r." % (path, base))
         base_path = os.path.normpath(os.path.join(os.path.dirname(path), base))

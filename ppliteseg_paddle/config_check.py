@@ -33,6 +33,15 @@ PLACES = (
 REGISTRIES = ("MODELS", "BACKBONES", "DATASETS", "TRANSFORMS", "LOSSES", "OPTIMIZERS")
 # PaddleSeg fills these in when they are absent.
 FILLED_IN = {"model": {"num_classes", "in_channels"}, "model.backbone": {"in_channels"}}
+# Kinds of values in our components, where Python would say of another one only which operation failed on it.
+_WHOLE, _WHOLES, _NUMBERS = "a whole number", "a list of whole numbers", "a list of numbers"
+VALUES = {
+    "PPLiteSegNet": {"num_classes": _WHOLE, "seg_head_channels": _WHOLES},
+    "SPPM": {"in_channels": _WHOLE, "out_channels": _WHOLE, "bin_sizes": _WHOLES},
+    "FLDHead": {"in_channels": _WHOLES, "neck_channels": _WHOLE, "out_channels": _WHOLES},
+    "CELoss": {"weight": _NUMBERS},
+    "Normalize": {"mean": _NUMBERS, "std": _NUMBERS},
+}
 OPTIMIZER_ALIASES = {"sgd": "SGD", "adam": "Adam"}
 
 _NUMBER_WITHOUT_POINT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -66,7 +75,13 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
     for key in ("train_dataset", "val_dataset", "optimizer", "lr_scheduler", "model"):
         if key in values and not isinstance(values[key].get("type"), str):
             raise ConfigError("%s: no 'type' is given: it names the class to build." % source.of(key))
-    for key in ("learning_rate", "warmup_start_lr"):
+    for key in ("backbone", "neck", "head") if values["model"]["type"] == "PPLiteSegNet" else ("backbone",):
+        if key in values["model"]:
+            _expect(_is_block(values["model"][key]), source, "model." + key, values["model"][key], "a block with a 'type'")
+    for key in ("train_dataset", "val_dataset"):
+        if "transforms" in values.get(key, {}):
+            _check_transforms(key + ".transforms", values[key]["transforms"], source)
+    for key in ("learning_rate", "warmup_start_lr", "end_lr", "power", "warmup_iters"):
         if key in values["lr_scheduler"]:
             rate = values["lr_scheduler"][key]
             _expect(_is_number(rate) and rate >= 0, source, "lr_scheduler." + key, rate, "a number of at least 0")
@@ -74,6 +89,12 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
         if key in values:
             _check_loss(key, values[key], source)
     _check_test_config(values.get("test_config", {}), source)
+
+
+def _check_transforms(key: str, transforms: Any, source: Source) -> None:
+    _expect(isinstance(transforms, list), source, key, transforms, "a list of blocks with a 'type'")
+    for index, item in enumerate(transforms):
+        _expect(_is_block(item), source, "%s.%d" % (key, index), item, "a block with a 'type'")
 
 
 def _check_loss(key: str, loss: Mapping[str, Any], source: Source) -> None:
@@ -151,6 +172,8 @@ def check_components(values: Mapping[str, Any], source: Source) -> None:
         name = _optimizer_name(block) if key == "optimizer" else block["type"]
         component = _find(key, name, source)
         _check_arguments(key, block, component, source)
+        _check_values(key, block, source)
+    _check_weights(values, source)
     _check_scheduler(values["lr_scheduler"], source)
     for key in ("train_dataset", "val_dataset"):
         classes = _num_classes(values.get(key), source)
@@ -201,6 +224,26 @@ def _check_arguments(key: str, block: Mapping[str, Any], component, source: Sour
                and name not in block and name not in FILLED_IN.get(key, ())]
     if missing:
         raise ConfigError("%s: %s needs %s, which is not given." % (source.of(key), block["type"], ", ".join(missing)))
+
+
+def _check_values(key: str, block: Mapping[str, Any], source: Source) -> None:
+    for name, wanted in VALUES.get(block["type"], {}).items():
+        value = block.get(name)
+        if name not in block or (value is None and name == "weight"):
+            continue
+        good = _is_int(value) if wanted == _WHOLE else (
+            isinstance(value, (list, tuple)) and all(map(_is_int if wanted == _WHOLES else _is_number, value)))
+        _expect(good, source, "%s.%s" % (key, name), value, wanted)
+
+
+def _check_weights(values: Mapping[str, Any], source: Source) -> None:
+    """A loss with class weights needs as many as there are classes."""
+    classes = values["model"].get("num_classes", _num_classes(values["train_dataset"], source))
+    for index, block in enumerate(values["loss"]["types"]):
+        weight = block.get("weight")
+        if isinstance(weight, list) and _is_int(classes) and len(weight) != classes:
+            raise ConfigError("%s: %d weights for %d classes: give one for each, in the order of their ids."
+                              % (source.of("loss.types.%d.weight" % index), len(weight), classes))
 
 
 def _parameters(component) -> Dict[str, inspect.Parameter]:

@@ -72,6 +72,10 @@ def test_bases_that_lead_back_are_reported(tmp_path):
     assert "_base_ leads back to itself" in message(config.load, str(tmp_path / "a.yml"))
 
 
+def test_a_base_that_is_no_path_is_reported(tmp_path):
+    assert "_base_ must be a path or a list of paths, but holds 5" in message(config.load, written(tmp_path, "_base_: 5"))
+
+
 def test_a_missing_base_is_reported_with_the_place_looked_at(tmp_path):
     assert "_base_ 'none.yml' does not exist" in message(config.load, written(tmp_path, "_base_: none.yml"))
 
@@ -182,6 +186,17 @@ def broken(tmp_path, change):
     (lambda c: c["lr_scheduler"].update(warmup=3), "lr_scheduler.warmup: PolynomialDecay takes no such argument."),
     (lambda c: c["lr_scheduler"].update(warmup_iters=3), "a warm-up needs lr_scheduler.warmup_start_lr"),
     (lambda c: c["model"].update(num_classes=19), "model.num_classes is 19, but train_dataset (StreetScenes) has 11 classes"),
+    (lambda c: c["model"].update(num_classes="eleven"), "model.num_classes: expected a whole number, found the text 'eleven'"),
+    (lambda c: c["model"].update(backbone="STDCNet813"), "model.backbone: expected a block with a 'type', found the text 'STDCNet813'"),
+    (lambda c: c["model"].update(neck=None), "model.neck: expected a block with a 'type', found nothing"),
+    (lambda c: c["model"].update(seg_head_channels=32), "model.seg_head_channels: expected a list of whole numbers, found 32"),
+    (lambda c: c["model"]["neck"].update(bin_sizes=4), "model.neck.bin_sizes: expected a list of whole numbers, found 4"),
+    (lambda c: c["model"]["head"].update(out_channels=[32, "a", 128]), "model.head.out_channels: expected a list of whole numbers"),
+    (lambda c: c["train_dataset"].update(transforms={"type": "Normalize"}), "train_dataset.transforms: expected a list of blocks with a 'type', found a block"),
+    (lambda c: c["train_dataset"].update(transforms=["Normalize"]), "train_dataset.transforms.0: expected a block with a 'type', found the text 'Normalize'"),
+    (lambda c: c["train_dataset"].update(transforms=[{"type": "Normalize", "mean": 0.5}]), "train_dataset.transforms.0.mean: expected a list of numbers, found 0.5"),
+    (lambda c: c["lr_scheduler"].update(power="x"), "lr_scheduler.power: expected a number of at least 0, found the text 'x'"),
+    (lambda c: c["loss"]["types"][0].update(weight=[1, 2, 3]), "loss.types.0.weight: 3 weights for 11 classes: give one for each"),
 ])
 def test_each_fault_of_a_configuration_is_one_line_that_names_the_key(tmp_path, change, expected):
     assert expected in message(checked, broken(tmp_path, change))

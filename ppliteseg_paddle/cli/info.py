@@ -4,6 +4,7 @@ Multiply-adds are counted as paddle.flops counts them. No data set is needed, an
 from __future__ import annotations
 
 from ppliteseg_paddle.cli.common import add_flags, positive_int
+from ppliteseg_paddle.errors import ConfigError
 
 
 def add_arguments(parser) -> None:
@@ -20,11 +21,12 @@ def run(args) -> dict:
     model = build_model(config, pretrained=False, verbose=args.verbose)
     _check_model(model, args.config)
     shape = args.input_shape or _default_shape(config.dic)
+    if shape[1] != 3:
+        raise ConfigError("--input_shape %s: images have 3 channels: give N 3 H W." % " ".join(map(str, shape)))
     return {"config": args.config, "num_classes": model.num_classes, **measure(model, shape)}
 
 
 def _check_model(model, path: str) -> None:
-    from ppliteseg_paddle.errors import ConfigError
     if not all(hasattr(model, name) for name in ("backbone", "neck", "head", "seg_heads")):
         raise ConfigError("%s: info describes PPLiteSegNet, but model.type is %s." % (path, type(model).__name__))
 

@@ -36,7 +36,7 @@ class CELoss(nn.Layer):
         weight: one factor a class; the mean is then weighted by them.
         ignore_index: label of pixels that do not count.
     Shape: logits (N, C, H, W), label (N, H, W) or (N, 1, H, W); returns one number without dimensions.
-    Raises: ValueError: if there are not as many weights as classes.
+    Raises: ConfigError: if there are not as many weights as classes.
     Source: PaddleSeg `models/losses/cross_entropy_loss.py` with its default `avg_non_ignore`.
     """
 
@@ -49,7 +49,7 @@ class CELoss(nn.Layer):
         losses, counts = pixel_losses(logits, label, self.ignore_index)
         if self.weight is not None:
             if self.weight.shape[0] != logits.shape[1]:
-                raise ValueError("CELoss has %d weights, but the logits have %d classes." % (self.weight.shape[0], logits.shape[1]))
+                raise ConfigError("CELoss has %d weights, but the logits have %d classes." % (self.weight.shape[0], logits.shape[1]))
             classes = paddle.where(counts > 0, label.astype("int64").reshape(counts.shape), paddle.zeros(counts.shape, "int64"))
             counts = counts * paddle.gather(self.weight, classes.flatten()).reshape(counts.shape)
         return (losses * counts).sum() / (counts.sum() + EPS_PLAIN * counts.size)

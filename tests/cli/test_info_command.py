@@ -26,6 +26,11 @@ def test_json_has_plain_numbers_and_the_given_shape(capsys):
     assert result["parts"]["neck"]["parameters"] == 1024 * 96 + 4 * 96
 
 
+def test_an_input_that_is_no_colour_image_is_refused(capsys):
+    assert main(["info", "--config", str(CITYSCAPES), "--input_shape", "1", "4", "64", "64"]) == 2
+    assert "--input_shape 1 4 64 64: images have 3 channels: give N 3 H W." in capsys.readouterr().err
+
+
 def test_another_model_is_refused(tmp_path, capsys):
     config = tmp_path / "other.yml"
     config.write_text("_base_: %s\nmodel:\n  _inherited_: False\n  type: PPLiteSeg\n  num_classes: 19\n  backbone: {type: STDC1}\n" % CITYSCAPES)

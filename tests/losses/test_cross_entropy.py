@@ -57,7 +57,7 @@ def test_class_weights_weigh_the_mean(batch):
 
 
 def test_the_wrong_number_of_weights_is_refused(batch):
-    with pytest.raises(ValueError, match="CELoss has 2 weights, but the logits have 5 classes"):
+    with pytest.raises(ConfigError, match="CELoss has 2 weights, but the logits have 5 classes"):
         CELoss(weight=[1.0, 2.0])(paddle.to_tensor(batch[0]), paddle.to_tensor(batch[1]))
 
 
