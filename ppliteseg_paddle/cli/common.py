@@ -49,7 +49,7 @@ FLAGS = {
     "opts": dict(nargs="+", action="extend", metavar="KEY=VALUE",
                  help="change values of the configuration, as in: batch_size=2 "
                       "train_dataset.dataset_root=/data/camvid loss.coef.0=0.5"),
-    "model_path": dict(metavar="FILE", help="trained weights (.pdparams)"),
+    "model_path": dict(metavar="FILE", help="trained weights (.pdparams, .safetensors, ...: see `weights --help`)"),
     "model_dir": dict(metavar="DIR", help="exported model, as `export` writes it"),
     "image_path": dict(metavar="PATH", help="an image, a folder of images, or a text file with one image a line"),
     "save_dir": dict(metavar="DIR", default="output", help="where to write (default: %(default)s)"),

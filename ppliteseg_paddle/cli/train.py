@@ -4,6 +4,8 @@ Writes to --save_dir: iter_N/ (checkpoints), best_model/ (with --do_eval), confi
 resolved, ready for val, predict and export) and train.json (losses and evaluations)."""
 from __future__ import annotations
 
+import shlex
+
 from ppliteseg_paddle.cli.common import add_flags, count, positive_int
 
 
@@ -22,7 +24,7 @@ def add_arguments(parser) -> None:
                         help="keep learning rate, iterations and min_kept where devices or batch differ from the recipe's")
     parser.add_argument("--resume_model", metavar="DIR", help="go on from this checkpoint folder (iter_N)")
     add_flags(parser, "model_path", "device", "num_workers", "precision", "amp_level", "seed", "opts", "verbose",
-              model_path={"help": "weights to start from (.pdparams)"})
+              model_path={"help": "weights to start from (.pdparams, .safetensors, ...: see `weights --help`)"})
     parser.add_argument("--full_check", action="store_true", help="check all of the data before the start, not a sample")
 
 
@@ -48,9 +50,9 @@ def summary(result: dict) -> str:
     if result["left_out"]:
         lines.append("left out    %d unreadable images: %s" % (len(result["left_out"]), ", ".join(result["left_out"])))
     lines += ["weights     %s" % result["model_path"], "record      %s" % result["history"], "", "next:"]
-    common = "--config %s --model_path %s" % (result["config"], result["model_path"])
+    common = "--config %s --model_path %s" % (shlex.quote(result["config"]), shlex.quote(result["model_path"]))
     lines += ["  ppliteseg val    %s" % common,
-              "  ppliteseg export %s --save_dir %s/export" % (common, result["save_dir"])]
+              "  ppliteseg export %s --save_dir %s" % (common, shlex.quote(result["save_dir"] + "/export"))]
     return "\n".join(lines)
 
 

@@ -83,7 +83,7 @@ def val(config, model_path: Optional[str] = None, device: Optional[str] = None, 
         arguments.pop(unused, None)
     measured = evaluate(model, dataset, num_workers=num_workers, precision=precision, amp_level=amp_level,
                         progress=progress, **arguments)
-    first = {key: measured.pop(key) for key in ("mIoU", "mIoU_present", "acc", "kappa", "dice", "class_iou")}
+    first = {key: measured.pop(key) for key in ("mIoU", "acc", "kappa", "dice", "class_iou")}
     names = list(build.label_set_of(config).classes)
     return {**first, "class_names": names, "images": measured.pop("images"), **measured, "config": config.source.path,
             "model_path": model_path, "device": chosen, "precision": precision, "test_config": arguments}
