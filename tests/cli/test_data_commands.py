@@ -48,7 +48,7 @@ def test_train_with_a_full_check_finds_what_a_sample_does_not(config, capsys, mo
     monkeypatch.setattr(train, "check_sample", lambda *args: 0)
     monkeypatch.setattr(data_checks, "QUICK_SAMPLE", 1)
     monkeypatch.setattr(train.build, "build", lambda builder, name, verbose=False, build=train.build.build: (
-        build(builder, name, verbose) if name.endswith("_dataset") else object()))
+        build(builder, name, verbose) if name.endswith("_dataset") else {"coef": []}))
     status = main(["train", "--config", config[1], "--save_dir", str(tmp_path / "o"), "--device", "cpu", "--full_check"])
     assert status == 2 and "02.png holds the value 44" in capsys.readouterr().err
 
