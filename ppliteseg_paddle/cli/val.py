@@ -12,9 +12,11 @@ def add_arguments(parser) -> None:
 
 def run(args) -> dict:
     from ppliteseg_paddle.engine.build import load_config
-    from ppliteseg_paddle.engine.checkpoint import write_json
+    from ppliteseg_paddle.engine.checkpoint import check_writable, write_json
     from ppliteseg_paddle.engine.val import val
     config = load_config(args.config, args.opts)
+    if args.save_json:
+        check_writable(args.save_json)
     result = val(config, args.model_path, device=args.device, num_workers=args.num_workers, precision=args.precision,
                  amp_level=args.amp_level, test_config=test_config_from(args, config.test_config), verbose=args.verbose)
     if args.save_json:

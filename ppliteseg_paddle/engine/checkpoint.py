@@ -19,8 +19,10 @@ _ITER_FOLDER = re.compile(r"iter_(\d+)")
 def replace_file(path: str):
     """Yield a temporary path beside `path`, which takes its place when the block ends without an error.
 
-    Raises: ConfigError: if the folder cannot be written.
+    Raises: ConfigError: if the folder cannot be written, or `path` is one.
     """
+    if os.path.isdir(path):
+        raise ConfigError("cannot write %s: it is a folder; give a file." % path)
     folder = os.path.dirname(os.path.abspath(path))
     try:
         os.makedirs(folder, exist_ok=True)
@@ -35,6 +37,18 @@ def replace_file(path: str):
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def check_writable(path: str) -> None:
+    """See that a file can be written, before the work whose result it is for. An existing one stays as it is.
+
+    Raises: ConfigError
+    """
+    class Enough(Exception):
+        pass
+
+    with contextlib.suppress(Enough), replace_file(path):
+        raise Enough
 
 
 def _umask() -> int:

@@ -39,6 +39,11 @@ def test_val_writes_its_figures_as_json_and_prints_a_row_for_each_class(trained,
     assert "bicyclist" in out and "4 images: mIoU %.4f" % figures["mIoU"] in out
 
 
+def test_val_sees_before_it_evaluates_that_its_figures_can_be_written(trained, tmp_path, capsys):
+    assert main(["val", "--config", str(trained / "config.yml"), "--model_path", "none.pdparams", "--save_json", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "error: cannot write %s: it is a folder; give a file.\n" % tmp_path
+
+
 def test_val_takes_test_time_augmentation_from_flags(trained, capsys):
     assert main(["val", "--config", str(trained / "config.yml"), "--model_path", str(trained / "iter_2" / "model.pdparams"),
                  "--aug_eval", "--scales", "0.5", "1.0", "--flip_horizontal", "--json", "--device", "cpu"]) == 0

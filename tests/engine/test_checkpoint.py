@@ -4,7 +4,7 @@ import math
 import pytest
 
 from ppliteseg_paddle.engine import checkpoint
-from ppliteseg_paddle.engine.checkpoint import BestModel, check_resume, latest_checkpoint, replace_file, write_json
+from ppliteseg_paddle.engine.checkpoint import BestModel, check_resume, check_writable, latest_checkpoint, replace_file, write_json
 from ppliteseg_paddle.errors import ConfigError, WeightsError
 
 
@@ -25,6 +25,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
             raise KeyError("stop")
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_whether_a_file_can_be_written_is_seen_without_writing_it(tmp_path):
+    (tmp_path / "a.json").write_text("old")
+    check_writable(str(tmp_path / "a.json"))
+    check_writable(str(tmp_path / "new.json"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"] and (tmp_path / "a.json").read_text() == "old"
+    with pytest.raises(ConfigError, match="it is a folder; give a file"):
+        check_writable(str(tmp_path))
+    with pytest.raises(ConfigError, match="cannot write"):
+        check_writable(str(tmp_path / "a.json" / "b.json"))
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path):
