@@ -73,6 +73,18 @@ def export_folder(input_shape=None, output_op="argmax"):
 
 
 @functools.lru_cache(maxsize=None)
+def export_formats(input_shape=None, preprocess_in_graph=False):
+    """Folder of an export of `model()` as ONNX and OpenVINO."""
+    from ppliteseg_paddle.export.paddle import export_model
+    folder = tempfile.TemporaryDirectory()
+    _KEEP.append(folder)
+    path = folder.name + "/export"
+    export_model(model(), path, formats=("onnx", "openvino"), label_set=LABELS, transforms=TRANSFORMS, input_shape=input_shape,
+                 preprocess_in_graph=preprocess_in_graph, check_image=photograph(192, 256))
+    return path
+
+
+@functools.lru_cache(maxsize=None)
 def exported_predictor(input_shape=None, output_op="argmax"):
     from ppliteseg_paddle import Predictor
     return Predictor(export_folder(input_shape, output_op))

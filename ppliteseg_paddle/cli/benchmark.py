@@ -15,8 +15,8 @@ DEFAULT_SIZE = (512, 1024)
 
 def add_arguments(parser) -> None:
     add_flags(parser, "model_dir", model_dir={"required": True})
-    parser.add_argument("--backend", default="auto", metavar="NAME", help="what runs it: auto, paddle or paddle-native "
-                        "(default: %(default)s, the fastest that works)")
+    parser.add_argument("--backend", default="auto", metavar="NAME", help="what runs it: auto, onnxruntime, openvino, paddle "
+                        "or paddle-native (default: %(default)s, the fastest that works)")
     add_flags(parser, "image_path", image_path={"help": "the image (default: a generated one)"})
     parser.add_argument("--input_shape", type=positive_int, nargs=4, metavar=("N", "C", "H", "W"),
                         help="1 3 H W: the image's size in pixels (default: the graph's own where it is fixed, "

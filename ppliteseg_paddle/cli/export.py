@@ -12,11 +12,16 @@ from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 def add_arguments(parser) -> None:
     add_flags(parser, "config", "model_path", "save_dir", config={"required": True}, model_path={"required": True},
               save_dir={"default": "output/export"})
+    parser.add_argument("--format", nargs="+", choices=["paddle", "onnx", "openvino"], default=["paddle"], dest="formats",
+                        help="one or several, into one folder (default: paddle)")
     parser.add_argument("--input_shape", type=int, nargs=4, metavar=("N", "C", "H", "W"),
                         help="fix the input's size, as in 1 3 512 1024; images of other sizes are resized to it "
                         "(default: any size)")
     parser.add_argument("--output_op", choices=["argmax", "softmax", "none"], default="argmax",
                         help="what leaves the graph: class ids, probabilities, or logits (default: %(default)s)")
+    parser.add_argument("--preprocess_in_graph", action="store_true",
+                        help="onnx and openvino: the graph takes uint8 NHWC BGR images of any size, resizes and normalises "
+                        "them itself, and returns masks of their size")
     add_flags(parser, "image_path", "device", "opts", "verbose",
               image_path={"help": "image to compare export and model on (default: the first one of the validation set)"})
 
@@ -25,11 +30,12 @@ def run(args) -> dict:
     from ppliteseg_paddle.engine.build import label_set_of
     config, model = load_trained(args)
     transforms = val_transforms(config)
-    from ppliteseg_paddle.export.paddle import export_paddle
+    from ppliteseg_paddle.export.paddle import export_model
     source, image = _check_image(args.image_path, config)
-    report = export_paddle(model, args.save_dir, label_set=label_set_of(config), transforms=transforms,
-                           input_shape=args.input_shape, output_op=args.output_op, check_image=image,
-                           description={"config": os.path.basename(args.config), "weights": os.path.basename(args.model_path)})
+    report = export_model(model, args.save_dir, formats=args.formats, label_set=label_set_of(config), transforms=transforms,
+                          input_shape=args.input_shape, output_op=args.output_op, preprocess_in_graph=args.preprocess_in_graph,
+                          check_image=image,
+                          description={"config": os.path.basename(args.config), "weights": os.path.basename(args.model_path)})
     report["check"]["image"] = source
     return report
 
@@ -37,15 +43,21 @@ def run(args) -> dict:
 def summary(result: dict) -> str:
     check, shape = result["check"], result["input"]["shape"]
     size = "any size" if result["input"]["dynamic"] else "%d x %d" % (shape[3], shape[2])
-    same = "equal in every pixel" if not check["differing_pixels"] else "%.4f %% of pixels differ, all near-ties" % (
-        100 * check["differing_pixels"])
-    return "\n".join([
+    lines = [
         "exported    %s (%s, %.1f MB)" % (result["save_dir"], ", ".join(result["files"]), sum(result["files"].values()) / 1e6),
         "input       %s, %s" % (result["input"]["layout"], size),
-        "output      %s, %s" % (result["output"]["op"], result["output"]["dtype"]),
-        "compared    with the model on %s: %s" % (check["image"], same), "", "next:",
-        "  ppliteseg predict   --model_dir %s --image_path PHOTOS" % result["save_dir"],
-        "  ppliteseg benchmark --model_dir %s" % result["save_dir"]])
+        "output      %s, %s" % (result["output"]["op"], result["output"]["dtype"])]
+    if result["image_input"]:
+        lines.insert(2, "            or images as they are, uint8 NHWC BGR of any size: %s" % ", ".join(
+            name for name in result["formats"] if name != "paddle"))
+    lines.append("compared    with the model on %s:" % check["image"])
+    for name, values in check.get("formats", {result["formats"][0]: check}).items():
+        same = "equal in every pixel" if not values["differing_pixels"] else "%.4f %% of pixels differ, all near-ties" % (
+            100 * values["differing_pixels"])
+        lines.append("  %-10s%s; scores within %.2g (%s on %s)" % (name, same, values["max_difference"], values["backend"],
+                                                                   values["device"]))
+    return "\n".join(lines + ["", "next:", "  ppliteseg predict   --model_dir %s --image_path PHOTOS" % result["save_dir"],
+                              "  ppliteseg benchmark --model_dir %s" % result["save_dir"]])
 
 
 def load_trained(args):

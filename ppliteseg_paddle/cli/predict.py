@@ -26,8 +26,8 @@ class Item(NamedTuple):
 def add_arguments(parser) -> None:
     add_flags(parser, "model_dir", "config", "model_path", "image_path", "save_dir", image_path={"required": True},
               save_dir={"default": "output/predictions"})
-    parser.add_argument("--backend", metavar="NAME", help="with --model_dir: what runs it: auto, paddle or paddle-native "
-                        "(default: auto, the fastest that works)")
+    parser.add_argument("--backend", metavar="NAME", help="with --model_dir: what runs it: auto, onnxruntime, openvino, paddle "
+                        "or paddle-native (default: auto, the fastest that works)")
     parser.add_argument("--num_threads", type=positive_int, metavar="N", help="with --model_dir: CPU threads (default: all)")
     parser.add_argument("--format", choices=["masks", "cityscapes"], default="masks", help="cityscapes: label ids as the official server "
                         "takes them, checked, and packed as SAVE_DIR/submission.zip (default: %(default)s)")

@@ -3,6 +3,9 @@
     deploy.yaml        written last; its `Deploy` section is what PaddleSeg's own deployment scripts read
     model.json         the graph (Paddle 3), or model.pdmodel (Paddle 2)
     model.pdiparams    its weights
+    model.onnx         the graph and its weights for ONNX Runtime, OpenVINO and TensorRT
+    model.xml          the graph for OpenVINO
+    model.bin          its weights
 
 Several formats may stand side by side: `graphs` maps a format's name to its files.
 """
@@ -70,6 +73,8 @@ class Artifact:
         graphs: format -> {role: file name}, as in {"paddle": {"model": "model.json", "params": "model.pdiparams"}}.
         versions: of what wrote it.
         check: result of comparing the export with the model that it was made of.
+        image_input: the input of the graphs that `in_graph` names: they take images as OpenCV reads them, do the
+            steps of `preprocess` themselves, and return masks of the image's size.
     """
 
     folder: str
@@ -81,6 +86,8 @@ class Artifact:
     graphs: Dict[str, Dict[str, str]]
     versions: Dict[str, str]
     check: Dict[str, Any] = field(default_factory=dict)
+    image_input: Optional[Tensor] = None
+    in_graph: Tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: str, verify: bool = True) -> "Artifact":
@@ -101,9 +108,15 @@ class Artifact:
         """Path of one file of a format."""
         return os.path.join(self.folder, self.graphs[graph][role])
 
+    def input_of(self, graph: str) -> Tensor:
+        """What a format's graph takes."""
+        return self.image_input if graph in self.in_graph and self.image_input is not None else self.input
+
     def to_dict(self) -> Dict[str, Any]:
         """What `deploy.yaml` holds, but for the hashes."""
         paddle = self.graphs.get("paddle", {})
+        image_input = {} if self.image_input is None else {
+            "image_input": {**self.image_input.to_dict(), "graphs": list(self.in_graph)}}
         return {
             "Deploy": {"model": paddle.get("model"), "params": paddle.get("params"),
                        "transforms": self.preprocess.to_transforms(), "input_shape": list(self.input.shape),
@@ -115,6 +128,7 @@ class Artifact:
             "ignore_index": self.label_set.ignore_index,
             "label_set": self.label_set.name,
             "input": self.input.to_dict(),
+            **image_input,
             "normalisation": self.preprocess.normalisation,
             "resize": self.preprocess.resize_policy,
             "output": self.output.to_dict(),
@@ -267,8 +281,10 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
         if not isinstance(roles, dict) or not all(isinstance(file, str) and file == os.path.basename(file) and file
                                                   for file in roles.values()):
             raise ArtifactError("%s: graphs.%s must name files of this folder, but is %r." % (path, name, roles))
+    image_input = _tensor(values, "image_input", path) if "image_input" in values else None
+    in_graph = tuple(_need(values["image_input"], "graphs", list, path, "image_input.")) if image_input else ()
     return Artifact(folder, _need(values, "model", dict, path), label_set, preprocess, _tensor(values, "input", path), output,
-                    graphs, _need(values, "versions", dict, path), values.get("check") or {})
+                    graphs, _need(values, "versions", dict, path), values.get("check") or {}, image_input, in_graph)
 
 
 def _tensor(values: Mapping[str, Any], key: str, path: str) -> Tensor:

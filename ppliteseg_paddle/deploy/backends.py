@@ -1,7 +1,8 @@
 """What runs an exported graph: one interface, one row of `BACKENDS` for each runtime.
 
 A runtime is imported when its backend is opened, never before. `auto` takes the first row, fastest
-first, whose graph is in the artifact, whose package is installed, and which runs the graph.
+first, whose graph is in the artifact, whose package is installed, and which runs the graph. Rows that
+can use a GPU go before those that cannot, unless the CPU is asked for.
 """
 from __future__ import annotations
 
@@ -29,16 +30,18 @@ _TRIAL_SIDE = 64
 class Backend:
     """One opened graph on one runtime. Not for several threads at once: open one for each.
 
-    Attributes: `name` as in `BACKENDS`; `device` ("cpu", "gpu:0").
+    Attributes: `name` as in `BACKENDS`; `device` ("cpu", "gpu:0"); `graph`, the artifact's graph that is run.
     """
 
     name = ""
     device = "cpu"
+    graph = ""
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Run the graph and wait for its result.
 
-        Shape: batch float32 (N, C, H, W), contiguous; returns class ids (N, H, W) or scores (N, classes, H, W).
+        Shape: batch as the artifact's `input_of(graph)` says, contiguous; returns class ids (N, H, W) or scores
+            (N, classes, H, W).
         """
         raise NotImplementedError
 
@@ -48,12 +51,14 @@ class Backend:
 
 
 class Kind(NamedTuple):
-    """A row of `BACKENDS`: which graph it runs, which package it needs, how that is installed, how it is opened."""
+    """A row of `BACKENDS`: which graphs it runs (any of them), which package it needs, how that is installed, how it is
+    opened, and whether it may find a GPU (asked only where the package is installed)."""
 
-    graph: str
+    graphs: Tuple[str, ...]
     package: str
     install: str
     open: Callable[[Artifact, Optional[str], Optional[int]], Backend]
+    may_use_gpu: Callable[[], bool] = lambda: False
 
 
 def open_backend(name: str, artifact: Artifact, device: Optional[str] = None, num_threads: Optional[int] = None) -> Backend:
@@ -73,9 +78,10 @@ def open_backend(name: str, artifact: Artifact, device: Optional[str] = None, nu
     if name not in BACKENDS:
         raise ConfigError("unknown backend '%s'.%s" % (name, suggest(name, ["auto", *BACKENDS])))
     kind = BACKENDS[name]
-    if kind.graph not in artifact.graphs:
-        raise ArtifactError("%s holds no %s graph, which the backend '%s' needs (it holds: %s)."
-                            % (artifact.folder, kind.graph, name, ", ".join(artifact.graphs) or "none"))
+    if not any(graph in artifact.graphs for graph in kind.graphs):
+        raise ArtifactError("%s holds no %s graph, which the backend '%s' needs (it holds: %s). Export it with --format %s."
+                            % (artifact.folder, " or ".join(kind.graphs), name, ", ".join(artifact.graphs) or "none",
+                               kind.graphs[0]))
     if importlib.util.find_spec(kind.package) is None:
         raise DependencyError("the backend '%s' needs %s, which is not installed. Install it with: %s"
                               % (name, kind.package, kind.install))
@@ -84,9 +90,10 @@ def open_backend(name: str, artifact: Artifact, device: Optional[str] = None, nu
 
 def _first_that_works(artifact: Artifact, device: Optional[str], num_threads: Optional[int]) -> Backend:
     failures: List[Tuple[str, PPLiteSegError]] = []
-    for name, kind in BACKENDS.items():
-        if kind.graph not in artifact.graphs:
-            continue
+    able = [name for name, kind in BACKENDS.items() if any(graph in artifact.graphs for graph in kind.graphs)]
+    if device is None:
+        able.sort(key=lambda name: not _may_use_gpu(BACKENDS[name]))  # stable: the table's order within each group
+    for name in able:
         try:
             backend = open_backend(name, artifact, device, num_threads)
         except (ArtifactError, DependencyError) as error:
@@ -103,15 +110,33 @@ def _first_that_works(artifact: Artifact, device: Optional[str], num_threads: Op
     raise failures[0][1]  # the preferred one's: the others would only repeat it
 
 
+def _may_use_gpu(kind: Kind) -> bool:
+    return importlib.util.find_spec(kind.package) is not None and kind.may_use_gpu()
+
+
 def default_threads() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def trial_input(artifact: Artifact) -> np.ndarray:
-    """A black image, normalised to zeros, of a size that the graph takes."""
-    return np.zeros([size if size > 0 else open_size for size, open_size
-                     in zip(artifact.input.shape, (1, 3, _TRIAL_SIDE, _TRIAL_SIDE))], artifact.input.dtype)
+def trial_input(artifact: Artifact, graph: str = "paddle") -> np.ndarray:
+    """Zeros of a size that the graph takes."""
+    tensor = artifact.input_of(graph)
+    sizes = {"N": 1, "C": 3, "H": _TRIAL_SIDE, "W": _TRIAL_SIDE}
+    return np.zeros([size if size > 0 else sizes[name] for name, size in zip(tensor.layout, tensor.shape)], tensor.dtype)
+
+
+def split_device(device: Optional[str]) -> Tuple[Optional[str], int]:
+    """"gpu:1" -> ("gpu", 1); None -> (None, 0): whichever there is.
+
+    Raises: ConfigError: for anything but cpu, gpu and gpu:N.
+    """
+    if device is None:
+        return None, 0
+    kind, _, number = device.partition(":")
+    if device != "cpu" and (kind != "gpu" or (number and not number.isdigit()) or device.endswith(":")):
+        raise ConfigError("device '%s' cannot run an exported model; give cpu, gpu or gpu:N." % device)
+    return kind, int(number or 0)
 
 
 # --------------------------------------------------------------------------------------------
@@ -142,6 +167,8 @@ class PaddleBackend(Backend):
     Args: forms: ways to set it up on a CPU; the first that runs a trial image is kept.
     Raises: ArtifactError: if none does.
     """
+
+    graph = "paddle"
 
     def __init__(self, name: str, forms: Tuple[Form, ...], artifact: Artifact, device: Optional[str], num_threads: Optional[int]):
         self.name = name
@@ -246,19 +273,17 @@ def _import_paddle():
 def _paddle_device(paddle, device: Optional[str]) -> str:
     """"cpu" or "gpu:N", checked against what is there."""
     count = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
-    if device is None:
+    kind, number = split_device(device)
+    if kind is None:
         return "gpu:0" if count else "cpu"
-    kind, _, number = device.partition(":")
-    if device == "cpu":
-        return device
-    if kind != "gpu" or (number and not number.isdigit()) or device.endswith(":"):
-        raise ConfigError("device '%s' cannot run an exported model; give cpu, gpu or gpu:N." % device)
+    if kind == "cpu":
+        return "cpu"
     if not paddle.is_compiled_with_cuda():
         raise DependencyError("device '%s' needs a GPU build of Paddle, and the installed %s is for the CPU. Install "
                               "paddlepaddle-gpu, or give --device cpu." % (device, paddle.__version__))
-    if int(number or 0) >= count:
+    if number >= count:
         raise ConfigError("device '%s' does not exist: %d GPU(s) found." % (device, count))
-    return "gpu:%d" % int(number or 0)
+    return "gpu:%d" % number
 
 
 def _call(config, *names: str, arguments: Tuple = ()) -> None:
@@ -307,13 +332,40 @@ def _warn_once(message: str) -> None:
         log.warning(message)
 
 
+def _gpu_paddle_installed() -> bool:
+    from importlib import metadata
+    try:
+        metadata.version("paddlepaddle-gpu")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def _paddle_kind(name: str, forms: Tuple[Form, ...]) -> Kind:
-    return Kind("paddle", "paddle", "pip install paddlepaddle==3.2.2",
-                lambda artifact, device, num_threads: PaddleBackend(name, forms, artifact, device, num_threads))
+    return Kind(("paddle",), "paddle", "pip install paddlepaddle==3.2.2",
+                lambda artifact, device, num_threads: PaddleBackend(name, forms, artifact, device, num_threads),
+                _gpu_paddle_installed)
 
 
-# Fastest first: the order in which `auto` tries them.
+def _open_onnxruntime(artifact: Artifact, device: Optional[str], num_threads: Optional[int]) -> Backend:
+    from ppliteseg_paddle.deploy.onnx_runtime import OnnxRuntimeBackend
+    return OnnxRuntimeBackend(artifact, device, num_threads)
+
+
+def _onnxruntime_may_use_gpu() -> bool:
+    from ppliteseg_paddle.deploy.onnx_runtime import may_use_gpu
+    return may_use_gpu()
+
+
+def _open_openvino(artifact: Artifact, device: Optional[str], num_threads: Optional[int]) -> Backend:
+    from ppliteseg_paddle.deploy.openvino import OpenVinoBackend
+    return OpenVinoBackend(artifact, device, num_threads)
+
+
+# Fastest first: the order in which `auto` tries them, as measured on CPUs (see docs/performance.md).
 BACKENDS: Dict[str, Kind] = {
+    "onnxruntime": Kind(("onnx",), "onnxruntime", "pip install onnxruntime", _open_onnxruntime, _onnxruntime_may_use_gpu),
+    "openvino": Kind(("openvino", "onnx"), "openvino", "pip install openvino", _open_openvino),
     "paddle": _paddle_kind("paddle", _ONEDNN_FORMS),
     "paddle-native": _paddle_kind("paddle-native", _NATIVE_FORMS),
 }

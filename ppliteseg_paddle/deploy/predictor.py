@@ -59,7 +59,12 @@ class Predictor:
 
     # The three stages of `predict`, apart: the benchmark times them.
     def preprocess(self, image: np.ndarray) -> Tuple[np.ndarray, List[Undo]]:
-        """Image (H, W, 3) uint8 BGR -> the network's input, and how the mask gets back to the image's size."""
+        """Image (H, W, 3) uint8 BGR -> the network's input, and how the mask gets back to the image's size.
+
+        A graph that preprocesses by itself takes the image as it is, and its mask needs no way back.
+        """
+        if self.backend.graph in self.artifact.in_graph:
+            return np.ascontiguousarray(image)[np.newaxis], []
         batch, undo = self.artifact.preprocess(image)
         for dimension, found in zip("HW", batch.shape[2:]):
             wanted = self.artifact.input.size_of(dimension)

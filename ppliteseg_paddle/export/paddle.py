@@ -1,10 +1,14 @@
-"""Export to Paddle Inference. The module's name does not hide the package: imports are absolute."""
+"""Export a model: copy it, convert the copy to each format, compare, describe. Paddle's own format is written here.
+
+The module's name does not hide the package: imports are absolute.
+"""
 from __future__ import annotations
 
 import copy
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -13,7 +17,7 @@ from ppliteseg_paddle.data.catalog import LabelSet
 from ppliteseg_paddle.deploy.artifact import OUTPUT_OPS, Artifact, Tensor, writing
 from ppliteseg_paddle.deploy.backends import Backend, open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
-from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image
+from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image, restore
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, suggest
 
 import paddle  # after ours: on Paddle 2.6 OpenCV has to be loaded first
@@ -69,9 +73,15 @@ def eager_predictor(model, label_set: LabelSet, preprocess: Preprocess) -> Predi
     return Predictor.of(artifact, EagerBackend(model, "argmax", label_set.num_classes))
 
 
-def export_paddle(model, save_dir: str, *, label_set: LabelSet, transforms: Union[Preprocess, Sequence[Mapping[str, Any]]],
-                  input_shape: Optional[Sequence[int]] = None, output_op: str = "argmax", check_image: Optional[np.ndarray] = None,
-                  description: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
+def export_paddle(model, save_dir: str, **options: Any) -> Dict[str, Any]:
+    """`export_model` to the format "paddle" alone."""
+    return export_model(model, save_dir, formats=("paddle",), **options)
+
+
+def export_model(model, save_dir: str, *, formats: Sequence[str] = ("paddle",), label_set: LabelSet,
+                 transforms: Union[Preprocess, Sequence[Mapping[str, Any]]], input_shape: Optional[Sequence[int]] = None,
+                 output_op: str = "argmax", preprocess_in_graph: bool = False, check_image: Optional[np.ndarray] = None,
+                 description: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
     """Write `model` as a folder that `Predictor` runs, and see that it gives the model's masks.
 
     The model itself is not changed. The graph is made of a copy in evaluation mode without auxiliary
@@ -79,60 +89,96 @@ def export_paddle(model, save_dir: str, *, label_set: LabelSet, transforms: Unio
 
     Args:
         model: any layer that returns a list with the logits (N, classes, H, W) first.
+        formats: keys of `FORMATS`; they share one folder.
         label_set: its classes and their colours.
         transforms: the configuration's validation transforms.
         input_shape: (N, 3, H, W), -1 where open; None leaves batch, height and width open. With a fixed size,
             images of other sizes are resized to it.
         output_op: what leaves the graph: "argmax" (class ids), "softmax" (probabilities) or "none" (logits).
+        preprocess_in_graph: whether ONNX and OpenVINO graphs take uint8 NHWC BGR images of any size, do the
+            transforms themselves, and return masks of the image's size.
         check_image: (H, W, 3) uint8 BGR, on which export and model are compared; None generates one.
         description: what else `deploy.yaml` shall say of the model.
     Returns: the report: folder, files, input, output, resizing, comparison. Plain values.
-    Raises: ConfigError: for an argument that cannot serve. ArtifactError: if the folder cannot be written or the
-        export differs from the model.
+    Raises: ConfigError: for an argument that cannot serve. DependencyError: if a format needs what is not installed.
+        ArtifactError: if the folder cannot be written or the export differs from the model.
     """
     if output_op not in OUTPUT_OPS:
         raise ConfigError("unknown output_op '%s'.%s" % (output_op, suggest(output_op, OUTPUT_OPS)))
+    formats = _checked_formats(formats, preprocess_in_graph)
     input_shape = _checked_shape(input_shape)
     preprocess = transforms if isinstance(transforms, Preprocess) else Preprocess(transforms)
     preprocess = _ending_at(input_shape, preprocess)
     artifact = _describe(model, label_set, preprocess, input_shape, output_op, dict(description or {}))
+    if preprocess_in_graph:
+        artifact = _taking_images(artifact, [name for name in formats if name != "paddle"])
     image = generated_image(*(size if size > 0 else 256 for size in artifact.input.shape[2:])) if check_image is None else check_image
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
     try:
         model.eval()
         _check_classes(model, label_set)
         with writing(save_dir) as folder:
-            graph = _save_graph(_inference_copy(model, artifact), artifact, folder)
-            written = _in_folder(artifact, folder, {"paddle": graph})
-            backend = open_backend("auto", written, device=_device())
-            check = compare(Predictor.of(written, backend), model, image)
-            _require_equal(check, save_dir)
-            written = _in_folder(artifact, folder, written.graphs, check)
+            graphs, checks = {}, {}
+            with tempfile.TemporaryDirectory(dir=folder) as aside:
+                source = _Source(model, aside)
+                for name in formats:
+                    graphs[name], checks[name] = _write_format(name, source, artifact, folder, image, save_dir)
+            worst = max(checks, key=lambda name: (checks[name]["differing_pixels"], checks[name]["max_difference"]))
+            check = {**checks[worst], **({"formats": checks} if len(checks) > 1 else {})}
+            written = replace(artifact, folder=folder, graphs=graphs, check=check)
             written.write()
             files = {name: os.path.getsize(os.path.join(folder, name)) for name in sorted(os.listdir(folder))}
     finally:
         for layer, training in modes:  # one by one: a trainer may keep some layers in evaluation mode
             layer.training = training
-    return {"save_dir": save_dir, "format": "paddle", "files": files, "input": artifact.input.to_dict(),
+    return {"save_dir": save_dir, "formats": list(formats), "files": files, "input": artifact.input.to_dict(),
+            "image_input": artifact.image_input.to_dict() if artifact.image_input else None,
             "output": artifact.output.to_dict(), "resize": preprocess.resize_policy, "check": check}
 
 
+def _write_format(name: str, source: "_Source", artifact: Artifact, folder: str, image: np.ndarray,
+                  save_dir: str) -> Tuple[Dict[str, str], Dict[str, Any]]:
+    """Write one format and compare it. Returns the file of each role, and the comparison.
+
+    A mask tells little of how far the scores are off, so the same graph with logits as its output is compared, too.
+    """
+    graph = FORMATS[name](source, artifact, folder)
+    check = _compare_format(name, graph, artifact, folder, source.model, image)
+    _require_equal(check, save_dir)
+    if "max_difference" not in check:
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            scores = replace(artifact, output=_output("none", artifact.label_set, artifact.input.shape))
+            scored = _compare_format(name, FORMATS[name](source, scores, aside), scores, aside, source.model, image)
+            check["max_difference"] = scored["max_difference"]
+    return graph, check
+
+
+def _compare_format(name: str, graph: Dict[str, str], artifact: Artifact, folder: str, model, image: np.ndarray) -> Dict[str, Any]:
+    written = replace(artifact, folder=folder, graphs={name: graph})
+    backend = open_backend("auto", written, device=_device() if name == "paddle" else "cpu")
+    return compare(Predictor.of(written, backend), model, image)
+
+
 def compare(exported: Predictor, model, image: np.ndarray) -> Dict[str, Any]:
-    """Compare an exported model with the model that it was made of, on one image, at the network's size.
+    """Compare an exported model with the model that it was made of, on one image, at the size of what leaves the graph.
 
     Returns: `differing_pixels` (share), `largest_margin` (the largest gap between the two best logits among
         differing pixels, as a part of the largest logit; 0 where all agree), `max_difference` of scores if
         scores leave the graph, and what was compared.
     """
-    batch, _ = exported.preprocess(image)
+    batch, undo = exported.artifact.preprocess(image)
     logits = EagerBackend(model, "none", exported.label_set.num_classes).run(batch)
-    output = exported.forward(batch)
-    found, expected = (output if output.ndim == 3 else output.argmax(axis=1)).astype(np.int64), logits.argmax(axis=1)
+    given, left = exported.preprocess(image)
+    output = exported.forward(given)
+    mask = output.ndim == 3
+    if undo and not left:  # the graph has brought it back to the image's size; so must we
+        logits = np.stack([restore(plane, undo) for plane in logits[0]])[np.newaxis] if mask else restore(logits[0], undo)[np.newaxis]
+    found, expected = (output if mask else output.argmax(axis=1)).astype(np.int64), logits.argmax(axis=1)
     result = {"backend": exported.backend.name, "device": exported.backend.device, "input_size": list(batch.shape[2:])}
     if found.shape != expected.shape:
         raise ArtifactError("the exported graph returns masks of %s where the model returns %s; report this, it is a defect."
                             % (list(found.shape), list(expected.shape)))
-    if output.ndim == 4:
+    if not mask:
         scores = F.softmax(paddle.to_tensor(logits), axis=1).numpy() if exported.artifact.output.op == "softmax" else logits
         result["max_difference"] = float(np.abs(output - scores).max())
     differing = found != expected
@@ -155,12 +201,12 @@ def _require_equal(check: Mapping[str, Any], save_dir: str) -> None:
 # --------------------------------------------------------------------------------------------
 # The graph
 # --------------------------------------------------------------------------------------------
-def _inference_copy(model, artifact: Artifact) -> GraphForm:
+def _inference_copy(model, artifact: Artifact, adaptive_pooling: bool = True) -> GraphForm:
     inference = copy.deepcopy(model)
     inference.eval()
     height, width = artifact.input.shape[2:]
     if hasattr(inference, "prepare_for_export"):
-        inference.prepare_for_export(input_size=(height, width) if height > 0 and width > 0 else None)
+        inference.prepare_for_export((height, width) if height > 0 and width > 0 else None, adaptive_pooling)
     return GraphForm(inference, artifact.output.op, artifact.label_set.num_classes)
 
 
@@ -180,30 +226,90 @@ def _save_graph(form: GraphForm, artifact: Artifact, folder: str) -> Dict[str, s
     return graph
 
 
-def _in_folder(artifact: Artifact, folder: str, graphs: Dict[str, Dict[str, str]], check: Optional[Dict[str, Any]] = None) -> Artifact:
-    return Artifact(folder, artifact.model, artifact.label_set, artifact.preprocess, artifact.input, artifact.output, graphs,
-                    artifact.versions, check or {})
+class _Source:
+    """A model on its way into several formats. What more than one of them needs is made once, in the folder `aside`."""
+
+    def __init__(self, model, aside: str):
+        self.model, self._aside = model, aside
+        self._onnx: Optional[str] = None
+
+    def onnx_network(self, artifact: Artifact) -> str:
+        """Path of the network in ONNX, float NCHW in and logits out."""
+        if self._onnx is None:
+            from ppliteseg_paddle.export.onnx import convert
+            logits = replace(artifact, output=_output("none", artifact.label_set, artifact.input.shape))
+            graph = _save_graph(_inference_copy(self.model, logits, adaptive_pooling=False), logits, self._aside)
+            path = os.path.join(self._aside, "network.onnx")
+            convert(os.path.join(self._aside, graph["model"]), os.path.join(self._aside, graph["params"]), path)
+            self._onnx = path
+        return self._onnx
+
+
+def _save_paddle(source: _Source, artifact: Artifact, folder: str) -> Dict[str, str]:
+    return _save_graph(_inference_copy(source.model, artifact), artifact, folder)
+
+
+def _save_onnx(source: _Source, artifact: Artifact, folder: str) -> Dict[str, str]:
+    from ppliteseg_paddle.export.onnx import save_onnx
+    return save_onnx(source.onnx_network(artifact), artifact, "onnx", folder)
+
+
+def _save_openvino(source: _Source, artifact: Artifact, folder: str) -> Dict[str, str]:
+    from ppliteseg_paddle.export.onnx import save_onnx, save_openvino
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        graph = save_onnx(source.onnx_network(artifact), artifact, "openvino", aside)
+        return save_openvino(os.path.join(aside, graph["model"]), folder)
+
+
+# format -> what writes it into a folder and returns the file of each role
+FORMATS = {"paddle": _save_paddle, "onnx": _save_onnx, "openvino": _save_openvino}
+
+
+def _output(op: str, label_set: LabelSet, input_shape: Sequence[int]) -> Tensor:
+    batch, _, height, width = input_shape
+    if op == "argmax":
+        return Tensor("mask", "uint8" if label_set.num_classes <= 256 else "int32", "NHW", (batch, height, width), op=op)
+    return Tensor("scores", "float32", "NCHW", (batch, label_set.num_classes, height, width), op=op)
 
 
 def _describe(model, label_set: LabelSet, preprocess: Preprocess, input_shape: Optional[Sequence[int]], output_op: str,
               description: Dict[str, Any]) -> Artifact:
     from ppliteseg_paddle import __version__
-    batch, channels, height, width = input_shape or (-1, 3, -1, -1)
-    mask = output_op == "argmax"
-    output = Tensor("mask" if mask else "scores", ("uint8" if label_set.num_classes <= 256 else "int32") if mask else "float32",
-                    "NHW" if mask else "NCHW", (batch, height, width) if mask else (batch, label_set.num_classes, height, width),
-                    op=output_op)
+    input_shape = tuple(input_shape or (-1, 3, -1, -1))
     parameters = sum(int(np.prod(parameter.shape)) for parameter in model.parameters() if not parameter.stop_gradient)
     return Artifact(
         folder="", model={"type": type(model).__name__, "num_classes": label_set.num_classes, "parameters": parameters, **description},
         label_set=label_set, preprocess=preprocess,
-        input=Tensor(_INPUT_NAME, "float32", "NCHW", (batch, channels, height, width), color_order="RGB"), output=output, graphs={},
+        input=Tensor(_INPUT_NAME, "float32", "NCHW", input_shape, color_order="RGB"),
+        output=_output(output_op, label_set, input_shape), graphs={},
         versions={"ppliteseg_paddle": __version__, "paddle": paddle.__version__, "python": "%d.%d.%d" % sys.version_info[:3]})
 
 
 # --------------------------------------------------------------------------------------------
 # Checks and sizes
 # --------------------------------------------------------------------------------------------
+def _checked_formats(formats: Sequence[str], preprocess_in_graph: bool) -> Tuple[str, ...]:
+    formats = tuple(dict.fromkeys(formats))
+    for name in formats:
+        if name not in FORMATS:
+            raise ConfigError("unknown format '%s'.%s" % (name, suggest(name, FORMATS)))
+    if not formats:
+        raise ConfigError("no format is given.%s" % suggest("", FORMATS))
+    if preprocess_in_graph and formats == ("paddle",):
+        raise ConfigError("--preprocess_in_graph is for the formats onnx and openvino; add one of them, or leave it out.")
+    if formats != ("paddle",):
+        from ppliteseg_paddle.export.onnx import check_installed
+        check_installed("openvino" in formats)
+    return formats
+
+
+def _taking_images(artifact: Artifact, formats: Sequence[str]) -> Artifact:
+    from ppliteseg_paddle.export.onnx_graph import IMAGE_INPUT, check_preprocess
+    check_preprocess(artifact.preprocess)
+    shape = (artifact.input.size_of("N"),) + IMAGE_INPUT.shape[1:]
+    return replace(artifact, image_input=replace(IMAGE_INPUT, shape=shape), in_graph=tuple(formats))
+
+
 def _checked_shape(shape: Optional[Sequence[int]]) -> Optional[Tuple[int, int, int, int]]:
     if shape is None:
         return None

@@ -82,14 +82,18 @@ class PPLiteSegNet(nn.Layer):
         edges = data["edge"].astype("int64") if "edge" in data else None
         return [loss.reshape([1]) for loss in loss_computation(logits_list, data["label"].astype("int64"), edges, losses)]
 
-    def prepare_for_export(self, input_size: Optional[Tuple[int, int]] = None) -> None:
+    def prepare_for_export(self, input_size: Optional[Tuple[int, int]] = None, adaptive_pooling: bool = True) -> None:
         """Turn this copy into its inference form, in place: evaluation mode, one segmentation head.
 
-        Args: input_size: (H, W) of the image in pixels where the exported graph has one fixed size; the
-            neck then pools with constant windows. None: any size.
+        Args:
+            input_size: (H, W) of the image in pixels where the exported graph has one fixed size; the
+                neck then pools with constant windows. None: any size.
+            adaptive_pooling: whether the format knows it at any size; else the graph computes the windows.
         """
         self.eval()
         self.seg_heads = nn.LayerList(list(self.seg_heads)[:1])
+        if not adaptive_pooling and hasattr(self.neck, "compute_windows"):
+            self.neck.compute_windows()
         if input_size is not None and hasattr(self.neck, "fix_input_size"):
             self.neck.fix_input_size(*self._neck_input_size(input_size))
 

@@ -35,6 +35,7 @@ class SPPM(nn.Layer):
         self.convs = nn.LayerList([ConvBNReLU(in_channels, out_channels, 1, bias=True) for _ in bin_sizes])
         self.conv_out = ConvBNReLU(out_channels, out_channels, 3, bias=True)
         self.input_size: Optional[Tuple[int, int]] = None  # (H, W) once fixed
+        self.computed_windows = False
 
     def forward(self, x):
         size = spatial_size(x)
@@ -59,8 +60,16 @@ class SPPM(nn.Layer):
             windows = np.kron(averaging_matrix(height, bins), averaging_matrix(width, bins))  # (bins * bins, H * W)
             self.register_buffer("windows_%d" % i, paddle.to_tensor(np.ascontiguousarray(windows.T)))
 
+    def compute_windows(self) -> None:
+        """Replace adaptive pooling by products with matrices that the graph computes from its input's size, for formats
+        without an adaptive pooling of their own, such as ONNX. Exact at every size, and any size may come."""
+        self.computed_windows = True
+
     def _pool(self, x, i: int):
         bins = self.bin_sizes[i]
+        if self.input_size is None and self.computed_windows:
+            height, width = windows_in_graph(x, bins)
+            return paddle.matmul(height, paddle.matmul(x, paddle.transpose(width, [1, 0])))
         if self.input_size is None:
             return F.adaptive_avg_pool2d(x, bins)
         averages = paddle.matmul(paddle.flatten(x, 2), getattr(self, "windows_%d" % i))
@@ -74,3 +83,19 @@ def averaging_matrix(size: int, bins: int) -> np.ndarray:
         start, end = (i * size) // bins, -((-(i + 1) * size) // bins)
         matrix[i, start:end] = 1.0 / (end - start)
     return matrix
+
+
+def windows_in_graph(x, bins: int):
+    """`averaging_matrix` of x's height and of its width, computed by the graph itself. Shape: (bins, H) and (bins, W)."""
+    matrices = []
+    size = paddle.shape(x)
+    for axis in (2, 3):
+        length = size[axis].astype("int64")
+        bin_numbers = paddle.unsqueeze(paddle.arange(bins, dtype="int64"), 1)
+        start = paddle.floor_divide(bin_numbers * length, paddle.full([1], bins, "int64"))
+        # Ceiling of the end, in whole numbers.
+        end = paddle.floor_divide((bin_numbers + 1) * length + (bins - 1), paddle.full([1], bins, "int64"))
+        cells = paddle.unsqueeze(paddle.arange(0, length, 1, dtype="int64"), 0)
+        inside = paddle.logical_and(cells >= start, cells < end).astype("float32")
+        matrices.append(inside / (end - start).astype("float32"))
+    return matrices

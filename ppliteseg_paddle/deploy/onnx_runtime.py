@@ -1,0 +1,94 @@
+"""ONNX Runtime behind the interface of `backends`: on the CPU, or on a GPU through its CUDA provider."""
+from __future__ import annotations
+
+import contextlib
+import importlib
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.backends import Backend, default_threads, split_device, trial_input
+from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+class OnnxRuntimeBackend(Backend):
+    """An ONNX graph on ONNX Runtime.
+
+    Args: device: "cpu", "gpu" or "gpu:N"; None takes the first GPU if this ONNX Runtime can use one.
+    Raises: DependencyError: for a GPU that this ONNX Runtime is not built for, or whose libraries are missing.
+        ArtifactError: if it cannot run the graph.
+    """
+
+    name = "onnxruntime"
+    graph = "onnx"
+
+    def __init__(self, artifact: Artifact, device: Optional[str], num_threads: Optional[int]):
+        self._runtime = importlib.import_module("onnxruntime")
+        self.version = self._runtime.__version__
+        self.num_threads = num_threads or default_threads()
+        self._path = artifact.path_of("onnx", "model")
+        kind, number = split_device(device)
+        has_cuda = _CUDA in self._runtime.get_available_providers()
+        if kind == "gpu" and not has_cuda:
+            raise DependencyError("device '%s' needs ONNX Runtime's CUDA provider, which the installed onnxruntime %s lacks. "
+                                  "Install onnxruntime-gpu in its place, or give --device cpu." % (device, self.version))
+        if has_cuda and kind != "cpu":
+            try:
+                self._open("gpu:%d" % number, artifact)
+                return
+            except (ArtifactError, ConfigError, DependencyError):
+                if kind == "gpu":
+                    raise
+        self._open("cpu", artifact)
+
+    def _open(self, device: str, artifact: Artifact) -> None:
+        self.device = device
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = self.num_threads
+        options.inter_op_num_threads = 1  # the graph is nearly one chain
+        options.log_severity_level = 4  # its errors come as exceptions, too
+        providers: list = [_CPU]
+        if device != "cpu":
+            providers = [(_CUDA, {"device_id": int(device.split(":")[1])}), _CPU]
+            with contextlib.suppress(AttributeError):  # before 1.21 there was no such function
+                self._runtime.preload_dlls()  # CUDA libraries that pip installed
+        try:
+            self._session = self._runtime.InferenceSession(self._path, options, providers=providers)
+            if device != "cpu" and _CUDA not in self._session.get_providers():  # it falls back without an error
+                raise DependencyError("ONNX Runtime %s cannot use %s: CUDA 12 or cuDNN 9 is missing, or there is no such GPU. "
+                                      "Install them, or give --device cpu." % (self.version, device))
+            self._input = self._session.get_inputs()[0].name
+            self.run(trial_input(artifact, self.graph))
+        except runtime_errors() as error:
+            raise ArtifactError("ONNX Runtime %s cannot run %s on %s: %s. Install the newest onnxruntime, or export the model "
+                                "again." % (self.version, self._path, device, first_line(error))) from error
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {self._input: batch})[0]
+
+    def describe(self) -> Dict[str, Any]:
+        values = {"name": self.name, "runtime": "ONNX Runtime", "version": self.version, "device": self.device}
+        if self.device == "cpu":
+            values["num_threads"] = self.num_threads
+        return values
+
+
+def may_use_gpu() -> bool:
+    """Whether the installed ONNX Runtime is a CUDA build: loads the package, no more."""
+    return _CUDA in importlib.import_module("onnxruntime").get_available_providers()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a runtime's error text, without a full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300].rstrip(". ")
+
+
+def runtime_errors() -> tuple:
+    """What ONNX Runtime raises: classes of its own, which share no base but Exception, and the usual ones."""
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    own = tuple(value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))
+    return own + (RuntimeError, ValueError, NotImplementedError, OSError)

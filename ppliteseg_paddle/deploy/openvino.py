@@ -1,0 +1,52 @@
+"""OpenVINO behind the interface of `backends`. The module's name does not hide the package: imports are absolute."""
+from __future__ import annotations
+
+import importlib
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.backends import Backend, default_threads, split_device, trial_input
+from ppliteseg_paddle.errors import ArtifactError, DependencyError
+
+
+class OpenVinoBackend(Backend):
+    """An OpenVINO graph, or else the ONNX graph, on OpenVINO's CPU plug-in.
+
+    Raises: DependencyError: for another device than the CPU. ArtifactError: if it cannot run the graph.
+    """
+
+    name = "openvino"
+
+    def __init__(self, artifact: Artifact, device: Optional[str], num_threads: Optional[int]):
+        openvino = importlib.import_module("openvino")
+        self.version = openvino.__version__.split("-")[0]
+        self.num_threads = num_threads or default_threads()
+        self.graph = "openvino" if "openvino" in artifact.graphs else "onnx"
+        if split_device(device)[0] == "gpu":
+            raise DependencyError("the backend 'openvino' runs on the CPU only, not on '%s'; give --device cpu or another backend."
+                                  % device)
+        path = artifact.path_of(self.graph, "model")
+        settings = {
+            "INFERENCE_NUM_THREADS": self.num_threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            # By default it computes in bfloat16 where the processor can, which moves the borders in a mask.
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        try:
+            core = openvino.Core()
+            self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
+            self.run(trial_input(artifact, self.graph))
+        except (RuntimeError, ValueError, OSError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise ArtifactError("OpenVINO %s cannot run %s: %s. Install the newest openvino, or export the model again."
+                                % (self.version, path, (lines or ["unknown"])[-1][:300].rstrip(". "))) from error
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        # A copy: the result's memory is the request's and changes with the next run.
+        return np.array(self._request.infer([batch], share_inputs=True, share_outputs=True)[0])
+
+    def describe(self) -> Dict[str, Any]:
+        return {"name": self.name, "runtime": "OpenVINO", "version": self.version, "device": self.device,
+                "num_threads": self.num_threads, "graph": self.graph}

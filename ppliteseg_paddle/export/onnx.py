@@ -1,0 +1,92 @@
+"""Export to ONNX. The module's name does not hide the package: imports are absolute.
+
+paddle2onnx converts the traced model as far as its logits. What goes around it (the image's preprocessing where
+asked for, argmax or softmax, the mask's way back to the image's size) is added here, in plain ONNX operators, and
+ONNX Runtime folds constants and batch normalisation. So the file is the same for every runtime.
+"""
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Dict
+
+from ppliteseg_paddle.compat import paddle_version
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
+from ppliteseg_paddle.export import onnx_graph
+
+# Newest that onnxruntime 1.17 and TensorRT 8.6 read, too.
+OPSET = 17
+MODEL_FILE = "model.onnx"
+_PACKAGES = ("onnx", "onnxruntime", "paddle2onnx")
+
+# In a process of its own: paddle2onnx aborts the process at an operator that it cannot convert. Its default optimiser
+# installs packages with pip while it runs; ONNX Runtime does that work here.
+_CONVERT = """
+import sys
+import ppliteseg_paddle
+import paddle2onnx
+paddle2onnx.export(sys.argv[1], sys.argv[2], sys.argv[3], opset_version=int(sys.argv[4]), auto_upgrade_opset=False,
+                   optimize_tool="None")
+"""
+
+
+def check_installed(with_openvino: bool = False) -> None:
+    """Raises: DependencyError: if a package that the conversion needs is missing, or Paddle too old for it."""
+    for package in _PACKAGES + (("openvino",) if with_openvino else ()):
+        if importlib.util.find_spec(package) is None:
+            raise DependencyError("exporting to ONNX or OpenVINO needs %s, which is not installed. Install it with: pip install '.[cpu,deploy]'"
+                                  % package)
+    version = paddle_version()
+    if version is not None and version < (3,):
+        raise DependencyError("exporting to ONNX needs Paddle 3 or later, as paddle2onnx does; installed is %s. The weights can be "
+                              "exported with another Paddle: pip install paddlepaddle==3.2.2" % ".".join(map(str, version)))
+
+
+def convert(model: str, params: str, path: str) -> None:
+    """Convert a saved Paddle graph.
+
+    Args: model, params: its two files; path: the ONNX file to write.
+    Raises: ConfigError: if it holds an operator without an ONNX form.
+    """
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    done = subprocess.run([sys.executable, "-c", _CONVERT, model, params, path, str(OPSET)], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, check=False)
+    if done.returncode == 0 and os.path.isfile(path):
+        return
+    if "Adaptive only support static input shape" in done.stdout:
+        raise ConfigError("this model pools adaptively, which ONNX cannot express at an open size; give --input_shape 1 3 H W.")
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    telling = [line for line in lines if "[ERROR]" in line or "Error:" in line] or lines[-1:] or ["no message"]
+    raise ConfigError("paddle2onnx cannot convert this model: %s" % telling[0][:300])
+
+
+def save_onnx(network: str, artifact: Artifact, form: str, folder: str) -> Dict[str, str]:
+    """Write the ONNX file.
+
+    Args:
+        network: path of the converted network, whose output is the logits.
+        artifact: input, output and preprocessing of what is written.
+        form: "onnx", or "openvino" for the file that is converted further.
+    Returns: the file of each role.
+    """
+    import onnx
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        onnx_graph.fold(onnx_graph.finish(onnx.load(network), artifact, form), os.path.join(folder, MODEL_FILE), aside)
+    return {"model": MODEL_FILE}
+
+
+def save_openvino(onnx_path: str, folder: str) -> Dict[str, str]:
+    """Convert an ONNX file with OpenVINO's own reader. Returns the file of each role."""
+    import openvino
+    try:
+        # Not `convert_model`, which does the same and reports it to OpenVINO's makers over the network.
+        model = openvino.Core().read_model(onnx_path)
+        openvino.save_model(model, os.path.join(folder, "model.xml"), compress_to_fp16=False)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ArtifactError("OpenVINO %s cannot convert the ONNX graph: %s." % (openvino.__version__, str(error).strip()[-300:])) from error
+    return {"model": "model.xml", "weights": "model.bin"}

@@ -1,0 +1,182 @@
+"""What is added around a converted network, in ONNX operators: preprocessing, the output's operator, the way back."""
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any, List, Sequence
+
+import numpy as np
+
+from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
+from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.errors import ArtifactError, ConfigError
+
+IMAGE_INPUT = Tensor("image", "uint8", "NHWC", (-1, -1, -1, 3), color_order="BGR")
+
+
+class Nodes:
+    """Nodes and constants in the making; every method returns the name of its result."""
+
+    def __init__(self, prefix: str):
+        self.prefix, self.nodes, self.constants = prefix, [], []
+
+    def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        from onnx import helper
+        name = name or "%s_%d" % (self.prefix, len(self.nodes))
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name + "/" + operator, **attributes))
+        return name
+
+    def constant(self, values: Any, dtype: Any) -> str:
+        from onnx import numpy_helper
+        name = "%s_constant_%d" % (self.prefix, len(self.constants))
+        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def sides(self, shape: str, first: int) -> List[str]:
+        """Two dimensions of a shape, as tensors of one element."""
+        return [self.add("Gather", shape, self.constant([axis], np.int64)) for axis in (first, first + 1)]
+
+    def resized(self, x: str, height: str, width: str) -> str:
+        """(N, C, h, w) bilinearly to (N, C, height, width), as OpenCV and Paddle do it: half-pixel centres."""
+        outer = self.add("Slice", self.add("Shape", x), self.constant([0], np.int64), self.constant([2], np.int64))
+        sizes = self.add("Concat", outer, height, width, axis=0)
+        return self.add("Resize", x, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel")
+
+    def nearest(self, mask: str, height: str, width: str) -> str:
+        """(N, h, w) to (N, height, width) as `deploy.preprocess.restore` does it: floor of the index scaled in float32."""
+        shape = self.add("Shape", mask)
+        for axis, (size, to) in enumerate(zip(self.sides(shape, 1), (height, width)), start=1):
+            scale = self.add("Div", *(self.add("Cast", side, to=1) for side in (size, to)))
+            count = self.add("Squeeze", to, self.constant([0], np.int64))
+            steps = self.add("Range", self.constant(0, np.int64), count, self.constant(1, np.int64))
+            index = self.add("Cast", self.add("Floor", self.add("Mul", self.add("Cast", steps, to=1), scale)), to=7)
+            last = self.add("Sub", size, self.constant([1], np.int64))
+            mask = self.add("Gather", mask, self.add("Min", index, last), axis=axis)
+        return mask
+
+
+def check_preprocess(preprocess: Preprocess) -> None:
+    """Raises: ConfigError: if a step has no form inside a graph."""
+    for step in preprocess.to_transforms():
+        plain = step["type"] == "Normalize" or (step["type"] == "Resize" and not step.get("keep_ratio")
+                                                and not step.get("size_divisor") and step.get("interp", "LINEAR") == "LINEAR")
+        if not plain:
+            raise ConfigError("--preprocess_in_graph takes Normalize, and Resize to a fixed target_size with interp LINEAR; the "
+                              "validation transforms hold %s. Leave the flag out, or change the transforms." % step)
+
+
+def finish(model, artifact: Artifact, form: str = "onnx"):
+    """Give a converted network (float NCHW in, logits out) the input and the output that the artifact describes for `form`.
+
+    Returns: the same model, changed.
+    """
+    graph, output = model.graph, artifact.output
+    source, source_name = artifact.input_of(form), graph.input[0].name
+    before, after = Nodes("pre"), Nodes("post")
+    ways_back: List[Sequence[str]] = []
+    if form in artifact.in_graph:
+        ways_back = _add_preprocess(before, artifact.preprocess, source.name, source_name)
+        source_name = source.name
+        if ways_back:  # the mask has the image's size
+            output = replace(output, shape=tuple(-1 if side in "HW" else size for side, size in zip(output.layout, output.shape)))
+    logits = graph.output[0].name
+    channels_last = output.op == "argmax" and form == "onnx" and _resize_channels_last(graph, after, logits)
+    result = _add_output(after, channels_last or logits, output.op, artifact.label_set.num_classes, 3 if channels_last else 1)
+    for height, width in reversed(ways_back):
+        result = (after.nearest if output.op == "argmax" else after.resized)(result, height, width)
+    after.add("Identity", result, name=output.name)
+    nodes = before.nodes + list(graph.node) + after.nodes
+    del graph.node[:], graph.input[:], graph.output[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(before.constants + after.constants)
+    graph.input.append(_value(source, source_name))
+    graph.output.append(_value(output, output.name))
+    return model
+
+
+def fold(model, path: str, aside: str) -> None:
+    """Fold constants and batch normalisation and write the result to `path`.
+
+    ONNX Runtime's basic level keeps to operators of the standard, so that other runtimes read the file as well.
+
+    Args: aside: a folder for a file in between.
+    Raises: ArtifactError: if the graph is not valid.
+    """
+    import onnx
+    import onnxruntime
+    from ppliteseg_paddle.deploy.onnx_runtime import first_line, runtime_errors
+    raw, folded = os.path.join(aside, "unfolded.onnx"), os.path.join(aside, "folded.onnx")
+    onnx.save(model, raw)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = folded
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+        result = onnx.load(folded)
+        used = {node.domain for node in result.graph.node}
+        kept = [opset for opset in result.opset_import if opset.domain in used]
+        del result.opset_import[:]
+        result.opset_import.extend(kept)
+        result.producer_name = "ppliteseg_paddle"
+        onnx.checker.check_model(result, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) + runtime_errors() as error:
+        raise ArtifactError("the converted ONNX graph is not valid: %s; report this, it is a defect." % first_line(error)) from error
+    onnx.save(result, path)
+
+
+def _add_preprocess(nodes: Nodes, preprocess: Preprocess, image: str, network_input: str) -> List[Sequence[str]]:
+    """From uint8 (N, H, W, 3) BGR to the network's input. Returns height and width before each Resize step, in order."""
+    x = nodes.add("Transpose", image, perm=[0, 3, 1, 2])
+    x = nodes.add("Gather", x, nodes.constant([2, 1, 0], np.int64), axis=1)  # whole planes; BGR -> RGB
+    x = nodes.add("Cast", x, to=1)
+    sizes: List[Sequence[str]] = []
+    for kind, arguments in preprocess.steps:
+        if kind == "Normalize":
+            mean, std = (np.reshape(arguments[key], (1, 3, 1, 1)) for key in ("mean", "std"))
+            x = nodes.add("Mul", x, nodes.constant(1.0 / (255.0 * std), np.float32))
+            x = nodes.add("Add", x, nodes.constant(-mean / std, np.float32))
+        else:
+            width, height = arguments["target_size"]
+            sizes.append(nodes.sides(nodes.add("Shape", x), 2))
+            x = nodes.resized(x, nodes.constant([height], np.int64), nodes.constant([width], np.int64))
+    nodes.add("Identity", x, name=network_input)
+    return sizes
+
+
+def _resize_channels_last(graph, nodes: Nodes, logits: str) -> str:
+    """Take the last resizing off the graph and do it with the channels last: each pixel's scores then lie side by side,
+    which more than halves what resizing and argmax cost in ONNX Runtime. The arithmetic per score is the same.
+
+    OpenVINO prefers planes. Returns: the name of the scores (N, H, W, classes), "" if the graph does not end with a resizing.
+    """
+    last = next((node for node in graph.node if logits in node.output), None)
+    while last is not None and last.op_type == "Identity":
+        last = next((node for node in graph.node if last.input[0] in node.output), None)
+    if last is None or last.op_type != "Resize" or len(last.input) < 3:
+        return ""
+    graph.node.remove(last)
+    order = nodes.constant([0, 2, 3, 1], np.int64)
+    x, _, scales, sizes = (list(last.input) + [""])[:4]
+    if sizes:  # `scales` is then without a value
+        scales, sizes = "", nodes.add("Gather", sizes, order, axis=0)
+    else:
+        scales = nodes.add("Gather", scales, order, axis=0)
+    resized = nodes.add("Resize", *[nodes.add("Transpose", x, perm=[0, 2, 3, 1]), "", scales, sizes][:4 if sizes else 3])
+    nodes.nodes[-1].attribute.extend(last.attribute)
+    return resized
+
+
+def _add_output(nodes: Nodes, logits: str, op: str, num_classes: int, axis: int) -> str:
+    if op == "argmax":
+        return nodes.add("Cast", nodes.add("ArgMax", logits, axis=axis, keepdims=0), to=2 if num_classes <= 256 else 6)
+    return nodes.add("Softmax", logits, axis=axis) if op == "softmax" else logits
+
+
+def _value(tensor: Tensor, name: str):
+    from onnx import TensorProto, helper
+    kinds = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int32": TensorProto.INT32}
+    # Open sizes by name: equal names say that sizes are equal.
+    names = {"N": "batch", "H": "height", "W": "width"}
+    return helper.make_tensor_value_info(name, kinds[tensor.dtype], [names[side] if size == -1 else size
+                                                                     for side, size in zip(tensor.layout, tensor.shape)])
