@@ -10,6 +10,7 @@ from PIL import Image
 from exported import LABELS, eager, export_folder, exported_predictor, model, photograph
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.cli.predict import find_images
+from ppliteseg_paddle.compat import paddle_version
 
 CONFIG = """
 batch_size: 2
@@ -166,7 +167,21 @@ def test_export_writes_a_folder_that_predicts(trained, tmp_path, capsys):
     assert np.mean(predictor.predict(photograph(*SIZE)) != eager().predict(photograph(*SIZE))) <= 1e-4
 
 
+@pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
+def test_export_writes_several_formats_and_says_how_each_compares(trained, tmp_path, capsys):
+    status = main(["export", "--config", str(trained / "config.yml"), "--model_path", str(trained / "model.pdparams"), "--save_dir",
+                   str(tmp_path / "export"), "--format", "onnx", "openvino", "--preprocess_in_graph", "--device", "cpu"])
+    out = capsys.readouterr().out
+    assert status == 0 and "uint8 NHWC BGR of any size: onnx, openvino" in out
+    assert all(name in out for name in ("model.onnx", "model.xml", "(onnxruntime on cpu)", "(openvino on cpu)"))
+    status, result = run_json(capsys, "benchmark", "--model_dir", tmp_path / "export", "--backend", "openvino", "--warmup", 1, "--repeats", 1,
+                              "--input_shape", 1, 3, *SIZE)
+    assert status == 0 and result["backend"]["runtime"] == "OpenVINO" and result["input_shape"] == [1, *SIZE, 3]
+
+
 @pytest.mark.parametrize("change, words", [
+    ({"--format": "onx"}, "onx"),
+    ({"--preprocess_in_graph": "--verbose"}, "for the formats onnx and openvino"),
     ({"--model_path": "nowhere.pdparams"}, "nowhere.pdparams"),
     ({"--config": "nowhere.yml"}, "nowhere.yml does not exist"),
     ({"--opts": "val_dataset.transforms.0.type=RandomDistort"}, "RandomDistort"),

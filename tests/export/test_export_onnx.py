@@ -177,3 +177,34 @@ def test_a_paddle_too_old_for_the_converter_is_named(monkeypatch):
     monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name, *rest: name)
     with pytest.raises(DependencyError, match="needs Paddle 3 or later.*installed is 2.6.2"):
         onnx.check_installed()
+
+
+@needs_converter
+def test_an_artifact_predicts_where_paddle_and_paddleseg_are_not_installed(tmp_path):
+    import subprocess
+    import sys
+
+    import cv2
+    cv2.imwrite(str(tmp_path / "photo.png"), photograph(64, 96))
+    code = """
+import sys
+for name in ("paddle", "paddleseg", "paddle2onnx", "onnx"):
+    sys.modules[name] = None  # importing it raises, as if it were not there
+from ppliteseg_paddle import Predictor
+for backend in ("onnxruntime", "openvino", "auto"):
+    assert Predictor(sys.argv[1], backend).predict(sys.argv[2]).shape == (64, 96)
+"""
+    done = subprocess.run([sys.executable, "-c", code, export_formats(), str(tmp_path / "photo.png")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+@needs_converter
+def test_resizing_with_the_channels_last_gives_the_same_mask(tmp_path, monkeypatch):
+    from ppliteseg_paddle.export import onnx_graph
+    export(tmp_path / "fast")
+    monkeypatch.setattr(onnx_graph, "_resize_channels_last", lambda graph, nodes, logits: "")
+    export(tmp_path / "plain")
+    for size in ((96, 128), (61, 83)):
+        masks = [Predictor(tmp_path / name, "onnxruntime").predict(photograph(*size)) for name in ("fast", "plain")]
+        assert np.array_equal(*masks) and len(np.unique(masks[0])) > 1

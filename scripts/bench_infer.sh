@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Inference on this CPU: PaddleSeg's own model as it exports it, and ours, in turns; a table and bench_infer.json.
+#   bash scripts/bench_infer.sh [--model T|B] [--size H W] [--num_threads N] [--repeats N] [--save_json FILE]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+prepare_env cpu,deploy
+exec python -m ppliteseg_paddle.benchmark.peer "$@"
