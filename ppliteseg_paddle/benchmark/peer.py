@@ -27,7 +27,7 @@ from ppliteseg_paddle.deploy.preprocess import Preprocess
 PEER = "paddleseg"
 # model -> (PaddleSeg's backbone and arguments, our preset)
 MODELS = {
-    "T": ("STDC1", {}, "pp_liteseg_t"),
+    "T": ("STDC1", {"arm_out_chs": [32, 64, 128], "seg_head_inter_chs": [32, 64, 64]}, "pp_liteseg_t"),
     "B": ("STDC2", {"arm_out_chs": [64, 96, 128], "seg_head_inter_chs": [64, 64, 64]}, "pp_liteseg_b"),
 }
 NUM_CLASSES = 19
