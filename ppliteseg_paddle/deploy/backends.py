@@ -362,7 +362,7 @@ def _open_openvino(artifact: Artifact, device: Optional[str], num_threads: Optio
     return OpenVinoBackend(artifact, device, num_threads)
 
 
-# Fastest first: the order in which `auto` tries them, as measured on CPUs (see docs/performance.md).
+# Fastest first: the order in which `auto` tries them, as measured on CPUs by scripts/bench_infer.sh.
 BACKENDS: Dict[str, Kind] = {
     "onnxruntime": Kind(("onnx",), "onnxruntime", "pip install onnxruntime", _open_onnxruntime, _onnxruntime_may_use_gpu),
     "openvino": Kind(("openvino", "onnx"), "openvino", "pip install openvino", _open_openvino),
