@@ -116,8 +116,10 @@ def _run(argv: list) -> int:
         return 0
     command = argv[0]
     if command not in COMMANDS:
-        kind = "flag" if command.startswith("-") else "command"
-        raise ConfigError("unknown %s '%s'.%s" % (kind, command, suggest(command, COMMANDS)))
+        if command.startswith("-"):
+            raise ConfigError("'%s' stands where the command belongs: write %s COMMAND first, COMMAND being one of %s."
+                              % (command, _program(), ", ".join(COMMANDS)))
+        raise ConfigError("unknown command '%s'.%s" % (command, suggest(command, COMMANDS)))
     args = parse(command, argv[1:])
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)

@@ -66,7 +66,7 @@ def test_version(capsys):
 
 @pytest.mark.parametrize("argv, expected", [
     (["trian"], "error: unknown command 'trian'. Did you mean 'train'?\n"),
-    (["--trian"], "error: unknown flag '--trian'."),
+    (["--config", "x.yml"], "error: '--config' stands where the command belongs: write ppliteseg COMMAND first, COMMAND being one of train, val,"),
     (["train", "--config", "c.yml", "--iter", "3"], "error: train: unknown argument '--iter'. Did you mean '--iters'"),
     (["train"], "error: the following arguments are required: --config (see: ppliteseg train --help)\n"),
     (["train", "--config", "c.yml", "--iters", "x"], "argument --iters: 'x' is not a whole number"),
