@@ -31,12 +31,14 @@ def run(args) -> dict:
     from tqdm import tqdm
     from ppliteseg_paddle.benchmark.protocols import latency
     from ppliteseg_paddle.deploy.predictor import Predictor
+    from ppliteseg_paddle.engine.checkpoint import check_writable, write_json
+    if args.save_json:
+        check_writable(args.save_json)
     predictor = Predictor(args.model_dir, args.backend, args.device, args.num_threads)
     image = _image(args, predictor.artifact)
     with tqdm(total=args.repeats, desc="benchmark", unit="call", file=sys.stderr, disable=None) as bar:
         result = latency(predictor, image, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n))
     if args.save_json:
-        from ppliteseg_paddle.engine.checkpoint import write_json
         write_json(args.save_json, result)
     return result
 

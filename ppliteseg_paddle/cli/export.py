@@ -4,6 +4,7 @@ What was written is run on an image and compared with the model; if they differ,
 from __future__ import annotations
 
 import os
+import shlex
 
 from ppliteseg_paddle.cli.common import add_flags
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
@@ -56,8 +57,9 @@ def summary(result: dict) -> str:
             100 * values["differing_pixels"])
         lines.append("  %-10s%s; scores within %.2g (%s on %s)" % (name, same, values["max_difference"], values["backend"],
                                                                    values["device"]))
-    return "\n".join(lines + ["", "next:", "  ppliteseg predict   --model_dir %s --image_path PHOTOS" % result["save_dir"],
-                              "  ppliteseg benchmark --model_dir %s" % result["save_dir"]])
+    folder = shlex.quote(result["save_dir"])
+    return "\n".join(lines + ["", "next:", "  ppliteseg predict   --model_dir %s --image_path PHOTOS" % folder,
+                              "  ppliteseg benchmark --model_dir %s" % folder])
 
 
 def load_trained(args):

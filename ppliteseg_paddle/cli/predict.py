@@ -45,6 +45,9 @@ def run(args) -> dict:
     from ppliteseg_paddle.data.submission import write_prediction
     from ppliteseg_paddle.visual.draw import overlay, write_image, write_mask
     items = find_images(args.image_path)
+    if args.grid:
+        from ppliteseg_paddle.engine.checkpoint import check_writable
+        check_writable(args.grid)
     if args.format == "cityscapes":
         from ppliteseg_paddle.data.submission import check_frames
         check_frames(item.path for item in items)

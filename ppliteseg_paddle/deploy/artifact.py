@@ -199,9 +199,13 @@ def _check_replaceable(target: str, folder: str) -> None:
         raise ArtifactError("%s is not empty and no export, so it is not replaced; give another folder, such as %s."
                             % (folder, os.path.join(folder, "export")))
     try:
-        known = set(_read_yaml(target).get("files") or ())
+        values = _read_yaml(target)
     except ArtifactError:
-        known = {name for name in names if name.startswith("model.")}
+        values = {}
+    if "format_version" not in values and not any(name.startswith("model.") for name in names):
+        raise ArtifactError("%s holds a %s that is none of ours, so it is not replaced; give another folder, such as %s."
+                            % (folder, METADATA_FILE, os.path.join(folder, "export")))
+    known = set(values.get("files") or (name for name in names if name.startswith("model.")))
     foreign = sorted(names - known - {METADATA_FILE})
     if foreign:
         raise ArtifactError("%s holds an export and also %s, which exporting would delete; move it or give another folder."

@@ -225,3 +225,18 @@ def test_benchmark_refuses_bad_input_on_one_line(argv, words, capsys):
     assert main(["benchmark", "--model_dir", export_folder(), *argv]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: ") and words in last
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    target = str(tmp_path / "file" / "result")
+    for arguments in (["benchmark", "--model_dir", str(tmp_path), "--save_json", target],
+                      ["predict", "--model_dir", str(tmp_path), "--image_path", _photo(tmp_path), "--grid", target]):
+        assert main(arguments) == 2
+        assert target in capsys.readouterr().err
+
+
+def _photo(folder):
+    path = str(folder / "photo.png")
+    cv2.imwrite(path, np.zeros((8, 8, 3), np.uint8))
+    return path

@@ -138,6 +138,13 @@ def test_nothing_is_written_where_the_first_export_fails(tmp_path):
     assert os.listdir(tmp_path / "a") == []
 
 
+def test_a_users_own_deploy_yaml_is_not_taken_for_an_export(tmp_path):
+    (tmp_path / "deploy.yaml").write_text("kind: Deployment\n")
+    with pytest.raises(ArtifactError, match="holds a deploy.yaml that is none of ours"):
+        write(tmp_path)
+    assert (tmp_path / "deploy.yaml").read_text() == "kind: Deployment\n"
+
+
 def test_a_folder_with_other_files_is_not_replaced(tmp_path, folder):
     other = tmp_path / "runs"
     other.mkdir()
