@@ -119,10 +119,10 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def trial_input(artifact: Artifact, graph: str = "paddle") -> np.ndarray:
+def trial_input(artifact: Artifact, graph: str = "paddle", side: int = _TRIAL_SIDE) -> np.ndarray:
     """Zeros of a size that the graph takes."""
     tensor = artifact.input_of(graph)
-    sizes = {"N": 1, "C": 3, "H": _TRIAL_SIDE, "W": _TRIAL_SIDE}
+    sizes = {"N": 1, "C": 3, "H": side, "W": side}
     return np.zeros([size if size > 0 else sizes[name] for name, size in zip(tensor.layout, tensor.shape)], tensor.dtype)
 
 

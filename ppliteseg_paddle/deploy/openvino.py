@@ -10,6 +10,8 @@ from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import Backend, default_threads, split_device, trial_input
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
+_TRIAL_SIDES = (64, 96)  # pixels, where the graph leaves them open
+
 
 class OpenVinoBackend(Backend):
     """An OpenVINO graph, or else the ONNX graph, on OpenVINO's CPU plug-in.
@@ -37,10 +39,14 @@ class OpenVinoBackend(Backend):
         try:
             core = openvino.Core()
             self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
-            self.run(trial_input(artifact, self.graph))
+            # Twice: where sizes are open, OpenVINO before 2026 runs the first one and returns nothing, or fails, at the second.
+            for side in _TRIAL_SIDES:
+                if not self.run(trial_input(artifact, self.graph, side)).size:
+                    raise RuntimeError("its result is empty")
         except (RuntimeError, ValueError, OSError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise ArtifactError("OpenVINO %s cannot run %s: %s. Install the newest openvino, or export the model again."
+            raise ArtifactError("OpenVINO %s cannot run %s: %s. Install openvino 2026 or later (Python 3.10 or later), export with "
+                                "--input_shape, or take another backend."
                                 % (self.version, path, (lines or ["unknown"])[-1][:300].rstrip(". "))) from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:
