@@ -127,20 +127,21 @@ def paddle_version() -> Optional[Tuple[int, ...]]:
 
 
 def use_all_cores() -> int:
-    """Let Paddle compute with all cores that this process may use. Returns their number.
+    """Let Paddle compute with all cores that this process may use, or its share of them beside other ranks. Returns their number.
 
     Reason: Paddle's CPU builds start with one thread unless OMP_NUM_THREADS is set before the import; most of
-    the machine idles while it trains. A variable that the user has set is respected.
+    the machine idles while it trains. A variable that the user has set is respected, but a 1 under
+    `paddle.distributed.launch` is not taken for the user's: the launcher imports paddle, too, and so hands it to every rank.
     Can go: when Paddle chooses the number of threads by itself.
     """
     import paddle
-    wanted = _OMP_NUM_THREADS_OF_THE_USER
-    if wanted and wanted.isdigit() and int(wanted) > 0:
+    wanted, ranks_here = _OMP_NUM_THREADS_OF_THE_USER, int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)
+    if wanted and wanted.isdigit() and int(wanted) > (1 if ranks_here > 1 else 0):
         threads = int(wanted)
     elif hasattr(os, "sched_getaffinity"):
-        threads = len(os.sched_getaffinity(0))
+        threads = max(1, len(os.sched_getaffinity(0)) // ranks_here)
     else:
-        threads = os.cpu_count() or 1
+        threads = max(1, (os.cpu_count() or 1) // ranks_here)
     paddle.base.core.set_num_threads(threads)
     return threads
 

@@ -15,6 +15,7 @@ from ppliteseg_paddle.engine.checkpoint import (EMA_PARAMS, PARAMS, check_fits, 
                                                 read_json, replace_file, write_json)
 from ppliteseg_paddle.engine.data_checks import check_before_training, go_past_unreadable, left_out
 from ppliteseg_paddle.engine.device import device_line, select_device
+from ppliteseg_paddle.engine.distributed import data_parallel
 from ppliteseg_paddle.engine.loop import LoopWatch, loop_module, watched_loop
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
 from ppliteseg_paddle.engine.val import check_precision
@@ -72,7 +73,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
             print(device_line(chosen, why))
             print("training from iteration %d to %d, batches of %d out of %d images; writing to %s"
                   % (start, config.iters, config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
-        with _resumable(watch), watched_loop(watch, resume_model):
+        with _resumable(watch), data_parallel(), watched_loop(watch, resume_model):
             loop_module().train(
                 parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
                 save_dir=save_dir, iters=config.iters, batch_size=config.batch_size, resume_model=resume_model,
