@@ -1,9 +1,9 @@
-"""Timing a call: warm up until it is steady, repeat, describe the spread."""
+"""Timing calls: warm up until they are steady, repeat in turns, describe the spread."""
 from __future__ import annotations
 
 import math
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ppliteseg_paddle.errors import ConfigError
 
@@ -11,6 +11,9 @@ from ppliteseg_paddle.errors import ConfigError
 _WINDOW, _TOLERANCE, _MAX_WARMUP_SECONDS = 5, 0.05, 10.0
 # Repeats without a given number: at least so many, and for at least so long.
 _MIN_REPEATS, _MIN_SECONDS, _MAX_REPEATS = 20, 3.0, 2000
+
+Call = Callable[[], Dict[str, float]]
+Progress = Callable[[int, Optional[int]], None]
 
 
 class Measurement(NamedTuple):
@@ -21,16 +24,32 @@ class Measurement(NamedTuple):
     steady: bool
 
 
-def measure(call: Callable[[], Dict[str, float]], warmup: Optional[int] = None, repeats: Optional[int] = None,
-            progress: Optional[Callable[[int, Optional[int]], None]] = None) -> Measurement:
-    """Time a call in steady state.
+def timed(work: Callable[[], Any]) -> Call:
+    """A call for `measure` around any function that waits for its device: "total" by the wall clock, and "cpu", the
+    processor seconds of all threads, which tell more on a machine that others use too."""
+    def call() -> Dict[str, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        return {"cpu": time.process_time() - cpu, "total": time.perf_counter() - wall}
+    return call
+
+
+def measure(call: Call, warmup: Optional[int] = None, repeats: Optional[int] = None, progress: Optional[Progress] = None) -> Measurement:
+    """Time one call in steady state; arguments as `measure_in_turns` has them."""
+    return measure_in_turns({"": call}, warmup, repeats, progress)[""]
+
+
+def measure_in_turns(calls: Mapping[str, Call], warmup: Optional[int] = None, repeats: Optional[int] = None,
+                     progress: Optional[Progress] = None) -> Dict[str, Measurement]:
+    """Time several calls in steady state, one after the other in every round, so that whatever else the machine does meets
+    them all.
 
     Args:
-        call: does the work once, to its end (it must wait for its device), and returns the seconds of each
+        calls: name -> what does the work once, to its end (it must wait for its device), and returns the seconds of each
             stage; "total" must be among them.
-        warmup: calls before timing starts; None goes on until times are steady, 10 s at most.
-        repeats: timed calls; None takes at least 20 and at least 3 s.
-        progress: called after each call with how many are done and how many there will be (None: open).
+        warmup: rounds before timing starts; None goes on until all times are steady, 10 s at most for each call.
+        repeats: timed rounds; None takes at least 20, and at least 3 s for each call.
+        progress: called after each round with how many are done and how many there will be (None: open).
     Raises: ConfigError: if a number is out of range.
     """
     if warmup is not None and warmup < 0:
@@ -38,29 +57,46 @@ def measure(call: Callable[[], Dict[str, float]], warmup: Optional[int] = None, 
     if repeats is not None and repeats < 1:
         raise ConfigError("repeats is %d; give 1 or more." % repeats)
     report = progress or (lambda done, of: None)
-    warmed, steady = _warm_up(call, warmup, report)
-    runs: List[Dict[str, float]] = []
-    start = time.perf_counter()
-    while len(runs) < (repeats or _MAX_REPEATS):
-        runs.append(call())
-        report(len(runs), repeats)
-        if repeats is None and len(runs) >= _MIN_REPEATS and time.perf_counter() - start >= _MIN_SECONDS:
+    warmed, steady = _warm_up(calls, warmup, report)
+    runs: Dict[str, List[Dict[str, float]]] = {name: [] for name in calls}
+    start, done = time.perf_counter(), 0
+    while done < (repeats or _MAX_REPEATS):
+        for name, call in calls.items():
+            runs[name].append(call())
+        done += 1
+        report(done, repeats)
+        if repeats is None and done >= _MIN_REPEATS and time.perf_counter() - start >= _MIN_SECONDS * len(calls):
             break
-    return Measurement({stage: [run[stage] for run in runs] for stage in runs[0]}, warmed, steady)
+    return {name: Measurement({stage: [run[stage] for run in rounds] for stage in rounds[0]}, warmed, steady[name])
+            for name, rounds in runs.items()}
 
 
-def _warm_up(call: Callable[[], Dict[str, float]], warmup: Optional[int], report) -> tuple:
-    if warmup is not None:
-        times = [call()["total"] for _ in range(warmup)]
-        return warmup, _agree(times)
-    times: List[float] = []
-    start = time.perf_counter()
-    while time.perf_counter() - start < _MAX_WARMUP_SECONDS:
-        times.append(call()["total"])
-        report(0, None)
-        if len(times) % _WINDOW == 0 and _agree(times):
-            return len(times), True
-    return len(times), False
+def _warm_up(calls: Mapping[str, Call], warmup: Optional[int], report: Progress) -> tuple:
+    """Returns: rounds done; name -> whether its times were steady then."""
+    times: Dict[str, List[float]] = {name: [] for name in calls}
+    start, rounds = time.perf_counter(), 0
+    while rounds < warmup if warmup is not None else time.perf_counter() - start < _MAX_WARMUP_SECONDS * len(calls):
+        for name, call in calls.items():
+            times[name].append(call()["total"])
+        rounds += 1
+        if warmup is None:
+            report(0, None)
+            if rounds % _WINDOW == 0 and all(map(_agree, times.values())):
+                break
+    return rounds, {name: _agree(values) for name, values in times.items()}
+
+
+def ratios(measured: Mapping[str, Measurement], reference: str, stage: str = "total") -> Dict[str, Dict[str, float]]:
+    """How many times faster than the reference each one is.
+
+    Returns: name -> "median", "p25" and "p75" over the rounds of the ratio within a round: what slows one round slows both.
+    """
+    base = measured[reference].seconds[stage]
+    result = {}
+    for name, measurement in measured.items():
+        each = sorted(a / b for a, b in zip(base, measurement.seconds[stage]) if b > 0)
+        result[name] = {"median": percentile(each, 50), "p25": percentile(each, 25), "p75": percentile(each, 75)} if each else {}
+    return result
 
 
 def _agree(times: Sequence[float]) -> bool:

@@ -1,7 +1,7 @@
 import pytest
 
 from ppliteseg_paddle.benchmark import timing
-from ppliteseg_paddle.benchmark.timing import describe, measure, percentile
+from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure, measure_in_turns, percentile, ratios, timed
 from ppliteseg_paddle.errors import ConfigError
 
 
@@ -75,3 +75,25 @@ def test_a_description_holds_median_percentiles_rate_and_spread():
 
 def test_percentiles_lie_between_neighbours():
     assert percentile([1.0, 2.0], 50) == 1.5 and percentile([3.0], 99) == 3.0 and percentile([1.0, 2.0, 4.0], 75) == 3.0
+
+
+def test_several_calls_take_turns_and_warm_up_is_not_counted():
+    order = []
+
+    def call(name):
+        return lambda: order.append(name) or {"total": 1.0}
+
+    measured = measure_in_turns({"a": call("a"), "b": call("b")}, warmup=1, repeats=3)
+    assert order == ["a", "b"] * 4
+    assert [len(measured[name].seconds["total"]) for name in "ab"] == [3, 3] and measured["a"].warmup == 1
+
+
+def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
+    measured = {"peer": Measurement({"total": [4.0, 40.0, 6.0]}, 0, True), "ours": Measurement({"total": [2.0, 10.0, 2.0]}, 0, True)}
+    assert ratios(measured, "peer") == {"peer": {"median": 1.0, "p25": 1.0, "p75": 1.0}, "ours": {"median": 3.0, "p25": 2.5, "p75": 3.5}}
+
+
+def test_any_function_becomes_a_call_that_tells_both_clocks():
+    seen = []
+    seconds = timed(lambda: seen.append(1))()
+    assert seen == [1] and set(seconds) == {"total", "cpu"} and seconds["total"] > 0
