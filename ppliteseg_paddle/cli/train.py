@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import shlex
 
-from ppliteseg_paddle.cli.common import add_flags, count, positive_int
+from ppliteseg_paddle.cli.common import add_flags, count, positive_float, positive_int
+from ppliteseg_paddle.errors import ConfigError
 
 
 def add_arguments(parser) -> None:
     add_flags(parser, "config", "save_dir", "iters", "batch_size", "learning_rate", config={"required": True})
+    parser.add_argument("--max_minutes", type=positive_float, metavar="N",
+                        help="train for N minutes of wall time in place of a number of iterations; the learning rate's "
+                             "schedule is spread over the time. A last evaluation and checkpoint come after it")
     parser.add_argument("--do_eval", action="store_true", help="evaluate at each save and keep the best model")
     parser.add_argument("--save_interval", type=positive_int, default=1000, metavar="N",
                         help="iterations between checkpoints (default: %(default)s)")
@@ -29,6 +33,8 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> dict:
+    if args.max_minutes and args.iters:
+        raise ConfigError("--iters and --max_minutes both say when training ends: give one of them.")
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.train import train
     config = load_config(args.config, args.opts, args.iters, args.batch_size, args.learning_rate)
@@ -36,7 +42,8 @@ def run(args) -> dict:
                  log_iters=args.log_iters, num_workers=args.num_workers, use_vdl=args.use_vdl, use_ema=args.use_ema,
                  resume_model=args.resume_model, keep_checkpoint_max=args.keep_checkpoint_max,
                  model_path=args.model_path, device=args.device, precision=args.precision, amp_level=args.amp_level,
-                 seed=args.seed, full_check=args.full_check, auto_scale=not args.no_auto_scale, verbose=args.verbose)
+                 seed=args.seed, full_check=args.full_check, auto_scale=not args.no_auto_scale, verbose=args.verbose,
+                 max_minutes=args.max_minutes)
 
 
 def summary(result: dict) -> str:

@@ -30,7 +30,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
           num_workers: int = 0, use_vdl: bool = False, use_ema: bool = False, resume_model: Optional[str] = None,
           keep_checkpoint_max: int = 5, model_path: Optional[str] = None, device: Optional[str] = None,
           precision: str = "fp32", amp_level: str = "O1", seed: Optional[int] = None, auto_scale: bool = True,
-          full_check: bool = False, verbose: bool = False) -> Dict[str, Any]:
+          full_check: bool = False, verbose: bool = False, max_minutes: Optional[float] = None) -> Dict[str, Any]:
     """Train, and leave checkpoints, the resolved configuration and a record of the run in `save_dir`.
 
     Args:
@@ -40,6 +40,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
         resume_model: folder iter_N to go on from; model_path: weights to start from.
         auto_scale: fit the configuration's recipe to the devices and the batch at hand (see `scaling`).
         full_check: read all of the data before the start, not a sample.
+        max_minutes: of wall time from this call on, in place of the configured iterations (see `budget`).
         device, precision, amp_level, seed, and the rest: as PaddleSeg's flags of these names.
 
     Returns: iterations, final_loss, best_mIoU, best_iteration, paths, seconds.
@@ -48,6 +49,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     Source: PaddleSeg `core/train.py`, and its `tools/train.py` for the order of the steps.
     """
     import paddle
+    begin = time.time()
     chosen, why = select_device(device)
     check_precision(precision, chosen)
     if use_vdl:
@@ -56,27 +58,29 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     ranks, rank = paddle.distributed.ParallelEnv().nranks, paddle.distributed.ParallelEnv().local_rank
     if auto_scale:
         fit_recipe(config, ranks, say=rank == 0)
-    start = check_resume(resume_model, config.iters) if resume_model else 0
+    start = check_resume(resume_model, sys.maxsize if max_minutes else config.iters) if resume_model else 0
+    budget = _budget(config, max_minutes, begin, ranks, resume_model)
     with paddle.utils.unique_name.guard():
         # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
         # saved state finds its parameters again.
-        parts = _build_parts(config, do_eval, ranks, resume_model, model_path, chosen, verbose)
+        parts = _build_parts(config, do_eval, ranks, resume_model, model_path, chosen, verbose, budget)
         check_data(config, {"train": parts["train_dataset"], "val": parts["val_dataset"]}, full_check)
         check_save_dir(save_dir)
 
-        record = _Record(save_dir, config, start, seed, chosen, precision)
-        log_iters = min(log_iters, config.iters - start)  # so that at least one line is logged
+        record = _Record(save_dir, config, start, seed, chosen, precision, begin, max_minutes)
+        if budget is None:
+            log_iters = min(log_iters, config.iters - start)  # so that at least one line is logged
         watch = LoopWatch(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
                           on_progress=lambda: rank == 0 and record.write(watch))
         if rank == 0:
             build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
             print(device_line(chosen, why))
-            print("training from iteration %d to %d, batches of %d out of %d images; writing to %s"
-                  % (start, config.iters, config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
+            print("training from iteration %d to %s, batches of %d out of %d images; writing to %s"
+                  % (start, _end(config, budget), config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
         with _resumable(watch), data_parallel(), watched_loop(watch, resume_model):
             loop_module().train(
                 parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
-                save_dir=save_dir, iters=config.iters, batch_size=config.batch_size, resume_model=resume_model,
+                save_dir=save_dir, iters=_iters(config, budget, start), batch_size=config.batch_size, resume_model=resume_model,
                 save_interval=save_interval, log_iters=log_iters, num_workers=num_workers, use_vdl=use_vdl,
                 use_ema=use_ema, losses=parts["loss"], keep_checkpoint_max=keep_checkpoint_max,
                 test_config=config.test_config, precision=precision, amp_level=amp_level,
@@ -113,7 +117,30 @@ def fit_recipe(config, devices: int, say: bool = True) -> None:
         print("scaling: %s" % sentence, flush=True)
 
 
-def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbose) -> Dict[str, Any]:
+def _budget(config, minutes, begin, ranks, resume_model):
+    """The budget of time, with what a resumed run has used of it; None without one."""
+    if minutes is None:
+        return None
+    from ppliteseg_paddle.engine.budget import Budget, resume_budget
+    budget = Budget(minutes, config.iters, begin, ranks)
+    if resume_model:
+        record = read_json(os.path.join(os.path.dirname(os.path.normpath(resume_model)), HISTORY_FILE)) or {}
+        resume_budget(budget, resume_model, float(record.get("seconds") or 0))
+    return budget
+
+
+def _iters(config, budget, start):
+    from ppliteseg_paddle.engine.budget import OpenEnd
+    return config.iters if budget is None else OpenEnd(budget, start)
+
+
+def _end(config, budget) -> str:
+    if budget is None:
+        return "%d" % config.iters
+    return "the end of %g minutes, of which %.1f are used" % (budget.total / 60, budget.now() / 60)
+
+
+def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbose, budget=None) -> Dict[str, Any]:
     """Data first: its faults are the most frequent and the quickest to find."""
     if do_eval and not config.val_dataset_cfg:
         raise ConfigError("%s: --do_eval needs a val_dataset: add one, or leave --do_eval out." % config.source.path)
@@ -132,6 +159,9 @@ def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbo
         # Each device sees a part of the batch: statistics over all of them. Before the optimizer collects parameters.
         import paddle
         model = builder.__dict__["model"] = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if budget is not None:
+        from ppliteseg_paddle.engine.budget import ScheduleByTime
+        builder.__dict__["lr_scheduler"] = ScheduleByTime(build.build(builder, "lr_scheduler", verbose), budget)
     parts.update(model=model, loss=build.build(builder, "loss", verbose),
                  optimizer=build.build(builder, "optimizer", verbose))
     _check_outputs(model, parts["loss"], config)
@@ -226,11 +256,11 @@ def _resumable(watch: LoopWatch):
 class _Record:
     """train.json: what was run, and its losses, learning rates and evaluations. Written at each step of the record."""
 
-    def __init__(self, save_dir, config, start, seed, device, precision):
+    def __init__(self, save_dir, config, start, seed, device, precision, begin, max_minutes):
         import paddle
         import paddleseg
         from ppliteseg_paddle import __version__
-        self.begin, self.save_dir, self.start, self.config = time.time(), save_dir, start, config
+        self.begin, self.save_dir, self.start, self.config, self.timed = begin, save_dir, start, config, max_minutes is not None
         earlier = (read_json(os.path.join(save_dir, HISTORY_FILE)) or {}) if start else {}
         self.earlier = {part: [row for row in earlier.get(part, []) if row.get("iter", start + 1) <= start]
                         for part in ("train", "eval")}
@@ -238,7 +268,7 @@ class _Record:
         self.head = {
             "config": config.source.path, "options": config.source.options, "iters": config.iters,
             "batch_size": config.batch_size, "seed": seed, "device": device, "precision": precision,
-            "resumed_from": start or None,
+            "max_minutes": max_minutes, "resumed_from": start or None,
             "versions": {"ppliteseg_paddle": __version__, "paddle": paddle.__version__,
                          "paddleseg": paddleseg.__version__, "python": platform.python_version()}}
 
@@ -255,7 +285,7 @@ class _Record:
         scored = [(best.miou, os.path.join(best.folder, file))
                   for best, file in ((watch.best, PARAMS), (watch.ema_best, EMA_PARAMS)) if best.miou is not None]
         return {
-            "iterations": self.config.iters, "start_iteration": self.start,
+            "iterations": watch.iteration if self.timed else self.config.iters, "start_iteration": self.start,
             "first_loss": watch.rows[0]["loss"] if watch.rows else None,
             "final_loss": watch.rows[-1]["loss"] if watch.rows else None,
             "best_mIoU": watch.best.miou, "best_iteration": watch.best.iteration,
