@@ -45,6 +45,12 @@ class Backend:
         """
         raise NotImplementedError
 
+    def run_in_steps(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
+        """`run`, telling when each step is done: "copy_in", "forward", "copy_out". What a runtime does in one is "forward"."""
+        output = self.run(batch)
+        done("forward")
+        return output
+
     def describe(self) -> Dict[str, Any]:
         """Runtime, version, device, threads: plain values for reports."""
         raise NotImplementedError
@@ -226,17 +232,24 @@ class PaddleBackend(Backend):
         with silent_stdout():
             return _Session(inference.create_predictor(config))
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run_in_steps(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
+        def done_on_device(step: str) -> None:
+            if self.device != "cpu":
+                self._paddle.device.synchronize()
+            done(step)
+        return self.run(batch, done_on_device)
+
+    def run(self, batch: np.ndarray, done: Callable[[str], None] = lambda step: None) -> np.ndarray:
         batch = np.ascontiguousarray(batch)
         try:
-            return self._session.run(batch)
+            return self._session.run(batch, done)
         except RuntimeError as error:
             if not self.form.onednn:
                 raise
             # oneDNN cannot pool a map of fewer cells than bins, that is, images of a few dozen pixels; Paddle's own kernels can.
             if self._native is None:
                 self._native = self._create(_NATIVE_FORMS[0])
-            result = self._native.run(batch)
+            result = self._native.run(batch, done)
             _warn_once("oneDNN of Paddle %s cannot run inputs of %dx%d pixels (%s); such images run without it."
                        % (self.version, batch.shape[3], batch.shape[2], _reason(error)))
             return result
@@ -257,11 +270,15 @@ class _Session:
         self._input = predictor.get_input_handle(predictor.get_input_names()[0])
         self._output = predictor.get_output_handle(predictor.get_output_names()[0])
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray, done: Callable[[str], None] = lambda step: None) -> np.ndarray:
         self._input.reshape(batch.shape)
         self._input.copy_from_cpu(batch)
+        done("copy_in")
         self._predictor.run()
-        return self._output.copy_to_cpu()  # waits for the device
+        done("forward")
+        output = self._output.copy_to_cpu()  # waits for the device
+        done("copy_out")
+        return output
 
 
 def _import_paddle():

@@ -192,15 +192,17 @@ class Preprocess:
         # 8-bit values have 256 possible results: computed once, looked up after. Only if nothing comes before it.
         self._table = _normalised_table(self.steps[0][1]) if normalised == [0] else None
 
-    def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, List[Undo]]:
+    def __call__(self, image: np.ndarray, done: Callable[[str], None] = lambda step: None) -> Tuple[np.ndarray, List[Undo]]:
         """Make the network's input of an image.
 
+        Args: done: told after each step what it was: "normalise" (with the conversion to RGB and planes) or "resize".
         Shape: image (H, W, 3) uint8, BGR; returns float32 (1, 3, h, w), RGB, and what `restore` needs.
         Raises: DataError: if a Padding step is smaller than the image, or a resized side has no pixel.
         """
         undo: List[Undo] = []
         if self._table is not None:
             tensor = self._looked_up(image)
+            done("normalise")
             if len(self.steps) == 1:
                 return tensor[np.newaxis], undo
             # What may follow are resizing and padding: they take (H, W, C) again.
@@ -209,7 +211,10 @@ class Preprocess:
             pixels, steps = cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32), self.steps
         for kind, arguments in steps:
             pixels = _normalise(pixels, arguments) if kind == "Normalize" else _reshape(pixels, kind, arguments, undo)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))[np.newaxis], undo
+            done("normalise" if kind == "Normalize" else "resize")
+        tensor = np.ascontiguousarray(pixels.transpose(2, 0, 1))[np.newaxis]
+        done("normalise")
+        return tensor, undo
 
     def _looked_up(self, image: np.ndarray) -> np.ndarray:
         tensor = np.empty((3,) + image.shape[:2], np.float32)
