@@ -165,6 +165,8 @@ def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbo
     parts.update(model=model, loss=build.build(builder, "loss", verbose),
                  optimizer=build.build(builder, "optimizer", verbose))
     _check_outputs(model, parts["loss"], config)
+    if getattr(model, "full_size_logits", False):
+        model.full_size_logits = False  # the losses upsample for less
     return parts
 
 

@@ -1,6 +1,8 @@
 """Cross entropy over pixels, plain and with online hard example mining (OHEM).
 
 Both work on every supported Paddle, where PaddleSeg 2.8.0's own mix float32 with int64 and fail on Paddle 3.
+Both take logits that are smaller than the label and upsample them bilinearly; on a CPU that is far cheaper
+than to upsample them before (see `upsampled_softmax`).
 """
 from __future__ import annotations
 
@@ -10,91 +12,179 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
+from paddle.autograd import PyLayer
 
-from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.losses import upsampled_softmax
 
 # Keeps the mean over no pixels at 0. PaddleSeg's losses use 1e-8 (plain) and 1e-5 (OHEM).
 EPS_PLAIN, EPS_OHEM = 1e-8, 1e-5
 
 
-def pixel_losses(logits, label, ignore_index: int):
-    """Cross entropy of every pixel, 0 where the label is `ignore_index`.
+class PixelLoss(nn.Layer):
+    """A weighted mean of the pixels' cross entropies; subclasses say how much each pixel counts.
 
-    Shape: logits (N, C, H, W), label (N, H, W) or (N, 1, H, W) of integers; returns losses and the mask of
-        pixels that count, both float32 (N, 1, H, W).
+    Args: ignore_index: label of pixels that do not count.
+    Shape: logits (N, C, h, w), label (N, H, W) or (N, 1, H, W) of integers, h <= H and w <= W (smaller logits are
+        upsampled bilinearly); returns one number without dimensions.
+    Raises: DataError: if a label is neither a class nor `ignore_index`.
     """
-    label = label.astype("int64")
-    label = label.unsqueeze(1) if label.ndim == 3 else label
-    losses = F.cross_entropy(logits, label, ignore_index=ignore_index, axis=1, reduction="none")
-    return losses, (label != ignore_index).astype(losses.dtype)
+
+    eps = EPS_PLAIN
+    upsamples_logits = True  # tells `PPLiteSegNet.loss_computation` that it need not
+
+    def __init__(self, ignore_index: int = 255):
+        super().__init__()
+        self.ignore_index = ignore_index
+
+    def forward(self, logits, label):
+        label = label.squeeze(1) if label.ndim == 4 else label
+        if logits.place.is_cpu_place() and paddle.in_dynamic_mode():
+            return _CPULoss.apply(logits.astype("float32"), label.numpy(), self)
+        return self._on_device(logits, label.astype("int64"))
+
+    def factors(self, losses, label, counted, array):
+        """How much each pixel counts, float32, 0 where not `counted`; all (N, H, W), of the module `array`: numpy or paddle.
+
+        `losses` may be None where `needs_losses` is false.
+        """
+        raise NotImplementedError
+
+    needs_losses = False
+
+    def _on_device(self, logits, label):
+        """The same by Paddle's operators, for devices other than the CPU."""
+        if list(logits.shape[2:]) != list(label.shape[1:]):
+            logits = F.interpolate(logits, label.shape[1:], mode="bilinear", align_corners=False)
+        losses = F.cross_entropy(logits.astype("float32"), label.unsqueeze(1), ignore_index=self.ignore_index, axis=1,
+                                 reduction="none").squeeze(1)
+        counted = label != self.ignore_index
+        with paddle.no_grad():
+            factors = self.factors(losses.detach(), paddle.where(counted, label, paddle.zeros_like(label)), counted, paddle)
+        return (losses * factors).sum() / (factors.sum() + self.eps * factors.size)
 
 
-class CELoss(nn.Layer):
+class _CPULoss(PyLayer):
+    """Value and gradient of a `PixelLoss` at once."""
+
+    @staticmethod
+    def forward(ctx, logits, label, loss):
+        values = logits.numpy()
+        counted = label != loss.ignore_index
+        _check_label(label, counted, values.shape[1], loss.ignore_index)
+        label = np.where(counted, label, 0)
+        wants_gradient = not logits.stop_gradient
+        losses = None
+        if loss.needs_losses:
+            losses, _ = upsampled_softmax.pixel_losses(values, label, counted)
+        factors = loss.factors(losses, label, counted, np)
+        mean = np.float32(1 / (factors.sum(dtype=np.float64) + loss.eps * factors.size))
+        if wants_gradient or losses is None:
+            losses, gradient = upsampled_softmax.pixel_losses(values, label, counted, factors * mean if wants_gradient else None)
+        if wants_gradient:
+            small_width, width = values.shape[3], label.shape[2]
+            gradient = paddle.to_tensor(gradient)
+            if small_width != width:
+                gradient = paddle.matmul(gradient, paddle.to_tensor(upsampled_softmax.upsampling_matrix(small_width, width)))
+            ctx.gradient = gradient
+        value = np.einsum("nhw,nhw->", losses, factors, dtype=np.float64) * mean
+        return paddle.to_tensor(np.float32(value))
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return ctx.gradient * upstream
+
+
+def _check_label(label, counted, num_classes: int, ignore_index: int) -> None:
+    wrong = counted & ((label < 0) | (label >= num_classes))
+    if wrong.any():
+        raise DataError("a label has the value %d, but the model has the classes 0 to %d, and %d is ignored: `ppliteseg data check` "
+                        "finds the file." % (label[wrong][0], num_classes - 1, ignore_index))
+
+
+class CELoss(PixelLoss):
     """Mean cross entropy over the pixels that are not ignored.
 
     Args:
         weight: one factor a class; the mean is then weighted by them.
         ignore_index: label of pixels that do not count.
-    Shape: logits (N, C, H, W), label (N, H, W) or (N, 1, H, W); returns one number without dimensions.
-    Raises: ConfigError: if there are not as many weights as classes.
+    Shape, Raises: see `PixelLoss`. ConfigError: if there are not as many weights as classes.
     Source: PaddleSeg `models/losses/cross_entropy_loss.py` with its default `avg_non_ignore`.
     """
 
     def __init__(self, weight: Optional[Sequence[float]] = None, ignore_index: int = 255):
-        super().__init__()
-        self.ignore_index = ignore_index
-        self.weight = None if weight is None else paddle.to_tensor(np.asarray(weight, np.float32))
+        super().__init__(ignore_index)
+        self.weight = None if weight is None else np.asarray(weight, np.float32)
 
     def forward(self, logits, label):
-        losses, counts = pixel_losses(logits, label, self.ignore_index)
-        if self.weight is not None:
-            if self.weight.shape[0] != logits.shape[1]:
-                raise ConfigError("CELoss has %d weights, but the logits have %d classes." % (self.weight.shape[0], logits.shape[1]))
-            classes = paddle.where(counts > 0, label.astype("int64").reshape(counts.shape), paddle.zeros(counts.shape, "int64"))
-            counts = counts * paddle.gather(self.weight, classes.flatten()).reshape(counts.shape)
-        return (losses * counts).sum() / (counts.sum() + EPS_PLAIN * counts.size)
+        if self.weight is not None and len(self.weight) != logits.shape[1]:
+            raise ConfigError("CELoss has %d weights, but the logits have %d classes." % (len(self.weight), logits.shape[1]))
+        return super().forward(logits, label)
+
+    def factors(self, losses, label, counted, array):
+        factors = counted.astype("float32")
+        if self.weight is None:
+            return factors
+        weight = self.weight if array is np else paddle.to_tensor(self.weight)
+        return factors * array.take(weight, label)
 
 
-class OhemCELoss(nn.Layer):
+class OhemCELoss(PixelLoss):
     """Mean cross entropy over the hard pixels: those whose true class gets a probability below a threshold.
 
     The threshold is `thresh`, or as much more as it takes to keep `min_kept` pixels of a batch (`min_kept` - 1
     in fact, as in PaddleSeg: the pixel that sets the threshold is not below it). Where a batch has no more than
     `min_kept` pixels that count, all of them do. No pixel is sorted: the threshold has to be searched only if
-    fewer than `min_kept` are below `thresh`, and then by partition.
+    fewer than `min_kept` are below `thresh`, and then by partition (CPU) or by bisection (other devices).
 
     Args:
         thresh: probability from which a pixel is easy, in (0, 1).
         min_kept: pixels of a batch to keep at least.
         ignore_index: label of pixels that do not count.
-    Shape: logits (N, C, H, W), label (N, H, W) or (N, 1, H, W); returns one number without dimensions.
-    Raises: ConfigError: if `thresh` or `min_kept` is out of range.
+    Shape: see `PixelLoss`.
+    Raises: ConfigError: if `thresh` or `min_kept` is out of range. DataError: see `PixelLoss`.
     Source: PaddleSeg `models/losses/ohem_cross_entropy_loss.py`, whose values and gradients it equals.
     """
 
+    eps, needs_losses = EPS_OHEM, True
+
     def __init__(self, thresh: float = 0.7, min_kept: int = 10000, ignore_index: int = 255):
-        super().__init__()
+        super().__init__(ignore_index)
         if not 0 < thresh < 1:
             raise ConfigError("OhemCELoss: thresh is %r, but must be between 0 and 1." % (thresh,))
         if not isinstance(min_kept, int) or min_kept < 0:
             raise ConfigError("OhemCELoss: min_kept is %r, but must be a whole number, 0 or more." % (min_kept,))
-        self.thresh, self.min_kept, self.ignore_index = thresh, min_kept, ignore_index
+        self.thresh, self.min_kept = thresh, min_kept
 
-    def forward(self, logits, label):
-        losses, counts = pixel_losses(logits, label, self.ignore_index)
-        with paddle.no_grad():
-            hard = self._hard_pixels(losses, counts)
-        return (losses * hard).sum() / (hard.sum() + EPS_OHEM * hard.size)
+    def factors(self, losses, label, counted, array):
+        """1 for the pixels to keep. A probability below p is a loss above -log(p)."""
+        if not 0 < self.min_kept < int(counted.sum()):
+            return counted.astype("float32")
+        bound = -float(np.log(self.thresh))
+        hard = array.logical_and(counted, losses > bound)
+        if int(hard.sum()) < self.min_kept:
+            # The easy pixels' losses are all at most the bound, so the one that is searched for is, too.
+            hard = array.logical_and(counted, losses > self._kept_least(losses, counted))
+        return hard.astype("float32")
 
-    def _hard_pixels(self, losses, counts):
-        """Mask of the pixels to keep. A probability below p is a loss above -log(p)."""
-        if not 0 < self.min_kept < int(counts.sum()):
-            return counts
-        hard = counts * (losses > -float(np.log(self.thresh))).astype(counts.dtype)
-        if int(hard.sum()) >= self.min_kept:
-            return hard
-        values = losses.numpy().ravel()
-        values = values[counts.numpy().ravel() > 0]
-        bound = float(np.partition(values, values.size - self.min_kept)[values.size - self.min_kept])
-        bound = min(bound, -float(np.log(self.thresh)))
-        return counts * (losses > bound).astype(counts.dtype)
+    def _kept_least(self, losses, counted):
+        """The loss that is the `min_kept`-th from the largest."""
+        if isinstance(losses, np.ndarray):
+            values = losses[counted]
+            return np.partition(values, values.size - self.min_kept)[values.size - self.min_kept]
+        return kth_largest(paddle.where(counted, losses, paddle.zeros_like(losses)), self.min_kept)
+
+
+def kth_largest(values, k: int):
+    """The k-th largest of `values`, float32 and none below 0, without sorting and without waiting for the device.
+
+    The bits of such numbers, read as whole numbers, are in the numbers' order; 31 halvings of their range find the one.
+    """
+    bits = values.flatten().view("int32")
+    low, high = paddle.zeros([1], "int64"), paddle.full([1], 2 ** 31 - 1, "int64")
+    for _ in range(31):
+        middle = (low + high + 1) // 2
+        enough = (bits >= middle.astype("int32")).astype("int64").sum() >= k
+        low = paddle.where(enough, middle, low)
+        high = paddle.where(enough, high, middle - 1)
+    return low.astype("int32").view("float32")

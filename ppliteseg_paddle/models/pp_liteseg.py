@@ -42,7 +42,9 @@ class PPLiteSegNet(nn.Layer):
         pretrained: path or URL of weights for the whole model (see `models.weights`).
 
     Shape: (N, C, H, W) -> in training a list of logits (N, num_classes, H, W), one a level, shallow to deep; in
-        evaluation a list with the first of them only.
+        evaluation a list with the first of them only. Where `full_size_logits` is set to False, the logits of
+        training keep their level's size, and `loss_computation` upsamples them: `ppliteseg train` does so, as
+        our losses upsample at a fraction of the cost.
     Raises: ConfigError: if channels or lengths disagree; the text names the key, what it is and what it must be.
     """
 
@@ -54,6 +56,7 @@ class PPLiteSegNet(nn.Layer):
         channels, self.backbone_indices = _selected_features(backbone, levels, backbone_indices)
         _check_channels(channels, neck, head, seg_head_channels, num_classes)
         self.num_classes = num_classes
+        self.full_size_logits = True
         self.backbone, self.neck, self.head = backbone, neck, head
         self.seg_heads = nn.LayerList([SegHead(in_channels, mid_channels, num_classes)
                                        for in_channels, mid_channels in zip(head.out_channels, seg_head_channels)])
@@ -67,8 +70,11 @@ class PPLiteSegNet(nn.Layer):
         context = self.neck(features[-1])
         fused = self.head(features, context)
         seg_heads = self.seg_heads if self.training else self.seg_heads[:1]
+        logits_list = [seg_head(feature) for seg_head, feature in zip(seg_heads, fused)]
+        if self.training and not self.full_size_logits:
+            return logits_list
         size = spatial_size(x)
-        return [resize(seg_head(feature), size) for seg_head, feature in zip(seg_heads, fused)]
+        return [resize(logits, size) for logits in logits_list]
 
     def loss_computation(self, logits_list, losses, data):
         """The losses as PaddleSeg's loop wants them: a list of tensors of shape (1,).
@@ -76,11 +82,17 @@ class PPLiteSegNet(nn.Layer):
         PaddleSeg indexes each loss (`l[0]`), which fails on the tensors without dimensions that every
         Paddle since 2.5 returns; the loop asks the model first if it has this method.
 
+        Logits smaller than the label are upsampled, unless their loss says that it does so (`upsamples_logits`).
+
         Source: PaddleSeg `core/train.py::loss_computation`, which computes the losses here too.
         """
-        from paddleseg.core.train import loss_computation
+        from paddleseg.core.train import check_logits_losses, loss_computation
+        check_logits_losses(logits_list, losses)
         edges = data["edge"].astype("int64") if "edge" in data else None
-        return [loss.reshape([1]) for loss in loss_computation(logits_list, data["label"].astype("int64"), edges, losses)]
+        label = data["label"].astype("int64")
+        logits_list = [logits if getattr(loss, "upsamples_logits", False) else resize(logits, list(label.shape[-2:]))
+                       for logits, loss in zip(logits_list, losses["types"])]
+        return [loss.reshape([1]) for loss in loss_computation(logits_list, label, edges, losses)]
 
     def prepare_for_export(self, input_size: Optional[Tuple[int, int]] = None, adaptive_pooling: bool = True) -> None:
         """Turn this copy into its inference form, in place: evaluation mode, one segmentation head.
