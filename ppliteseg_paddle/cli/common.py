@@ -36,6 +36,11 @@ def positive_float(text: str) -> float:
     return value
 
 
+def shape(text: str) -> tuple:
+    """argparse type: "1,3,512,1024" (or "1x3x512x1024") -> (1, 3, 512, 1024)."""
+    return tuple(positive_int(part) for part in text.replace("x", ",").split(","))
+
+
 def _whole(text: str) -> int:
     try:
         return int(text)

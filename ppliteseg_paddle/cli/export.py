@@ -6,18 +6,23 @@ from __future__ import annotations
 import os
 import shlex
 
-from ppliteseg_paddle.cli.common import add_flags
+from ppliteseg_paddle.cli.common import add_flags, shape
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
 
 def add_arguments(parser) -> None:
     add_flags(parser, "config", "model_path", "save_dir", config={"required": True}, model_path={"required": True},
               save_dir={"default": "output/export"})
-    parser.add_argument("--format", nargs="+", choices=["paddle", "onnx", "openvino"], default=["paddle"], dest="formats",
-                        help="one or several, into one folder (default: paddle)")
-    parser.add_argument("--input_shape", type=int, nargs=4, metavar=("N", "C", "H", "W"),
-                        help="fix the input's size, as in 1 3 512 1024; images of other sizes are resized to it "
-                        "(default: any size)")
+    parser.add_argument("--format", nargs="+", choices=["paddle", "onnx", "openvino", "tensorrt"], default=["paddle"], dest="formats",
+                        help="one or several, into one folder; tensorrt is ONNX in the form that TensorRT builds its engines of "
+                        "(default: paddle)")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--input_shape", type=int, nargs=4, metavar=("N", "C", "H", "W"),
+                       help="fix the input's size, as in 1 3 512 1024; images of other sizes are resized to it "
+                       "(default: any size)")
+    sizes.add_argument("--dynamic_shape", type=shape, nargs=3, metavar=("MIN", "OPT", "MAX"),
+                       help="leave batch, height and width open between two shapes, with the one that is met most, as in "
+                       "1,3,256,256 1,3,512,1024 4,3,1024,2048; TensorRT tunes its engines to them")
     parser.add_argument("--output_op", choices=["argmax", "softmax", "none"], default="argmax",
                         help="what leaves the graph: class ids, probabilities, or logits (default: %(default)s)")
     parser.add_argument("--preprocess_in_graph", action="store_true",
@@ -34,8 +39,8 @@ def run(args) -> dict:
     from ppliteseg_paddle.export.paddle import export_model
     source, image = _check_image(args.image_path, config)
     report = export_model(model, args.save_dir, formats=args.formats, label_set=label_set_of(config), transforms=transforms,
-                          input_shape=args.input_shape, output_op=args.output_op, preprocess_in_graph=args.preprocess_in_graph,
-                          check_image=image,
+                          input_shape=args.input_shape, dynamic_shape=args.dynamic_shape, output_op=args.output_op,
+                          preprocess_in_graph=args.preprocess_in_graph, check_image=image,
                           description={"config": os.path.basename(args.config), "weights": os.path.basename(args.model_path)})
     report["check"]["image"] = source
     return report

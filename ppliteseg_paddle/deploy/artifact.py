@@ -6,6 +6,8 @@
     model.onnx         the graph and its weights for ONNX Runtime, OpenVINO and TensorRT
     model.xml          the graph for OpenVINO
     model.bin          its weights
+    tensorrt.onnx      the graph and its weights in the form that TensorRT builds engines of
+    engines/           engines that were built on this machine: may be deleted at any time
 
 Several formats may stand side by side: `graphs` maps a format's name to its files.
 """
@@ -23,10 +25,13 @@ import yaml
 
 from ppliteseg_paddle.data.catalog import LabelSet
 from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
 
 FORMAT_VERSION = 1
 METADATA_FILE = "deploy.yaml"
+ENGINES_FOLDER = "engines"
+PRECISIONS = ("fp32", "fp16", "int8")
 OUTPUT_OPS = ("argmax", "softmax", "none")
 _HEADER = ("# An exported segmentation model. ppliteseg_paddle.Predictor(this folder) runs it;\n"
            "# PaddleSeg's deployment scripts read the section `Deploy`. Do not edit: sizes and hashes are checked.\n")
@@ -75,6 +80,8 @@ class Artifact:
         check: result of comparing the export with the model that it was made of.
         image_input: the input of the graphs that `in_graph` names: they take images as OpenCV reads them, do the
             steps of `preprocess` themselves, and return masks of the image's size.
+        dynamic_shape: the inputs that open sizes were meant for, if that was said.
+        precision: what it was exported for, one of `PRECISIONS`.
     """
 
     folder: str
@@ -88,6 +95,8 @@ class Artifact:
     check: Dict[str, Any] = field(default_factory=dict)
     image_input: Optional[Tensor] = None
     in_graph: Tuple[str, ...] = ()
+    dynamic_shape: Optional[ShapeRange] = None
+    precision: str = "fp32"
 
     @classmethod
     def read(cls, folder: str, verify: bool = True) -> "Artifact":
@@ -117,6 +126,7 @@ class Artifact:
         paddle = self.graphs.get("paddle", {})
         image_input = {} if self.image_input is None else {
             "image_input": {**self.image_input.to_dict(), "graphs": list(self.in_graph)}}
+        dynamic_shape = {} if self.dynamic_shape is None else {"dynamic_shape": self.dynamic_shape.to_dict()}
         return {
             "Deploy": {"model": paddle.get("model"), "params": paddle.get("params"),
                        "transforms": self.preprocess.to_transforms(), "input_shape": list(self.input.shape),
@@ -129,6 +139,8 @@ class Artifact:
             "label_set": self.label_set.name,
             "input": self.input.to_dict(),
             **image_input,
+            **dynamic_shape,
+            "precision": self.precision,
             "normalisation": self.preprocess.normalisation,
             "resize": self.preprocess.resize_policy,
             "output": self.output.to_dict(),
@@ -206,7 +218,7 @@ def _check_replaceable(target: str, folder: str) -> None:
         raise ArtifactError("%s holds a %s that is none of ours, so it is not replaced; give another folder, such as %s."
                             % (folder, METADATA_FILE, os.path.join(folder, "export")))
     known = set(values.get("files") or (name for name in names if name.startswith("model.")))
-    foreign = sorted(names - known - {METADATA_FILE})
+    foreign = sorted(names - known - {METADATA_FILE, ENGINES_FOLDER})
     if foreign:
         raise ArtifactError("%s holds an export and also %s, which exporting would delete; move it or give another folder."
                             % (folder, foreign[0]))
@@ -272,6 +284,7 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
                              tuple(_colour(colour, i, path) for i, colour in enumerate(palette)),
                              int(values.get("ignore_index", 255)))
         preprocess = Preprocess(_need(deploy, "transforms", list, path, "Deploy."), "Deploy.transforms")
+        dynamic_shape = shape_range(values.get("dynamic_shape"))
     except ConfigError as error:
         raise ArtifactError("%s: %s" % (path, error)) from None
     if values.get("normalisation") != preprocess.normalisation or values.get("resize", []) != preprocess.resize_policy:
@@ -280,6 +293,9 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
     output = _tensor(values, "output", path)
     if output.op not in OUTPUT_OPS:
         raise ArtifactError("%s: output.op is '%s'.%s" % (path, output.op, suggest(output.op, OUTPUT_OPS)))
+    precision = values.get("precision", "fp32")
+    if precision not in PRECISIONS:
+        raise ArtifactError("%s: precision is %r.%s" % (path, precision, suggest(precision, PRECISIONS)))
     graphs = _need(values, "graphs", dict, path)
     for name, roles in graphs.items():
         if not isinstance(roles, dict) or not all(isinstance(file, str) and file == os.path.basename(file) and file
@@ -288,7 +304,8 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
     image_input = _tensor(values, "image_input", path) if "image_input" in values else None
     in_graph = tuple(_need(values["image_input"], "graphs", list, path, "image_input.")) if image_input else ()
     return Artifact(folder, _need(values, "model", dict, path), label_set, preprocess, _tensor(values, "input", path), output,
-                    graphs, _need(values, "versions", dict, path), values.get("check") or {}, image_input, in_graph)
+                    graphs, _need(values, "versions", dict, path), values.get("check") or {}, image_input, in_graph,
+                    dynamic_shape, precision)
 
 
 def _tensor(values: Mapping[str, Any], key: str, path: str) -> Tensor:

@@ -18,6 +18,7 @@ from ppliteseg_paddle.deploy.artifact import OUTPUT_OPS, Artifact, Tensor, writi
 from ppliteseg_paddle.deploy.backends import Backend, open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image, restore
+from ppliteseg_paddle.deploy.shapes import shape_range
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, suggest
 
 import paddle  # after ours: on Paddle 2.6 OpenCV has to be loaded first
@@ -80,6 +81,7 @@ def export_paddle(model, save_dir: str, **options: Any) -> Dict[str, Any]:
 
 def export_model(model, save_dir: str, *, formats: Sequence[str] = ("paddle",), label_set: LabelSet,
                  transforms: Union[Preprocess, Sequence[Mapping[str, Any]]], input_shape: Optional[Sequence[int]] = None,
+                 dynamic_shape: Optional[Sequence[Sequence[int]]] = None,
                  output_op: str = "argmax", preprocess_in_graph: bool = False, check_image: Optional[np.ndarray] = None,
                  description: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
     """Write `model` as a folder that `Predictor` runs, and see that it gives the model's masks.
@@ -94,6 +96,7 @@ def export_model(model, save_dir: str, *, formats: Sequence[str] = ("paddle",), 
         transforms: the configuration's validation transforms.
         input_shape: (N, 3, H, W), -1 where open; None leaves batch, height and width open. With a fixed size,
             images of other sizes are resized to it.
+        dynamic_shape: in its place three shapes (N, 3, H, W), the smallest, the usual and the largest input.
         output_op: what leaves the graph: "argmax" (class ids), "softmax" (probabilities) or "none" (logits).
         preprocess_in_graph: whether ONNX and OpenVINO graphs take uint8 NHWC BGR images of any size, do the
             transforms themselves, and return masks of the image's size.
@@ -106,13 +109,17 @@ def export_model(model, save_dir: str, *, formats: Sequence[str] = ("paddle",), 
     if output_op not in OUTPUT_OPS:
         raise ConfigError("unknown output_op '%s'.%s" % (output_op, suggest(output_op, OUTPUT_OPS)))
     formats = _checked_formats(formats, preprocess_in_graph)
-    input_shape = _checked_shape(input_shape)
+    shapes = shape_range(dynamic_shape)
+    if shapes is not None and input_shape is not None:
+        raise ConfigError("input_shape fixes the input's size and dynamic_shape leaves it open; give one of them.")
+    input_shape = _checked_shape(input_shape) if shapes is None else shapes.open_shape
     preprocess = transforms if isinstance(transforms, Preprocess) else Preprocess(transforms)
     preprocess = _ending_at(input_shape, preprocess)
-    artifact = _describe(model, label_set, preprocess, input_shape, output_op, dict(description or {}))
+    artifact = replace(_describe(model, label_set, preprocess, input_shape, output_op, dict(description or {})), dynamic_shape=shapes)
     if preprocess_in_graph:
         artifact = _taking_images(artifact, [name for name in formats if name != "paddle"])
-    image = generated_image(*(size if size > 0 else 256 for size in artifact.input.shape[2:])) if check_image is None else check_image
+    usual = shapes.opt[2:] if shapes else [size if size > 0 else 256 for size in artifact.input.shape[2:]]
+    image = generated_image(*usual) if check_image is None else check_image
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
     try:
         model.eval()

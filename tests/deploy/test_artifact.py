@@ -50,7 +50,7 @@ def test_what_is_written_is_read_again(tmp_path):
 def test_the_metadata_says_all_that_another_program_needs(folder):
     values = yaml.safe_load((folder / "deploy.yaml").read_text("utf-8"))
     assert set(values) == {"Deploy", "format_version", "model", "classes", "palette", "ignore_index", "label_set", "input",
-                           "normalisation", "resize", "output", "graphs", "versions", "check", "files"}
+                           "precision", "normalisation", "resize", "output", "graphs", "versions", "check", "files"}
     assert values["Deploy"] == {"model": "model.json", "params": "model.pdiparams", "transforms": [HALF],
                                 "input_shape": [-1, 3, -1, -1], "output_op": "argmax", "output_dtype": "uint8"}
     assert values["input"] == {"name": "x", "dtype": "float32", "layout": "NCHW", "shape": [-1, 3, -1, -1], "dynamic": True,
