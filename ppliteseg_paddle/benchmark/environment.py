@@ -59,15 +59,6 @@ def gpus() -> List[Dict[str, str]]:
     return [dict(zip(_GPU_FIELDS, map(str.strip, line.split(",")))) for line in done.stdout.splitlines() if line.strip()]
 
 
-def describe_machine(values: Dict[str, Any]) -> str:
-    """One line for a person: processor or GPU, system, load."""
-    parts = ["%s, %s of %s CPUs" % (values["processor"], values["cpus_usable"], values["cpus"])]
-    parts += ["%s (driver %s)" % (gpu["name"], gpu["driver"]) for gpu in values.get("gpus", ())]
-    if values.get("load_average") is not None:
-        parts.append("load %.1f" % values["load_average"])
-    return "; ".join(parts)
-
-
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:

@@ -1,48 +1,197 @@
-"""What is timed, and on what machine: the protocols of `ppliteseg benchmark`."""
+"""What is timed: the protocols `latency`, `paper` and `throughput` of `ppliteseg benchmark`.
+
+Several contestants (exported folders, runtimes) take turns in one run, and every result says what it was measured on.
+`throughput` is in a module of its own.
+"""
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, Optional
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+import cv2
 import numpy as np
 
 from ppliteseg_paddle.benchmark.environment import machine
-from ppliteseg_paddle.benchmark.timing import describe, measure
+from ppliteseg_paddle.benchmark.timing import Measurement, Progress, describe, measure_in_turns, ratios
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
+from ppliteseg_paddle.deploy.preprocess import Preprocess, restore
 
-STAGES = ("preprocess", "forward", "postprocess", "total")
+# What happens to an image, in order; "convert" makes 8 bits of wider class ids. A graph or a runtime may do several in one:
+# then "forward" holds them.
+PARTS = ("resize", "normalise", "copy_in", "forward", "copy_out", "argmax", "resize_back", "convert")
+# The paper's three, and what each is made of.
+GROUPS = {"preprocess": ("resize", "normalise"), "inference": ("copy_in", "forward", "copy_out", "argmax"),
+          "postprocess": ("resize_back", "convert")}
+# The image of the paper's protocol: (height, width) of Cityscapes.
+PAPER_IMAGE = (1024, 2048)
 
 
-def latency(predictor: Predictor, image: np.ndarray, warmup: Optional[int] = None, repeats: Optional[int] = None,
-            progress: Optional[Callable[[int, Optional[int]], None]] = None) -> Dict[str, Any]:
+@dataclass(frozen=True)
+class Contestant:
+    """An exported folder on a runtime. `open` may be called more than once, for several streams."""
+
+    name: str
+    artifact: Artifact
+    backend: str = "auto"
+    device: Optional[str] = None
+    num_threads: Optional[int] = None
+
+    def open(self, num_threads: Optional[int] = None) -> Predictor:
+        """Raises: as `open_backend`."""
+        return Predictor.of(self.artifact, open_backend(self.backend, self.artifact, self.device, num_threads or self.num_threads))
+
+
+def latency(contestants: Sequence[Contestant], images: Mapping[str, np.ndarray], warmup: Optional[int] = None,
+            repeats: Optional[int] = None, progress: Optional[Progress] = None) -> List[Dict[str, Any]]:
     """Steady-state latency: one image at a time, from decoded pixels to a mask of the image's size.
 
-    `preprocess` is resizing, normalisation and layout; `forward` copies in, runs and copies out, and so ends
-    when the device is done; `postprocess` brings the mask back to the image's size; `total` is all three.
-    Reading and decoding the file is not part of it.
+    Every stage ends when its device is done. Reading and decoding the file is not part of it.
 
-    Args: as `timing.measure` has them; image: (H, W, 3) uint8, BGR.
-    Returns: plain values, ready for JSON.
+    Args: as `timing.measure_in_turns` has them; images: contestant's name -> (H, W, 3) uint8, BGR.
+    Returns: a row for each contestant, plain values, ready for JSON.
     """
-    def call() -> Dict[str, float]:
-        start = time.perf_counter()
-        batch, undo = predictor.preprocess(image)
-        prepared = time.perf_counter()
-        output = predictor.forward(batch)
-        computed = time.perf_counter()
-        predictor.postprocess(output, undo)
-        end = time.perf_counter()
-        return {"preprocess": prepared - start, "forward": computed - prepared, "postprocess": end - computed, "total": end - start}
+    predictors = {contestant.name: contestant.open() for contestant in contestants}
+    for name, predictor in predictors.items():
+        predictor.predict(images[name])  # refuses an image of a size that the graph does not take
+    calls = {name: _call(predictor, images[name]) for name, predictor in predictors.items()}
+    measured = measure_in_turns(calls, warmup, repeats, progress)
+    return _rows("latency", measured, predictors, images)
 
-    measured = measure(call, warmup, repeats, progress)
-    batch, _ = predictor.preprocess(image)
-    stages = {stage: describe(measured.seconds[stage]) for stage in STAGES}
-    return {
-        "protocol": "latency", "batch_size": 1,
-        "image_size": [image.shape[1], image.shape[0]], "input_shape": list(batch.shape),
-        "warmup": measured.warmup, "steady": measured.steady, "repeats": len(measured.seconds["total"]),
-        "latency_ms": stages["total"]["median_ms"], "fps": stages["total"]["fps"],
-        "stages": stages, "backend": predictor.backend.describe(),
-        "model": {**predictor.artifact.model, "folder": predictor.artifact.folder, "output_op": predictor.artifact.output.op},
-        "machine": machine(),
-    }
+
+def paper(contestants: Sequence[Contestant], encoded: np.ndarray, size: Tuple[int, int], warmup: Optional[int] = None,
+          repeats: Optional[int] = None, progress: Optional[Progress] = None) -> List[Dict[str, Any]]:
+    """The paper's protocol: an image of 1024x2048 is resized to the network's size, inferred, and its mask resized back.
+
+    `total` is these three. Decoding is timed, too, and not part of it.
+
+    Args: encoded: an image file's bytes; size: (height, width) of networks whose graph leaves it open.
+    Returns: as `latency`.
+    Source: paper, section 4.1 and table 2.
+    """
+    def decode() -> np.ndarray:
+        return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+
+    image = decode()
+    predictors = {}
+    for contestant in contestants:
+        fitted = replace(contestant, artifact=resizing_to(contestant.artifact, size))
+        predictors[contestant.name] = fitted.open()
+        predictors[contestant.name].predict(image)
+    calls = {name: _call(predictor, image, decode) for name, predictor in predictors.items()}
+    measured = measure_in_turns(calls, warmup, repeats, progress)
+    return _rows("paper", measured, predictors, {name: image for name in predictors})
+
+
+def resizing_to(artifact: Artifact, size: Tuple[int, int]) -> Artifact:
+    """An artifact whose preprocessing ends at the network's size: itself if it does so already or has it inside its graph, else
+    with a Resize to `size` before Normalize."""
+    policy = artifact.preprocess.resize_policy
+    if policy or artifact.in_graph or not artifact.input.dynamic:
+        return artifact
+    steps = artifact.preprocess.to_transforms()
+    at = len(steps) - 1 if steps and steps[-1]["type"] == "Normalize" else len(steps)
+    resize = {"type": "Resize", "target_size": [size[1], size[0]]}
+    return replace(artifact, preprocess=Preprocess(steps[:at] + [resize] + steps[at:]))
+
+
+def paper_image(image: np.ndarray) -> Tuple[np.ndarray, str]:
+    """Encode an image as the paper's protocol takes it: 1024x2048, PNG as in Cityscapes. Returns: the bytes, and what was done."""
+    height, width = PAPER_IMAGE
+    done = "as it is"
+    if image.shape[:2] != PAPER_IMAGE:
+        done = "resized from %dx%d beforehand" % image.shape[:2]
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_LINEAR)
+    return cv2.imencode(".png", image)[1], done
+
+
+# --------------------------------------------------------------------------------------------
+# One call, one row
+# --------------------------------------------------------------------------------------------
+def _call(predictor: Predictor, image: np.ndarray, decode: Optional[Callable[[], np.ndarray]] = None) -> Callable[[], Dict[str, float]]:
+    artifact, backend = predictor.artifact, predictor.backend
+    in_graph = backend.graph in artifact.in_graph
+    narrow = np.uint8 if artifact.label_set.num_classes <= 256 else np.uint16  # as `Predictor` returns masks
+
+    def call() -> Dict[str, float]:
+        seconds: Dict[str, float] = {}
+        last = time.perf_counter()
+
+        def done(step: str) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            seconds[step] = seconds.get(step, 0.0) + now - last
+            last = now
+
+        pixels = image
+        if decode is not None:
+            pixels = decode()
+            done("decode")
+        start = last
+        batch, undo = predictor.preprocess(pixels) if in_graph else artifact.preprocess(pixels, done)
+        output = backend.run_in_steps(batch, done)
+        ids = restore(output[0], undo)
+        if undo:
+            done("resize_back")
+        if ids.ndim == 3:
+            ids = ids.argmax(axis=0)
+            done("argmax")
+        if ids.dtype != narrow:
+            ids.astype(narrow)
+            done("convert")
+        return {**seconds, **_grouped(seconds), "total": last - start}
+    return call
+
+
+def _grouped(seconds: Mapping[str, float]) -> Dict[str, float]:
+    return {group: sum(seconds.get(part, 0.0) for part in parts) for group, parts in GROUPS.items()}
+
+
+def _rows(protocol: str, measured: Mapping[str, Measurement], predictors: Mapping[str, Predictor],
+          images: Mapping[str, np.ndarray]) -> List[Dict[str, Any]]:
+    faster = ratios(measured, next(iter(measured)))
+    rows = []
+    for name, measurement in measured.items():
+        predictor, image = predictors[name], images[name]
+        stages = {stage: describe(measurement.seconds[stage]) for stage in ("decode", *PARTS, *GROUPS, "total")
+                  if stage in measurement.seconds}
+        batch, _ = predictor.preprocess(image)
+        rows.append({
+            "name": name, "protocol": protocol, "batch_size": 1, **identity(predictor),
+            "image_size": [image.shape[1], image.shape[0]], "input_shape": list(batch.shape),
+            "warmup": measurement.warmup, "steady": measurement.steady, "repeats": len(measurement.seconds["total"]),
+            "latency_ms": stages["total"]["median_ms"], "fps": stages["total"]["fps"], "times_faster": faster[name],
+            "stages": stages, "fused": fused(predictor, stages),
+        })
+    return rows
+
+
+def identity(predictor: Predictor) -> Dict[str, Any]:
+    """What ran: backend, model, precision."""
+    artifact, backend = predictor.artifact, predictor.backend.describe()
+    return {"backend": backend, "precision": backend.get("precision") or artifact.model.get("precision") or "fp32",
+            "model": {**artifact.model, "folder": artifact.folder, "output_op": artifact.output.op}}
+
+
+def fused(predictor: Predictor, stages: Mapping[str, Any]) -> Dict[str, str]:
+    """Part -> where it is done, of the parts that have no time of their own. What does not take place at all is left out."""
+    artifact = predictor.artifact
+    in_graph = predictor.backend.graph in artifact.in_graph
+    resizes = bool(artifact.preprocess.resize_policy)
+    where = {"copy_in": "forward (this runtime reads the image's memory itself)",
+             "copy_out": "forward (this runtime returns the mask itself)"}
+    if artifact.output.op == "argmax":
+        where["argmax"] = "forward (in the graph)"
+    if in_graph:
+        where["normalise"] = "forward (in the graph)"
+        if resizes:
+            where.update(resize="forward (in the graph)", resize_back="forward (in the graph)")
+    return {part: place for part, place in where.items() if part not in stages}
+
+
+def result_of(rows: Sequence[Mapping[str, Any]], **more: Any) -> Dict[str, Any]:
+    """What is written as JSON: the first row at the top, the others in "compared", each with its ratio to the first."""
+    first, *others = rows
+    return {**first, **({"compared": list(others)} if others else {}), **more, "machine": machine()}

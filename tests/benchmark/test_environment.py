@@ -1,7 +1,7 @@
 import json
 
 from ppliteseg_paddle.benchmark import environment
-from ppliteseg_paddle.benchmark.environment import describe_machine, gpus, machine
+from ppliteseg_paddle.benchmark.environment import gpus, machine
 
 
 def test_the_machine_is_described_with_the_versions_of_what_is_installed():
@@ -9,7 +9,6 @@ def test_the_machine_is_described_with_the_versions_of_what_is_installed():
     assert {"processor", "cpus", "cpus_usable", "gpus", "memory_gib", "system", "versions", "load_average", "time"} <= set(described)
     assert {"ppliteseg_paddle", "python", "numpy", "paddleseg"} <= set(described["versions"])
     assert json.loads(json.dumps(described)) == described
-    assert described["processor"] in describe_machine(described)
 
 
 def test_gpus_are_read_from_nvidia_smi(monkeypatch, tmp_path):

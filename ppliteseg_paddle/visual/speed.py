@@ -1,0 +1,119 @@
+"""Accuracy against speed: the paper's figure 1, for what was measured here beside what the authors report."""
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from ppliteseg_paddle.errors import DataError, DependencyError
+
+# A colour and a marker for each family of networks; the first that a name contains.
+_FAMILIES = (("PaddleSeg", "#8c6bb1", "D"), ("PP-LiteSeg", "#d1495b", "*"), ("STDC", "#2e6f95", "o"), ("BiSeNet", "#5b8e3e", "s"),
+             ("DDRNet", "#c98b1b", "^"))
+_OTHER = ("other", "#55606e", "P")
+Point = Dict[str, Any]
+
+
+def family(name: str) -> Tuple[str, str, str]:
+    """(family, colour, marker) of a network's name."""
+    return next((row for row in _FAMILIES if row[0].lower() in name.lower()), _OTHER)
+
+
+def draw(path: str, measured: Sequence[Tuple[str, Sequence[Point]]], reported: Sequence[Point], title: str = "") -> str:
+    """Draw one panel for the paper's rows and one for each set of measured ones; returns `path`.
+
+    Each panel has a speed axis of its own, since machines differ; the accuracy axis is shared.
+
+    Args:
+        measured: (what it was measured on, points); a point has name, fps, miou and paper_miou, which says that its
+            accuracy is the authors' and not measured: drawn hollow.
+        reported: points with name, fps, miou.
+    Raises: DependencyError: without matplotlib. DataError: if there is no point, or the file cannot be written.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise DependencyError("drawing needs matplotlib (%s): pip install '.[cpu]'." % error) from None
+    panels = [("reported by the authors, on a GTX 1080 Ti", list(reported), True)] if reported else []
+    panels += [(where, list(points), False) for where, points in measured if points]
+    if not panels:
+        raise DataError("there is nothing to draw: no row has both a speed and an accuracy; give --accuracy NAME=FILE.")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(6.4 * len(panels), 5.6), sharey=True, squeeze=False)
+    for axis, (where, points, authors) in zip(axes[0], panels):
+        _panel(axis, where, points, authors)
+    axes[0][0].set_ylabel("mIoU on Cityscapes val, %" if reported else "mIoU, %", fontsize=10.5)
+    _limits(axes[0], [point["miou"] for _, points, _ in panels for point in points])
+    if title:
+        figure.suptitle(title, fontsize=13, x=0.02, ha="left")
+    _legend(figure, panels)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    return _save(figure, pyplot, path)
+
+
+def _panel(axis, where: str, points: List[Point], authors: bool) -> None:
+    by_family: Dict[str, List[Point]] = {}
+    for point in points:
+        by_family.setdefault(family(point["name"])[0], []).append(point)
+    for members in by_family.values():
+        _, colour, marker = family(members[0]["name"])
+        size = 190 if marker == "*" else 70
+        for point in members:
+            hollow = point.get("paper_miou") and not authors
+            axis.scatter(point["fps"], point["miou"], s=size, marker=marker, linewidths=1.6, edgecolors=colour,
+                         facecolors="white" if hollow else colour, zorder=3)
+    for point, (dx, dy) in zip(points, _label_places(points)):
+        axis.annotate("%s\n%.3g FPS" % (point["name"], point["fps"]), (point["fps"], point["miou"]), xytext=(dx, dy),
+                      textcoords="offset points", fontsize=8, color="#33363c", linespacing=1.05, va="center",
+                      ha="left" if dx > 0 else "right")
+    axis.set_title(where, fontsize=10, color="#44474f", loc="left")
+    axis.set_xlabel("FPS" if authors else "FPS, measured here", fontsize=10.5)
+    axis.set_xlim(0, 1.3 * max(point["fps"] for point in points))
+    axis.grid(color="#e3e6ea", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _label_places(points: Sequence[Point]) -> List[Tuple[int, int]]:
+    """Right of the point; where another one of nearly the same accuracy stands close to the right, left of it; points that
+    would share a place are moved apart up and down."""
+    widest = max(point["fps"] for point in points)
+    places = []
+    for i, point in enumerate(points):
+        level = [other for j, other in enumerate(points) if j != i and abs(other["miou"] - point["miou"]) < 0.55]
+        crowded = any(0 <= other["fps"] - point["fps"] < 0.3 * widest for other in level)
+        free_left = not any(0 < point["fps"] - other["fps"] < 0.3 * widest for other in level) and point["fps"] > 0.3 * widest
+        places.append((-10, 0) if crowded and free_left else (10, 11 if crowded else 0 if not level else -11))
+    return places
+
+
+def _limits(axes, values: Sequence[float]) -> None:
+    low, high = min(values), max(values)
+    margin = max(0.12 * (high - low), 0.6)
+    axes[0].set_ylim(low - margin, high + margin)
+
+
+def _legend(figure, panels) -> None:
+    from matplotlib.lines import Line2D
+    seen = dict.fromkeys(family(point["name"]) for _, points, _ in panels for point in points)
+    handles = [Line2D([], [], linestyle="", marker=marker, color=colour, markersize=11 if marker == "*" else 7, label=name)
+               for name, colour, marker in seen]
+    if any(point.get("paper_miou") for _, points, authors in panels if not authors for point in points):
+        handles.append(Line2D([], [], linestyle="", marker="o", markerfacecolor="white", color="#55606e", markersize=7,
+                              label="hollow: speed measured here, accuracy the paper's"))
+    figure.legend(handles=handles, loc="lower center", ncol=len(handles), frameon=False, fontsize=9)
+
+
+def _save(figure, pyplot, path: str) -> str:
+    temporary = path + ".tmp.png"
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        figure.savefig(temporary, dpi=130)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError("cannot write %s: %s." % (path, error.strerror or error)) from None
+    finally:
+        pyplot.close(figure)
+        if os.path.exists(temporary):
+            os.remove(temporary)
+    return path
