@@ -17,8 +17,10 @@ import paddle
 
 from ppliteseg_paddle.config import expand_env
 from ppliteseg_paddle.data.catalog import LABEL_SETS
+from ppliteseg_paddle.data.randomness import Draws, seed_globals
 from ppliteseg_paddle.data.reading import (UnreadableError, check_label, check_sizes, read_image, read_label,
                                            read_list)
+from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 
 MODES = ("train", "val", "test")
@@ -42,6 +44,7 @@ class CheckedDataset(paddle.io.Dataset):
     img_channels = 3
     origin = ""  # how to get the data, for the error message where they are missing
     list_path: Optional[str] = None
+    draws: Draws
     unreadable: Optional["Unreadable"] = None  # what is left out; None ends at the first unreadable file
 
     def __init__(self, mode, dataset_root, transforms, num_classes, img_channels=3, train_path=None, val_path=None,
@@ -65,6 +68,7 @@ class CheckedDataset(paddle.io.Dataset):
         self.list_path = self.find_list(expand_env(list_path))
         pairs = read_list(self.list_path, self.dataset_root, separator, needs_label=self.mode != "test")
         self.file_list = [[image, label] for image, label, _ in pairs]
+        self.draws = Draws(len(self.file_list))
 
     @classmethod
     def of(cls, dataset) -> "CheckedDataset":
@@ -74,6 +78,7 @@ class CheckedDataset(paddle.io.Dataset):
         if not checked.file_list:
             raise DataError("%s holds no images with labels for mode '%s'; ppliteseg data prepare cityscapes makes Cityscapes' labels."
                             % (dataset.dataset_root, dataset.mode))
+        checked.draws = Draws(len(checked.file_list))
         for image, label in checked.file_list if type(dataset).__name__ == "Cityscapes" else ():
             # PaddleSeg pairs two sorted lists one by one: a missing label shifts all that follow.
             frame = os.path.basename(image).split("_leftImg8bit")[0]
@@ -122,7 +127,15 @@ class CheckedDataset(paddle.io.Dataset):
         raise DataError("none of the %d images can be read." % len(self))
 
     def __getitem__(self, index):
+        generator = self.draws.generator(index) if self.mode == "train" else None
         image, label = self._read_or_replace(index)
+        steps = self.transforms.transforms
+        if generator is not None and len(steps) == 1 and isinstance(steps[0], FusedAugment):
+            image, label = steps[0].sample(image, label, generator)
+            return self._with_edge({"img": image, "trans_info": [], "gt_fields": ["label"], "label": label})
+        if generator is not None and paddle.io.get_worker_info() is not None:
+            # PaddleSeg seeds all workers alike, and alike in every epoch.
+            seed_globals(generator)
         data = {"img": image.astype("float32"), "trans_info": [], "gt_fields": []}
         if label is None:
             return self.transforms(data)
@@ -133,7 +146,9 @@ class CheckedDataset(paddle.io.Dataset):
             data["label"] = data["label"][np.newaxis, :, :]
             return data
         data["gt_fields"].append("label")
-        data = self.transforms(data)
+        return self._with_edge(self.transforms(data))
+
+    def _with_edge(self, data):
         if self.edge:
             from paddleseg.transforms.functional import mask_to_binary_edge
             data["edge"] = mask_to_binary_edge(data["label"], radius=2, num_classes=self.num_classes)

@@ -1,0 +1,120 @@
+"""Colour jitter in 8-bit arithmetic: PaddleSeg's `RandomDistort` without the way through Pillow.
+
+Images are BGR, uint8. Brightness and contrast equal Pillow's in every value, given the same mean; saturation and
+sharpness to one level; hue to eight, 0.7 on average, because Pillow cuts hue and saturation down to whole numbers of 255ths
+where OpenCV rounds (its shift that comes of this, one 255th, is in ours, too).
+
+Source: PaddleSeg `transforms/functional.py`, Pillow's ImageEnhance.
+"""
+from __future__ import annotations
+
+from typing import Dict, List, Tuple
+
+import cv2
+import numpy as np
+
+from ppliteseg_paddle.errors import ConfigError
+
+Operation = Tuple[str, float]  # name and factor; of hue the shift in 255ths of the circle
+
+_GREY_OF_BGR = np.array([0.114, 0.587, 0.299])
+_SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
+_LEVELS = np.arange(256, dtype=np.float32)
+# What turns OpenCV's rounding of a weighted sum into Pillow's cutting off, with a little left for sums that are whole.
+_CUT = -0.499
+
+
+class ColourJitter:
+    """Brightness, contrast, saturation, hue and sharpness, each with its probability, in random order.
+
+    Args: those of PaddleSeg's `RandomDistort`, with its defaults. A range r draws the factor from 1 - r to 1 + r, of hue
+        the shift from -r to r.
+    Raises: ConfigError: for a value out of range.
+    """
+
+    def __init__(self, brightness_range=0.5, brightness_prob=0.5, contrast_range=0.5, contrast_prob=0.5, saturation_range=0.5,
+                 saturation_prob=0.5, hue_range=18, hue_prob=0.5, sharpness_range=0.5, sharpness_prob=0):
+        self.ranges = {"brightness": brightness_range, "contrast": contrast_range, "saturation": saturation_range,
+                       "sharpness": sharpness_range, "hue": hue_range}
+        self.probs = {"brightness": brightness_prob, "contrast": contrast_prob, "saturation": saturation_prob,
+                      "sharpness": sharpness_prob, "hue": hue_prob}
+        for name, value in self.ranges.items():
+            most = 127 if name == "hue" else 1
+            if not 0 <= value <= most:
+                raise ConfigError("%s_range is %r: allowed are numbers from 0 to %d." % (name, value, most))
+        for name, value in self.probs.items():
+            if not 0 <= value <= 1:
+                raise ConfigError("%s_prob is %r: allowed are numbers from 0 to 1." % (name, value))
+
+    def draw(self, generator: np.random.Generator, grey: bool = False) -> List[Operation]:
+        """What happens to one image, in order. A grey image has no hue."""
+        names = [name for name in self.ranges if not (grey and name == "hue")]
+        order = generator.permutation(len(names))
+        chances, factors = generator.random(len(names)), generator.uniform(-1, 1, len(names))
+        return [(names[i], self.ranges[names[i]] * factors[i] + (names[i] != "hue"))
+                for i in order if chances[i] < self.probs[names[i]]]
+
+
+def apply(image: np.ndarray, operations: List[Operation], padding: np.ndarray, padded: int = 0) -> Tuple[np.ndarray, np.ndarray]:
+    """Carry out `operations` on an image and on the colour of the padding around it.
+
+    Args:
+        padding: (1, 1, 3) or (1, 1) like `image`; padded: pixels of that colour outside `image`. They count in the mean
+            that contrast is taken against, as in PaddleSeg, where the jitter follows the crop.
+    Shape: image (H, W, 3), BGR, or (H, W); returns image and padding. `image` itself stays as it is.
+    """
+    for name, factor in operations:
+        if name == "contrast":
+            table = contrast_table(factor, _grey_mean(image, padding, padded))
+            image, padding = cv2.LUT(image, table), cv2.LUT(padding, table)
+        else:
+            image, padding = OPERATIONS[name](image, factor), OPERATIONS[name](padding, factor)
+        if padding.ndim < image.ndim:
+            padding = padding.reshape(1, 1, -1)
+    return image, padding
+
+
+def contrast_table(factor: float, mean: int) -> np.ndarray:
+    """Values of all 256 levels after the contrast to `mean` has been multiplied by `factor`."""
+    return _table(mean + np.float32(factor) * (_LEVELS - mean))
+
+
+def _table(values: np.ndarray) -> np.ndarray:
+    return np.clip(values, 0, 255).astype(np.uint8)  # cut off, as Pillow does
+
+
+def _grey_mean(image: np.ndarray, padding: np.ndarray, padded: int) -> int:
+    """The mean brightness, rounded. Taken from the channels' means; Pillow rounds each pixel's, which is nothing on average."""
+    area = image.shape[0] * image.shape[1]
+    means = (np.array(cv2.mean(image)[:3]) * area + np.resize(padding, 3).astype(float) * padded) / (area + padded)
+    return int((means @ _GREY_OF_BGR if image.ndim == 3 else means[0]) + 0.5)
+
+
+def _brightness(image: np.ndarray, factor: float) -> np.ndarray:
+    return cv2.LUT(image, _table(np.float32(factor) * _LEVELS))
+
+
+def _saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    if image.ndim == 2:
+        return image
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    return cv2.addWeighted(image, factor, grey, 1 - factor, _CUT)
+
+
+def _hue(image: np.ndarray, shift: float) -> np.ndarray:
+    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL)
+    table = np.empty((1, 256, 3), np.uint8)
+    # OpenCV's circle has 256 steps on the way there and 255 on the way back. Pillow cuts off twice: half a step each.
+    table[0, :, 0] = np.floor(_LEVELS * (255 / 256) + shift - 0.5) % 255
+    table[0, :, 1:] = _LEVELS[:, None]
+    return cv2.cvtColor(cv2.LUT(hsv, table), cv2.COLOR_HSV2BGR_FULL)
+
+
+def _sharpness(image: np.ndarray, factor: float) -> np.ndarray:
+    smooth = image.copy()
+    if min(image.shape[:2]) > 2:  # Pillow leaves the outermost pixels alone
+        smooth[1:-1, 1:-1] = cv2.filter2D(image, -1, _SMOOTH)[1:-1, 1:-1]
+    return cv2.addWeighted(image, factor, smooth, 1 - factor, _CUT)
+
+
+OPERATIONS: Dict[str, object] = {"brightness": _brightness, "saturation": _saturation, "hue": _hue, "sharpness": _sharpness}

@@ -1,0 +1,204 @@
+"""All of the training augmentation in one transform, which computes nothing that the crop throws away."""
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+
+from ppliteseg_paddle.data import jitter
+from ppliteseg_paddle.data.resample import resize_label_window, resize_window
+from ppliteseg_paddle.errors import ConfigError
+
+
+class Choices(NamedTuple):
+    """What is drawn for one sample."""
+
+    size: Tuple[int, int]      # of the scaled whole image: width, height
+    offset: Tuple[int, int]    # of the crop's corner in it: x, y
+    flip: bool
+    operations: List[jitter.Operation]
+
+
+class FusedAugment:
+    """Random scale, crop, flip, colour jitter, normalisation and layout in one transform.
+
+    In place of PaddleSeg's `ResizeStepScaling`, `RandomPaddingCrop`, `RandomHorizontalFlip`, `RandomDistort` and `Normalize`, in
+    this order, whose distribution it has: everything is drawn first, then only the source pixels of the crop are scaled,
+    jittered in 8 bits, and written once, normalised, into the array that the network gets. It is to be the only transform.
+    Given the same draws the result equals PaddleSeg's up to rounding: a scaled pixel is rounded here, where `RandomDistort`
+    cuts off what float scaling leaves (up to one level, half of one on average); hue differs as `jitter` says.
+
+    Args:
+        crop_size: [width, height]; im_padding_value, label_padding_value: what fills a crop larger than the scaled image, at
+            the right and below (before the flip). With jitter the first is cut to a whole number, as `RandomDistort` does.
+        min_scale_factor, max_scale_factor, scale_step_size: step 0 draws any number between them.
+        flip_prob: of a horizontal flip.
+        distort: arguments of `RandomDistort`; {} takes its defaults, None leaves colours alone.
+        mean, std: of `Normalize`, one number or one per channel (RGB).
+        rare_class_crops: share of the samples whose crop is laid around a pixel of one of `rare_classes` (drawn among those
+            that the label holds, then among its pixels; where the pixel comes to lie in the crop is random). 0 as in PaddleSeg.
+        rare_classes: class ids.
+    Shape: image (H, W, 3) or (H, W), label (H, W); gives float32 (C, h, w) and uint8 (h, w).
+    Raises: ConfigError: for a value out of range.
+    Source: PaddleSeg `transforms/transforms.py`.
+    """
+
+    def __init__(self, crop_size, min_scale_factor=0.75, max_scale_factor=1.25, scale_step_size=0.25, flip_prob=0.5,
+                 distort: Optional[Mapping[str, Any]] = None, mean: Union[float, Sequence[float]] = (0.5,),
+                 std: Union[float, Sequence[float]] = (0.5,), im_padding_value=127.5, label_padding_value=255,
+                 rare_class_crops=0.0, rare_classes: Sequence[int] = ()):
+        self.crop_size = _pair(crop_size)
+        self.scales = _scales(min_scale_factor, max_scale_factor, scale_step_size)
+        self.flip_prob = _share("flip_prob", flip_prob)
+        self.rare_class_crops = _share("rare_class_crops", rare_class_crops)
+        self.rare_classes = tuple(rare_classes)
+        if self.rare_class_crops and not self.rare_classes:
+            raise ConfigError("rare_class_crops is %g, but rare_classes names no class: give their ids." % self.rare_class_crops)
+        try:
+            self.jitter = None if distort is None else jitter.ColourJitter(**distort)
+        except TypeError:
+            import inspect
+
+            from ppliteseg_paddle.errors import suggest
+            known = set(inspect.signature(jitter.ColourJitter).parameters)
+            wrong = [key for key in distort if key not in known] if isinstance(distort, Mapping) else []
+            raise ConfigError("distort takes no argument '%s'.%s" % (wrong[0], suggest(wrong[0], known)) if wrong else
+                              "distort is %r: give the arguments of RandomDistort as a block with numbers." % (distort,)) from None
+        # RandomDistort makes whole numbers of all pixels, whatever it draws.
+        self.im_padding_value = float(im_padding_value) if self.jitter is None else float(int(im_padding_value))
+        self.label_padding_value = label_padding_value
+        self.mean, self.std = (np.atleast_1d(np.asarray(values, np.float64)) for values in (mean, std))
+        if not self.std.all():
+            raise ConfigError("std is %r: no channel can have 0." % (std,))
+
+    # --- drawing ----------------------------------------------------------------------------
+    def draw(self, shape: Tuple[int, int], generator: np.random.Generator, label: Optional[np.ndarray] = None,
+             grey: bool = False) -> Choices:
+        """Draw everything that is random about one sample.
+
+        Args: shape: of the image, (H, W); label: where `rare_class_crops` looks for its classes.
+        """
+        height, width = shape
+        low, high, steps = self.scales
+        scale = generator.uniform(low, high) if steps is None else float(steps[generator.integers(len(steps))])
+        size = max(int(round(scale * width)), 1), max(int(round(scale * height)), 1)
+        margins = [max(have - want, 0) for have, want in zip(size, self.crop_size)]
+        offset = tuple(int(generator.integers(margin + 1)) for margin in margins)
+        if self.rare_class_crops and label is not None and generator.random() < self.rare_class_crops:
+            offset = self._rare_offset(label, size, margins, generator) or offset
+        flip = bool(generator.random() < self.flip_prob)
+        return Choices(size, offset, flip, self.jitter.draw(generator, grey) if self.jitter else [])
+
+    def _rare_offset(self, label, size, margins, generator) -> Optional[Tuple[int, int]]:
+        """A corner of a crop that holds a pixel of a rare class; None if the label has none."""
+        step = max(max(label.shape) // 512, 1)  # a large label is looked at in a grid
+        small = label[::step, ::step]
+        counts = np.bincount(small.ravel(), minlength=max(self.rare_classes) + 1)
+        present = [c for c in self.rare_classes if counts[c]]
+        if not present:
+            return None
+        pixels = np.flatnonzero(small == present[generator.integers(len(present))])
+        row, column = divmod(int(pixels[generator.integers(len(pixels))]), small.shape[1])
+        place = [(column + 0.5) * step * size[0] / label.shape[1], (row + 0.5) * step * size[1] / label.shape[0]]
+        inside = generator.random(2) * self.crop_size
+        return tuple(int(np.clip(p - i, 0, margin)) for p, i, margin in zip(place, inside, margins))
+
+    # --- carrying out -----------------------------------------------------------------------
+    def apply(self, image: np.ndarray, label: Optional[np.ndarray], choices: Choices) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+        """Make the sample that `choices` describes.
+
+        Args: image: BGR or grey, uint8; neither it nor `label` is changed.
+        """
+        (width, height), (x, y) = self.crop_size, choices.offset
+        window = (x, y, min(x + width, choices.size[0]), min(y + height, choices.size[1]))
+        pixels = resize_window(image, choices.size, window)
+        if choices.flip:
+            pixels = cv2.flip(pixels, 1)
+        padding = np.full((1, 1) + pixels.shape[2:], int(self.im_padding_value), np.uint8)
+        padded = width * height - pixels.shape[0] * pixels.shape[1]
+        pixels, padding = jitter.apply(pixels, choices.operations, padding, padded)
+        left = width - pixels.shape[1] if choices.flip else 0
+        where = (slice(0, pixels.shape[0]), slice(left, left + pixels.shape[1]))
+        sample = self._normalised(pixels, padding if choices.operations else None, where, padded > 0)
+        return sample, None if label is None else self._label(label, choices, window, where, padded > 0)
+
+    def _normalised(self, pixels, padding, where, padded: bool) -> np.ndarray:
+        """RGB planes, normalised: each value looked up, each plane written once."""
+        planes = cv2.split(pixels)[::-1]
+        sample = np.empty((len(planes), self.crop_size[1], self.crop_size[0]), np.float32)
+        for channel, (plane, table) in enumerate(zip(planes, self._tables(len(planes)))):
+            if padded:
+                sample[channel] = self._normalise([self.im_padding_value], channel) if padding is None else table[padding.ravel()[::-1][channel]]
+                sample[channel][where] = cv2.LUT(plane, table)
+            else:
+                cv2.LUT(plane, table, sample[channel])
+        return sample
+
+    def _tables(self, channels: int) -> List[np.ndarray]:
+        return [self._normalise(np.arange(256), channel) for channel in range(channels)]
+
+    def _normalise(self, values, channel: int):
+        """PaddleSeg's `Normalize`, in the same steps and precision, so that the result is the same to the last bit."""
+        values = np.asarray(values, np.float32) / 255.0
+        # Arrays of one number, not numbers: NumPy then computes in float64, as it does for PaddleSeg.
+        values -= self.mean[channel:channel + 1] if len(self.mean) > 1 else self.mean
+        values /= self.std[channel:channel + 1] if len(self.std) > 1 else self.std
+        return values
+
+    def _label(self, label, choices: Choices, window, where, padded: bool) -> np.ndarray:
+        ids = resize_label_window(label, choices.size, window)
+        if choices.flip:
+            ids = cv2.flip(ids, 1) if ids.dtype == np.uint8 else ids[:, ::-1]
+        if not padded:
+            return ids.copy()
+        result = np.full(self.crop_size[::-1], self.label_padding_value, ids.dtype)
+        result[where] = ids
+        return result
+
+    def sample(self, image: np.ndarray, label: Optional[np.ndarray], generator: np.random.Generator):
+        """Draw and apply."""
+        choices = self.draw(image.shape[:2], generator, label, grey=image.ndim == 2)
+        return self.apply(image, label, choices)
+
+    def __call__(self, data: Dict[str, Any]) -> Dict[str, Any]:
+        """As PaddleSeg's `Compose` calls it, with an RGB or grey image of whole numbers. Our data sets call `sample`."""
+        image = np.asarray(data["img"])
+        image = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image, np.uint8)
+        generator = np.random.Generator(np.random.PCG64(np.random.randint(0, 2 ** 31, 4).tolist()))
+        fields = [key for key in data.get("gt_fields", []) if key != "label"]
+        if fields:
+            raise ConfigError("FusedAugment takes a label beside the image, and nothing else (%s)." % ", ".join(fields))
+        label = data.get("label") if "label" in data.get("gt_fields", []) else None
+        sample, label = self.sample(image, label, generator)
+        data["img"] = sample.transpose(1, 2, 0)
+        if label is not None:
+            data["label"] = label
+        return data
+
+
+# --------------------------------------------------------------------------------------------
+# Arguments
+# --------------------------------------------------------------------------------------------
+def _pair(size) -> Tuple[int, int]:
+    good = isinstance(size, (list, tuple)) and len(size) == 2 and all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in size)
+    if not good:
+        raise ConfigError("crop_size is %r: give [width, height] in pixels." % (size,))
+    return int(size[0]), int(size[1])
+
+
+def _share(name: str, value) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ConfigError("%s is %r: give a number from 0 to 1." % (name, value))
+    return float(value)
+
+
+def _scales(low, high, step) -> Tuple[float, float, Optional[np.ndarray]]:
+    """(lowest, highest, the steps between them or None). The steps are PaddleSeg's, end points included."""
+    if not 0 < low <= high or step < 0:
+        raise ConfigError("scales from %r to %r in steps of %r: 0 < min_scale_factor <= max_scale_factor, and no negative step."
+                          % (low, high, step))
+    if low == high:
+        return low, high, np.array([low])
+    return low, high, np.linspace(low, high, int((high - low) / step + 1)) if step else None
