@@ -61,7 +61,7 @@ def test_auto_takes_the_first_backend_that_works_and_names_it():
 def test_auto_passes_over_a_backend_that_fails_and_says_so(monkeypatch, caplog):
     from ppliteseg_paddle.deploy import backends
 
-    def broken(artifact, device, num_threads):
+    def broken(artifact, options):
         raise ArtifactError("does not run here")
     monkeypatch.setitem(backends.BACKENDS, "paddle", backends.BACKENDS["paddle"]._replace(open=broken))
     with caplog.at_level("WARNING", logger="ppliteseg_paddle"):

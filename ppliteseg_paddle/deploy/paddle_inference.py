@@ -1,0 +1,221 @@
+"""Paddle Inference behind the interface of `backends`: on the CPU with and without oneDNN, and on a GPU."""
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import logging
+import os
+import sys
+import warnings
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.backends import Backend, Options, default_threads, split_device, trial_input
+from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
+
+log = logging.getLogger("ppliteseg_paddle")
+
+
+class Form(NamedTuple):
+    """One way to set Paddle Inference up on a CPU."""
+
+    onednn: bool
+    without_passes: Tuple[str, ...] = ()
+    warning: str = ""
+
+
+# Fastest first. Since Paddle 3.3.0 a `.json` graph with a resize operator raises «ConvertPirAttribute2RuntimeAttribute not
+# support [pir::ArrayAttribute<pir::DoubleAttribute>]» if oneDNN is to run that operator (Paddle issue 77340). Without the
+# placement pass only the operators that oneDNN's fusion passes rewrite go there: convolutions, the bulk of the work.
+_ONEDNN_FORMS = (
+    Form(True),
+    Form(True, ("onednn_placement_pass",), "Paddle %s cannot run this graph's resize operators with oneDNN (Paddle issue 77340): "
+         "oneDNN runs the convolutions only, which is somewhat slower. Paddle 3.2.2 has no such fault."),
+)
+_NATIVE_FORMS = (Form(False),)
+
+
+class PaddleBackend(Backend):
+    """Paddle Inference on CPU or GPU, for `.json` (Paddle 3) and `.pdmodel` graphs.
+
+    Args: onednn: on a CPU, whether oneDNN may run it. Of the ways to set that up, the first that runs a trial image is kept.
+    Raises: ArtifactError: if none does.
+    """
+
+    graph = "paddle"
+
+    def __init__(self, artifact: Artifact, options: Options, onednn: bool = True):
+        self.name = "paddle" if onednn else "paddle-native"
+        self._paddle = import_paddle()
+        self.version = self._paddle.__version__
+        self.device = paddle_device(self._paddle, options.device)
+        self.num_threads = options.num_threads or default_threads()
+        self._native: Optional[Session] = None
+        self._model = artifact.path_of("paddle", "model")
+        self._params = artifact.path_of("paddle", "params")
+        writer = artifact.versions.get("paddle", "unknown")
+        if self._model.endswith(".json") and int(self.version.split(".")[0]) < 3:
+            # Paddle 2 does not say so: it dies.
+            raise ArtifactError("%s was written by Paddle %s, and the installed Paddle %s cannot read its format; install "
+                                "paddlepaddle 3 or later, or export with the installed one." % (self._model, writer, self.version))
+        forms = _ONEDNN_FORMS if onednn and self.device == "cpu" else _NATIVE_FORMS
+        self._open(forms, trial_input(artifact), writer)
+
+    def _open(self, forms: Tuple[Form, ...], trial: np.ndarray, writer: str) -> None:
+        for i, form in enumerate(forms):
+            try:
+                self._session = self._create(form)
+                with silent_stdout():
+                    self._session.run(trial)
+            except (RuntimeError, ValueError, NotImplementedError, OSError, TypeError) as error:  # what Paddle's C++ raises
+                if i + 1 < len(forms):
+                    continue
+                raise ArtifactError("Paddle %s cannot run %s, which Paddle %s wrote: %s. Install that Paddle, or export with "
+                                    "the installed one." % (self.version, self._model, writer, reason(error))) from error
+            self.form = form
+            if form.warning:
+                _warn_once(form.warning % self.version)
+            return
+
+    def _create(self, form: Form) -> "Session":
+        from paddle import inference
+        config = inference.Config(self._model, self._params)
+        config.disable_glog_info()
+        if self._model.endswith(".json"):
+            config.enable_new_ir(True)
+            config.enable_new_executor(True)
+        if self.device == "cpu":
+            config.disable_gpu()
+            config.set_cpu_math_library_num_threads(self.num_threads)
+            if form.onednn:
+                _call(config, "enable_onednn", "enable_mkldnn")
+                # Kernels are kept for the last few input sizes; without a bound every new size adds to memory.
+                _call(config, "set_onednn_cache_capacity", "set_mkldnn_cache_capacity", arguments=(10,))
+            else:
+                _call(config, "disable_onednn", "disable_mkldnn")
+        else:
+            config.enable_use_gpu(256, int(self.device.split(":")[1]))  # MB to start with; it grows
+        for name in form.without_passes:
+            config.delete_pass(name)
+        # No enable_memory_optim(): it saves nothing beside the new executor, and without it fails on Paddle 3.2 and 3.3.
+        with silent_stdout():
+            return Session(inference.create_predictor(config))
+
+    def run_in_steps(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
+        def done_on_device(step: str) -> None:
+            if self.device != "cpu":
+                self._paddle.device.synchronize()
+            done(step)
+        return self.run(batch, done_on_device)
+
+    def run(self, batch: np.ndarray, done: Callable[[str], None] = lambda step: None) -> np.ndarray:
+        batch = np.ascontiguousarray(batch)
+        try:
+            return self._session.run(batch, done)
+        except RuntimeError as error:
+            if not self.form.onednn:
+                raise
+            # oneDNN cannot pool a map of fewer cells than bins, that is, images of a few dozen pixels; Paddle's own kernels can.
+            if self._native is None:
+                self._native = self._create(_NATIVE_FORMS[0])
+            result = self._native.run(batch, done)
+            _warn_once("oneDNN of Paddle %s cannot run inputs of %dx%d pixels (%s); such images run without it."
+                       % (self.version, batch.shape[3], batch.shape[2], reason(error)))
+            return result
+
+    def describe(self) -> Dict[str, Any]:
+        values = {"name": self.name, "runtime": "Paddle Inference", "version": self.version, "device": self.device}
+        if self.device == "cpu":
+            values.update(num_threads=self.num_threads, onednn=self.form.onednn,
+                          without_passes=list(self.form.without_passes))
+        return values
+
+
+class Session:
+    """A Paddle predictor with its one input and one output."""
+
+    def __init__(self, predictor):
+        self._predictor = predictor
+        self._input = predictor.get_input_handle(predictor.get_input_names()[0])
+        self._output = predictor.get_output_handle(predictor.get_output_names()[0])
+
+    def run(self, batch: np.ndarray, done: Callable[[str], None] = lambda step: None) -> np.ndarray:
+        self._input.reshape(batch.shape)
+        self._input.copy_from_cpu(batch)
+        done("copy_in")
+        self._predictor.run()
+        done("forward")
+        output = self._output.copy_to_cpu()  # waits for the device
+        done("copy_out")
+        return output
+
+
+def import_paddle():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No ccache found")  # of no concern to anybody who compiles nothing
+        return importlib.import_module("paddle")
+
+
+def paddle_device(paddle, device: Optional[str]) -> str:
+    """"cpu" or "gpu:N", checked against what is there."""
+    count = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+    kind, number = split_device(device)
+    if kind is None:
+        return "gpu:0" if count else "cpu"
+    if kind == "cpu":
+        return "cpu"
+    if not paddle.is_compiled_with_cuda():
+        raise DependencyError("device '%s' needs a GPU build of Paddle, and the installed %s is for the CPU. Install "
+                              "paddlepaddle-gpu, or give --device cpu." % (device, paddle.__version__))
+    if number >= count:
+        raise ConfigError("device '%s' does not exist: %d GPU(s) found." % (device, count))
+    return "gpu:%d" % number
+
+
+def _call(config, *names: str, arguments: Tuple = ()) -> None:
+    """Call the first method that this Paddle has: mkldnn was renamed onednn."""
+    for name in names:
+        if hasattr(config, name):
+            getattr(config, name)(*arguments)
+            return
+
+
+def reason(error: BaseException) -> str:
+    """The telling line of Paddle's long error texts."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("---", "C++ Traceback"))]
+    marked = [line for line in lines if "Error:" in line or line.startswith("(")]
+    return (marked or lines or [type(error).__name__])[0][:300].rstrip(". ")
+
+
+@contextlib.contextmanager
+def silent_stdout() -> Iterator[None]:
+    """Drop what native code prints on stdout: Paddle 3.2 writes debug lines there while it optimises a graph, which would
+    end up in the middle of a program's own output."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # no stdout at all, as in a service
+        yield
+        return
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 1)
+        yield
+    finally:
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # C's own buffer, while it still goes nowhere
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(sink)
+
+
+_warned = set()
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        log.warning(message)
