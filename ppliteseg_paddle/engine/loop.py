@@ -12,117 +12,13 @@ import re
 import sys
 import threading
 import time
-from typing import Any, Dict, List, Optional
+from typing import List, Optional
 
-from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, OPTIMIZER, PARAMS, BestModel
+from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS
+from ppliteseg_paddle.engine.watch import LoopWatch
 from ppliteseg_paddle.errors import PPLiteSegError
 
-_TRAIN_LINE = re.compile(r"\[TRAIN\] epoch: (\d+), iter: (\d+)/\d+, loss: (\S+), lr: (\S+), batch_cost: (\S+), "
-                         r"reader_cost: (\S+), ips: (\S+) ")
-_BEST_LINE = re.compile(r"\[EVAL\] The (EMA )?model with the best validation mIoU")
-_ITER_PATH = re.compile(r"iter_(\d+)$")
-FP16_PATIENCE = 3  # logged windows in a row without a finite loss that fp16 may have while its loss scale settles
 
-
-class LoopWatch:
-    """What a run has done so far, gathered from the loop's own log lines, evaluations and saves.
-
-    Args:
-        optimizer: asked for the learning rate when a message wants it.
-        save_dir: the loop's output folder.
-        start: iteration from which the run goes on; 0 for a fresh one.
-        log_iters: iterations between the loop's log lines.
-        fp16: with a loss scale, a few steps may overflow and are skipped; without, one is the end.
-        on_progress: called with no argument after each row and each save.
-    """
-
-    def __init__(self, optimizer, save_dir: str, start: int = 0, log_iters: int = 10, fp16: bool = False,
-                 on_progress=None):
-        self.optimizer, self.save_dir, self.start, self.log_iters, self.fp16 = optimizer, save_dir, start, log_iters, fp16
-        self.on_progress = on_progress or (lambda: None)
-        self.rows: List[Dict[str, Any]] = []
-        self.evaluations: List[Dict[str, Any]] = []
-        self.pending: List[Dict[str, Any]] = []  # evaluated, but the loop has not yet said at which iteration
-        self.saved: Optional[str] = None
-        self.best = BestModel(os.path.join(save_dir, "best_model"), resumed=start > 0)
-        self.ema_best = BestModel(os.path.join(save_dir, "ema_best_model"), resumed=start > 0)
-        self.not_finite = 0
-
-    @property
-    def iteration(self) -> int:
-        """The last iteration that the loop has logged or saved."""
-        saved = int(_ITER_PATH.search(self.saved).group(1)) if self.saved else self.start
-        return max([saved] + [row["iter"] for row in self.rows[-1:]])
-
-    def logged(self, message: str) -> str:
-        """Take note of a log line; returns what to print in its place.
-
-        Raises: PPLiteSegError: if the loss is no finite number any more.
-        """
-        match = _TRAIN_LINE.search(message)
-        if match:
-            epoch, iteration = int(match.group(1)), int(match.group(2))
-            loss, lr, batch_cost, reader_cost, ips = (float(text) for text in match.groups()[2:])
-            # The loop divides by log_iters also after a resume in the middle of a window, where it has summed fewer.
-            summed = min(self.log_iters, iteration - self.start)
-            if summed < self.log_iters:
-                loss *= self.log_iters / summed
-                message = message.replace("loss: " + match.group(3), "loss: %.4f" % loss)
-            self.rows.append({"iter": iteration, "epoch": epoch, "loss": loss, "lr": lr,
-                              "batch_cost": batch_cost, "reader_cost": reader_cost, "ips": ips})
-            self._watch_loss(iteration, loss)
-            self.on_progress()
-            return message
-        match = _BEST_LINE.search(message)
-        if match:
-            best = self.ema_best if match.group(1) else self.best
-            return "%s%s mIoU: %.4f, at iter %d." % ("[EVAL] Best ", "EMA" if match.group(1) else "model's",
-                                                    best.miou, best.iteration)
-        return message
-
-    def _watch_loss(self, iteration: int, loss: float) -> None:
-        self.not_finite = 0 if abs(loss) < float("inf") else self.not_finite + 1
-        if self.not_finite > (FP16_PATIENCE if self.fp16 else 0):
-            advice = "go on from %s" % self.saved if self.saved else "start again"
-            raise PPLiteSegError("the loss is %s at iteration %d, so the weights are lost: %s with a lower --learning_rate "
-                                 "(it is %g now), and look at the labels if it happens again."
-                                 % (loss, iteration, advice, self.optimizer.get_lr()))
-
-    def evaluated(self, result, seconds: float) -> None:
-        """Take note of what `paddleseg.core.evaluate` returned; the loop evaluates the EMA model second."""
-        miou, accuracy, class_iou, _, kappa = result
-        self.pending.append({"mIoU": float(miou), "acc": float(accuracy), "kappa": float(kappa),
-                             "class_iou": [float(value) for value in class_iou], "ema": bool(self.pending),
-                             "seconds": round(seconds, 3)})
-
-    def may_save(self, path: str) -> bool:
-        """Whether the loop's save to `path` is to happen: not where it would put a worse model over the best one."""
-        best = self._best_of(path)
-        return best is None or best.improved_by(self._score(best))
-
-    def saving_done(self, path: str) -> None:
-        """Take note of a file that is on disk now."""
-        best = self._best_of(path)
-        match = _ITER_PATH.search(os.path.dirname(path))
-        if best is not None:
-            best.set(self._score(best), self.evaluations[-1]["iter"])
-        elif match and os.path.basename(path) == PARAMS:
-            self.evaluations += [{"iter": int(match.group(1)), **evaluation} for evaluation in self.pending]
-            self.pending = []
-        elif match and os.path.basename(path) == OPTIMIZER:  # the second and last file that a resume needs
-            self.saved = os.path.dirname(path)
-        self.on_progress()
-
-    def _best_of(self, path: str) -> Optional[BestModel]:
-        return {"best_model": self.best, "ema_best_model": self.ema_best}.get(os.path.basename(os.path.dirname(path)))
-
-    def _score(self, best: BestModel) -> float:
-        return next(e["mIoU"] for e in reversed(self.evaluations) if e["ema"] == (best is self.ema_best))
-
-
-# --------------------------------------------------------------------------------------------
-# One name each
-# --------------------------------------------------------------------------------------------
 def loop_module():
     """The module `paddleseg.core.train`; the attribute of that name is the function in it."""
     importlib.import_module("paddleseg.core.train")
@@ -193,13 +89,31 @@ def watched_evaluation(watch: LoopWatch):
     module = loop_module()
     evaluate = module.evaluate
 
-    def evaluate_and_note(*args, **kwargs):
-        begin = time.time()
-        result = evaluate(*args, **kwargs)
-        watch.evaluated(result, time.time() - begin)
+    def evaluate_and_note(model, *args, **kwargs):
+        begin = time.monotonic()
+        result = evaluate(model, *args, **kwargs)
+        watch.evaluated(result, time.monotonic() - begin, model)
         return result
 
     with replaced(module, "evaluate", evaluate_and_note):
+        yield
+
+
+@contextlib.contextmanager
+def watched_times(watch: LoopWatch):
+    """Reason: the loop tells only means over `log_iters` steps; a progress line lives from step to step."""
+    module = loop_module()
+    waited: List[float] = [0.0]
+
+    class Averager(module.TimeAverager):
+        def record(self, usetime, num_samples=None):
+            super().record(usetime, num_samples)
+            if num_samples is None:  # only whole steps are counted in images
+                waited[0] = usetime
+            else:
+                watch.stepped(waited[0], usetime)
+
+    with replaced(module, "TimeAverager", Averager):
         yield
 
 
@@ -300,6 +214,6 @@ def _as_raised(error: BaseException) -> BaseException:
 @contextlib.contextmanager
 def watched_loop(watch: LoopWatch, resume_model: Optional[str] = None):
     """All of the above."""
-    with safe_saving(watch), watched_log(watch), watched_evaluation(watch), no_operation_count(), \
+    with safe_saving(watch), watched_log(watch), watched_evaluation(watch), watched_times(watch), no_operation_count(), \
             losses_with_a_dimension(), kept_ema(resume_model), reader_errors():
         yield

@@ -7,6 +7,7 @@ import paddle
 import pytest
 
 from ppliteseg_paddle.engine import loop
+from ppliteseg_paddle.engine.watch import Observer
 from ppliteseg_paddle.errors import DataError, PPLiteSegError
 
 LINE = ("[TRAIN] epoch: 2, iter: %d/90, loss: %s, lr: 0.010000, batch_cost: 0.5000, reader_cost: 0.02500, "
@@ -38,8 +39,10 @@ def save_best(tmp_path, value):
 
 def test_the_loops_own_log_line_is_understood(watch):
     from paddleseg.core import train  # noqa: F401  the line is written there, see the test of a real run
+    watch.clock = lambda: 12.3456
     watch.logged(LINE % (20, "0.7500"))
-    assert watch.rows == [{"iter": 20, "epoch": 2, "loss": 0.75, "lr": 0.01, "batch_cost": 0.5, "reader_cost": 0.025, "ips": 8.0}]
+    assert watch.rows == [{"iter": 20, "epoch": 2, "loss": 0.75, "lr": 0.01, "batch_cost": 0.5, "reader_cost": 0.025, "ips": 8.0,
+                           "elapsed": 12.346}]
 
 
 def test_other_log_lines_pass_unchanged(watch):
@@ -107,6 +110,39 @@ def test_the_averaged_model_has_a_best_of_its_own(watch, tmp_path):
         paddle.save({"w": paddle.ones([1])}, str(tmp_path / "ema_best_model" / "ema_model.pdparams"))
     assert (watch.best.miou, watch.ema_best.miou) == (0.5, 0.7)
     assert [e["ema"] for e in watch.evaluations] == [False, True]
+
+
+class Notes(Observer):
+    def __init__(self):
+        self.notes = []
+
+    def stepped(self, watch, read, whole):
+        self.notes.append((watch.steps, read, whole))
+
+    def logged(self, watch, row):
+        self.notes.append(("row", row["loss"]))
+
+    def evaluated(self, watch, model, evaluation):
+        self.notes.append((model, watch.steps, evaluation["mIoU"], evaluation["ema"]))
+
+    def saved(self, watch):
+        self.notes.append(("saved", watch.evaluations[-1]["iter"]))
+
+
+def test_observers_hear_of_every_step_row_evaluation_and_checkpoint(tmp_path):
+    notes = Notes()
+    watch = loop.LoopWatch(Optimizer(), str(tmp_path), start=19, observers=[notes])
+    with loop.watched_times(watch):
+        reading, steps = loop.loop_module().TimeAverager(), loop.loop_module().TimeAverager()
+    reading.record(0.1)
+    steps.record(0.5, num_samples=4)
+    assert (reading.get_average(), steps.get_average(), steps.get_ips_average()) == (0.1, 0.5, 8.0)
+    with loop.safe_saving(watch):
+        watch.logged(LINE % (20, "0.1000"))
+        watch.evaluated(evaluation(0.5), 1.0, "plain")
+        watch.evaluated(evaluation(0.6), 1.0, "averaged")
+        save_checkpoint(tmp_path, 20)
+    assert notes.notes == [(20, 0.1, 0.5), ("row", 1.0), ("plain", 20, 0.5, False), ("averaged", 20, 0.6, True), ("saved", 20)]
 
 
 def test_a_save_that_fails_leaves_the_former_file(watch, tmp_path, monkeypatch):
