@@ -1,34 +1,48 @@
-"""Segment images with an exported model (--model_dir), or with a configuration and its weights.
+"""Segment images, a video or a camera with an exported model (--model_dir), or with a configuration and its weights.
 
-Writes to --save_dir: mask/NAME.png, a palette PNG whose values are class ids, and overlay/NAME.png,
-the classes' colours over the image. Folders inside --image_path are kept in NAME."""
+Writes to --save_dir, for each of --outputs:
+  mask/NAME.png        the class ids, a palette PNG (16-bit grey above 256 classes)
+  overlay/NAME.png     the classes' colours over the image
+  color/NAME.png       the classes' colours alone
+  confidence/NAME.png  how sure each pixel is: 0 (not at all) to 255, a palette PNG
+Folders inside --image_path are kept in NAME. Of a video, each is a video; masks are PNGs in mask/NAME/."""
 from __future__ import annotations
 
 import os
 import sys
 import time
-from typing import Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Optional
 
-from ppliteseg_paddle.cli.common import add_flags, palette_of, positive_int
+from ppliteseg_paddle.cli.common import add_flags, palette_of, positive_float, positive_int
+from ppliteseg_paddle.deploy.sources import Item, find_images, is_video
 from ppliteseg_paddle.errors import ConfigError, DataError
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2")
-
-
-class Item(NamedTuple):
-    """An image to segment: its path, what its results are called, and its label's path where a list names one."""
-
-    path: str
-    name: str
-    label: Optional[str] = None
+OUTPUTS = ("mask", "overlay", "color", "confidence")
+_PLURALS = {"mask": "masks", "overlay": "overlays", "color": "colours", "confidence": "confidences"}
+# Flags of Predictor's keyword arguments.
+_OPTIONS = ("batch_size", "streams", "unknown_below", "is_slide", "crop_size", "stride")
 
 
 def add_arguments(parser) -> None:
-    add_flags(parser, "model_dir", "config", "model_path", "image_path", "save_dir", image_path={"required": True},
-              save_dir={"default": "output/predictions"})
-    parser.add_argument("--backend", metavar="NAME", help="with --model_dir: what runs it: auto, onnxruntime, openvino, paddle "
-                        "or paddle-native (default: auto, the fastest that works)")
+    add_flags(parser, "model_dir", "config", "model_path", "image_path", "save_dir", save_dir={"default": "output/predictions"},
+              image_path={"help": "an image, a folder of images, a text file with one image a line, or a video"})
+    parser.add_argument("--camera", metavar="SOURCE", help="a camera's number (0 is the first one) or the address of a stream "
+                        "(rtsp://...), until it ends, Ctrl-C, or --max_frames")
+    parser.add_argument("--max_frames", type=positive_int, metavar="N", help="stop after so many frames of a video or camera")
+    parser.add_argument("--outputs", nargs="+", choices=OUTPUTS, metavar="KIND", help="what to write: %s (default: mask overlay; "
+                        "of a video: overlay)" % ", ".join(OUTPUTS))
+    parser.add_argument("--unknown_below", type=positive_float, metavar="X", help="pixels less sure than X (0 to 1) are no class: 255 in "
+                        "the mask (65535 above 255 classes); needs an export with --output_op softmax")
+    parser.add_argument("--backend", metavar="NAME", help="with --model_dir: what runs it: auto, onnxruntime, openvino, paddle, "
+                        "... (default: auto, the fastest that works; `doctor` lists them)")
     parser.add_argument("--num_threads", type=positive_int, metavar="N", help="with --model_dir: CPU threads (default: all)")
+    parser.add_argument("--streams", type=positive_int, default=1, metavar="N", help="with --model_dir: copies of the model that work side "
+                        "by side and share the threads (default: %(default)s)")
+    add_flags(parser, "batch_size", "is_slide", "crop_size", "stride",
+              batch_size={"default": 1, "help": "images of one size that go through the network together (default: %(default)s)"},
+              is_slide={"help": "segment by a sliding window: for images much larger than those of the training"},
+              crop_size={"help": "size of the window (default: the network's own where it is fixed)"},
+              stride={"help": "step of the window (default: two thirds of it)"})
     parser.add_argument("--format", choices=["masks", "cityscapes"], default="masks", help="cityscapes: label ids as the official server "
                         "takes them, checked, and packed as SAVE_DIR/submission.zip (default: %(default)s)")
     parser.add_argument("--palette", metavar="FILE", help="colours of the classes, one 'R G B name' a line")
@@ -40,45 +54,83 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> dict:
+    if (args.image_path is None) == (args.camera is None):
+        raise ConfigError("give either --image_path PATH (an image, a folder, a list file, a video) or --camera 0.")
+    if args.camera is not None or is_video(args.image_path):
+        return _run_video(args)
+    return _run_images(args, find_images(args.image_path))
+
+
+def summary(result: dict) -> str:
+    backend = result["backend"]
+    what = _counted(result["frames"], "frame") if "frames" in result else _counted(result["images"], "image")
+    lines = ["%s in %.1f s (%.1f a second) with %s on %s (%s %s)" % (
+        what, result["seconds"], result["fps"], backend["name"], backend["device"], backend["runtime"], backend["version"])]
+    submission = result.get("submission")
+    if submission:
+        lines.append("submission  %s (%d predictions%s)" % (submission["archive"], submission["images"], "" if submission["test_set"] else
+                                                             "; the test set has %d" % submission["expected"]))
+    lines += ["%-11s %s" % (_PLURALS[kind], path) for kind, path in result["outputs"].items()]
+    if result["windows"]:
+        windows = result["windows"]
+        lines.append("windows     %dx%d, every %dx%d pixels; %s" % (*windows["crop_size"], *windows["stride"], {
+            "averaged": "scores averaged where they overlap", "stitched": "joined in the middle of overlaps"}[windows["joined"]]))
+    if result["unknown"] is not None:
+        lines.append("unknown     %.1f %% of the pixels (value %d)" % (100 * result["unknown"]["share"], result["unknown"]["id"]))
+    if result.get("grid"):
+        lines.append("grid        %s" % result["grid"])
+    if result.get("frames_missing"):
+        lines.append("the video says that it has %d more frames, which could not be decoded: it may be cut off" % result["frames_missing"])
+    if result.get("unreadable"):
+        lines.append("%s not segmented; the reasons are on stderr" % _counted(len(result["unreadable"]), "image"))
+    return "\n".join(lines)
+
+
+# --------------------------------------------------------------------------------------------
+# Images
+# --------------------------------------------------------------------------------------------
+def _run_images(args, items: List[Item]) -> dict:
+    import contextlib
+
     from tqdm import tqdm
-    from ppliteseg_paddle.deploy.preprocess import read_image
-    from ppliteseg_paddle.data.submission import write_prediction
-    from ppliteseg_paddle.visual.draw import overlay, write_image, write_mask
-    items = find_images(args.image_path)
+    from ppliteseg_paddle.deploy.pipeline import overlapped
+    if args.max_frames is not None:
+        raise ConfigError("--max_frames is for videos and cameras.")
     if args.grid:
         from ppliteseg_paddle.engine.checkpoint import check_writable
         check_writable(args.grid)
-    if args.format == "cityscapes":
+    cityscapes = args.format == "cityscapes"
+    if cityscapes:
         from ppliteseg_paddle.data.submission import check_frames
         check_frames(item.path for item in items)
-    predictor = _predictor(args)
-    labels = palette_of(args.palette, predictor.label_set)
-    palette = labels.palette
+    kinds = () if cityscapes else _kinds(args, ("mask", "overlay"))
+    predictor = _predictor(args, kinds)
+    labels, tally = palette_of(args.palette, predictor.label_set), _Tally(predictor)
     shown = _spread(len(items), args.grid_images) if args.grid else set()
+
+    def write(numbered):
+        index, found = numbered
+        if found.error is None:
+            _write(args, items[index], found, kinds, labels.palette)
+        return found if index in shown or found.error else found._replace(image=None)
+
     rows, unreadable, start = [], [], time.perf_counter()
-    for i, item in enumerate(tqdm(items, desc="predict", unit="image", file=sys.stderr, disable=None)):
-        try:
-            image = read_image(item.path)
-            mask = predictor.predict(image)
-        except DataError as error:  # one bad image must not cost the others
-            unreadable.append({"path": item.path, "error": str(error)})
-            continue
-        if args.format == "cityscapes":
-            write_prediction(os.path.join(args.save_dir, "submission"), item.path, mask)
+    stream = _stream(predictor, [item.path for item in items], "confidence" in kinds)
+    with contextlib.closing(overlapped(write, enumerate_closing(stream), threads=max(1, min(4, (os.cpu_count() or 1) // 2)))) as written:
+        for i, found in enumerate(tqdm(written, total=len(items), desc="predict", unit="image", file=sys.stderr, disable=None)):
+            if found.error is not None:  # one bad image must not cost the others
+                unreadable.append({"path": items[i].path, "error": str(found.error)})
+                continue
+            tally.add(found.mask)
             if i in shown:
-                rows.append((image, None, mask, item.name))
-            continue
-        write_mask(os.path.join(args.save_dir, "mask", item.name + ".png"), mask, palette)
-        write_image(os.path.join(args.save_dir, "overlay", item.name + ".png"), overlay(image, mask, palette))
-        if i in shown:
-            rows.append((image, _truth(item, mask.shape), mask, item.name))
-    result = {"images": len(items) - len(unreadable), "save_dir": args.save_dir, "seconds": round(time.perf_counter() - start, 3),
-              "backend": predictor.backend.describe(), "unreadable": unreadable, "grid": None, "format": args.format,
-             
-              "exit_status": 2 if unreadable else 0}
-    if args.format == "cityscapes" and not unreadable:
+                rows.append((found.image, None if cityscapes else _truth(items[i], found.mask.shape), found.mask, items[i].name))
+    result = {"images": len(items) - len(unreadable), **_common(args, predictor, tally, len(items) - len(unreadable), time.perf_counter() - start),
+              "outputs": {kind: os.path.join(args.save_dir, kind) for kind in kinds} if len(unreadable) < len(items) else {},
+              "unreadable": unreadable, "grid": None, "format": args.format, "exit_status": 2 if unreadable else 0}
+    if cityscapes and not unreadable:
         result["submission"] = _pack(args.save_dir, items)
     if args.grid and rows:
+        from ppliteseg_paddle.visual.draw import write_image
         from ppliteseg_paddle.visual.grid import grid
         write_image(args.grid, grid(rows, labels, args.grid_title))
         result["grid"] = args.grid
@@ -87,22 +139,39 @@ def run(args) -> dict:
     return result
 
 
-def summary(result: dict) -> str:
-    backend = result["backend"]
-    lines = ["%s in %.1f s with %s on %s (%s %s)" % (
-        _images(result["images"]), result["seconds"], backend["name"], backend["device"], backend["runtime"], backend["version"])]
-    submission = result.get("submission")
-    if submission:
-        lines.append("submission  %s (%d predictions%s)" % (submission["archive"], submission["images"], "" if submission["test_set"] else
-                                                             "; the test set has %d" % submission["expected"]))
-    elif result["images"] and result["format"] == "masks":
-        lines += ["masks       %s" % os.path.join(result["save_dir"], "mask"),
-                  "overlays    %s" % os.path.join(result["save_dir"], "overlay")]
-    if result["grid"]:
-        lines.append("grid        %s" % result["grid"])
-    if result["unreadable"]:
-        lines.append("%s not segmented; the reasons are on stderr" % _images(len(result["unreadable"])))
-    return "\n".join(lines)
+def enumerate_closing(stream):
+    """`enumerate` that closes the generator that it counts, and with it that one's threads."""
+    try:
+        yield from enumerate(stream)
+    finally:
+        stream.close()
+
+
+def _write(args, item: Item, found, kinds, palette) -> None:
+    if args.format == "cityscapes":
+        from ppliteseg_paddle.data.submission import write_prediction
+        write_prediction(os.path.join(args.save_dir, "submission"), item.path, found.mask)
+        return
+    from ppliteseg_paddle.deploy.results import write_images
+    write_images(args.save_dir, item.name, found, kinds, palette)
+
+
+def _stream(predictor, paths: List[str], with_confidence: bool):
+    """One `Prediction` for each path, in order."""
+    if hasattr(predictor, "stream"):
+        return predictor.stream(paths, with_confidence=with_confidence, keep_going=True)
+    return _one_by_one(predictor, paths)
+
+
+def _one_by_one(predictor, paths: List[str]):
+    from ppliteseg_paddle.deploy.predictor import Prediction
+    from ppliteseg_paddle.deploy.preprocess import read_image
+    for path in paths:
+        try:
+            image = read_image(path)
+            yield Prediction(image, predictor.predict(image))
+        except DataError as error:
+            yield Prediction(None, None, None, error)
 
 
 def _pack(save_dir: str, items: List[Item]) -> dict:
@@ -110,82 +179,6 @@ def _pack(save_dir: str, items: List[Item]) -> dict:
     folder = os.path.join(save_dir, "submission")
     checked = check_folder(folder, check_frames(item.path for item in items))
     return {**checked, "expected": TEST_IMAGES, "folder": folder, "archive": pack(folder, os.path.join(save_dir, "submission.zip"))}
-
-
-def _images(number: int) -> str:
-    return "1 image" if number == 1 else "%d images" % number
-
-
-def find_images(path: str) -> List[Item]:
-    """The images that `path` stands for: an image, a folder (searched with its subfolders), or a list file.
-
-    Raises: DataError: if there is no such path, or no image in it.
-    """
-    if os.path.isdir(path):
-        found = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names
-                       if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith("."))
-        if not found:
-            raise DataError("the folder %s holds no image (looked for %s)." % (path, ", ".join(IMAGE_ENDINGS)))
-        return _named(found, [None] * len(found), path)
-    if not os.path.exists(path):
-        raise DataError("image_path %s does not exist; give an image, a folder, or a list file." % path)
-    if path.lower().endswith(IMAGE_ENDINGS):
-        return _named([path], [None], os.path.dirname(path))
-    images, labels = _read_list(path)
-    there = [image for image in images if os.path.exists(image)] or images  # a missing one must not lengthen all names
-    return _named(images, labels, os.path.commonpath([os.path.dirname(os.path.abspath(image)) for image in there]))
-
-
-def _read_list(path: str):
-    """Image and label paths of a list in PaddleSeg's form: `image` or `image label` a line, relative to the list."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = [line.strip() for line in file if line.strip()]
-    except UnicodeDecodeError:
-        raise DataError("%s is neither an image (%s) nor a text file that lists images." % (path, ", ".join(IMAGE_ENDINGS))) from None
-    except OSError as error:
-        raise DataError("list %s cannot be read: %s." % (path, error.strerror or error)) from None
-    if not lines:
-        raise DataError("list %s is empty: it needs one image a line." % path)
-    folder = os.path.dirname(path)
-    images, labels = [], []
-    for line in lines:
-        # A name with blanks is one image; else a second field is its label.
-        fields = [line] if os.path.exists(os.path.join(folder, line)) else line.split()
-        images.append(os.path.join(folder, fields[0]))
-        labels.append(os.path.join(folder, fields[1]) if len(fields) > 1 else None)
-    return images, labels
-
-
-def _named(paths: List[str], labels: List[Optional[str]], root: str) -> List[Item]:
-    """Name each image by its place below `root`, without its ending unless two names would then be one."""
-    relative = [os.path.relpath(path, root or ".") for path in paths]
-    count: Dict[str, int] = {}
-    for name in set(relative):
-        stem = os.path.splitext(name)[0]
-        count[stem] = count.get(stem, 0) + 1
-    names = [os.path.splitext(name)[0] if count[os.path.splitext(name)[0]] == 1 else name for name in relative]
-    return [Item(*fields) for fields in zip(paths, names, labels)]
-
-
-def _predictor(args):
-    if bool(args.model_dir) == bool(args.config or args.model_path):
-        raise ConfigError("give either --model_dir EXPORT, or --config FILE and --model_path WEIGHTS.")
-    if args.model_dir:
-        from ppliteseg_paddle.deploy.predictor import Predictor
-        return Predictor(args.model_dir, args.backend or "auto", args.device, args.num_threads)
-    if not (args.config and args.model_path):
-        raise ConfigError("--config and --model_path belong together: the model, and its weights.")
-    if args.backend or args.num_threads:
-        raise ConfigError("--backend and --num_threads go with --model_dir: export the model first with 'ppliteseg export'.")
-    from ppliteseg_paddle.cli.export import load_trained, val_transforms
-    from ppliteseg_paddle.engine.build import label_set_of
-    from ppliteseg_paddle.export.paddle import eager_predictor
-    config, model = load_trained(args)
-    if args.format == "cityscapes":
-        from ppliteseg_paddle.engine.predict import EvaluationPredictor
-        return EvaluationPredictor(model, config)
-    return eager_predictor(model, label_set_of(config), val_transforms(config))
 
 
 def _spread(count: int, wanted: int) -> set:
@@ -206,3 +199,119 @@ def _truth(item: Item, shape):
     except (OSError, UnidentifiedImageError):
         raise DataError("label %s cannot be decoded; correct the list." % item.label) from None
     return label.astype(np.uint8) if label.shape == shape else None
+
+
+# --------------------------------------------------------------------------------------------
+# Videos and cameras
+# --------------------------------------------------------------------------------------------
+def _run_video(args) -> dict:
+    import contextlib
+
+    from tqdm import tqdm
+    from ppliteseg_paddle.deploy.pipeline import overlapped
+    from ppliteseg_paddle.deploy.results import VideoResults
+    from ppliteseg_paddle.deploy.video import CODECS, Pace, VideoReader
+    for flag in ("grid", "format"):
+        if getattr(args, flag) not in (None, "masks"):
+            raise ConfigError("--%s is for images, not for videos." % flag)
+    kinds = _kinds(args, ("overlay",))
+    source = args.image_path if args.camera is None else int(args.camera) if args.camera.isdigit() else args.camera
+    with VideoReader(source) as video:
+        predictor = _predictor(args, kinds)
+        labels, tally = palette_of(args.palette, predictor.label_set), _Tally(predictor)
+        stem, ending = os.path.splitext(os.path.basename(source)) if not video.live else (
+            "camera%s" % source if isinstance(source, int) else "stream", "")
+        results = VideoResults(args.save_dir, stem, ending.lower() if ending.lower() in CODECS else ".mp4", video.fps, kinds, labels.palette)
+        total = min((n for n in (video.frame_count, args.max_frames) if n is not None), default=None)
+        pace, start = Pace(video.fps), time.perf_counter()
+        stream = predictor.stream(_limited(video, args.max_frames), with_confidence="confidence" in kinds, ahead=1 if video.live else 2)
+        with results, contextlib.closing(overlapped(results.draw, stream)) as drawn:
+            try:
+                for found, pictures in tqdm(drawn, total=total, desc="predict", unit="frame", file=sys.stderr, disable=None):
+                    results.write(found, pictures, pace.times(time.perf_counter() - start) if video.live else 1)
+                    tally.add(found.mask)
+            except KeyboardInterrupt:
+                if not (video.live and results.frames):  # how recordings of a camera end
+                    raise
+        seconds = time.perf_counter() - start
+    missing = 0 if args.max_frames or not video.frame_count else max(0, video.frame_count - results.frames)
+    return {"frames": results.frames, **_common(args, predictor, tally, results.frames, seconds), "outputs": results.paths, "video_fps": round(video.fps, 3),
+            "size": list(video.size), "frames_missing": missing}
+
+
+def _limited(frames, count: Optional[int]):
+    import itertools
+    return iter(frames) if count is None else itertools.islice(frames, count)
+
+
+# --------------------------------------------------------------------------------------------
+# Both
+# --------------------------------------------------------------------------------------------
+class _Tally:
+    """Counts the pixels that are called unknown."""
+
+    def __init__(self, predictor):
+        self._value = predictor.unknown_id if getattr(predictor, "unknown_below", None) is not None else None
+        self._unknown = self._pixels = 0
+
+    def add(self, mask) -> None:
+        self._pixels += mask.size
+        if self._value is not None:
+            self._unknown += int((mask == self._value).sum())
+
+    def result(self) -> Optional[Dict[str, Any]]:
+        return None if self._value is None else {"id": self._value, "share": round(self._unknown / max(self._pixels, 1), 6)}
+
+
+def _common(args, predictor, tally: _Tally, number: int, seconds: float) -> dict:
+    """What results of images and videos have in common; `fps` counts reading and writing, too."""
+    sliding = getattr(predictor, "sliding", None)
+    windows = sliding and {"crop_size": list(sliding.windows.crop_size), "stride": list(sliding.windows.stride), "joined": sliding.joined}
+    return {"save_dir": args.save_dir, "seconds": round(seconds, 3), "fps": round(number / max(seconds, 1e-9), 2), "backend": predictor.backend.describe(), "batch_size": args.batch_size,
+            "streams": args.streams, "windows": windows, "unknown": tally.result()}
+
+
+def _kinds(args, default) -> tuple:
+    return tuple(dict.fromkeys(args.outputs or default))
+
+
+def _counted(number: int, what: str) -> str:
+    return "1 %s" % what if number == 1 else "%d %ss" % (number, what)
+
+
+def _predictor(args, kinds):
+    if bool(args.model_dir) == bool(args.config or args.model_path):
+        raise ConfigError("give either --model_dir EXPORT, or --config FILE and --model_path WEIGHTS.")
+    if args.unknown_below is not None and args.format == "cityscapes":
+        raise ConfigError("--unknown_below cannot go with --format cityscapes: the server takes a class for every pixel.")
+    if (args.crop_size or args.stride) and not args.is_slide:
+        raise ConfigError("--crop_size and --stride are the sliding window's: add --is_slide.")
+    options = {name: getattr(args, name) for name in _OPTIONS}
+    if args.model_dir:
+        from ppliteseg_paddle.deploy.predictor import Predictor
+        predictor = Predictor(args.model_dir, args.backend or "auto", args.device, args.num_threads, **options)
+        if "confidence" in kinds:
+            predictor.check_scores("--outputs confidence")
+        return predictor
+    if not (args.config and args.model_path):
+        raise ConfigError("--config and --model_path belong together: the model, and its weights.")
+    if args.backend or args.num_threads or args.streams > 1:
+        raise ConfigError("--backend, --num_threads and --streams go with --model_dir: export the model first with 'ppliteseg export'.")
+    return _eager_predictor(args, kinds, options)
+
+
+def _eager_predictor(args, kinds, options: Dict[str, Any]):
+    """The model itself, from its configuration and weights."""
+    from ppliteseg_paddle.cli.export import load_trained, val_transforms
+    from ppliteseg_paddle.engine.build import label_set_of
+    from ppliteseg_paddle.export.paddle import eager_predictor
+    config, model = load_trained(args)
+    if args.format == "cityscapes":
+        from ppliteseg_paddle.engine.predict import EvaluationPredictor
+        if args.is_slide or args.batch_size > 1:
+            raise ConfigError("--is_slide and --batch_size do not go with --config and --format cityscapes, which predicts as `val` does: set "
+                              "test_config with --opts, as in test_config.is_slide=True.")
+        return EvaluationPredictor(model, config)
+    needs_scores = args.is_slide or args.unknown_below is not None or "confidence" in kinds
+    del options["streams"]
+    return eager_predictor(model, label_set_of(config), val_transforms(config), "none" if needs_scores else "argmax", **options)

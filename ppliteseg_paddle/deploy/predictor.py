@@ -1,17 +1,47 @@
-"""Image in, mask out."""
+"""Images in, masks out."""
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import List, Optional, Sequence, Tuple, Union
+import queue
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from ppliteseg_paddle.deploy import scores as scoring
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import Backend, open_backend
+from ppliteseg_paddle.deploy.backends import Backend, default_threads, open_backend
+from ppliteseg_paddle.deploy.pipeline import grouped, overlapped
 from ppliteseg_paddle.deploy.preprocess import Undo, check_image, read_image, restore
-from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.deploy.sliding import Sliding
+from ppliteseg_paddle.deploy.windows import Windows
+from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
 
 Image = Union[str, os.PathLike, np.ndarray]
+
+
+class Prediction(NamedTuple):
+    """One result of `Predictor.stream`.
+
+    `image` is (H, W, 3) uint8 BGR, `mask` (H, W) class ids, `confidence` (H, W) float32 from 0 to 1, None unless asked for.
+    Where an image cannot be segmented and the stream goes on, `error` says why, and all else is None.
+    """
+
+    image: Optional[np.ndarray]
+    mask: Optional[np.ndarray]
+    confidence: Optional[np.ndarray] = None
+    error: Optional[DataError] = None
+
+
+class _Task(NamedTuple):
+    """An image on its way through the stages of a stream; `error` in place of everything else."""
+
+    index: int
+    image: Optional[np.ndarray] = None
+    batch: Optional[np.ndarray] = None
+    undo: Sequence[Undo] = ()
+    error: Optional[DataError] = None
+    output: Any = None
 
 
 class Predictor:
@@ -21,31 +51,69 @@ class Predictor:
         mask = predictor.predict("street.jpg")      # (H, W) uint8
         predictor.label_set.classes[mask[0, 0]]     # "sky"
 
+    It may be used from several threads; `streams` says how many of them infer at once.
+
     Args:
         model_dir: the folder that `ppliteseg export` wrote.
         backend: a key of `deploy.backends.BACKENDS`, or "auto" for the fastest that works here.
         device: "cpu", "gpu" or "gpu:N"; None takes a GPU where the runtime sees one.
-        num_threads: CPU threads; None takes all that the process may use.
-    Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colours).
-    Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here.
-        ConfigError: for an unknown backend or device. DependencyError: if the backend is not installed.
+        num_threads: CPU threads, for all streams together; None takes all that the process may use.
+        batch_size: images that `predict_batch` and `stream`, or windows that `is_slide`, put through the network at once.
+        streams: copies of the opened model that work side by side, each with its share of the threads.
+        unknown_below: pixels whose confidence is lower get the id `unknown_id` in place of a class; None leaves every
+            pixel its best class. Confidence is the probability of that class, 0 to 1.
+        is_slide: segment images by a sliding window; see `deploy.sliding`.
+        crop_size, stride: size and step of the window, (width, height) in pixels. `crop_size` may be left out where the
+            network's size is fixed, `stride` is two thirds of it by default.
+    Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colours),
+        `unknown_id` (the value of pixels below `unknown_below`).
+    Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option needs
+        scores and the graph returns class ids only.
+        ConfigError: for an option that cannot be. DependencyError: if the backend is not installed.
     """
 
     def __init__(self, model_dir: Union[str, os.PathLike], backend: str = "auto", device: Optional[str] = None,
-                 num_threads: Optional[int] = None):
+                 num_threads: Optional[int] = None, *, batch_size: int = 1, streams: int = 1,
+                 unknown_below: Optional[float] = None, is_slide: bool = False, crop_size: Optional[Sequence[int]] = None,
+                 stride: Optional[Sequence[int]] = None):
         artifact = Artifact.read(os.fspath(model_dir))
-        self._assemble(artifact, open_backend(backend, artifact, device, num_threads))
+        _check_options(artifact, batch_size, streams, unknown_below)
+        if streams > 1:
+            num_threads = max(1, (num_threads or default_threads()) // streams)
+        backends = [open_backend(backend, artifact, device, num_threads)]
+        for _ in range(streams - 1):
+            backends.append(open_backend(backends[0].name, artifact, device, num_threads))
+        self._assemble(artifact, backends, batch_size, unknown_below, is_slide, crop_size, stride)
 
     @classmethod
-    def of(cls, artifact: Artifact, backend: Backend) -> "Predictor":
+    def of(cls, artifact: Artifact, backend: Backend, *, batch_size: int = 1, unknown_below: Optional[float] = None,
+           is_slide: bool = False, crop_size: Optional[Sequence[int]] = None, stride: Optional[Sequence[int]] = None) -> "Predictor":
         """A predictor on a backend that is open already."""
         predictor = cls.__new__(cls)
-        predictor._assemble(artifact, backend)
+        _check_options(artifact, batch_size, 1, unknown_below)
+        predictor._assemble(artifact, [backend], batch_size, unknown_below, is_slide, crop_size, stride)
         return predictor
 
-    def _assemble(self, artifact: Artifact, backend: Backend) -> None:
-        self.artifact, self.backend, self.label_set = artifact, backend, artifact.label_set
+    def _assemble(self, artifact: Artifact, backends: List[Backend], batch_size: int, unknown_below: Optional[float],
+                  is_slide: bool, crop_size: Optional[Sequence[int]], stride: Optional[Sequence[int]]) -> None:
+        self.artifact, self.backend, self.label_set = artifact, backends[0], artifact.label_set
+        self.batch_size, self.streams, self.unknown_below = batch_size, len(backends), unknown_below
+        self.unknown_id = scoring.unknown_id(artifact.label_set)
+        if not is_slide and (crop_size or stride):
+            raise ConfigError("crop_size and stride are the sliding window's: add is_slide.")
+        self.sliding = Sliding(artifact, self.backend.graph, crop_size, stride) if is_slide else None
+        self._idle: "queue.LifoQueue[Backend]" = queue.LifoQueue()
+        for backend in reversed(backends):
+            self._idle.put(backend)
 
+    @property
+    def windows(self) -> Optional[Windows]:
+        """Size and step of the sliding window; None without one."""
+        return self.sliding.windows if self.sliding else None
+
+    # ----------------------------------------------------------------------------------------
+    # One image, several, an endless row of them
+    # ----------------------------------------------------------------------------------------
     def predict(self, image: Image) -> np.ndarray:
         """Segment one image.
 
@@ -53,11 +121,92 @@ class Predictor:
         Shape: returns (H, W) uint8 class ids at the image's own size (uint16 above 256 classes).
         Raises: DataError: if the image is missing, unreadable, of another form, or of a size that the model does not take.
         """
-        pixels = check_image(image) if not isinstance(image, (str, os.PathLike)) else read_image(image)
-        batch, undo = self.preprocess(pixels)
-        return self.postprocess(self.forward(batch), undo)
+        return self._predict(_pixels(image), False)[0]
 
-    # The three stages of `predict`, apart: the benchmark times them.
+    def predict_with_confidence(self, image: Image) -> Tuple[np.ndarray, np.ndarray]:
+        """Segment one image and say how sure each pixel is.
+
+        Args: image: as `predict` takes it.
+        Shape: returns the mask (H, W), and (H, W) float32: the probability of each pixel's class, 0 to 1.
+        Raises: as `predict`. ArtifactError: if class ids are all that leaves the graph.
+        """
+        self.check_scores("confidence")
+        return self._predict(_pixels(image), True)
+
+    def predict_batch(self, images: Sequence[Image]) -> List[np.ndarray]:
+        """Segment several images; those of one size go through the network together, up to `batch_size` at once.
+
+        Args: images: each as `predict` takes it; sizes may differ.
+        Returns: the mask of each, in order.
+        Raises: as `predict`.
+        """
+        if isinstance(images, (str, os.PathLike)):
+            raise DataError("predict_batch takes a list of images, not one path; give [%r]." % os.fspath(images))
+        return [result.mask for result in self.stream(images)]
+
+    def stream(self, images: Iterable[Image], *, with_confidence: bool = False, keep_going: bool = False,
+               ahead: int = 2) -> Iterator[Prediction]:
+        """Segment images one after the other, such as a video's frames: reading, inference and whatever the caller does with
+        the results overlap, in threads.
+
+            for image, mask, _, _ in predictor.stream(frames): ...
+
+        Args:
+            images: a list, a generator, anything that yields images as `predict` takes them. It is iterated in a thread.
+            with_confidence: whether each pixel's confidence is wanted, too.
+            keep_going: whether an image that cannot be read is yielded with its error, rather than ending the stream.
+            ahead: how many images may wait between two stages; it bounds memory.
+        Returns: one `Prediction` for each image, in their order.
+        Raises: as `predict`, after the results of all images before; and what `images` itself raises.
+        """
+        if with_confidence:
+            self.check_scores("confidence")
+        return self._stream(images, with_confidence, keep_going, ahead)
+
+    def _stream(self, images: Iterable[Image], with_confidence: bool, keep_going: bool, ahead: int) -> Iterator[Prediction]:
+        helpers = max(1, min(4, default_threads() // 2))
+        whole = self.sliding is not None
+
+        def prepare(numbered: Tuple[int, Image]) -> _Task:
+            index, image = numbered
+            try:
+                pixels = _pixels(image)
+                batch, undo = (None, ()) if whole else self.preprocess(pixels)
+            except DataError as error:
+                if not keep_going:
+                    raise
+                return _Task(index, error=error)
+            return _Task(index, pixels, batch, undo)
+
+        def infer(tasks: List[_Task]) -> List[_Task]:
+            if tasks[0].error is not None:
+                return tasks
+            if whole:
+                return [task._replace(output=self._predict(task.image, with_confidence)) for task in tasks]
+            outputs = self.forward(np.concatenate([task.batch for task in tasks]) if len(tasks) > 1 else tasks[0].batch)
+            return [task._replace(output=output, batch=None) for task, output in zip(tasks, outputs)]
+
+        def finish(task: _Task) -> Tuple[int, Prediction]:
+            if task.error is not None:
+                return task.index, Prediction(None, None, None, task.error)
+            mask, confidence = task.output if whole else self._finish(task.output, task.undo, with_confidence)
+            return task.index, Prediction(task.image, mask, confidence)
+
+        prepared = overlapped(prepare, enumerate(images), helpers, ahead)
+        groups = grouped(prepared, _group_key, 1 if whole else self.batch_size)
+        inferred = overlapped(infer, groups, self.streams, ahead)
+        tasks = (task for group in inferred for task in group)
+        early, following = {}, 0
+        with contextlib.closing(overlapped(finish, tasks, helpers, ahead)) as finished:
+            for index, prediction in finished:
+                early[index] = prediction
+                while following in early:
+                    yield early.pop(following)
+                    following += 1
+
+    # ----------------------------------------------------------------------------------------
+    # The three stages of `predict`, apart: the benchmark times them
+    # ----------------------------------------------------------------------------------------
     def preprocess(self, image: np.ndarray) -> Tuple[np.ndarray, List[Undo]]:
         """Image (H, W, 3) uint8 BGR -> the network's input, and how the mask gets back to the image's size.
 
@@ -77,11 +226,68 @@ class Predictor:
 
     def forward(self, batch: np.ndarray) -> np.ndarray:
         """The network's input -> its output; returns when that is there."""
-        return self.backend.run(batch)
+        backend = self._idle.get()
+        try:
+            return backend.run(batch)
+        finally:
+            self._idle.put(backend)
 
     def postprocess(self, output: np.ndarray, undo: Sequence[Undo]) -> np.ndarray:
         """The output for one image -> class ids at the image's own size."""
-        ids = restore(output[0], undo)
-        if ids.ndim == 3:
-            ids = ids.argmax(axis=0)
-        return ids.astype(np.uint8 if self.label_set.num_classes <= 256 else np.uint16, copy=False)
+        return self._finish(output[0], undo, False)[0]
+
+    def check_scores(self, what: str) -> None:
+        """Raises: ArtifactError: if class ids are all that leaves the graph, so that there is no confidence."""
+        _need_scores(self.artifact, what)
+
+    def _predict(self, pixels: np.ndarray, with_confidence: bool) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+        if self.sliding is None:
+            batch, undo = self.preprocess(pixels)
+            return self._finish(self.forward(batch)[0], undo, with_confidence)
+        strips = [self._decide(strip, with_confidence) for strip in self.sliding.outputs(pixels, self.forward, self.batch_size)]
+        masks, confidences = zip(*strips)
+        return np.concatenate(masks), np.concatenate(confidences) if with_confidence else None
+
+    def _finish(self, output: np.ndarray, undo: Sequence[Undo], with_confidence: bool) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+        return self._decide(restore(output, undo), with_confidence)
+
+    def _decide(self, output: np.ndarray, with_confidence: bool) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+        """Class ids (H, W), or scores (C, H, W), at the image's size -> mask and confidence."""
+        if output.ndim == 2:
+            return output.astype(scoring.id_dtype(self.label_set.num_classes), copy=False), None
+        ids, best = scoring.best_class(output)
+        if self.unknown_below is None and not with_confidence:
+            return ids, None
+        if self.artifact.output.op == "none":
+            best = scoring.softmax_of_best(output, best)
+        if self.unknown_below is not None:
+            ids = scoring.mark_unknown(ids, best, self.unknown_below, self.unknown_id)
+        return ids, best if with_confidence else None
+
+
+def _pixels(image: Image) -> np.ndarray:
+    return read_image(image) if isinstance(image, (str, os.PathLike)) else check_image(image)
+
+
+def _group_key(task: _Task):
+    """What goes through the network together: inputs of one size. An image without an input stands alone."""
+    return None if task.batch is None else task.batch.shape
+
+
+def _check_options(artifact: Artifact, batch_size: int, streams: int, unknown_below: Optional[float]) -> None:
+    for name, value in (("batch_size", batch_size), ("streams", streams)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError("%s is %r; give a whole number of at least 1." % (name, value))
+    if artifact.input.size_of("N") not in (-1, batch_size):
+        raise ConfigError("batch_size is %d, but %s takes %d image at a time; export with --input_shape -1 3 H W, or without "
+                          "--input_shape." % (batch_size, artifact.folder, artifact.input.size_of("N")))
+    if unknown_below is not None:
+        if isinstance(unknown_below, bool) or not isinstance(unknown_below, (int, float)) or not 0 < unknown_below <= 1:
+            raise ConfigError("unknown_below is %r; give a confidence above 0 and up to 1, such as 0.5." % (unknown_below,))
+        _need_scores(artifact, "unknown_below")
+
+
+def _need_scores(artifact: Artifact, what: str) -> None:
+    if artifact.output.op == "argmax":
+        raise ArtifactError("%s needs probabilities, but the model in %s returns class ids only; export it with "
+                            "--output_op softmax." % (what, artifact.folder))

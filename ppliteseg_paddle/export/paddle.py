@@ -68,10 +68,10 @@ class EagerBackend(Backend):
         return {"name": self.name, "runtime": "Paddle", "version": paddle.__version__, "device": self.device}
 
 
-def eager_predictor(model, label_set: LabelSet, preprocess: Preprocess) -> Predictor:
-    """A `Predictor` that runs the model itself. It is put in evaluation mode."""
-    artifact = _describe(model, label_set, preprocess, None, "argmax", {})
-    return Predictor.of(artifact, EagerBackend(model, "argmax", label_set.num_classes))
+def eager_predictor(model, label_set: LabelSet, preprocess: Preprocess, output_op: str = "argmax", **options: Any) -> Predictor:
+    """A `Predictor` that runs the model itself, with options as `Predictor` has them. It is put in evaluation mode."""
+    artifact = _describe(model, label_set, preprocess, None, output_op, {})
+    return Predictor.of(artifact, EagerBackend(model, output_op, label_set.num_classes), **options)
 
 
 def export_paddle(model, save_dir: str, **options: Any) -> Dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -17,11 +17,12 @@ RGB = Tuple[int, int, int]
 VOID_COLOUR: RGB = (38, 38, 42)
 VOID_STRIPE: RGB = (84, 84, 92)
 _STRIPE_PERIOD, _STRIPE_WIDTH = 10, 2  # pixels
+_VALUES = {np.dtype(np.uint8): 256, np.dtype(np.uint16): 65536}
 
 
-def colour_table(palette: Sequence[RGB], void: RGB = VOID_COLOUR) -> np.ndarray:
-    """(256, 3) uint8 BGR: the colour of every value that a mask may hold; values without a class are void."""
-    table = np.empty((256, 3), np.uint8)
+def colour_table(palette: Sequence[RGB], void: RGB = VOID_COLOUR, values: int = 256) -> np.ndarray:
+    """(values, 3) uint8 BGR: the colour of every value that a mask may hold; values without a class are void."""
+    table = np.empty((values, 3), np.uint8)
     table[:] = void[::-1]
     table[:len(palette)] = np.asarray(palette, np.uint8).reshape(-1, 3)[:, ::-1]
     return table
@@ -31,9 +32,10 @@ def colourise(mask: np.ndarray, palette: Sequence[RGB], stripes: bool = True) ->
     """Draw a mask in its classes' colours.
 
     Args: stripes: whether pixels of no class are striped, or plainly dark.
-    Shape: mask (H, W) uint8; returns (H, W, 3) uint8, BGR.
+    Shape: mask (H, W) uint8 or uint16; returns (H, W, 3) uint8, BGR.
     """
-    picture = cv2.LUT(cv2.merge([mask] * 3), colour_table(palette).reshape(256, 1, 3))
+    table = colour_table(palette, values=_VALUES[mask.dtype])
+    picture = cv2.LUT(cv2.merge([mask] * 3), table.reshape(256, 1, 3)) if len(table) == 256 else table[mask]
     if stripes:
         void = mask >= len(palette)
         if void.any():
@@ -51,7 +53,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[RGB], opacity
     """Lay a mask's colours over its image. Pixels of no class stay as they are; borders between classes are drawn.
 
     Args: opacity: of the colours, 0 to 1.
-    Shape: image (H, W, 3) uint8, BGR; mask (H, W) uint8; returns (H, W, 3) uint8, BGR.
+    Shape: image (H, W, 3) uint8, BGR; mask (H, W) uint8 or uint16; returns (H, W, 3) uint8, BGR.
     Raises: DataError: if image and mask differ in size.
     """
     if image.shape[:2] != mask.shape:
@@ -66,6 +68,14 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[RGB], opacity
     return blended
 
 
+def draw_confidence(confidence: np.ndarray) -> np.ndarray:
+    """Draw confidences: dark violet for none, over green, to yellow for certain.
+
+    Shape: confidence (H, W), 0 to 1; returns (H, W, 3) uint8, BGR.
+    """
+    return cv2.applyColorMap(_as_bytes(confidence), cv2.COLORMAP_VIRIDIS)
+
+
 def class_borders(mask: np.ndarray) -> np.ndarray:
     """(H, W) bool: pixels whose right or lower neighbour has another value."""
     borders = np.zeros(mask.shape, bool)
@@ -78,14 +88,35 @@ def class_borders(mask: np.ndarray) -> np.ndarray:
 # Files
 # --------------------------------------------------------------------------------------------
 def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB]) -> None:
-    """Write a mask as a palette PNG: its values are the class ids, and viewers show the classes' colours.
+    """Write a mask as a PNG whose values are the class ids. In 8 bits it has a palette, so that viewers show the classes'
+    colours; in 16 bits, for which PNG has no palettes, it is grey.
 
-    Shape: mask (H, W) uint8.
+    Shape: mask (H, W) uint8 or uint16.
     Raises: DataError: if the file cannot be written; none is left half-written.
     """
+    _write_indexed(path, mask, colour_table(palette) if mask.dtype == np.uint8 else None)
+
+
+def write_confidence(path: str, confidence: np.ndarray) -> None:
+    """Write confidences as a palette PNG whose values are 0 (none) to 255 (certain); viewers show `draw_confidence`'s colours.
+
+    Shape: confidence (H, W), 0 to 1.
+    Raises: DataError: if the file cannot be written; none is left half-written.
+    """
+    colours = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS).reshape(256, 3)
+    _write_indexed(path, _as_bytes(confidence), colours)
+
+
+def _as_bytes(confidence: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
+
+
+def _write_indexed(path: str, values: np.ndarray, table: Optional[np.ndarray]) -> None:
+    """Args: table: (256, 3) uint8, BGR; None writes grey values."""
     from PIL import Image
-    picture = Image.fromarray(np.ascontiguousarray(mask))
-    picture.putpalette(colour_table(palette)[:, ::-1].tobytes(), "RGB")
+    picture = Image.fromarray(np.ascontiguousarray(values))
+    if table is not None:
+        picture.putpalette(np.ascontiguousarray(table[:, ::-1]).tobytes(), "RGB")
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     _write(path, buffer.getvalue())

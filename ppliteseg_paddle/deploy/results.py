@@ -1,0 +1,84 @@
+"""What is written of predictions: masks, overlays, colours, confidences, of images or as videos.
+
+    mask        the class ids: a palette PNG up to 8 bits, a grey one of 16 bits beyond; of a video one PNG a frame
+    overlay     the classes' colours over the image
+    color       the classes' colours alone
+    confidence  0 (none) to 255 (certain): a palette PNG; of a video its colours
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ppliteseg_paddle.deploy.predictor import Prediction
+from ppliteseg_paddle.deploy.video import VideoWriter
+from ppliteseg_paddle.visual.draw import RGB, colourise, draw_confidence, overlay, write_confidence, write_image, write_mask
+
+_Palette = Sequence[RGB]
+
+# kind -> its picture, (H, W, 3) uint8 BGR
+PICTURES: Dict[str, Callable[[Prediction, _Palette], np.ndarray]] = {
+    "overlay": lambda found, palette: overlay(found.image, found.mask, palette),
+    "color": lambda found, palette: colourise(found.mask, palette),
+    "confidence": lambda found, palette: draw_confidence(found.confidence),
+}
+
+
+def write_images(save_dir: str, name: str, found: Prediction, kinds: Sequence[str], palette: _Palette) -> None:
+    """Write SAVE_DIR/KIND/NAME.png for each kind.
+
+    Raises: DataError: if a file cannot be written; none is left half-written.
+    """
+    for kind in kinds:
+        path = os.path.join(save_dir, kind, name + ".png")
+        if kind == "mask":
+            write_mask(path, found.mask, palette)
+        elif kind == "confidence":
+            write_confidence(path, found.confidence)
+        else:
+            write_image(path, PICTURES[kind](found, palette))
+
+
+class VideoResults:
+    """The results of a video: SAVE_DIR/KIND/NAME.ENDING for each kind, and SAVE_DIR/mask/NAME/000000.png and on.
+
+    The videos appear when they are whole: on leaving the `with` block without an error.
+
+    Args: ending: of the videos, a key of `video.CODECS`; fps: frames a second.
+    Attributes: `frames`, how many were written; `paths`, where each kind is.
+    """
+
+    def __init__(self, save_dir: str, name: str, ending: str, fps: float, kinds: Sequence[str], palette: _Palette):
+        self._kinds, self._palette = tuple(kinds), palette
+        self._masks = os.path.join(save_dir, "mask", name) if "mask" in kinds else None
+        self._writers = {kind: VideoWriter(os.path.join(save_dir, kind, name + ending), fps) for kind in kinds if kind != "mask"}
+        self._stack = contextlib.ExitStack()
+        self.frames = 0
+
+    def draw(self, found: Prediction) -> Tuple[Prediction, Dict[str, np.ndarray]]:
+        """The pictures of a frame. May run in another thread than `write`."""
+        return found, {kind: PICTURES[kind](found, self._palette) for kind in self._writers}
+
+    def write(self, found: Prediction, pictures: Dict[str, np.ndarray], times: int = 1) -> None:
+        """Add a frame, `times` times to the videos."""
+        for kind, picture in pictures.items():
+            for _ in range(times):
+                self._writers[kind].write(picture)
+        if self._masks is not None:
+            write_mask(os.path.join(self._masks, "%06d.png" % self.frames), found.mask, self._palette)
+        self.frames += 1
+
+    @property
+    def paths(self) -> Dict[str, str]:
+        return {kind: self._masks if kind == "mask" else self._writers[kind].path for kind in self._kinds}
+
+    def __enter__(self) -> "VideoResults":
+        for writer in self._writers.values():
+            self._stack.enter_context(writer)
+        return self
+
+    def __exit__(self, *exception: Any) -> Optional[bool]:
+        return self._stack.__exit__(*exception)

@@ -1,0 +1,80 @@
+"""An image through the network by a sliding window.
+
+Where the network takes any size, windows are cut from its input, as PaddleSeg does it. Where its size is fixed, they have
+that size and are cut from the image as it is: resizing the whole image to one window is what sliding is there to avoid.
+"""
+from __future__ import annotations
+
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.preprocess import Preprocess, Undo, restore
+from ppliteseg_paddle.deploy.windows import Box, Windows, averaged, stitched
+from ppliteseg_paddle.errors import ConfigError
+
+
+class Sliding:
+    """How an artifact's graph is run over windows.
+
+    Args: graph: which of its graphs; crop_size, stride: (width, height) in pixels, as `Predictor` has them.
+    Attributes: `windows`; `joined`, how their results become one: "averaged" scores, or class ids "stitched".
+    Raises: ConfigError: for a window that is missing, or not the network's size where that is fixed.
+    """
+
+    def __init__(self, artifact: Artifact, graph: str, crop_size: Optional[Sequence[int]], stride: Optional[Sequence[int]]):
+        self._in_graph = graph in artifact.in_graph
+        fixed = None
+        if not self._in_graph and not artifact.input.dynamic:
+            fixed = (artifact.input.size_of("W"), artifact.input.size_of("H"))
+        if crop_size is None and fixed is None:
+            raise ConfigError("is_slide needs the window: give crop_size (width, height), and stride if not two thirds of it.")
+        self.windows = Windows.checked(crop_size or fixed, stride)
+        if fixed is not None and self.windows.crop_size != fixed:
+            raise ConfigError("crop_size is %d %d, but the model was exported for inputs of %dx%d pixels; give crop_size %d %d, or "
+                              "export without --input_shape." % (self.windows.crop_size + fixed + fixed))
+        self._fixed = fixed
+        self.joined = "stitched" if artifact.output.op == "argmax" else "averaged"
+        # Steps that change the size stay only where the network takes any size, and go over the whole image.
+        self._whole = artifact.preprocess if fixed is None and not self._in_graph and artifact.preprocess.resize_policy else None
+        self._each = Preprocess([step for step in artifact.preprocess.to_transforms() if step["type"] == "Normalize"])
+
+    def outputs(self, image: np.ndarray, forward: Callable[[np.ndarray], np.ndarray], batch_size: int = 1) -> Iterator[np.ndarray]:
+        """Run an image through the network.
+
+        Args: forward: runs a batch of windows, of which there are up to `batch_size`.
+        Shape: image (H, W, 3) uint8 BGR; yields class ids (h, W) or scores (C, h, W) at the image's size, strip by strip
+            from top to bottom.
+        """
+        canvas, undo = image, []  # type: Tuple[np.ndarray, List[Undo]]
+        if self._whole is not None:
+            batch, undo = self._whole(image)
+            canvas = batch[0].transpose(1, 2, 0)
+        rows = self.windows.rows(*canvas.shape[:2])
+        results = self._results(canvas, [box for row in rows for box in row], forward, batch_size)
+        if self.joined == "stitched":
+            yield restore(stitched(rows, results), undo)
+        elif undo:
+            yield restore(np.concatenate(list(averaged(rows, results)), axis=1), undo)
+        else:
+            yield from averaged(rows, results)
+
+    def _results(self, canvas: np.ndarray, boxes: Sequence[Box], forward: Callable[[np.ndarray], np.ndarray],
+                 batch_size: int) -> Iterator[np.ndarray]:
+        """The output of each window, in order. All are of one size."""
+        for start in range(0, len(boxes), batch_size):
+            some = boxes[start:start + batch_size]
+            outputs = forward(np.concatenate([self._input(canvas, box) for box in some]))
+            for box, output in zip(some, outputs):
+                yield output[..., :box.bottom - box.top, :box.right - box.left]
+
+    def _input(self, canvas: np.ndarray, box: Box) -> np.ndarray:
+        piece = canvas[box.top:box.bottom, box.left:box.right]
+        if self._whole is not None:
+            return np.ascontiguousarray(piece.transpose(2, 0, 1))[np.newaxis]
+        if self._fixed is not None:  # an image smaller than the window: its last row and column go on
+            width, height = self._fixed
+            piece = np.pad(piece, ((0, height - piece.shape[0]), (0, width - piece.shape[1]), (0, 0)), mode="edge")
+        piece = np.ascontiguousarray(piece)
+        return piece[np.newaxis] if self._in_graph else self._each(piece)[0]

@@ -1,0 +1,119 @@
+"""Sliding windows: a large image is segmented piece by piece, and the pieces are joined.
+
+Scores are averaged where windows overlap, as PaddleSeg does it. Where only class ids leave the graph there is nothing to
+average: each pixel then takes the class from the window in which it lies farthest from the border, where a window knows
+least of what is around.
+
+Source: PaddleSeg `core/infer.py::slide_inference`, for positions and averaging.
+"""
+from __future__ import annotations
+
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ppliteseg_paddle.errors import ConfigError
+
+
+class Box(NamedTuple):
+    """A window's place: rows `top` to `bottom`, columns `left` to `right`, the last ones excluded."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Windows(NamedTuple):
+    """Size and step of a sliding window, both (width, height) in pixels."""
+
+    crop_size: Tuple[int, int]
+    stride: Tuple[int, int]
+
+    @classmethod
+    def checked(cls, crop_size: Sequence[int], stride: Optional[Sequence[int]] = None) -> "Windows":
+        """Args: stride: None takes two thirds of `crop_size`.
+
+        Raises: ConfigError: for what are no two sizes, or a step that leaves gaps.
+        """
+        crop_size = _pair("crop_size", crop_size)
+        stride = tuple(max(1, side * 2 // 3) for side in crop_size) if stride is None else _pair("stride", stride)
+        if stride[0] > crop_size[0] or stride[1] > crop_size[1]:
+            raise ConfigError("stride %d %d is larger than crop_size %d %d and would leave pixels out; make it smaller (width, height)."
+                              % (stride + crop_size))
+        return cls(crop_size, stride)
+
+    def rows(self, height: int, width: int) -> List[List[Box]]:
+        """The windows over an image, row by row. The last one of a row or column is moved back until it ends at the border;
+        an image smaller than a window is one window."""
+        across = _places(width, self.crop_size[0], self.stride[0])
+        return [[Box(top, bottom, left, right) for left, right in across]
+                for top, bottom in _places(height, self.crop_size[1], self.stride[1])]
+
+
+def averaged(rows: Sequence[Sequence[Box]], scores: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Average the scores of overlapping windows.
+
+    Only as many rows of pixels as a window has are held at once: the scores of a large image take gigabytes.
+
+    Args: rows: from `Windows.rows`; scores: (C, h, w) of each window, in order.
+    Returns: the image's scores from top to bottom, as strips (C, rows of pixels, W).
+    """
+    scores, width = iter(scores), rows[0][-1].right
+    total = count = None
+    start = 0  # the row of pixels at which `total` begins
+    for i, row in enumerate(rows):
+        height = row[0].bottom - row[0].top
+        for box in row:
+            piece = next(scores)
+            if total is None:
+                total, count = np.zeros((len(piece), height, width), np.float32), np.zeros((height, width), np.float32)
+            columns = slice(box.left, box.right)
+            total[:, :, columns] += piece
+            count[:, columns] += 1
+        upto = rows[i + 1][0].top if i + 1 < len(rows) else row[0].bottom
+        done = upto - start
+        yield total[:, :done] / count[:done]
+        total[:, :height - done], count[:height - done] = total[:, done:].copy(), count[done:].copy()
+        total[:, height - done:], count[height - done:] = 0, 0
+        start = upto
+
+
+def stitched(rows: Sequence[Sequence[Box]], masks: Iterable[np.ndarray]) -> np.ndarray:
+    """Join windows of class ids in the middle of their overlaps.
+
+    Args: rows: from `Windows.rows`; masks: (h, w) of each window, in order.
+    Shape: returns (H, W).
+    """
+    masks, result = iter(masks), None
+    for i, row in enumerate(rows):
+        top, bottom = _own(i, [(r[0].top, r[0].bottom) for r in rows])
+        for j, box in enumerate(row):
+            mask = next(masks)
+            if result is None:
+                result = np.empty((rows[-1][0].bottom, row[-1].right), mask.dtype)
+            left, right = _own(j, [(b.left, b.right) for b in row])
+            result[top:bottom, left:right] = mask[top - box.top:bottom - box.top, left - box.left:right - box.left]
+    return result
+
+
+def _places(length: int, crop: int, stride: int) -> List[Tuple[int, int]]:
+    if length <= crop:
+        return [(0, length)]
+    count = -(-(length - crop) // stride) + 1
+    ends = [min(i * stride + crop, length) for i in range(count)]
+    return [(end - crop, end) for end in ends]
+
+
+def _own(index: int, places: Sequence[Tuple[int, int]]) -> Tuple[int, int]:
+    """The part of a place that is nearer to its middle than to any other's."""
+    start = 0 if index == 0 else (places[index][0] + places[index - 1][1]) // 2
+    end = places[index][1] if index + 1 == len(places) else (places[index + 1][0] + places[index][1]) // 2
+    return start, end
+
+
+def _pair(name: str, value: Sequence[int]) -> Tuple[int, int]:
+    if not (isinstance(value, (list, tuple)) and len(value) == 2
+            and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in value)):
+        raise ConfigError("%s is %r; give width and height in pixels." % (name, value))
+    return value[0], value[1]
