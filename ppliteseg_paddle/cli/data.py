@@ -1,9 +1,10 @@
-"""Make data sets, prepare, check and describe them.
+"""Make data sets, prepare, check, describe and cache them.
 
 ppliteseg data prepare cityscapes --root data/cityscapes
 ppliteseg data prepare folder --images photos --masks masks --out data/mine
 ppliteseg data check --config data/mine/config.yml
 ppliteseg data stats --config data/mine/config.yml
+ppliteseg data cache --config data/mine/config.yml --out data/mine_cache
 ppliteseg data synth --out data/street --train 600 --val 60 --size 480 360 --seed 0
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from ppliteseg_paddle.cli.data_commands import check, prepare, stats
+from ppliteseg_paddle.cli.data_commands import cache, check, prepare, stats
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,5 +73,6 @@ ACTIONS = {
     "prepare": (prepare.HELP, prepare.add_arguments, prepare.run, prepare.summary),
     "check": (check.HELP, check.add_arguments, check.run, check.summary),
     "stats": (stats.HELP, stats.add_arguments, stats.run, stats.summary),
+    "cache": (cache.HELP, cache.add_arguments, cache.run, cache.summary),
     "synth": ("draw street scenes in CamVid's 11 classes", _synth_arguments, _synth, _synth_summary),
 }

@@ -17,9 +17,9 @@ import paddle
 
 from ppliteseg_paddle.config import expand_env
 from ppliteseg_paddle.data.catalog import LABEL_SETS
+from ppliteseg_paddle.data.cache import open_cache
 from ppliteseg_paddle.data.randomness import Draws, seed_globals
-from ppliteseg_paddle.data.reading import (UnreadableError, check_label, check_sizes, read_image, read_label,
-                                           read_list)
+from ppliteseg_paddle.data.reading import UnreadableError, read_list, read_pair
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 
@@ -45,6 +45,7 @@ class CheckedDataset(paddle.io.Dataset):
     origin = ""  # how to get the data, for the error message where they are missing
     list_path: Optional[str] = None
     draws: Draws
+    cache = None  # of `use_cache`
     unreadable: Optional["Unreadable"] = None  # what is left out; None ends at the first unreadable file
 
     def __init__(self, mode, dataset_root, transforms, num_classes, img_channels=3, train_path=None, val_path=None,
@@ -68,7 +69,7 @@ class CheckedDataset(paddle.io.Dataset):
         self.list_path = self.find_list(expand_env(list_path))
         pairs = read_list(self.list_path, self.dataset_root, separator, needs_label=self.mode != "test")
         self.file_list = [[image, label] for image, label, _ in pairs]
-        self.draws = Draws(len(self.file_list))
+        self.draws = Draws(len(self.file_list))  # read by `FusedAugment`, and in worker processes by PaddleSeg's transforms
 
     @classmethod
     def of(cls, dataset) -> "CheckedDataset":
@@ -101,15 +102,22 @@ class CheckedDataset(paddle.io.Dataset):
         return list_path
 
     def read(self, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-        """The decoded, checked pair before any transform: image (BGR or grey, uint8) and label (None without one)."""
-        image_path, label_path = self.file_list[index]
-        image = read_image(image_path, self.img_channels)
-        if label_path is None:
-            return image, None
-        label = read_label(label_path)
-        check_sizes(image, label, image_path, label_path)
-        check_label(label, label_path, self.num_classes, self.ignore_index)
-        return image, label
+        """The decoded, checked pair before any transform: image (BGR or grey, uint8) and label (None without one).
+
+        Both may be views of a cache, and are not to be written to.
+        """
+        return self.decode(index) if self.cache is None else self.cache.read(index)
+
+    def decode(self, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+        """`read` from the files themselves, whatever cache there is."""
+        return read_pair(*self.file_list[index], self.img_channels, self.num_classes, self.ignore_index)
+
+    def use_cache(self, where: str) -> None:
+        """From now on take decoded pairs from a folder of `ppliteseg data cache`, or ("memory") keep them once read.
+
+        Raises: DataError: if the folder does not fit the data; ConfigError: if the memory does not hold them.
+        """
+        self.cache = open_cache(self, expand_env(where))
 
     def _read_or_replace(self, index: int):
         """`read`, or another pair in place of an unreadable one; its pixels are ignored where each image counts once."""

@@ -96,6 +96,21 @@ def read_label(path: str) -> np.ndarray:
     return label
 
 
+def read_pair(image_path: str, label_path: Optional[str], img_channels: int, num_classes: int,
+              ignore_index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """Decode a pair and check it: image (BGR or grey, uint8) and label (None without one).
+
+    Raises: UnreadableError, DataError: for whatever is wrong with it.
+    """
+    image = read_image(image_path, img_channels)
+    if label_path is None:
+        return image, None
+    label = read_label(label_path)
+    check_sizes(image, label, image_path, label_path)
+    check_label(label, label_path, num_classes, ignore_index)
+    return image, label
+
+
 def _unreadable(kind: str, path: str) -> str:
     if not os.path.exists(path):
         return "%s %s does not exist: correct the list or dataset_root." % (kind, path)

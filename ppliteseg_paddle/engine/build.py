@@ -111,7 +111,7 @@ def build(builder, name: str, verbose: bool = False):
     _check_root(builder.config, name)
     with contextlib.nullcontext() if verbose else quiet_paddleseg(), safe_pretrained():
         try:
-            return getattr(builder, name)
+            built = getattr(builder, name)
         except (RuntimeError, AssertionError) as error:
             # PaddleSeg wraps whatever a constructor raised into a RuntimeError; the cause hangs on it as context.
             inner = error.__context__ or error
@@ -120,6 +120,10 @@ def build(builder, name: str, verbose: bool = False):
             if isinstance(inner, ARGUMENT_ERRORS):
                 raise ConfigError("%s: %s: %s" % (builder.config.source.path, name, _first_line(inner))) from error
             raise inner
+    cache = builder.config.dic.get("data_cache")
+    if cache and hasattr(built, "use_cache") and built.cache is None:
+        built.use_cache(cache)
+    return built
 
 
 def _check_root(config, name: str) -> None:

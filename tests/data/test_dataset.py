@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 from tiny_data import make_data
 
-from ppliteseg_paddle.data.dataset import (CamVid, CheckedDataset, StreetScenes, check_label, read_class_names,
-                                           read_image, read_label, read_list)
+from ppliteseg_paddle.data.dataset import CamVid, CheckedDataset, StreetScenes, read_class_names
+from ppliteseg_paddle.data.reading import check_label, read_image, read_label, read_list
 from ppliteseg_paddle.errors import ConfigError, DataError
 
 
