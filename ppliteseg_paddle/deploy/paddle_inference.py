@@ -57,10 +57,7 @@ class PaddleBackend(Backend):
         self._model = artifact.path_of("paddle", "model")
         self._params = artifact.path_of("paddle", "params")
         writer = artifact.versions.get("paddle", "unknown")
-        if self._model.endswith(".json") and int(self.version.split(".")[0]) < 3:
-            # Paddle 2 does not say so: it dies.
-            raise ArtifactError("%s was written by Paddle %s, and the installed Paddle %s cannot read its format; install "
-                                "paddlepaddle 3 or later, or export with the installed one." % (self._model, writer, self.version))
+        check_readable(self.version, self._model, writer)
         forms = _ONEDNN_FORMS if onednn and self.device == "cpu" else _NATIVE_FORMS
         self._open(forms, trial_input(artifact), writer)
 
@@ -151,6 +148,13 @@ class Session:
         output = self._output.copy_to_cpu()  # waits for the device
         done("copy_out")
         return output
+
+
+def check_readable(version: str, model: str, writer: str) -> None:
+    """Raises: ArtifactError: if a Paddle of that version cannot read the graph. Paddle 2 does not say so: it dies."""
+    if model.endswith(".json") and int(version.split(".")[0]) < 3:
+        raise ArtifactError("%s was written by Paddle %s, and the installed Paddle %s cannot read its format; install "
+                            "paddlepaddle 3 or later, or export with the installed one." % (model, writer, version))
 
 
 def import_paddle():
