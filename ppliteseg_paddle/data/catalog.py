@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Tuple
 
-from ppliteseg_paddle.data.palette import COLOURS, RGB
+from ppliteseg_paddle.data.palette import COLOURS, RGB, further_colours
 from ppliteseg_paddle.errors import ConfigError, suggest
 
 
@@ -99,11 +99,11 @@ def palette_for(num_classes: int) -> Tuple[RGB, ...]:
 
     The first colours stay the same whatever `num_classes` is, unless a known set has exactly that size.
 
-    Raises: ConfigError: if `num_classes` is not between 1 and 256 (masks are 8-bit).
+    Raises: ConfigError: if `num_classes` is not between 1 and 65535 (masks have 8 or 16 bits).
     """
-    if not 1 <= num_classes <= 256:
-        raise ConfigError("num_classes is {}; a palette holds 1 to 256 colours".format(num_classes))
+    if not 1 <= num_classes <= 65535:
+        raise ConfigError("num_classes is {}; a palette holds 1 to 65535 colours".format(num_classes))
     for known in LABEL_SETS.values():
         if known.num_classes == num_classes:
             return known.palette
-    return COLOURS[:num_classes]
+    return COLOURS[:num_classes] + further_colours(num_classes - len(COLOURS))

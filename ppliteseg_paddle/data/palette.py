@@ -34,8 +34,20 @@ _TABLE = (
 )
 COLOURS: Tuple[RGB, ...] = tuple((int(_TABLE[i:i + 2], 16), int(_TABLE[i + 2:i + 4], 16), int(_TABLE[i + 4:i + 6], 16))
                                  for i in range(0, len(_TABLE), 6))
-
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
+
+
+def further_colours(count: int) -> Tuple[RGB, ...]:
+    """Colours beyond `COLOURS`: different from those and from each other, which is all that so many can be; consecutive ones
+    lie far apart. None for a `count` below 1."""
+    found: List[RGB] = []
+    used, code = set(COLOURS), 0
+    while len(found) < count:
+        code = (code + 0x9E3779) & 0xFFFFFF  # odd, so that every colour occurs once
+        colour = (code >> 16, code >> 8 & 255, code & 255)
+        if colour not in used and 96 <= sum(colour) <= 640:  # neither nearly black nor nearly white
+            found.append(colour)
+    return tuple(found)
 
 
 def read_colours(path: str) -> List[Tuple[RGB, str]]:

@@ -45,10 +45,10 @@ class _Stage:
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._feed, args=(threads,), daemon=True)]
         self._threads += [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
-        for thread in self._threads:
-            thread.start()
 
     def results(self) -> Iterator[Any]:
+        for thread in self._threads:
+            thread.start()
         early: Dict[int, Tuple[str, Any]] = {}
         index = 0
         while True:
@@ -72,7 +72,8 @@ class _Stage:
         self._stopped.set()
         self._room.release()  # wakes the feeder
         for thread in self._threads:
-            thread.join(_PATIENCE_SECONDS)
+            if thread.ident is not None:  # else an interrupt came before it was started
+                thread.join(_PATIENCE_SECONDS)
 
     def _feed(self, workers: int) -> None:
         index, last = 0, ("end", None)
