@@ -15,7 +15,7 @@ from ppliteseg_paddle.engine.checkpoint import (EMA_PARAMS, PARAMS, check_fits, 
                                                 read_json, replace_file, write_json)
 from ppliteseg_paddle.engine.data_checks import check_before_training, go_past_unreadable, left_out
 from ppliteseg_paddle.engine.device import device_line, select_device
-from ppliteseg_paddle.engine.distributed import data_parallel
+from ppliteseg_paddle.engine import distributed
 from ppliteseg_paddle.engine.loop import LoopWatch, loop_module, watched_loop
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
 from ppliteseg_paddle.engine.val import check_precision
@@ -54,8 +54,8 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     check_precision(precision, chosen)
     if use_vdl:
         _need_visualdl()
-    set_seed(seed)
-    ranks, rank = paddle.distributed.ParallelEnv().nranks, paddle.distributed.ParallelEnv().local_rank
+    ranks, rank = distributed.ranks(), distributed.rank()
+    set_seed(seed, rank)
     if auto_scale:
         fit_recipe(config, ranks, say=rank == 0)
     start = check_resume(resume_model, sys.maxsize if max_minutes else config.iters) if resume_model else 0
@@ -64,23 +64,26 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
         # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
         # saved state finds its parameters again.
         parts = _build_parts(config, do_eval, ranks, resume_model, model_path, chosen, verbose, budget)
-        check_data(config, {"train": parts["train_dataset"], "val": parts["val_dataset"]}, full_check)
-        check_save_dir(save_dir)
+        check_data(config, {"train": parts["train_dataset"], "val": parts["val_dataset"]}, full_check, look=rank == 0)
+        if rank == 0:
+            check_save_dir(save_dir)
 
         record = _Record(save_dir, config, start, seed, chosen, precision, begin, max_minutes)
         if budget is None:
             log_iters = min(log_iters, config.iters - start)  # so that at least one line is logged
         watch = LoopWatch(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
                           on_progress=lambda: rank == 0 and record.write(watch))
+        total = _iters(config, budget, start)
         if rank == 0:
             build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
             print(device_line(chosen, why))
             print("training from iteration %d to %s, batches of %d out of %d images; writing to %s"
                   % (start, _end(config, budget), config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
-        with _resumable(watch), data_parallel(), watched_loop(watch, resume_model):
+        with _resumable(watch), watched_loop(watch, resume_model), \
+                distributed.ranks_together(parts["model"], parts["optimizer"], save_dir, start, total, save_interval, log_iters):
             loop_module().train(
                 parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
-                save_dir=save_dir, iters=_iters(config, budget, start), batch_size=config.batch_size, resume_model=resume_model,
+                save_dir=save_dir, iters=total, batch_size=config.batch_size, resume_model=resume_model,
                 save_interval=save_interval, log_iters=log_iters, num_workers=num_workers, use_vdl=use_vdl,
                 use_ema=use_ema, losses=parts["loss"], keep_checkpoint_max=keep_checkpoint_max,
                 test_config=config.test_config, precision=precision, amp_level=amp_level,
@@ -93,14 +96,14 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
 # --------------------------------------------------------------------------------------------
 # Before the loop
 # --------------------------------------------------------------------------------------------
-def set_seed(seed: Optional[int]) -> None:
-    """Seed paddle, numpy and random, from which PaddleSeg's augmentations draw; None leaves them random."""
+def set_seed(seed: Optional[int], rank: int = 0) -> None:
+    """Seed paddle, numpy and random, from which PaddleSeg's augmentations draw; None leaves them random. Each rank draws numbers of its own."""
     if seed is None:
         return
     import numpy
     import paddle
-    random.seed(seed)
-    numpy.random.seed(seed % 2 ** 32)
+    random.seed(seed + rank * 1000003)
+    numpy.random.seed((seed + rank * 1000003) % 2 ** 32)
     paddle.seed(seed)
 
 
@@ -178,17 +181,18 @@ def _check_outputs(model, loss, config) -> None:
                           % (config.source.of("loss.coef"), coefs, outputs))
 
 
-def check_data(config, datasets: Dict[str, Any], full: bool = False) -> None:
-    """Read a sample of the pairs, or with `full` all; see `data_checks`.
+def check_data(config, datasets: Dict[str, Any], full: bool = False, look: bool = True) -> None:
+    """Read a sample of the pairs, or with `full` all, or without `look` none; see `data_checks`.
 
     Raises: DataError: for what training would fail on.
     """
     for name, dataset in datasets.items():
         if dataset is not None:
             go_past_unreadable(config, dataset)
-            if not full:
+            if look and not full:
                 check_sample(dataset, {"train": "training", "val": "validation"}[name])
-    check_before_training(config, datasets, full)
+    if look:
+        check_before_training(config, datasets, full)
 
 
 def check_sample(dataset, name: str, count: int = SAMPLE, seconds: float = SAMPLE_SECONDS) -> int:
