@@ -125,21 +125,27 @@ def grouped(items: Iterable[Any], key: Callable[[Any], Optional[Hashable]], size
     Args:
         key: of an item; None for one that stands alone and does not wait.
         patience: once `patience * size` items wait, the oldest one leaves with whatever has its key.
+    Raises: what `items` raises, after the items before it.
     """
     waiting: Dict[Hashable, List[Any]] = {}  # by key, the key that waits longest first
-    count = 0
-    for item in items:
-        name = key(item)
-        if name is None:
-            yield [item]
-            continue
-        waiting.setdefault(name, []).append(item)
-        count += 1
-        if len(waiting[name]) < size:
-            if count < patience * size:
+    count, failure = 0, None
+    try:
+        for item in items:
+            name = key(item)
+            if name is None:
+                yield [item]
                 continue
-            name = next(iter(waiting))
-        group = waiting.pop(name)
-        count -= len(group)
-        yield group
+            waiting.setdefault(name, []).append(item)
+            count += 1
+            if len(waiting[name]) < size:
+                if count < patience * size:
+                    continue
+                name = next(iter(waiting))
+            group = waiting.pop(name)
+            count -= len(group)
+            yield group
+    except Exception as error:  # of `items`: what came before it is not lost
+        failure = error
     yield from waiting.values()
+    if failure is not None:
+        raise failure

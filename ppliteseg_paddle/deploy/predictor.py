@@ -173,8 +173,6 @@ class Predictor:
                 pixels = _pixels(image)
                 batch, undo = (None, ()) if whole else self.preprocess(pixels)
             except DataError as error:
-                if not keep_going:
-                    raise
                 return _Task(index, error=error)
             return _Task(index, pixels, batch, undo)
 
@@ -201,6 +199,8 @@ class Predictor:
             for index, prediction in finished:
                 early[index] = prediction
                 while following in early:
+                    if early[following].error is not None and not keep_going:
+                        raise early[following].error
                     yield early.pop(following)
                     following += 1
 

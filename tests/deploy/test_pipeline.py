@@ -132,3 +132,13 @@ def test_a_rare_size_does_not_wait_for_ever():
     items = ["x1"] + ["%s1" % letter for letter in "abcdefg"] + ["z1"]
     groups = grouped(iter(items), lambda item: item[0], 2, patience=4)
     assert next(groups) == ["x1"]
+
+
+def test_what_waits_in_a_group_is_not_lost_to_an_error():
+    def items():
+        yield from ("a1", "b1")
+        raise OSError("gone")
+    groups = grouped(items(), lambda item: item[0], 2)
+    assert [next(groups), next(groups)] == [["a1"], ["b1"]]
+    with pytest.raises(OSError, match="gone"):
+        next(groups)
