@@ -2,8 +2,11 @@ import numpy as np
 import paddle
 import pytest
 
-from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.losses.cross_entropy import CELoss, OhemCELoss
+from ppliteseg_paddle import compat
+from ppliteseg_paddle.benchmark.train_contestant import mixed_types
+from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.losses.cross_entropy import CELoss, OhemCELoss, kth_largest
+from ppliteseg_paddle.losses.upsampled_softmax import upsampling_matrix
 
 IGNORED = 255
 
@@ -97,3 +100,127 @@ def test_a_label_with_a_channel_dimension_means_the_same(batch, loss):
 def test_settings_out_of_range_are_refused(arguments, text):
     with pytest.raises(ConfigError, match=text):
         OhemCELoss(*arguments)
+
+
+# --------------------------------------------------------------------------------------------
+# Beside PaddleSeg's own losses
+# --------------------------------------------------------------------------------------------
+def paddleseg_loss(name, **options):
+    from paddleseg.models import losses
+    loss = getattr(losses, name)(ignore_index=IGNORED, **options)
+
+    def with_mixed_types(logits, label):
+        with mixed_types():  # Paddle 3 refuses the products of whole numbers and floats in them
+            return loss(logits, label).reshape([])
+    return with_mixed_types
+
+
+def tied(rng):
+    """Three different probabilities only, so that each occurs many times."""
+    logits = np.zeros((2, 5, 12, 17), np.float32)
+    logits[:, 0] = rng.integers(-1, 2, (2, 12, 17))
+    return logits, np.zeros((2, 12, 17), np.int64)
+
+
+def few_valid(rng):
+    logits, label = tied(rng)
+    label[:, 1:] = IGNORED
+    return logits + rng.standard_normal(logits.shape).astype(np.float32), label
+
+
+def all_ignored(rng):
+    logits, label = tied(rng)
+    return logits, np.full_like(label, IGNORED)
+
+
+@pytest.mark.parametrize("case", ["random", "tied", "few_valid", "all_ignored"])
+@pytest.mark.parametrize("thresh, min_kept", [(0.7, 50), (0.3, 12), (0.001, 100), (0.9, 34), (0.7, 10 ** 6)])
+def test_ohem_equals_paddlesegs_in_value_and_gradient(rng, batch, case, thresh, min_kept):
+    logits, label = batch if case == "random" else globals()[case](rng)
+    found = value_and_gradient(OhemCELoss(thresh, min_kept), logits, label)
+    expected = value_and_gradient(paddleseg_loss("OhemCrossEntropyLoss", thresh=thresh, min_kept=min_kept), logits, label)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
+
+
+def test_more_pixels_to_keep_than_there_are_keep_all_that_count(rng):
+    logits, label = few_valid(rng)
+    count = int((label != IGNORED).sum())
+    all_kept = value_and_gradient(OhemCELoss(0.7, 0), logits, label)
+    for min_kept in (count, count + 1, 10 ** 9):
+        found = value_and_gradient(OhemCELoss(0.7, min_kept), logits, label)
+        assert found[0] == all_kept[0] > 0
+        np.testing.assert_array_equal(found[1], all_kept[1])
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5, 3.0, 1.5]])
+def test_cross_entropy_equals_paddlesegs_in_value_and_gradient(batch, weight):
+    found = value_and_gradient(CELoss(weight=weight), *batch)
+    expected = value_and_gradient(paddleseg_loss("CrossEntropyLoss", weight=weight), *batch)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
+
+
+# --------------------------------------------------------------------------------------------
+# Upsampling within the loss
+# --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("loss", [CELoss(), CELoss(weight=[1, 2, 3, 4, 5]), OhemCELoss(0.5, 300), OhemCELoss(0.001, 3000)])
+@pytest.mark.parametrize("small, large", [((6, 9), (48, 72)), ((5, 7), (37, 52)), ((12, 17), (12, 17)), ((1, 1), (9, 4))])
+def test_small_logits_give_what_upsampled_ones_give(rng, loss, small, large):
+    logits = rng.standard_normal((3, 5, *small)).astype(np.float32) * 3
+    label = rng.integers(0, 5, (3, *large))
+    label[rng.random(label.shape) < 0.1] = IGNORED
+    found = value_and_gradient(loss, logits, label)
+
+    def upsample_first(tensor, label):
+        return loss(paddle.nn.functional.interpolate(tensor, large, mode="bilinear", align_corners=False), label)
+    expected = value_and_gradient(upsample_first, logits, label)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
+
+
+def test_upsampling_is_the_interpolation_of_paddle(rng):
+    for small, large in ((1, 5), (7, 7), (9, 72), (12, 37)):
+        line = rng.standard_normal((1, 1, small, 1)).astype(np.float32)
+        expected = paddle.nn.functional.interpolate(paddle.to_tensor(line), [large, 1], mode="bilinear", align_corners=False).numpy()
+        np.testing.assert_allclose(upsampling_matrix(small, large) @ line[0, 0], expected[0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [CELoss(weight=[1, 2, 3, 4, 5]), OhemCELoss(0.7, 50), OhemCELoss(0.001, 100)])
+def test_the_form_for_other_devices_gives_the_same(batch, loss):
+    found = value_and_gradient(loss, *batch)
+    label = paddle.to_tensor(batch[1])
+    expected = value_and_gradient(lambda logits, _: loss._on_device(logits, label), *batch)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
+
+
+def test_threads_do_not_change_the_loss(batch, monkeypatch):
+    alone = value_and_gradient(OhemCELoss(0.7, 50), *batch)
+    monkeypatch.setattr(compat, "_compute_threads", 2)
+    together = value_and_gradient(OhemCELoss(0.7, 50), *batch)
+    assert alone[0] == together[0]
+    np.testing.assert_array_equal(alone[1], together[1])
+
+
+def test_the_searched_threshold_is_the_kth_largest_value(rng):
+    values = np.abs(rng.standard_normal(1000)).astype(np.float32)
+    values[100:300] = values[50]  # ties
+    values[300:320] = 0
+    for k in (1, 2, 77, 500, 1000):
+        assert float(kth_largest(paddle.to_tensor(values), k)) == np.sort(values)[-k]
+
+
+@pytest.mark.parametrize("value", [5, 254, -1])
+def test_a_label_beyond_the_classes_is_named(batch, value):
+    logits, label = batch
+    label[1, 3, 4] = value
+    with pytest.raises(DataError, match="a label has the value %d, but the model has the classes 0 to 4, and 255 is ignored" % value):
+        CELoss()(paddle.to_tensor(logits), paddle.to_tensor(label))
+
+
+def test_without_gradients_only_the_value_is_computed(batch):
+    logits, label = map(paddle.to_tensor, batch)
+    value = CELoss()(logits, label)
+    assert value.stop_gradient
+    np.testing.assert_allclose(float(value), reference(*batch, eps=1e-8)[0], rtol=1e-5)

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Training steps on this CPU: PaddleSeg's own classes and ours, in turns; a table and bench_train.json.
+#   bash scripts/bench_train.sh [--model T|B] [--size H W] [--batch_size N] [--num_threads N] [--repeats N] [--save_json FILE]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+prepare_env cpu
+exec python -m ppliteseg_paddle.benchmark.train "$@"
