@@ -10,6 +10,7 @@ import numpy as np
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
+from ppliteseg_paddle.export import onnx_tail
 
 IMAGE_INPUT = Tensor("image", "uint8", "NHWC", (-1, -1, -1, 3), color_order="BGR")
 
@@ -82,10 +83,15 @@ def finish(model, artifact: Artifact, form: str = "onnx"):
         if ways_back:  # the mask has the image's size
             output = replace(output, shape=tuple(-1 if side in "HW" else size for side, size in zip(output.layout, output.shape)))
     logits = graph.output[0].name
-    channels_last = output.op == "argmax" and form == "onnx" and _resize_channels_last(graph, after, logits)
-    result = _add_output(after, channels_last or logits, output.op, artifact.label_set.num_classes, 3 if channels_last else 1)
+    num_classes = artifact.label_set.num_classes
+    result = output.op == "argmax" and form in ("onnx", "openvino") and onnx_tail.add_blockwise_argmax(model, after, logits, num_classes)
+    if not result:
+        channels_last = output.op == "argmax" and form == "onnx" and _resize_channels_last(graph, after, logits)
+        result = _add_output(after, channels_last or logits, output.op, num_classes, 3 if channels_last else 1)
     for height, width in reversed(ways_back):
         result = (after.nearest if output.op == "argmax" else after.resized)(result, height, width)
+    if output.dtype == "int16":
+        result = after.add("Cast", result, to=5)
     after.add("Identity", result, name=output.name)
     nodes = before.nodes + list(graph.node) + after.nodes
     del graph.node[:], graph.input[:], graph.output[:]
@@ -152,10 +158,8 @@ def _resize_channels_last(graph, nodes: Nodes, logits: str) -> str:
 
     OpenVINO prefers planes. Returns: the name of the scores (N, H, W, classes), "" if the graph does not end with a resizing.
     """
-    last = next((node for node in graph.node if logits in node.output), None)
-    while last is not None and last.op_type == "Identity":
-        last = next((node for node in graph.node if last.input[0] in node.output), None)
-    if last is None or last.op_type != "Resize" or len(last.input) < 3:
+    last = onnx_tail.last_resize(graph, logits)
+    if last is None:
         return ""
     graph.node.remove(last)
     order = nodes.constant([0, 2, 3, 1], np.int64)
@@ -223,7 +227,7 @@ def _add_output(nodes: Nodes, logits: str, op: str, num_classes: int, axis: int)
 
 def _value(tensor: Tensor, name: str):
     from onnx import TensorProto, helper
-    kinds = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int32": TensorProto.INT32}
+    kinds = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int16": TensorProto.INT16, "int32": TensorProto.INT32}
     # Open sizes by name: equal names say that sizes are equal.
     names = {"N": "batch", "H": "height", "W": "width"}
     return helper.make_tensor_value_info(name, kinds[tensor.dtype], [names[side] if size == -1 else size
