@@ -62,12 +62,16 @@ def latency(contestants: Sequence[Contestant], images: Mapping[str, np.ndarray],
 
 
 def paper(contestants: Sequence[Contestant], encoded: np.ndarray, size: Tuple[int, int], warmup: Optional[int] = None,
-          repeats: Optional[int] = None, progress: Optional[Progress] = None) -> List[Dict[str, Any]]:
+          repeats: Optional[int] = None, progress: Optional[Progress] = None,
+          against: Optional[Mapping[str, str]] = None) -> List[Dict[str, Any]]:
     """The paper's protocol: an image of 1024x2048 is resized to the network's size, inferred, and its mask resized back.
 
     `total` is these three. Decoding is timed, too, and not part of it.
 
-    Args: encoded: an image file's bytes; size: (height, width) of networks whose graph leaves it open.
+    Args:
+        encoded: an image file's bytes.
+        size: (height, width) of networks whose graph leaves it open.
+        against: contestant -> the one that it is compared with; those that it does not name get no ratio. None: all with the first.
     Returns: as `latency`.
     Source: paper, section 4.1 and table 2.
     """
@@ -82,7 +86,7 @@ def paper(contestants: Sequence[Contestant], encoded: np.ndarray, size: Tuple[in
         predictors[contestant.name].predict(image)
     calls = {name: _call(predictor, image, decode) for name, predictor in predictors.items()}
     measured = measure_in_turns(calls, warmup, repeats, progress)
-    return _rows("paper", measured, predictors, {name: image for name in predictors})
+    return _rows("paper", measured, predictors, {name: image for name in predictors}, against)
 
 
 def resizing_to(artifact: Artifact, size: Tuple[int, int]) -> Artifact:
@@ -150,8 +154,9 @@ def _grouped(seconds: Mapping[str, float]) -> Dict[str, float]:
 
 
 def _rows(protocol: str, measured: Mapping[str, Measurement], predictors: Mapping[str, Predictor],
-          images: Mapping[str, np.ndarray]) -> List[Dict[str, Any]]:
-    faster = ratios(measured, next(iter(measured)))
+          images: Mapping[str, np.ndarray], against: Optional[Mapping[str, str]] = None) -> List[Dict[str, Any]]:
+    if against is None:
+        against = dict.fromkeys(measured, next(iter(measured)))
     rows = []
     for name, measurement in measured.items():
         predictor, image = predictors[name], images[name]
@@ -162,7 +167,8 @@ def _rows(protocol: str, measured: Mapping[str, Measurement], predictors: Mappin
             "name": name, "protocol": protocol, "batch_size": 1, **identity(predictor),
             "image_size": [image.shape[1], image.shape[0]], "input_shape": list(batch.shape),
             "warmup": measurement.warmup, "steady": measurement.steady, "repeats": len(measurement.seconds["total"]),
-            "latency_ms": stages["total"]["median_ms"], "fps": stages["total"]["fps"], "times_faster": faster[name],
+            "latency_ms": stages["total"]["median_ms"], "fps": stages["total"]["fps"],
+            "times_faster": ratios(measured, against[name])[name] if name in against else None,
             "stages": stages, "fused": fused(predictor, stages),
         })
     return rows
@@ -171,7 +177,7 @@ def _rows(protocol: str, measured: Mapping[str, Measurement], predictors: Mappin
 def identity(predictor: Predictor) -> Dict[str, Any]:
     """What ran: backend, model, precision."""
     artifact, backend = predictor.artifact, predictor.backend.describe()
-    return {"backend": backend, "precision": backend.get("precision") or artifact.model.get("precision") or "fp32",
+    return {"backend": backend, "precision": backend.get("precision") or artifact.precision,
             "model": {**artifact.model, "folder": artifact.folder, "output_op": artifact.output.op}}
 
 
