@@ -17,6 +17,7 @@ from ppliteseg_paddle.engine.data_checks import check_before_training, go_past_u
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine import distributed
 from ppliteseg_paddle.engine.loop import LoopWatch, loop_module, watched_loop
+from ppliteseg_paddle.engine.sampling import epochs_done, order_goes_on, seed_samples
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
 from ppliteseg_paddle.engine.val import check_precision
 from ppliteseg_paddle.errors import ConfigError, DependencyError
@@ -79,7 +80,9 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
             print(device_line(chosen, why))
             print("training from iteration %d to %s, batches of %d out of %d images; writing to %s"
                   % (start, _end(config, budget), config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
+        seed_samples(parts["train_dataset"], seed, start, config.batch_size, ranks)
         with _resumable(watch), watched_loop(watch, resume_model), \
+                order_goes_on(epochs_done(len(parts["train_dataset"]), start, config.batch_size, ranks)), \
                 distributed.ranks_together(parts["model"], parts["optimizer"], save_dir, start, total, save_interval, log_iters):
             loop_module().train(
                 parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],

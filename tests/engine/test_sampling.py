@@ -1,0 +1,51 @@
+"""Order and random numbers of training samples over a resume."""
+import json
+
+import paddle
+import pytest
+from tiny_data import make_data, values, write_config
+
+from ppliteseg_paddle.data.dataset import StreetScenes
+from ppliteseg_paddle.engine.build import load_config
+from ppliteseg_paddle.engine.sampling import epochs_done, order_goes_on, seed_samples
+from ppliteseg_paddle.engine.train import train
+
+
+@pytest.mark.parametrize("images, iteration, batch_size, ranks, expected", [
+    (8, 0, 2, 1, 0), (8, 4, 2, 1, 1), (8, 5, 2, 1, 2), (8, 8, 2, 1, 2), (9, 4, 2, 1, 1), (8, 2, 2, 2, 1), (9, 3, 2, 2, 2)])
+def test_a_begun_epoch_counts(images, iteration, batch_size, ranks, expected):
+    assert epochs_done(images, iteration, batch_size, ranks) == expected
+
+
+def test_the_loops_sampler_goes_on_with_the_orders_of_later_epochs():
+    def orders(count, epochs=0):
+        with order_goes_on(epochs):
+            sampler = paddle.io.DistributedBatchSampler(list(range(12)), batch_size=4, num_replicas=1, rank=0, shuffle=True, drop_last=True)
+        return [list(sampler) for _ in range(count)]
+    whole = orders(4)
+    assert orders(2, epochs=2) == whole[2:]
+    assert whole[0] != whole[2]
+    assert paddle.io.DistributedBatchSampler.__module__.startswith("paddle")
+
+
+def test_seed_and_start_reach_the_draws(tmp_path):
+    dataset = StreetScenes(transforms=[], dataset_root=str(make_data(tmp_path / "d")))
+    seed_samples(dataset, 5, 3, 4)
+    assert dataset.draws.seed == 5 and set(dataset.draws._readings) == {2}
+    seed_samples(dataset, None, 0, 4)
+    assert dataset.draws.seed == 5 and set(dataset.draws._readings) == {0}
+    seed_samples([1, 2], 5, 3, 1)  # a data set of another kind is left alone
+
+
+def test_a_run_resumed_after_an_epoch_has_the_losses_of_one_that_went_through(tmp_path):
+    root = make_data(tmp_path / "data", train=4, val=1)
+    content = values(root, batch_size=2, iters=4)
+    content["train_dataset"]["transforms"] = [{"type": "FusedAugment", "crop_size": [64, 32], "min_scale_factor": 0.5, "max_scale_factor": 2.0, "distort": {}}]
+    config = write_config(tmp_path / "c.yml", content)
+
+    def losses(folder, **arguments):
+        train(load_config(config), save_dir=str(tmp_path / folder), save_interval=2, log_iters=1, seed=3, device="cpu", **arguments)
+        return [row["loss"] for row in json.loads((tmp_path / folder / "train.json").read_text())["train"]]
+    whole = losses("whole")
+    resumed = losses("resumed", resume_model=str(tmp_path / "whole" / "iter_2"))
+    assert len(whole) == 4 and whole[2:] == resumed[-2:]
