@@ -14,58 +14,19 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from ppliteseg_paddle.data.catalog import LabelSet
-from ppliteseg_paddle.deploy.artifact import OUTPUT_OPS, Artifact, Tensor, writing
-from ppliteseg_paddle.deploy.backends import Backend, open_backend
+from ppliteseg_paddle.deploy.artifact import OUTPUT_OPS, PRECISIONS, Artifact, Tensor, writing
+from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
-from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image, restore
+from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image
 from ppliteseg_paddle.deploy.shapes import shape_range
-from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, suggest
+from ppliteseg_paddle.errors import ConfigError, DataError, DependencyError, suggest
+from ppliteseg_paddle.export.compare import EagerBackend, GraphForm, compare, mask_dtype, require_equal
 
 import paddle  # after ours: on Paddle 2.6 OpenCV has to be loaded first
-import paddle.nn.functional as F
 
-# An export may differ from its model in this share of an image's pixels, and only where two classes are nearly equal:
-# by less than this part of the largest score. Float sums in another order do no more; GPUs may round to TF32 (10 bits).
-MAX_DIFFERING_PIXELS = {"cpu": 1e-3, "gpu": 5e-3}
-NEAR_TIE = {"cpu": 1e-3, "gpu": 1e-2}
 _INPUT_NAME = "x"
 # Sizes (H, W) that tell whether a pipeline ends at one size, whatever enters.
 _PROBES = ((97, 61), (333, 517), (720, 960), (1024, 2048))
-
-
-class GraphForm(paddle.nn.Layer):
-    """What is exported: the model's first logits, then `output_op`. The mask is uint8: an eighth of an int64 one to copy."""
-
-    def __init__(self, model, output_op: str, num_classes: int):
-        super().__init__()
-        self.model, self.output_op = model, output_op
-        self.mask_dtype = "uint8" if num_classes <= 256 else "int32"
-
-    def forward(self, x):
-        logits = self.model(x)[0]
-        if self.output_op == "argmax":
-            return paddle.argmax(logits, axis=1).astype(self.mask_dtype)
-        if self.output_op == "softmax":
-            return F.softmax(logits, axis=1)
-        return logits
-
-
-class EagerBackend(Backend):
-    """The model itself behind the interface of deployment: what an export has to equal."""
-
-    name = "eager"
-
-    def __init__(self, model, output_op: str, num_classes: int):
-        self._form = GraphForm(model, output_op, num_classes)
-        self._form.eval()
-        self.device = paddle.get_device()
-
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        with paddle.no_grad():
-            return self._form(paddle.to_tensor(batch)).numpy()
-
-    def describe(self) -> Dict[str, Any]:
-        return {"name": self.name, "runtime": "Paddle", "version": paddle.__version__, "device": self.device}
 
 
 def eager_predictor(model, label_set: LabelSet, preprocess: Preprocess, output_op: str = "argmax", **options: Any) -> Predictor:
@@ -81,8 +42,8 @@ def export_paddle(model, save_dir: str, **options: Any) -> Dict[str, Any]:
 
 def export_model(model, save_dir: str, *, formats: Sequence[str] = ("paddle",), label_set: LabelSet,
                  transforms: Union[Preprocess, Sequence[Mapping[str, Any]]], input_shape: Optional[Sequence[int]] = None,
-                 dynamic_shape: Optional[Sequence[Sequence[int]]] = None,
-                 output_op: str = "argmax", preprocess_in_graph: bool = False, check_image: Optional[np.ndarray] = None,
+                 dynamic_shape: Optional[Sequence[Sequence[int]]] = None, precision: str = "fp32", calibration=None, output_op: str = "argmax",
+                 preprocess_in_graph: bool = False, check_image: Optional[np.ndarray] = None,
                  description: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
     """Write `model` as a folder that `Predictor` runs, and see that it gives the model's masks.
 
@@ -97,8 +58,11 @@ def export_model(model, save_dir: str, *, formats: Sequence[str] = ("paddle",), 
         input_shape: (N, 3, H, W), -1 where open; None leaves batch, height and width open. With a fixed size,
             images of other sizes are resized to it.
         dynamic_shape: in its place three shapes (N, 3, H, W), the smallest, the usual and the largest input.
+        precision: "fp32", "fp16" or "int8". fp16 is what TensorRT shall compute in, and how ONNX and OpenVINO files
+            keep their weights; Paddle's graph stays as it is. int8 is for all formats but Paddle's.
+        calibration: an `export.quantize.Calibration`, which int8 needs.
         output_op: what leaves the graph: "argmax" (class ids), "softmax" (probabilities) or "none" (logits).
-        preprocess_in_graph: whether ONNX and OpenVINO graphs take uint8 NHWC BGR images of any size, do the
+        preprocess_in_graph: whether all graphs but Paddle's take uint8 NHWC BGR images of any size, do the
             transforms themselves, and return masks of the image's size.
         check_image: (H, W, 3) uint8 BGR, on which export and model are compared; None generates one.
         description: what else `deploy.yaml` shall say of the model.
@@ -108,14 +72,18 @@ def export_model(model, save_dir: str, *, formats: Sequence[str] = ("paddle",), 
     """
     if output_op not in OUTPUT_OPS:
         raise ConfigError("unknown output_op '%s'.%s" % (output_op, suggest(output_op, OUTPUT_OPS)))
+    if precision not in PRECISIONS:
+        raise ConfigError("unknown precision '%s'.%s" % (precision, suggest(precision, PRECISIONS)))
     formats = _checked_formats(formats, preprocess_in_graph)
+    _check_int8(precision, formats, calibration)
     shapes = shape_range(dynamic_shape)
     if shapes is not None and input_shape is not None:
         raise ConfigError("input_shape fixes the input's size and dynamic_shape leaves it open; give one of them.")
     input_shape = _checked_shape(input_shape) if shapes is None else shapes.open_shape
     preprocess = transforms if isinstance(transforms, Preprocess) else Preprocess(transforms)
     preprocess = _ending_at(input_shape, preprocess)
-    artifact = replace(_describe(model, label_set, preprocess, input_shape, output_op, dict(description or {})), dynamic_shape=shapes)
+    artifact = replace(_describe(model, label_set, preprocess, input_shape, output_op, dict(description or {})), dynamic_shape=shapes,
+                       precision=precision)
     if preprocess_in_graph:
         artifact = _taking_images(artifact, [name for name in formats if name != "paddle"])
     usual = shapes.opt[2:] if shapes else [size if size > 0 else 256 for size in artifact.input.shape[2:]]
@@ -127,9 +95,11 @@ def export_model(model, save_dir: str, *, formats: Sequence[str] = ("paddle",), 
         with writing(save_dir) as folder:
             graphs, checks = {}, {}
             with tempfile.TemporaryDirectory(dir=folder) as aside:
-                source = _Source(model, aside)
+                source = _Source(model, aside, calibration)
                 for name in formats:
                     graphs[name], checks[name] = _write_format(name, source, artifact, folder, image, save_dir)
+                if precision == "int8":
+                    _measure_int8(source, replace(artifact, folder=folder, graphs=graphs), output_op)
             worst = max(checks, key=lambda name: (checks[name]["differing_pixels"], checks[name]["max_difference"]))
             check = {**checks[worst], **({"formats": checks} if len(checks) > 1 else {})}
             written = replace(artifact, folder=folder, graphs=graphs, check=check)
@@ -140,7 +110,8 @@ def export_model(model, save_dir: str, *, formats: Sequence[str] = ("paddle",), 
             layer.training = training
     return {"save_dir": save_dir, "formats": list(formats), "files": files, "input": artifact.input.to_dict(),
             "image_input": artifact.image_input.to_dict() if artifact.image_input else None,
-            "output": artifact.output.to_dict(), "resize": preprocess.resize_policy, "check": check}
+            "output": artifact.output.to_dict(), "resize": preprocess.resize_policy, "precision": precision, "check": check,
+            **({"quantisation": calibration.report} if precision == "int8" else {})}
 
 
 def _write_format(name: str, source: "_Source", artifact: Artifact, folder: str, image: np.ndarray,
@@ -151,58 +122,51 @@ def _write_format(name: str, source: "_Source", artifact: Artifact, folder: str,
     """
     graph = FORMATS[name](source, artifact, folder)
     check = _compare_format(name, graph, artifact, folder, source.model, image)
-    _require_equal(check, save_dir)
+    require_equal(check, save_dir, artifact.precision if name in ("onnx", "openvino") or artifact.precision == "int8" else "fp32")
     if "max_difference" not in check:
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             scores = replace(artifact, output=_output("none", artifact.label_set, artifact.input.shape))
             scored = _compare_format(name, FORMATS[name](source, scores, aside), scores, aside, source.model, image)
             check["max_difference"] = scored["max_difference"]
+    if name == "tensorrt":
+        _compare_tensorrt(graph, replace(artifact, folder=folder, graphs={name: graph}), source.model, image, save_dir, check)
     return graph, check
 
 
 def _compare_format(name: str, graph: Dict[str, str], artifact: Artifact, folder: str, model, image: np.ndarray) -> Dict[str, Any]:
-    written = replace(artifact, folder=folder, graphs={name: graph})
+    runs = name
+    if name == "tensorrt":  # it is ONNX, which ONNX Runtime computes on machines without a GPU
+        runs = "onnx"
+        artifact = replace(artifact, in_graph=("onnx",) if name in artifact.in_graph else ())
+    written = replace(artifact, folder=folder, graphs={runs: graph})
     backend = open_backend("auto", written, device=_device() if name == "paddle" else "cpu")
     return compare(Predictor.of(written, backend), model, image)
 
 
-def compare(exported: Predictor, model, image: np.ndarray) -> Dict[str, Any]:
-    """Compare an exported model with the model that it was made of, on one image, at the size of what leaves the graph.
-
-    Returns: `differing_pixels` (share), `largest_margin` (the largest gap between the two best logits among
-        differing pixels, as a part of the largest logit; 0 where all agree), `max_difference` of scores if
-        scores leave the graph, and what was compared.
-    """
-    batch, undo = exported.artifact.preprocess(image)
-    logits = EagerBackend(model, "none", exported.label_set.num_classes).run(batch)
-    given, left = exported.preprocess(image)
-    output = exported.forward(given)
-    mask = output.ndim == 3
-    if undo and not left:  # the graph has brought it back to the image's size; so must we
-        logits = np.stack([restore(plane, undo) for plane in logits[0]])[np.newaxis] if mask else restore(logits[0], undo)[np.newaxis]
-    found, expected = (output if mask else output.argmax(axis=1)).astype(np.int64), logits.argmax(axis=1)
-    result = {"backend": exported.backend.name, "device": exported.backend.device, "input_size": list(batch.shape[2:])}
-    if found.shape != expected.shape:
-        raise ArtifactError("the exported graph returns masks of %s where the model returns %s; report this, it is a defect."
-                            % (list(found.shape), list(expected.shape)))
-    if not mask:
-        scores = F.softmax(paddle.to_tensor(logits), axis=1).numpy() if exported.artifact.output.op == "softmax" else logits
-        result["max_difference"] = float(np.abs(output - scores).max())
-    differing = found != expected
-    chosen = np.take_along_axis(logits, np.clip(found, 0, logits.shape[1] - 1)[:, np.newaxis], axis=1)[:, 0]
-    margins = (logits.max(axis=1) - chosen)[differing]
-    result["differing_pixels"] = float(differing.mean())
-    result["largest_margin"] = float(margins.max() / max(np.abs(logits).max(), 1e-12)) if margins.size else 0.0
-    return result
+def _compare_tensorrt(graph: Dict[str, str], written: Artifact, model, image: np.ndarray, save_dir: str, check: Dict[str, Any]) -> None:
+    """Compare the 16-bit graph, and the engine where there is a GPU to build one; adds what was found to `check`."""
+    if "half" in graph:
+        check["fp16"] = _compare_format("tensorrt", {"model": graph["half"]}, written, written.folder, model, image)
+        require_equal(check["fp16"], save_dir, "fp16")
+    try:
+        backend = open_backend("tensorrt", written)
+    except DependencyError:  # no GPU or no TensorRT: the machine that runs it will build it
+        return
+    check["engine"] = compare(Predictor.of(written, backend), model, image)
+    require_equal(check["engine"], save_dir, written.precision)
 
 
-def _require_equal(check: Mapping[str, Any], save_dir: str) -> None:
-    kind = check["device"].split(":")[0]
-    if check["differing_pixels"] > MAX_DIFFERING_PIXELS[kind] or check["largest_margin"] > NEAR_TIE[kind]:
-        raise ArtifactError("the exported model differs from the trained one in %.3g %% of the check image's pixels (allowed: %g %%, "
-                            "and only near-ties) when run by '%s' on %s, so %s was not written. Export with another Paddle version "
-                            "(3.2.2 is the best tested)." % (100 * check["differing_pixels"], 100 * MAX_DIFFERING_PIXELS[kind],
-                                                              check["backend"], check["device"], save_dir))
+def _measure_int8(source: "_Source", written: Artifact, output_op: str) -> None:
+    """State what 8 bits lose on the labelled images, beside a float export that is not kept."""
+    name = next((name for name in ("onnx", "openvino") if name in written.graphs), None)
+    if name is None or output_op != "argmax":
+        return
+    from ppliteseg_paddle.export.quantize import measure_loss
+    with tempfile.TemporaryDirectory(dir=written.folder) as aside:
+        exact = replace(written, folder=aside, precision="fp32")
+        exact = replace(exact, graphs={name: FORMATS[name](source, exact, aside)})
+        measure_loss(*(Predictor.of(each, open_backend("auto", replace(each, graphs={name: each.graphs[name]}), device="cpu"))
+                       for each in (exact, written)), calibration=source.calibration)
 
 
 # --------------------------------------------------------------------------------------------
@@ -236,19 +200,25 @@ def _save_graph(form: GraphForm, artifact: Artifact, folder: str) -> Dict[str, s
 class _Source:
     """A model on its way into several formats. What more than one of them needs is made once, in the folder `aside`."""
 
-    def __init__(self, model, aside: str):
-        self.model, self._aside = model, aside
+    def __init__(self, model, aside: str, calibration=None):
+        self.model, self._aside, self.calibration = model, aside, calibration
         self._onnx: Optional[str] = None
+        self._quantized = None
 
-    def onnx_network(self, artifact: Artifact) -> str:
-        """Path of the network in ONNX, float NCHW in and logits out."""
+    def onnx_network(self, artifact: Artifact, form: str = "") -> str:
+        """Path of the network in ONNX, NCHW in and logits out: in 8 bits, as `form` needs them, where the artifact says so."""
+        if artifact.precision == "int8" and form:
+            if self._quantized is None:
+                from ppliteseg_paddle.export.quantize import quantize_network
+                self._quantized = quantize_network(self.onnx_network(artifact), artifact, self.calibration, self._aside)
+            return self._quantized(form)
         if self._onnx is None:
-            from ppliteseg_paddle.export.onnx import convert
+            from ppliteseg_paddle.export.onnx import convert, fold_network
             logits = replace(artifact, output=_output("none", artifact.label_set, artifact.input.shape))
             graph = _save_graph(_inference_copy(self.model, logits, adaptive_pooling=False), logits, self._aside)
             path = os.path.join(self._aside, "network.onnx")
             convert(os.path.join(self._aside, graph["model"]), os.path.join(self._aside, graph["params"]), path)
-            self._onnx = path
+            self._onnx = fold_network(path, self._aside)
         return self._onnx
 
 
@@ -258,24 +228,29 @@ def _save_paddle(source: _Source, artifact: Artifact, folder: str) -> Dict[str, 
 
 def _save_onnx(source: _Source, artifact: Artifact, folder: str) -> Dict[str, str]:
     from ppliteseg_paddle.export.onnx import save_onnx
-    return save_onnx(source.onnx_network(artifact), artifact, "onnx", folder)
+    return save_onnx(source.onnx_network(artifact, "onnx"), artifact, "onnx", folder)
 
 
 def _save_openvino(source: _Source, artifact: Artifact, folder: str) -> Dict[str, str]:
     from ppliteseg_paddle.export.onnx import save_onnx, save_openvino
     with tempfile.TemporaryDirectory(dir=folder) as aside:
-        graph = save_onnx(source.onnx_network(artifact), artifact, "openvino", aside)
-        return save_openvino(os.path.join(aside, graph["model"]), folder)
+        graph = save_onnx(source.onnx_network(artifact, "openvino"), artifact, "openvino", aside)
+        return save_openvino(os.path.join(aside, graph["model"]), folder, half=artifact.precision == "fp16")
+
+
+def _save_tensorrt(source: _Source, artifact: Artifact, folder: str) -> Dict[str, str]:
+    from ppliteseg_paddle.export.tensorrt import save_tensorrt
+    return save_tensorrt(source.onnx_network(artifact, "tensorrt"), artifact, folder, half=artifact.precision == "fp16")
 
 
 # format -> what writes it into a folder and returns the file of each role
-FORMATS = {"paddle": _save_paddle, "onnx": _save_onnx, "openvino": _save_openvino}
+FORMATS = {"paddle": _save_paddle, "onnx": _save_onnx, "openvino": _save_openvino, "tensorrt": _save_tensorrt}
 
 
 def _output(op: str, label_set: LabelSet, input_shape: Sequence[int]) -> Tensor:
     batch, _, height, width = input_shape
     if op == "argmax":
-        return Tensor("mask", "uint8" if label_set.num_classes <= 256 else "int32", "NHW", (batch, height, width), op=op)
+        return Tensor("mask", mask_dtype(label_set.num_classes), "NHW", (batch, height, width), op=op)
     return Tensor("scores", "float32", "NCHW", (batch, label_set.num_classes, height, width), op=op)
 
 
@@ -308,6 +283,15 @@ def _checked_formats(formats: Sequence[str], preprocess_in_graph: bool) -> Tuple
         from ppliteseg_paddle.export.onnx import check_installed
         check_installed("openvino" in formats)
     return formats
+
+
+def _check_int8(precision: str, formats: Sequence[str], calibration) -> None:
+    if precision != "int8":
+        return
+    if "paddle" in formats:
+        raise ConfigError("--precision int8 is for the formats onnx, openvino and tensorrt; leave paddle out, or export it by itself.")
+    if calibration is None:
+        raise ConfigError("--precision int8 needs --calib_data LIST: a text file with 50 to 200 images, one a line.")
 
 
 def _taking_images(artifact: Artifact, formats: Sequence[str]) -> Artifact:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from typing import Dict
 
 from ppliteseg_paddle.deploy.artifact import Artifact
@@ -25,16 +26,24 @@ def save_tensorrt(network: str, artifact: Artifact, folder: str, half: bool) -> 
     """
     import onnx
     from ppliteseg_paddle.export.half import to_half
+    if artifact.output.dtype == "int16":  # which TensorRT does not have
+        artifact = replace(artifact, output=replace(artifact.output, dtype="int32"))
     path = os.path.join(folder, MODEL_FILE)
     with tempfile.TemporaryDirectory(dir=folder) as aside:
-        model = onnx_graph.finish(onnx.load(network), artifact, "tensorrt")
-        onnx_graph.fold(bytes_by_float(model), path, aside)
-        if not half:
-            return {"model": MODEL_FILE}
-        model = to_half(onnx.load(path))
-        onnx.checker.check_model(model, full_check=True)
-        onnx.save(model, os.path.join(folder, HALF_FILE))
+        folded = os.path.join(aside, MODEL_FILE)
+        onnx_graph.fold(onnx_graph.finish(onnx.load(network), artifact, "tensorrt"), folded, aside)
+        model = bytes_by_float(onnx.load(folded))  # after folding, which would join the casts
+    _save(model, path)
+    if not half:
+        return {"model": MODEL_FILE}
+    _save(to_half(model), os.path.join(folder, HALF_FILE))
     return {"model": MODEL_FILE, "half": HALF_FILE}
+
+
+def _save(model, path: str) -> None:
+    import onnx
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
 
 
 def bytes_by_float(model):
@@ -45,6 +54,7 @@ def bytes_by_float(model):
     """
     from onnx import TensorProto, helper
     graph = model.graph
+    del graph.value_info[:]  # types that no longer hold
     eight, whole, real = TensorProto.UINT8, TensorProto.INT64, TensorProto.FLOAT
     for value in graph.input:
         if value.type.tensor_type.elem_type == eight:
