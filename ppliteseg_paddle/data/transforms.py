@@ -30,7 +30,9 @@ class FusedAugment:
     cuts off what float scaling leaves (up to one level, half of one on average); hue differs as `jitter` says.
 
     Args:
-        crop_size: [width, height]; im_padding_value, label_padding_value: what fills a crop larger than the scaled image, at
+        crop_size: [width, height]; later_crop_sizes: [[share, [width, height]], ...], the crops from those shares of the run
+            on, such as [[0.75, [480, 360]]]: small ones first learn more in the same time. The training engine tells the
+            share at the start of each epoch (`set_progress`). im_padding_value, label_padding_value: what fills a crop larger than the scaled image, at
             the right and below (before the flip). With jitter the first is cut to a whole number, as `RandomDistort` does.
         min_scale_factor, max_scale_factor, scale_step_size: step 0 draws any number between them.
         flip_prob: of a horizontal flip.
@@ -47,8 +49,9 @@ class FusedAugment:
     def __init__(self, crop_size, min_scale_factor=0.75, max_scale_factor=1.25, scale_step_size=0.25, flip_prob=0.5,
                  distort: Optional[Mapping[str, Any]] = None, mean: Union[float, Sequence[float]] = (0.5,),
                  std: Union[float, Sequence[float]] = (0.5,), im_padding_value=127.5, label_padding_value=255,
-                 rare_class_crops=0.0, rare_classes: Sequence[int] = ()):
+                 rare_class_crops=0.0, rare_classes: Sequence[int] = (), later_crop_sizes: Sequence[Sequence[Any]] = ()):
         self.crop_size = _pair(crop_size)
+        self.crop_sizes = [(0.0, self.crop_size)] + _later_sizes(later_crop_sizes)
         self.scales = _scales(min_scale_factor, max_scale_factor, scale_step_size)
         self.flip_prob = _share("flip_prob", flip_prob)
         self.rare_class_crops = _share("rare_class_crops", rare_class_crops)
@@ -71,6 +74,10 @@ class FusedAugment:
         self.mean, self.std = (np.atleast_1d(np.asarray(values, np.float64)) for values in (mean, std))
         if not self.std.all():
             raise ConfigError("std is %r: no channel can have 0." % (std,))
+
+    def set_progress(self, share: float) -> None:
+        """Take the crop size that belongs to this share of the run, 0 to 1."""
+        self.crop_size = [size for begin, size in self.crop_sizes if begin <= share][-1]
 
     # --- drawing ----------------------------------------------------------------------------
     def draw(self, shape: Tuple[int, int], generator: np.random.Generator, label: Optional[np.ndarray] = None,
@@ -186,6 +193,16 @@ def _pair(size) -> Tuple[int, int]:
     if not good:
         raise ConfigError("crop_size is %r: give [width, height] in pixels." % (size,))
     return int(size[0]), int(size[1])
+
+
+def _later_sizes(later) -> List[Tuple[float, Tuple[int, int]]]:
+    steps = list(later) if isinstance(later, (list, tuple)) else [later]
+    if any(not isinstance(step, (list, tuple)) or len(step) != 2 for step in steps):
+        raise ConfigError("later_crop_sizes is %r: give pairs such as [[0.75, [480, 360]]]." % (later,))
+    sizes = [(_share("the share in later_crop_sizes", share), _pair(size)) for share, size in steps]
+    if sizes != sorted(sizes, key=lambda step: step[0]):
+        raise ConfigError("later_crop_sizes is %r: give the shares in rising order." % (later,))
+    return sizes
 
 
 def _share(name: str, value) -> float:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Optional
+from typing import Callable, Optional
 
 from ppliteseg_paddle.engine.loop import replaced
 
@@ -27,10 +27,24 @@ def seed_samples(dataset, seed: Optional[int], start: int, batch_size: int, rank
     draws.go_on_from(epochs_done(len(dataset), start, batch_size, ranks))
 
 
+def progress_of(dataset, share: Callable[[], float]) -> Callable[[], None]:
+    """What to call when an epoch begins: tells the data set's transforms the share of the run that is done, if they ask for it."""
+    transforms = [transform for transform in getattr(getattr(dataset, "transforms", None), "transforms", ())
+                  if hasattr(transform, "set_progress")]
+
+    def begin_epoch() -> None:
+        for transform in transforms:
+            transform.set_progress(share())
+    return begin_epoch
+
+
 @contextlib.contextmanager
-def order_goes_on(epochs: int):
-    """Reason: the loop's sampler shuffles by the number of the epoch, and counts from 0 again after a resume, so that the
-    orders of the first epochs come back."""
+def epochs_go_on(epochs: int, begin_epoch: Callable[[], None] = lambda: None):
+    """Call `begin_epoch` before the first sample of each epoch is read, in this process, and number the epochs from `epochs` on.
+
+    Reason: the loop's sampler shuffles by the number of the epoch, and counts from 0 again after a resume, so that the
+    orders of the first epochs come back. And the loop tells nobody that an epoch begins.
+    """
     import paddle
 
     class Sampler(paddle.io.DistributedBatchSampler):
@@ -38,5 +52,9 @@ def order_goes_on(epochs: int):
             super().__init__(*args, **kwargs)
             self.epoch = epochs
 
-    with replaced(paddle.io, "DistributedBatchSampler", Sampler) if epochs else contextlib.nullcontext():
+        def __iter__(self):  # called when the loader starts, before it reads ahead or forks workers
+            begin_epoch()
+            return super().__iter__()
+
+    with replaced(paddle.io, "DistributedBatchSampler", Sampler):
         yield

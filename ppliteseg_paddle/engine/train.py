@@ -17,9 +17,11 @@ from ppliteseg_paddle.engine.data_checks import check_before_training, go_past_u
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine import distributed
 from ppliteseg_paddle.engine.loop import LoopWatch, loop_module, watched_loop
-from ppliteseg_paddle.engine.sampling import epochs_done, order_goes_on, seed_samples
+from ppliteseg_paddle.engine.precision import check_precision, loop_in_bf16, precision_of_the_loop
+from ppliteseg_paddle.engine.sampling import epochs_done, epochs_go_on, progress_of, seed_samples
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
-from ppliteseg_paddle.engine.val import check_precision
+from ppliteseg_paddle.engine.show import CURVES_FILE, show_run
+from ppliteseg_paddle.engine.val import fast_evaluation
 from ppliteseg_paddle.errors import ConfigError, DependencyError
 
 SAMPLE = 64            # pairs that are read before the start
@@ -50,7 +52,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     Source: PaddleSeg `core/train.py`, and its `tools/train.py` for the order of the steps.
     """
     import paddle
-    begin = time.time()
+    begin = time.monotonic()
     chosen, why = select_device(device)
     check_precision(precision, chosen)
     if use_vdl:
@@ -73,7 +75,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
         if budget is None:
             log_iters = min(log_iters, config.iters - start)  # so that at least one line is logged
         watch = LoopWatch(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
-                          on_progress=lambda: rank == 0 and record.write(watch))
+                          on_progress=lambda: rank == 0 and record.write(watch), clock=record.seconds)
         total = _iters(config, budget, start)
         if rank == 0:
             build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
@@ -81,18 +83,22 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
             print("training from iteration %d to %s, batches of %d out of %d images; writing to %s"
                   % (start, _end(config, budget), config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
         seed_samples(parts["train_dataset"], seed, start, config.batch_size, ranks)
-        with _resumable(watch), watched_loop(watch, resume_model), \
-                order_goes_on(epochs_done(len(parts["train_dataset"]), start, config.batch_size, ranks)), \
+        with _resumable(watch), loop_in_bf16(precision), fast_evaluation(), watched_loop(watch, resume_model), \
+                epochs_go_on(epochs_done(len(parts["train_dataset"]), start, config.batch_size, ranks),
+                             progress_of(parts["train_dataset"], lambda: budget.fraction if budget else watch.steps / config.iters)), \
+                show_run(watch, config, parts, lambda: record.contents(watch), total, budget, ranks, save_interval, use_vdl, use_ema,
+                         precision, amp_level, first=rank == 0), \
                 distributed.ranks_together(parts["model"], parts["optimizer"], save_dir, start, total, save_interval, log_iters):
             loop_module().train(
                 parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
                 save_dir=save_dir, iters=total, batch_size=config.batch_size, resume_model=resume_model,
                 save_interval=save_interval, log_iters=log_iters, num_workers=num_workers, use_vdl=use_vdl,
                 use_ema=use_ema, losses=parts["loss"], keep_checkpoint_max=keep_checkpoint_max,
-                test_config=config.test_config, precision=precision, amp_level=amp_level,
+                test_config=config.test_config, precision=precision_of_the_loop(precision), amp_level=amp_level,
                 to_static_training=config.to_static_training)
-    if rank == 0:
-        record.write(watch, finished=True)
+    if rank:
+        return {"rank": rank}
+    record.write(watch, finished=True)
     return {**record.result(watch), "left_out": left_out(parts["train_dataset"], parts["val_dataset"])}
 
 
@@ -281,12 +287,19 @@ class _Record:
             "versions": {"ppliteseg_paddle": __version__, "paddle": paddle.__version__,
                          "paddleseg": paddleseg.__version__, "python": platform.python_version()}}
 
+    def seconds(self) -> float:
+        """That the run has taken, with those before a resume."""
+        return self.earlier_seconds + time.monotonic() - self.begin
+
     def write(self, watch: LoopWatch, finished: bool = False) -> None:
-        write_json(os.path.join(self.save_dir, HISTORY_FILE), {
-            **self.head, "finished": finished, "seconds": round(self.earlier_seconds + time.time() - self.begin, 3),
+        write_json(os.path.join(self.save_dir, HISTORY_FILE), self.contents(watch, finished))
+
+    def contents(self, watch: LoopWatch, finished: bool = False) -> Dict[str, Any]:
+        return {
+            **self.head, "finished": finished, "seconds": round(self.seconds(), 3),
             "best": {"mIoU": watch.best.miou, "iter": watch.best.iteration},
             "ema_best": {"mIoU": watch.ema_best.miou, "iter": watch.ema_best.iteration},
-            "train": self.earlier["train"] + watch.rows, "eval": self.earlier["eval"] + watch.evaluations})
+            "train": self.earlier["train"] + watch.rows, "eval": self.earlier["eval"] + watch.evaluations}
 
     def result(self, watch: LoopWatch) -> Dict[str, Any]:
         last = latest_checkpoint(self.save_dir) or ""
@@ -302,4 +315,4 @@ class _Record:
             "save_dir": self.save_dir, "config": os.path.join(self.save_dir, CONFIG_FILE),
             "history": os.path.join(self.save_dir, HISTORY_FILE), "last_checkpoint": last,
             "model_path": max(scored, key=lambda item: item[0])[1] if scored else os.path.join(last, PARAMS),
-            "seconds": round(time.time() - self.begin, 3)}
+            "curves": os.path.join(self.save_dir, CURVES_FILE), "seconds": round(time.monotonic() - self.begin, 3)}

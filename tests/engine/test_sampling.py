@@ -6,9 +6,11 @@ import pytest
 from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle.data.dataset import StreetScenes
+from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.engine.build import load_config
-from ppliteseg_paddle.engine.sampling import epochs_done, order_goes_on, seed_samples
+from ppliteseg_paddle.engine.sampling import epochs_done, epochs_go_on, progress_of, seed_samples
 from ppliteseg_paddle.engine.train import train
+from ppliteseg_paddle.errors import ConfigError
 
 
 @pytest.mark.parametrize("images, iteration, batch_size, ranks, expected", [
@@ -19,13 +21,32 @@ def test_a_begun_epoch_counts(images, iteration, batch_size, ranks, expected):
 
 def test_the_loops_sampler_goes_on_with_the_orders_of_later_epochs():
     def orders(count, epochs=0):
-        with order_goes_on(epochs):
+        with epochs_go_on(epochs):
             sampler = paddle.io.DistributedBatchSampler(list(range(12)), batch_size=4, num_replicas=1, rank=0, shuffle=True, drop_last=True)
         return [list(sampler) for _ in range(count)]
     whole = orders(4)
     assert orders(2, epochs=2) == whole[2:]
     assert whole[0] != whole[2]
     assert paddle.io.DistributedBatchSampler.__module__.startswith("paddle")
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_crops_grow_with_the_share_of_the_run(tmp_path, num_workers):
+    augment = FusedAugment([32, 24], later_crop_sizes=[[0.4, [48, 40]], [0.9, [64, 48]]])
+    dataset = StreetScenes(transforms=[augment], dataset_root=str(make_data(tmp_path / "d")))
+    shares = iter([0.0, 0.39, 0.4, 1.0])
+    with epochs_go_on(0, progress_of(dataset, lambda: next(shares))):
+        sampler = paddle.io.DistributedBatchSampler(dataset, batch_size=2, num_replicas=1, rank=0)
+    loader = paddle.io.DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers)
+    shapes = [{tuple(batch["img"].shape) for batch in loader} for _ in range(4)]
+    assert shapes == [{(2, 3, 24, 32)}, {(2, 3, 24, 32)}, {(2, 3, 40, 48)}, {(2, 3, 48, 64)}]
+
+
+@pytest.mark.parametrize("later, text", [([[0.5, [10]]], "crop_size is \\[10\\]"), ([[2, [10, 10]]], "the share in later_crop_sizes is 2"),
+                                         ([[0.5, [9, 9]], [0.4, [9, 9]]], "give the shares in rising order"), ("0.5", "give pairs such as")])
+def test_crop_sizes_that_make_no_sense_are_refused(later, text):
+    with pytest.raises(ConfigError, match=text):
+        FusedAugment([32, 24], later_crop_sizes=later)
 
 
 def test_seed_and_start_reach_the_draws(tmp_path):
