@@ -33,7 +33,7 @@ class Budget:
     """
 
     def __init__(self, minutes: float, iters: int, begin: Optional[float] = None, ranks: int = 1,
-                 clock: Callable[[], float] = time.time):
+                 clock: Callable[[], float] = time.monotonic):
         self.total, self.iters, self.ranks, self.clock = 60.0 * minutes, iters, ranks, clock
         self.begin = clock() if begin is None else begin
         self.earlier = 0.0  # seconds that the run took before it was resumed
@@ -70,10 +70,9 @@ class Budget:
     def _agreed(self, seconds: float) -> float:
         if self.ranks == 1:
             return seconds
-        import paddle
-        reading = paddle.to_tensor([seconds], dtype="float64")
-        paddle.distributed.broadcast(reading, src=0)
-        return float(reading)
+        import numpy as np
+        from ppliteseg_paddle.engine.distributed import rank, sum_over_ranks
+        return float(sum_over_ranks(np.array([seconds if rank() == 0 else 0.0]))[0])
 
 
 class OpenEnd(int):

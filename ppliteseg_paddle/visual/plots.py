@@ -2,9 +2,87 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping, Sequence
+from typing import Any, List, Mapping, Sequence, Tuple
 
 from ppliteseg_paddle.errors import DataError, DependencyError
+
+_BLUE, _ORANGE, _INK, _GREY, _LINE = "#2a6fbb", "#d9722a", "#1c1e24", "#707680", "#dfe2e7"
+
+
+def training_curves(path: str, history: Mapping[str, Any], title: str = "") -> str:
+    """Draw loss, learning rate and mIoU of a run over its iterations; returns `path`.
+
+    Args: history: a run's train.json: "train" with iter, loss, lr; "eval" with iter, mIoU, ema.
+    Raises: DependencyError: without matplotlib; DataError: if the file cannot be written.
+    """
+    figure = _figure((10, 9))
+    axes = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [5, 2.2, 5]})
+    _plot_loss(axes[0], history["train"])
+    axes[1].plot(*_columns(history["train"], "lr"), color=_BLUE, linewidth=1.4)
+    axes[1].set_ylim(bottom=0)
+    _plot_miou(axes[2], history["eval"])
+    for axis, heading in zip(axes, ("loss", "learning rate", "mIoU on the validation set (%)")):
+        axis.set_title(heading, fontsize=10.5, loc="left", color=_INK)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.spines[["bottom", "left"]].set_color(_GREY)
+        axis.tick_params(labelsize=9, colors=_GREY)
+        axis.grid(color=_LINE, linewidth=0.7)
+        axis.set_axisbelow(True)
+    last = max((row["iter"] for part in ("train", "eval") for row in history[part]), default=1)
+    axes[2].set_xlim(0, max(1.02 * last, 1))
+    axes[2].set_xlabel("iteration", fontsize=9.5, color=_GREY)
+    axes[2].xaxis.get_major_locator().set_params(integer=True)
+    if title:
+        figure.suptitle(title, fontsize=12, x=0.02, ha="left", color=_INK)
+    figure.tight_layout()
+    return _save(figure, path)
+
+
+def _plot_loss(axis, rows) -> None:
+    iterations, losses = _columns(rows, "loss")
+    axis.plot(iterations, losses, color=_BLUE, linewidth=0.8, alpha=0.35, label="as logged")
+    if len(losses) >= 10:
+        axis.plot(iterations, smoothed(losses), color=_BLUE, linewidth=1.8, label="smoothed")
+        axis.legend(frameon=False, fontsize=9, loc="upper right")
+    if losses and min(losses) > 0 and max(losses) > 20 * min(losses):
+        axis.set_yscale("log")  # a first step hundreds of times the rest would press all else flat
+    else:
+        axis.set_ylim(bottom=0)
+
+
+def _plot_miou(axis, evaluations) -> None:
+    for ema, colour, name in ((False, _BLUE, "weights"), (True, _ORANGE, "averaged weights (EMA)")):
+        iterations, values = _columns([row for row in evaluations if bool(row["ema"]) == ema], "mIoU")
+        if not values:
+            continue
+        values = [100 * value for value in values]
+        best = max(range(len(values)), key=values.__getitem__)
+        axis.plot(iterations, values, color=colour, linewidth=1.6, marker="o", markersize=3,
+                  label="%s: best %.2f at %d" % (name, values[best], iterations[best]))
+        axis.plot(iterations[best], values[best], "o", markersize=8, markerfacecolor="none", color=colour)
+        axis.legend(frameon=False, fontsize=9, loc="lower right")
+    if not evaluations:
+        axis.text(0.5, 0.5, "no evaluation yet (--do_eval)", transform=axis.transAxes, ha="center", color=_GREY, fontsize=10)
+    axis.set_ylim(bottom=0)
+
+
+def smoothed(values: Sequence[float], share: float = 0.02) -> List[float]:
+    """The mean of each value's neighbourhood, which spans `share` of all values on either side, at least 2, less at the ends."""
+    sums = [0.0]
+    for value in values:
+        sums.append(sums[-1] + value)
+    reach = max(2, round(share * len(values)))
+    means = []
+    for i in range(len(values)):
+        near = min(reach, i, len(values) - 1 - i)  # equally far on both sides, so that a slope stays where it is
+        means.append((sums[i + near + 1] - sums[i - near]) / (2 * near + 1))
+    return means
+
+
+def _columns(rows, key: str) -> Tuple[List[int], List[float]]:
+    """Iterations and values; a value that was no number is null in JSON and left out."""
+    rows = [row for row in rows if row.get(key) is not None and abs(row[key]) < float("inf")]
+    return [row["iter"] for row in rows], [row[key] for row in rows]
 
 
 def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette, title: str = "") -> str:
@@ -13,16 +91,11 @@ def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette,
     Args: classes: rows with name, share, image_share; palette: RGB of each class.
     Raises: DependencyError: without matplotlib; DataError: if the file cannot be written.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise DependencyError("pictures of the distribution need matplotlib (%s): pip install '.[cpu]'." % error) from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    figure = _figure((12, max(3.0, 1.4 + 0.32 * len(classes))))
+    axes = figure.subplots(1, 2, sharey=True)
     names = [row["name"].replace("_", " ") for row in classes]
     colours = [tuple(channel / 255 for channel in palette[i]) for i in range(len(classes))]
     places = list(range(len(classes)))
-    figure, axes = pyplot.subplots(1, 2, figsize=(12, max(3.0, 1.4 + 0.32 * len(classes))), sharey=True)
     smallest = min([row["share"] for row in classes if row["share"] > 0], default=1.0)
     for axis, key, heading in ((axes[0], "share", "share of labelled pixels (logarithmic)"), (axes[1], "image_share", "share of images")):
         axis.barh(places, [row[key] for row in classes], color=colours, edgecolor="#3a3d44", linewidth=0.4, height=0.72)
@@ -47,13 +120,30 @@ def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette,
     if title:
         figure.suptitle(title, fontsize=12.5, x=0.02, ha="left")
     figure.tight_layout()
+    return _save(figure, path)
+
+
+def _figure(size: Tuple[float, float]):
+    """A figure that draws into memory, whatever window system matplotlib is set up for. Raises: DependencyError."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DependencyError("plots need matplotlib (%s): pip install '.[cpu]'." % error) from None
+    figure = Figure(figsize=size)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure, path: str) -> str:
+    temporary = path + ".tmp.png"
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        temporary = path + ".tmp.png"
         figure.savefig(temporary, dpi=130)
         os.replace(temporary, path)
     except OSError as error:
         raise DataError("cannot write %s: %s." % (path, error.strerror or error)) from None
     finally:
-        pyplot.close(figure)
+        if os.path.exists(temporary):
+            os.remove(temporary)
     return path

@@ -1,0 +1,67 @@
+"""Pictures of numbers, looked at for what can be counted in them."""
+import cv2
+import numpy as np
+import pytest
+
+from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.visual import plots
+
+BLUE, ORANGE = (0xbb, 0x6f, 0x2a), (0x2a, 0x72, 0xd9)  # BGR
+
+
+def history(rows=30, evaluations=4, ema=True):
+    train = [{"iter": 10 * (i + 1), "loss": 3 / (1 + i), "lr": 0.01} for i in range(rows)]
+    evals = [{"iter": 50 * (i + 1), "mIoU": 0.1 * (i + 1) / (1 + averaged), "ema": bool(averaged)}
+             for i in range(evaluations) for averaged in range(1 + ema)]
+    return {"train": train, "eval": evals}
+
+
+def draw(tmp_path, content, title="run"):
+    path = plots.training_curves(str(tmp_path / "curves.png"), content, title)
+    return cv2.imread(path)
+
+
+def count(picture, colour):
+    return int((np.abs(picture.astype(int) - colour).sum(axis=-1) < 12).sum())
+
+
+def test_the_curves_are_three_panels_with_both_mious(tmp_path):
+    picture = draw(tmp_path, history())
+    assert picture.shape == (1170, 1300, 3)
+    third = len(picture) // 3
+    assert count(picture[:third], BLUE) > 500 and count(picture[-third:], BLUE) > 300 and count(picture[-third:], ORANGE) > 300
+    assert not count(draw(tmp_path, history(ema=False)), ORANGE)
+
+
+@pytest.mark.parametrize("content", [
+    {"train": [], "eval": []}, history(rows=1, evaluations=0), history(rows=2, evaluations=1),
+    {"train": [{"iter": 10, "loss": None, "lr": 0.01}, {"iter": 20, "loss": float("nan"), "lr": 0.01}], "eval": []}])
+def test_a_run_that_has_just_begun_or_has_lost_its_loss_is_drawn_too(tmp_path, content):
+    assert draw(tmp_path, content).shape == (1170, 1300, 3)
+
+
+def test_nothing_but_the_picture_is_left(tmp_path):
+    draw(tmp_path, history())
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_a_picture_that_cannot_be_written_is_said_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write .*curves.png"):
+        plots.training_curves(str(tmp_path / "file" / "curves.png"), history())
+
+
+def test_smoothing_keeps_constants_and_slopes_where_they_are():
+    assert plots.smoothed([2.0] * 7) == [2.0] * 7
+    assert plots.smoothed([float(i) for i in range(200)]) == pytest.approx(list(range(200)))
+    assert plots.smoothed([]) == []
+
+
+def test_smoothing_takes_the_mean_of_the_neighbours():
+    assert plots.smoothed([0, 0, 0, 5, 0, 0, 0]) == pytest.approx([0, 0, 1, 1, 1, 0, 0])
+
+
+def test_the_distribution_is_drawn_in_the_classes_colours(tmp_path):
+    classes = [{"name": "road", "share": 0.9, "image_share": 1.0}, {"name": "sign_symbol", "share": 0.1, "image_share": 0.5}]
+    picture = cv2.imread(plots.class_distribution(str(tmp_path / "d.png"), classes, [(255, 0, 0), (0, 0, 255)], "mine"))
+    assert count(picture, (0, 0, 255)) > count(picture, (255, 0, 0)) > 1000
