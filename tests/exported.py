@@ -95,3 +95,17 @@ def eager():
     from ppliteseg_paddle.deploy.preprocess import Preprocess
     from ppliteseg_paddle.export.paddle import eager_predictor
     return eager_predictor(model(), LABELS, Preprocess(TRANSFORMS))
+
+
+@functools.lru_cache(maxsize=None)
+def small_folder(output_op="softmax", input_shape=None, num_classes=11):
+    """Folder of an export of `small_model()`, in a second."""
+    from ppliteseg_paddle.data.catalog import LabelSet, palette_for
+    from ppliteseg_paddle.export.paddle import export_paddle
+    folder = tempfile.TemporaryDirectory()
+    _KEEP.append(folder)
+    path = folder.name + "/export"
+    labels = LABELS if num_classes == LABELS.num_classes else LabelSet("many", tuple(map(str, range(num_classes))), palette_for(num_classes))
+    export_paddle(small_model(num_classes), path, label_set=labels, transforms=TRANSFORMS, input_shape=input_shape, output_op=output_op,
+                  check_image=photograph(64, 96))
+    return path

@@ -32,7 +32,8 @@ class GraphForm(paddle.nn.Layer):
     def __init__(self, model, output_op: str, num_classes: int):
         super().__init__()
         self.model, self.output_op = model, output_op
-        self.mask_dtype = mask_dtype(num_classes)
+        # Paddle Inference has no way to hand out int16 (its copy_to_cpu takes such a tensor for float32).
+        self.mask_dtype = mask_dtype(num_classes).replace("int16", "int32")
 
     def forward(self, x):
         logits = self.model(x)[0]
