@@ -5,6 +5,7 @@ nothing; paddle and paddleseg are touched only inside functions.
 """
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.util
@@ -130,9 +131,9 @@ def choose_fast_matrix_products() -> None:
         os.environ["MKL_DEBUG_CPU_TYPE"] = "5"
 
 
-def _is_amd_with_avx2() -> bool:
+def _is_amd_with_avx2(cpuinfo: str = "/proc/cpuinfo") -> bool:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        with open(cpuinfo, encoding="utf-8", errors="replace") as file:
             described = file.read(8192)
     except OSError:  # no Linux: Paddle's MKL is told nothing
         return False
@@ -217,3 +218,32 @@ def calculate_area(pred, label, num_classes, ignore_index=255):
     known = label != ignore_index
     return (count(pred, paddle.logical_and(known, pred == label)), count(pred, known),
             count(label, paddle.ones_like(known)))
+
+
+@contextlib.contextmanager
+def paddleseg_arithmetic():
+    """Arithmetic between tensors of whole numbers and of floats meanwhile, whose result has the left one's type.
+
+    Reason: PaddleSeg's losses multiply masks of whole numbers with floats, as Paddle 2 lets them; Paddle 3 raises a TypeError.
+    Can go: when PaddleSeg's release computes its losses on Paddle 3.
+    """
+    import paddle
+    if (paddle_version() or (0,)) < (3,):
+        yield
+        return
+    operations = {name: getattr(paddle.Tensor, name)
+                  for name in ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__")}
+
+    def of_the_left_type(operation):
+        def operate(self, other):
+            mixed = isinstance(other, paddle.Tensor) and paddle.is_floating_point(self) != paddle.is_floating_point(other)
+            return operation(self, other.astype(self.dtype) if mixed else other)
+        return operate
+
+    for name, operation in operations.items():
+        setattr(paddle.Tensor, name, of_the_left_type(operation))
+    try:
+        yield
+    finally:
+        for name, operation in operations.items():
+            setattr(paddle.Tensor, name, operation)

@@ -80,17 +80,16 @@ def run(model: str, size: List[int], batch_size: int, num_classes: int, num_thre
     from tqdm import tqdm
     options = {"model": model, "num_classes": num_classes, "batch_size": batch_size, "size": list(size), "min_kept": min_kept}
     results: Dict[str, Any] = {}
-    for work in ("step", "loss"):
-        with workers(options, num_threads) as running, \
-                tqdm(total=repeats, desc=work + "s in turns", unit="round", file=sys.stderr, disable=None) as bar:
-            calls = {name: (lambda worker=worker: worker.ask(work)) for name, worker in running.items()}
-            measured = measure_in_turns(calls, warmup, repeats, lambda done, of: bar.update(done - bar.n))
-        faster = ratios(measured, PEER)
-        results[work] = {name: {**{stage: describe(seconds) for stage, seconds in one.seconds.items()}, "times_faster": faster[name]}
-                         for name, one in measured.items()}
-    if sys.platform == "linux":
-        with workers(options, num_threads) as running:
+    with workers(options, num_threads) as running:
+        if sys.platform == "linux":
             results["loss_memory"] = {name: {"mib": worker.ask("loss_memory")["total"]} for name, worker in running.items()}
+        for work in ("step", "loss"):
+            with tqdm(total=repeats, desc=work + "s in turns", unit="round", file=sys.stderr, disable=None) as bar:
+                calls = {name: (lambda worker=worker: worker.ask(work)) for name, worker in running.items()}
+                measured = measure_in_turns(calls, warmup, repeats, lambda done, of: bar.update(done - bar.n))
+            faster = ratios(measured, PEER)
+            results[work] = {name: {**{stage: describe(seconds) for stage, seconds in one.seconds.items()}, "times_faster": faster[name]}
+                             for name, one in measured.items()}
     return {"protocol": "in turns", **options, "loss": "OHEM, three outputs", "num_threads": num_threads, "warmup": warmup,
             "repeats": repeats, "results": results, "machine": machine()}
 

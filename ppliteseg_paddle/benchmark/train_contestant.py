@@ -4,7 +4,6 @@ A process for each, because what makes Paddle's matrix products fast or slow is 
 """
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
@@ -36,31 +35,6 @@ def build(who: str, model: str, num_classes: int, min_kept: int, loss: str = "oh
         one = OhemCELoss(min_kept=min_kept, **OHEM) if loss == "ohem" else CELoss()
     network.train()
     return network, {"types": [one] * len(COEF), "coef": list(COEF)}
-
-
-@contextlib.contextmanager
-def mixed_types():
-    """Arithmetic between whole numbers and floats meanwhile, as Paddle 2 had it: the left side's type is the result's.
-
-    PaddleSeg 2.8.0's losses rely on it, and Paddle 3 refuses it.
-    """
-    import paddle
-    names = ("__add__", "__radd__", "__sub__", "__mul__", "__rmul__")
-    before = {name: getattr(paddle.Tensor, name) for name in names}
-
-    def promoting(operation):
-        def operate(self, other):
-            mixed = isinstance(other, paddle.Tensor) and paddle.is_floating_point(self) != paddle.is_floating_point(other)
-            return operation(self, other.astype(self.dtype) if mixed else other)
-        return operate
-
-    for name, operation in before.items():
-        setattr(paddle.Tensor, name, promoting(operation))
-    try:
-        yield
-    finally:
-        for name, operation in before.items():
-            setattr(paddle.Tensor, name, operation)
 
 
 class Contestant:
@@ -117,8 +91,8 @@ class Contestant:
         return {"total": time.perf_counter() - begin}
 
     def loss_memory(self) -> Dict[str, float]:
-        """The most memory, in MiB, that `loss` had beyond what the process held before. Linux only."""
-        self.network = self.network if self.ours else None
+        """The most memory, in MiB, that `loss` had beyond what the process held before; right only as the first work that a
+        contestant does, as later ones use again what was allocated before. Linux only."""
         before = _memory("VmRSS")
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")  # the peak counts from now on
@@ -133,11 +107,11 @@ def _memory(name: str) -> float:
 
 def main(arguments: List[str]) -> int:
     """Answer each line "step", "loss" or "loss_memory" of stdin with a line of JSON on stdout."""
-    import ppliteseg_paddle  # noqa: F401  first: it sees to the order of imports
+    from ppliteseg_paddle.compat import paddleseg_arithmetic
     options: Dict[str, Any] = json.loads(arguments[0])
     # Paddle and PaddleSeg print, too; answers have the real stdout for themselves.
     answers, sys.stdout = sys.stdout, sys.stderr
-    with mixed_types():
+    with paddleseg_arithmetic():
         contestant = Contestant(**options)
         work: Dict[str, Callable] = {"step": contestant.step, "loss": contestant.loss, "loss_memory": contestant.loss_memory}
         for line in sys.stdin:

@@ -14,6 +14,7 @@ import threading
 import time
 from typing import List, Optional
 
+from ppliteseg_paddle.compat import paddleseg_arithmetic
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS
 from ppliteseg_paddle.engine.watch import LoopWatch
 from ppliteseg_paddle.errors import PPLiteSegError
@@ -127,14 +128,15 @@ def no_operation_count():
 
 
 @contextlib.contextmanager
-def losses_with_a_dimension():
-    """Reason: the loop indexes each loss, and since Paddle 2.5 a loss has no dimension. Our model sees to it itself;
-    this is for PaddleSeg's own models, with losses that run on the installed Paddle."""
+def losses_that_run():
+    """Reason: the loop indexes each loss, and since Paddle 2.5 a loss has no dimension (our model sees to it itself; this is
+    for PaddleSeg's own models). And PaddleSeg's losses need `paddleseg_arithmetic` on Paddle 3."""
     module = loop_module()
     compute = module.loss_computation
 
     def compute_and_reshape(*args, **kwargs):
-        return [loss.reshape([1]) if loss.ndim == 0 else loss for loss in compute(*args, **kwargs)]
+        with paddleseg_arithmetic():
+            return [loss.reshape([1]) if loss.ndim == 0 else loss for loss in compute(*args, **kwargs)]
 
     with replaced(module, "loss_computation", compute_and_reshape):
         yield
@@ -215,5 +217,5 @@ def _as_raised(error: BaseException) -> BaseException:
 def watched_loop(watch: LoopWatch, resume_model: Optional[str] = None):
     """All of the above."""
     with safe_saving(watch), watched_log(watch), watched_evaluation(watch), watched_times(watch), no_operation_count(), \
-            losses_with_a_dimension(), kept_ema(resume_model), reader_errors():
+            losses_that_run(), kept_ema(resume_model), reader_errors():
         yield

@@ -3,7 +3,6 @@ import paddle
 import pytest
 
 from ppliteseg_paddle import compat
-from ppliteseg_paddle.benchmark.train_contestant import mixed_types
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.losses.cross_entropy import CELoss, OhemCELoss, kth_largest
 from ppliteseg_paddle.losses.upsampled_softmax import upsampling_matrix
@@ -110,7 +109,7 @@ def paddleseg_loss(name, **options):
     loss = getattr(losses, name)(ignore_index=IGNORED, **options)
 
     def with_mixed_types(logits, label):
-        with mixed_types():  # Paddle 3 refuses the products of whole numbers and floats in them
+        with compat.paddleseg_arithmetic():
             return loss(logits, label).reshape([])
     return with_mixed_types
 

@@ -1,0 +1,59 @@
+"""The benchmarks of training: a step, and what a recipe learns."""
+import json
+
+import pytest
+
+from ppliteseg_paddle.benchmark import recipe, train
+from ppliteseg_paddle.benchmark.train_contestant import STAGES
+from ppliteseg_paddle.errors import PPLiteSegError
+
+OPTIONS = {"model": "T", "num_classes": 3, "batch_size": 2, "size": [32, 64], "min_kept": 100}
+
+
+def test_peer_and_ours_are_measured_in_turns_by_stages():
+    result = train.run(num_threads=1, warmup=0, repeats=2, **OPTIONS)
+    assert set(result["results"]) >= {"step", "loss"}
+    for name in train.CONTESTANTS:
+        step = result["results"]["step"][name]
+        assert set(step) == {"total", "times_faster", *STAGES}
+        assert sum(step[stage]["mean_ms"] for stage in STAGES) == pytest.approx(step["total"]["mean_ms"])
+        assert result["results"]["loss"][name]["total"]["median_ms"] > 0
+    assert result["results"]["step"]["paddleseg"]["times_faster"]["median"] == 1
+    lines = train.table(result).splitlines()
+    assert [line.split("  ")[0] for line in lines[3:6]] == list(train.CONTESTANTS)
+    json.dumps(result)
+
+
+def test_a_contestant_that_fails_says_why():
+    worker = train.Worker("ppliteseg_paddle", {**OPTIONS, "model": "XXL", "who": "ours"}, 1)
+    with pytest.raises(PPLiteSegError, match="ppliteseg_paddle could not do a step: KeyError: 'XXL'"):
+        worker.ask("step")
+    worker.close()
+
+
+def record(folder, **values):
+    folder.mkdir(parents=True)
+    (folder / "train.json").write_text(json.dumps({
+        "batch_size": 4, "ranks": 2, "max_minutes": 60, "seconds": 3700.5, "versions": {"paddle": "3.2.2"},
+        "eval": [{"iter": 50, "ema": False, "mIoU": 0.9}, {"iter": 100, "ema": False, "mIoU": 0.5}, {"iter": 100, "ema": True, "mIoU": 0.55}], **values}))
+
+
+def test_the_figure_of_a_run_is_that_of_its_last_weights(tmp_path):
+    record(tmp_path / "run")
+    found = recipe.outcome(str(tmp_path / "run"))
+    assert (found["best"], found["mIoU"], found["mIoU_averaged"], found["samples"]) == (0.55, 0.5, 0.55, 800)
+
+
+def test_runs_that_have_ended_are_not_repeated(tmp_path, monkeypatch):
+    started = []
+
+    def train_once(name, minutes, save_dir, seed, options):
+        started.append((name, seed))
+        record(tmp_path / save_dir, eval=[{"iter": 10, "ema": False, "mIoU": 0.25 + seed}], ranks=1)
+        return recipe.outcome(save_dir)
+    monkeypatch.setattr(recipe, "train_once", train_once)
+    first = recipe.run(1, 1, str(tmp_path), list(recipe.RECIPES), [])
+    second = recipe.run(1, 2, str(tmp_path), list(recipe.RECIPES), [])
+    assert started == [(name, seed) for seed in (0, 1) for name in recipe.RECIPES]
+    assert second["results"][recipe.PEER][0] == first["results"][recipe.PEER][0]
+    assert "25.0" in recipe.table(second)
