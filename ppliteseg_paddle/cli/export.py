@@ -25,6 +25,16 @@ def add_arguments(parser) -> None:
                        "1,3,256,256 1,3,512,1024 4,3,1024,2048; TensorRT tunes its engines to them")
     parser.add_argument("--output_op", choices=["argmax", "softmax", "none"], default="argmax",
                         help="what leaves the graph: class ids, probabilities, or logits (default: %(default)s)")
+    parser.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32",
+                        help="fp16: half the file's size, and what TensorRT computes in; int8: needs --calib_data "
+                        "(default: %(default)s)")
+    parser.add_argument("--calib_data", metavar="LIST", help="int8: a text file with 50 to 200 images, one a line, relative to the "
+                        "list's folder; a label may follow each, as in a data set's list (where there are labels, the loss of mIoU is "
+                        "measured on them, or on the validation set if it is there)")
+    parser.add_argument("--calib_method", choices=["minmax", "entropy", "percentile"], default="minmax",
+                        help="int8: how values become a range (default: %(default)s)")
+    parser.add_argument("--quant_report", metavar="FILE", help="int8: write every layer's sensitivity as JSON, and beside it as "
+                        "Markdown and as a picture")
     parser.add_argument("--preprocess_in_graph", action="store_true",
                         help="onnx and openvino: the graph takes uint8 NHWC BGR images of any size, resizes and normalises "
                         "them itself, and returns masks of their size")
@@ -34,15 +44,20 @@ def add_arguments(parser) -> None:
 
 def run(args) -> dict:
     from ppliteseg_paddle.engine.build import label_set_of
+    _check_quantisation(args)
     config, model = load_trained(args)
     transforms = val_transforms(config)
     from ppliteseg_paddle.export.paddle import export_model
     source, image = _check_image(args.image_path, config)
+    calibration = _calibration(args, config) if args.precision == "int8" else None
     report = export_model(model, args.save_dir, formats=args.formats, label_set=label_set_of(config), transforms=transforms,
-                          input_shape=args.input_shape, dynamic_shape=args.dynamic_shape, output_op=args.output_op,
+                          input_shape=args.input_shape, dynamic_shape=args.dynamic_shape, precision=args.precision, calibration=calibration, output_op=args.output_op,
                           preprocess_in_graph=args.preprocess_in_graph, check_image=image,
                           description={"config": os.path.basename(args.config), "weights": os.path.basename(args.model_path)})
     report["check"]["image"] = source
+    if args.quant_report:
+        from ppliteseg_paddle.export.quant_report import write_quant_report
+        report["quant_report"] = write_quant_report(args.quant_report, report["quantisation"])
     return report
 
 
@@ -58,13 +73,51 @@ def summary(result: dict) -> str:
             name for name in result["formats"] if name != "paddle"))
     lines.append("compared    with the model on %s:" % check["image"])
     for name, values in check.get("formats", {result["formats"][0]: check}).items():
-        same = "equal in every pixel" if not values["differing_pixels"] else "%.4f %% of pixels differ, all near-ties" % (
-            100 * values["differing_pixels"])
+        same = "equal in every pixel" if not values["differing_pixels"] else "%.4f %% of pixels differ%s" % (
+            100 * values["differing_pixels"], "" if result.get("quantisation") else ", all near-ties")
         lines.append("  %-10s%s; scores within %.2g (%s on %s)" % (name, same, values["max_difference"], values["backend"],
                                                                    values["device"]))
+    lines += _quantisation_lines(result)
     folder = shlex.quote(result["save_dir"])
     return "\n".join(lines + ["", "next:", "  ppliteseg predict   --model_dir %s --image_path PHOTOS" % folder,
                               "  ppliteseg benchmark --model_dir %s" % folder])
+
+
+def _quantisation_lines(result: dict) -> list:
+    values = result.get("quantisation")
+    if not values:
+        return []
+    lines = ["int8        %d of %d layers in float, chosen on %d images; ranges (%s) from %d" % (
+        len(values["float_layers"]), len(values["layers"]), values["sensitivity_images"], values["method"], values["images"])]
+    accuracy = values.get("accuracy")
+    if accuracy:
+        lines.append("mIoU        %.2f %% -> %.2f %%: %.2f points lost on %d %s images" % (
+            100 * accuracy["fp32_mIoU"], 100 * accuracy["int8_mIoU"], accuracy["lost_points"], accuracy["images"], accuracy["on"]))
+    else:
+        lines.append("mIoU        not known: --calib_data names no labels")
+    return lines + ["report      %s" % ", ".join(result["quant_report"])] if "quant_report" in result else lines
+
+
+def _check_quantisation(args) -> None:
+    if args.precision == "int8" and args.calib_data is None:
+        raise ConfigError("--precision int8 needs --calib_data LIST: a text file with 50 to 200 images, one a line, such as a data "
+                          "set's train.txt.")
+    if args.precision != "int8":
+        for flag in ("calib_data", "quant_report"):
+            if getattr(args, flag):
+                raise ConfigError("--%s is for --precision int8; give both, or neither." % flag)
+
+
+def _calibration(args, config):
+    """What INT8 is measured on: the list, and the validation set where it is on this machine."""
+    from ppliteseg_paddle.engine.build import build_val_dataset
+    from ppliteseg_paddle.export.quantize import Calibration, read_list
+    images = read_list(args.calib_data)
+    try:
+        validation = [tuple(pair[:2]) for pair in build_val_dataset(config).file_list if len(pair) > 1]
+    except PPLiteSegError:  # the data need not be on the machine that exports
+        validation = []
+    return Calibration(images, args.calib_method, validation)
 
 
 def load_trained(args):

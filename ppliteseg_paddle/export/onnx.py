@@ -69,24 +69,38 @@ def save_onnx(network: str, artifact: Artifact, form: str, folder: str) -> Dict[
     """Write the ONNX file.
 
     Args:
-        network: path of the converted network, whose output is the logits.
+        network: path of the converted network, folded, whose output is the logits.
         artifact: input, output and preprocessing of what is written.
         form: "onnx", or "openvino" for the file that is converted further.
     Returns: the file of each role.
     """
     import onnx
+    path = os.path.join(folder, MODEL_FILE)
     with tempfile.TemporaryDirectory(dir=folder) as aside:
-        onnx_graph.fold(onnx_graph.finish(onnx.load(network), artifact, form), os.path.join(folder, MODEL_FILE), aside)
+        onnx_graph.fold(onnx_graph.finish(onnx.load(network), artifact, form), path, aside)
+    if artifact.precision == "fp16" and form == "onnx":
+        onnx.save(onnx_graph.halve_weights(onnx.load(path)), path)
     return {"model": MODEL_FILE}
 
 
-def save_openvino(onnx_path: str, folder: str) -> Dict[str, str]:
-    """Convert an ONNX file with OpenVINO's own reader. Returns the file of each role."""
+def fold_network(path: str, aside: str) -> str:
+    """Fold a converted network by itself: where sizes are fixed, they are plain numbers then. Returns the new file's path."""
+    import onnx
+    folded = os.path.join(aside, "network_folded.onnx")
+    onnx_graph.fold(onnx.load(path), folded, aside)
+    return folded
+
+
+def save_openvino(onnx_path: str, folder: str, half: bool = False) -> Dict[str, str]:
+    """Convert an ONNX file with OpenVINO's own reader. Returns the file of each role.
+
+    Args: half: whether weights are kept in 16 bits; the processor computes in 32 all the same.
+    """
     import openvino
     try:
         # Not `convert_model`, which does the same and reports it to OpenVINO's makers over the network.
         model = openvino.Core().read_model(onnx_path)
-        openvino.save_model(model, os.path.join(folder, "model.xml"), compress_to_fp16=False)
+        openvino.save_model(model, os.path.join(folder, "model.xml"), compress_to_fp16=half)
     except (RuntimeError, ValueError, OSError) as error:
         raise ArtifactError("OpenVINO %s cannot convert the ONNX graph: %s." % (openvino.__version__, str(error).strip()[-300:])) from error
     return {"model": "model.xml", "weights": "model.bin"}

@@ -12,6 +12,7 @@ from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
 from ppliteseg_paddle.export import onnx_tail
 
+_LARGE = 256  # values from which on a weight is worth its Cast
 IMAGE_INPUT = Tensor("image", "uint8", "NHWC", (-1, -1, -1, 3), color_order="BGR")
 
 
@@ -131,6 +132,26 @@ def fold(model, path: str, aside: str) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) + runtime_errors() as error:
         raise ArtifactError("the converted ONNX graph is not valid: %s; report this, it is a defect." % first_line(error)) from error
     onnx.save(result, path)
+
+
+def halve_weights(model):
+    """Keep the large weights in 16-bit floats, which a runtime widens when it loads the file: half the size, and the same
+    arithmetic and time, as processors compute in 32 bits.
+
+    Returns: the same model, changed.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size >= _LARGE and np.abs(values).max() <= np.finfo(np.float16).max:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + "_half"))
+            casts.append(helper.make_node("Cast", [name + "_half"], [name], name=name + "/Cast", to=TensorProto.FLOAT))
+    nodes = casts + list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 def _add_preprocess(nodes: Nodes, preprocess: Preprocess, image: str, network_input: str) -> List[Sequence[str]]:
