@@ -65,10 +65,10 @@ FLAGS = {
     "batch_size": dict(type=positive_int, metavar="N", help="images in a step on one device (default: the configuration's)"),
     "iters": dict(type=positive_int, metavar="N", help="training iterations (default: the configuration's)"),
     "learning_rate": dict(type=positive_float, metavar="X", help="learning rate (default: the configuration's)"),
-    "precision": dict(choices=["fp32", "fp16"], default="fp32",
-                      help="fp16 is mixed precision and needs a GPU (default: %(default)s)"),
+    "precision": dict(choices=["fp32", "fp16", "bf16"], default="fp32",
+                      help="fp16 and bf16 are mixed precision and need a GPU, bf16 one that has it (default: %(default)s)"),
     "amp_level": dict(choices=["O1", "O2"], default="O1",
-                      help="with fp16: O1 mixes per operator, O2 casts nearly everything (default: %(default)s)"),
+                      help="with fp16 or bf16: O1 mixes per operator, O2 casts nearly everything (default: %(default)s)"),
     "seed": dict(type=count, metavar="N", help="seed of paddle, numpy and random"),
     "verbose": dict(action="store_true", help="show what PaddleSeg logs about each component, too"),
     # Test-time augmentation and sliding windows, for `val` and `predict`.

@@ -140,6 +140,7 @@ def parse(command: str, argv: list) -> argparse.Namespace:
     parser = build_parser(command)
     argv = [_underscored(item) for item in argv]
     args, unknown = parser.parse_known_args(argv)
+    args._argv = [command, *argv]
     if unknown:
         flags = [option for each in _with_subparsers(parser) for option in each._option_string_actions
                  if option.startswith("--")]

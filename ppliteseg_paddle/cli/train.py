@@ -7,6 +7,7 @@ from __future__ import annotations
 import shlex
 
 from ppliteseg_paddle.cli.common import add_flags, count, positive_float, positive_int
+from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
 from ppliteseg_paddle.errors import ConfigError
 
 
@@ -30,11 +31,22 @@ def add_arguments(parser) -> None:
     add_flags(parser, "model_path", "device", "num_workers", "precision", "amp_level", "seed", "opts", "verbose",
               model_path={"help": "weights to start from (.pdparams, .safetensors, ...: see `weights --help`)"})
     parser.add_argument("--full_check", action="store_true", help="check all of the data before the start, not a sample")
+    add_rank_flags(parser)
 
 
 def run(args) -> dict:
     if args.max_minutes and args.iters:
         raise ConfigError("--iters and --max_minutes both say when training ends: give one of them.")
+    result = launched_instead(args, args.save_dir)
+    if result is not None:
+        return result
+    from ppliteseg_paddle.engine.launch import noting
+    with noting() as note:
+        note["result"] = _train(args)
+    return note["result"]
+
+
+def _train(args) -> dict:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.train import train
     config = load_config(args.config, args.opts, args.iters, args.batch_size, args.learning_rate)
@@ -47,6 +59,8 @@ def run(args) -> dict:
 
 
 def summary(result: dict) -> str:
+    if "rank" in result:
+        return "rank %s is done; the first one has the result" % result["rank"]
     lines = ["trained %d iterations in %s" % (result["iterations"] - result["start_iteration"], _duration(result["seconds"]))]
     if result["final_loss"] is not None:
         lines.append("loss        %.4f -> %.4f" % (result["first_loss"], result["final_loss"]))

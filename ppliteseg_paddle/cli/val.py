@@ -2,29 +2,45 @@
 from __future__ import annotations
 
 from ppliteseg_paddle.cli.common import TEST_FLAGS, add_flags, test_config_from
+from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
 
 
 def add_arguments(parser) -> None:
     add_flags(parser, "config", "model_path", "save_json", config={"required": True}, model_path={"required": True})
     add_flags(parser, *TEST_FLAGS)
+    add_flags(parser, "batch_size", batch_size={"help": "images at once where their sizes agree; of use on a GPU (default: %(default)s)", "default": 1})
     add_flags(parser, "device", "num_workers", "precision", "amp_level", "opts", "verbose")
+    add_rank_flags(parser)
 
 
 def run(args) -> dict:
+    result = launched_instead(args)
+    if result is not None:
+        return result
+    from ppliteseg_paddle.engine.launch import noting
+    with noting() as note:
+        note["result"] = _val(args)
+    return note["result"]
+
+
+def _val(args) -> dict:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.checkpoint import check_writable, write_json
+    from ppliteseg_paddle.engine.distributed import rank
     from ppliteseg_paddle.engine.val import val
     config = load_config(args.config, args.opts)
-    if args.save_json:
+    if args.save_json and rank() == 0:
         check_writable(args.save_json)
     result = val(config, args.model_path, device=args.device, num_workers=args.num_workers, precision=args.precision,
-                 amp_level=args.amp_level, test_config=test_config_from(args, config.test_config), verbose=args.verbose)
-    if args.save_json:
+                 amp_level=args.amp_level, test_config=test_config_from(args, config.test_config), verbose=args.verbose, batch_size=args.batch_size)
+    if args.save_json and rank() == 0:
         write_json(args.save_json, result)
     return result
 
 
 def summary(result: dict) -> str:
+    if "rank" in result:
+        return "rank %s is done; the first one has the result" % result["rank"]
     width = max([5] + [len(name) for name in result["class_names"]])
     lines = ["%-*s %8s %10s %8s" % (width, "class", "IoU", "precision", "recall")]
     rows = zip(result["class_names"], result["class_iou"], result["class_precision"], result["class_recall"], result["present"])

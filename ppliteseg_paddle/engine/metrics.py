@@ -25,6 +25,23 @@ def confusion_matrix(pred: np.ndarray, label: np.ndarray, num_classes: int, igno
     return np.bincount(codes, minlength=num_classes ** 2)[:num_classes ** 2].reshape(num_classes, num_classes)
 
 
+def confusion_on_device(pred, label, num_classes: int, ignore_index: int = 255):
+    """`confusion_matrix` of two tensors, computed where they are and left there.
+
+    Shape: pred and label of one shape, integer, pred below num_classes; returns int64 (num_classes, num_classes), rows are labels.
+    """
+    import paddle
+    codes, bins = label.astype("int32") * num_classes + pred.astype("int32"), 256 * num_classes
+    if label.dtype != paddle.uint8:  # may be negative, or large
+        bins = num_classes ** 2 + 1
+        codes = paddle.where((label >= 0).logical_and(label < num_classes), codes, paddle.full_like(codes, bins - 1))
+    # Labels beyond the classes, among them the usual ignore_index 255, land beyond the matrix.
+    matrix = paddle.bincount(codes.flatten(), minlength=bins)[:num_classes ** 2].astype("int64").reshape([num_classes, num_classes])
+    if 0 <= ignore_index < num_classes:
+        matrix = matrix * (paddle.arange(num_classes, dtype="int64") != ignore_index).astype("int64").unsqueeze(1)
+    return matrix
+
+
 def scores(matrix: np.ndarray) -> Dict[str, Any]:
     """Everything that we report, from a confusion matrix.
 
