@@ -87,6 +87,23 @@ def test_the_maximum_gives_its_gradient_to_the_largest_channel_alone():
     np.testing.assert_array_equal(x.grad.numpy().ravel(), [0, 0, 0, 1])
 
 
+def test_without_ties_the_maximums_gradient_is_that_of_paddles_max(rng):
+    values = rng.permutation(2 * 6 * 5 * 7).reshape(2, 6, 5, 7).astype(np.float32)
+    upstream = paddle.to_tensor(rng.standard_normal((2, 1, 5, 7)).astype(np.float32))
+    gradients = []
+    for largest in (build_fusion("spatial_mean_max", 4, 4, 4)._channel_max, lambda x: paddle.max(x, axis=1, keepdim=True)):
+        x = paddle.to_tensor(values, stop_gradient=False)
+        (largest(x) * upstream).sum().backward()
+        gradients.append(x.grad.numpy())
+    np.testing.assert_array_equal(*gradients)
+
+
+def test_among_tied_channels_the_first_gets_the_maximums_gradient():
+    x = paddle.to_tensor(np.array([0, 3, 1, 3], np.float32).reshape(1, 4, 1, 1), stop_gradient=False)
+    build_fusion("spatial_mean_max", 4, 4, 4)._channel_max(x).backward()
+    np.testing.assert_array_equal(x.grad.numpy().ravel(), [0, 1, 0, 0])
+
+
 def test_a_fusion_refuses_inputs_in_the_wrong_order():
     with pytest.raises(ValueError, match=r"the deep feature \[1, 4, 8, 8\] is larger than the skip feature \[1, 4, 4, 4\]"):
         build_fusion("add", 4, 4, 4)(paddle.randn([1, 4, 4, 4]), paddle.randn([1, 4, 8, 8]))

@@ -151,5 +151,54 @@ def test_loss_computation_gives_one_loss_a_level_that_paddlesegs_loop_can_index(
     assert float(losses[0][0]) > 0 and float(losses[2][0]) == 0
 
 
+def test_logits_that_the_losses_upsample_give_the_losses_and_gradients_of_full_size_ones():
+    from ppliteseg_paddle.losses.cross_entropy import OhemCELoss
+    model = pp_liteseg_t(num_classes=4)
+    image, label = paddle.randn([2, 3, 64, 96]), paddle.randint(0, 4, [2, 64, 96])
+    losses = {"types": [OhemCELoss(0.7, 200)] * 3, "coef": [1, 0.5, 0.25]}
+    found = []
+    for full_size in (True, False):
+        model.full_size_logits = full_size
+        logits_list = model(image)
+        assert [logits.shape[2:] == [64, 96] for logits in logits_list] == [full_size] * 3
+        values = model.loss_computation(logits_list, losses, {"label": label})
+        sum(values).backward()
+        found.append([float(value) for value in values] + [model.head.fusions[0].conv_out.conv.weight.grad.numpy()])
+        model.clear_gradients()
+    np.testing.assert_allclose(found[0][:3], found[1][:3], rtol=1e-5)
+    np.testing.assert_allclose(found[0][3], found[1][3], atol=1e-5 * np.abs(found[0][3]).max())
+
+
+def test_losses_that_do_not_upsample_get_full_size_logits():
+    from paddleseg.models.losses import DiceLoss
+    model = pp_liteseg_t(num_classes=4)
+    model.full_size_logits = False
+    values = model.loss_computation(model(paddle.randn([2, 3, 64, 96])), {"types": [DiceLoss()] * 3, "coef": [1, 1, 1]},
+                                    {"label": paddle.randint(0, 4, [2, 64, 96])})
+    assert all(0 < float(value) < 1 for value in values)
+
+
+def test_a_training_steps_gradients_equal_those_of_paddlesegs_model_and_loss():
+    from paddleseg.core.train import loss_computation
+    from paddleseg.models.losses import OhemCrossEntropyLoss
+
+    from ppliteseg_paddle.compat import paddleseg_arithmetic
+    from ppliteseg_paddle.losses.cross_entropy import OhemCELoss
+    theirs, ours = paddleseg_model("T"), pp_liteseg_t(num_classes=11)
+    ours.set_state_dict(from_paddleseg(state_of(theirs)))
+    ours.full_size_logits = False
+    image, label = paddle.randn([2, 3, 96, 128]), paddle.randint(0, 11, [2, 96, 128])
+    theirs.train(), ours.train()
+    with paddleseg_arithmetic():
+        sum(loss_computation(theirs(image), label, None, {"types": [OhemCrossEntropyLoss(min_kept=3000)] * 3, "coef": [1, 1, 1]})).backward()
+    sum(ours.loss_computation(ours(image), {"types": [OhemCELoss(min_kept=3000)] * 3, "coef": [1, 1, 1]}, {"label": label})).backward()
+    expected = from_paddleseg({name: p.grad for name, p in theirs.named_parameters() if p.grad is not None})
+    found = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
+    assert set(found) == set(expected)
+    largest = max(float(grad.abs().max()) for grad in expected.values())
+    for name in found:
+        np.testing.assert_allclose(found[name].numpy(), expected[name].numpy(), rtol=0, atol=1e-3 * largest, err_msg=name)
+
+
 def test_fusion_names_are_those_that_the_documentation_promises():
     assert set(FUSIONS) == {"spatial_mean_max", "spatial_mean", "channel_mean_max", "channel_mean", "add"}
