@@ -143,6 +143,25 @@ def losses_that_run():
 
 
 @contextlib.contextmanager
+def average_in_place():
+    """Reason: to update the averaged weights (EMA) the loop multiplies with a number that is broadcast, and then loads the whole
+    state again: 4 % of a training step on two cores. The values are the same."""
+    import paddle
+
+    def update(ema_model, model, step=0, decay=0.999):
+        decay = min(1 - 1 / (step + 1), decay)
+        current = model.state_dict()
+        with paddle.no_grad():
+            for name, average in ema_model.state_dict().items():
+                if paddle.is_floating_point(average):
+                    average.scale_(decay)
+                    average.add_(current[name].detach().scale(1.0 - decay))
+
+    with replaced(loop_module(), "update_ema_model", update):
+        yield
+
+
+@contextlib.contextmanager
 def kept_ema(resume_model: Optional[str]):
     """Reason: on resume the loop starts the averaged weights again from the plain ones, although it has saved them."""
     path = os.path.join(resume_model, EMA_PARAMS) if resume_model else ""
@@ -217,5 +236,5 @@ def _as_raised(error: BaseException) -> BaseException:
 def watched_loop(watch: LoopWatch, resume_model: Optional[str] = None):
     """All of the above."""
     with safe_saving(watch), watched_log(watch), watched_evaluation(watch), watched_times(watch), no_operation_count(), \
-            losses_that_run(), kept_ema(resume_model), reader_errors():
+            losses_that_run(), average_in_place(), kept_ema(resume_model), reader_errors():
         yield

@@ -209,3 +209,20 @@ def test_errors_of_other_threads_are_left_to_python(monkeypatch):
         thread.start()
         thread.join()
     assert seen == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("step, decay", [(1, 0.999), (50, 0.9), (2000, 0.999)])
+def test_the_average_of_weights_is_paddlesegs(step, decay):
+    from paddleseg.utils.ema import update_ema_model
+
+    def layers():
+        paddle.seed(step)
+        return [paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4)) for _ in range(2)]
+    average, model = layers()
+    update_ema_model(average, model, step=step, decay=decay)
+    found, model = layers()
+    with loop.average_in_place():
+        loop.loop_module().update_ema_model(found, model, step=step, decay=decay)
+    assert loop.loop_module().update_ema_model is update_ema_model
+    for name, value in average.state_dict().items():
+        np.testing.assert_allclose(found.state_dict()[name].numpy(), value.numpy(), rtol=1e-6, atol=1e-7, err_msg=name)
