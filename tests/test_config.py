@@ -165,6 +165,7 @@ def broken(tmp_path, change):
     (lambda c: c.update(batch_size="4"), "batch_size: expected a whole number of at least 1, found the text '4'"),
     (lambda c: c.update(batch_size=True), "batch_size: expected a whole number"),
     (lambda c: c.update(iters=0), "iters: expected a whole number of at least 1, found 0"),
+    (lambda c: c.update(ema_decay=1), "ema_decay: expected a number between 0 and 1 (PaddleSeg's is 0.999), found 1"),
     (lambda c: c.update(model=[1]), "model: expected a block of 'key: value' lines, found the list [1]"),
     (lambda c: c["optimizer"].pop("type"), "optimizer: no 'type' is given"),
     (lambda c: c["lr_scheduler"].update(learning_rate="1e-3"), "write a point and a sign, as in 1.0e-5"),

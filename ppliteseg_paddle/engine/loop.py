@@ -143,12 +143,12 @@ def losses_that_run():
 
 
 @contextlib.contextmanager
-def average_in_place():
+def average_in_place(decay: Optional[float] = None):
     """Reason: to update the averaged weights (EMA) the loop multiplies with a number that is broadcast, and then loads the whole
-    state again: 4 % of a training step on two cores. The values are the same."""
+    state again: 4 % of a training step on two cores. The values are the same. And it takes no other `decay` than 0.999, whose memory is longer than a short run."""
     import paddle
 
-    def update(ema_model, model, step=0, decay=0.999):
+    def update(ema_model, model, step=0, decay=decay or 0.999):
         decay = min(1 - 1 / (step + 1), decay)
         current = model.state_dict()
         with paddle.no_grad():
@@ -233,8 +233,8 @@ def _as_raised(error: BaseException) -> BaseException:
 
 
 @contextlib.contextmanager
-def watched_loop(watch: LoopWatch, resume_model: Optional[str] = None):
+def watched_loop(watch: LoopWatch, resume_model: Optional[str] = None, ema_decay: Optional[float] = None):
     """All of the above."""
     with safe_saving(watch), watched_log(watch), watched_evaluation(watch), watched_times(watch), no_operation_count(), \
-            losses_that_run(), average_in_place(), kept_ema(resume_model), reader_errors():
+            losses_that_run(), average_in_place(ema_decay), kept_ema(resume_model), reader_errors():
         yield

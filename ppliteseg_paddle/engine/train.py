@@ -83,7 +83,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
             print("training from iteration %d to %s, batches of %d out of %d images; writing to %s"
                   % (start, _end(config, budget), config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
         seed_samples(parts["train_dataset"], seed, start, config.batch_size, ranks)
-        with _resumable(watch), loop_in_bf16(precision), fast_evaluation(), watched_loop(watch, resume_model), \
+        with _resumable(watch), loop_in_bf16(precision), fast_evaluation(), watched_loop(watch, resume_model, config.dic.get("ema_decay")), \
                 epochs_go_on(epochs_done(len(parts["train_dataset"]), start, config.batch_size, ranks),
                              progress_of(parts["train_dataset"], lambda: budget.fraction if budget else watch.steps / config.iters)), \
                 show_run(watch, config, parts, lambda: record.contents(watch), total, budget, ranks, save_interval, use_vdl, use_ema,

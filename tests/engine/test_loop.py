@@ -226,3 +226,11 @@ def test_the_average_of_weights_is_paddlesegs(step, decay):
     assert loop.loop_module().update_ema_model is update_ema_model
     for name, value in average.state_dict().items():
         np.testing.assert_allclose(found.state_dict()[name].numpy(), value.numpy(), rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+def test_the_configured_decay_serves_where_the_loop_names_none():
+    average, model = paddle.nn.Linear(1, 1), paddle.nn.Linear(1, 1)
+    average.weight.set_value(paddle.zeros([1, 1])), model.weight.set_value(paddle.ones([1, 1]))
+    with loop.average_in_place(0.75):
+        loop.loop_module().update_ema_model(average, model, step=1000)
+    assert float(average.weight) == 0.25
