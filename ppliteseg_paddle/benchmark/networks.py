@@ -82,6 +82,8 @@ NETWORKS: Dict[str, Network] = {
     "STDC1-Seg75": Network("STDC1-Seg75", LARGE, _stdc_seg("STDC1")),
     "STDC2-Seg75": Network("STDC2-Seg75", LARGE, _stdc_seg("STDC2")),
     **_pair("T-CamVid", "T", CAMVID, " CamVid"), **_pair("B-CamVid", "B", CAMVID, " CamVid"),
+    "STDC1-CamVid": Network("STDC1-Seg CamVid", CAMVID, _stdc_seg("STDC1")),
+    "STDC2-CamVid": Network("STDC2-Seg CamVid", CAMVID, _stdc_seg("STDC2")),
     "BiSeNetV2": Network("BiSeNetV2", SMALL, _by_name("BiSeNetV2")),
     "DDRNet-23": Network("DDRNet-23", (1024, 2048), _by_name("DDRNet_23")),
 }
@@ -103,11 +105,12 @@ def accuracy_of(key: str) -> Optional[Dict[str, Any]]:
 
 
 def export(key: str, folder: str, formats: Sequence[str], size: Optional[Tuple[int, int]] = None, batch: int = 1,
-           weights: Optional[str] = None) -> Artifact:
+           weights: Optional[str] = None, precision: str = "fp32", calibration=None, preprocess_in_graph: bool = False) -> Artifact:
     """Build a network and export it; an earlier export at `folder` is replaced.
 
     Args:
-        formats: "paddle", "onnx", "openvino"; PaddleSeg's networks have no "openvino", whose runtime then reads the ONNX file.
+        formats: as `export_model` has them, and the last three arguments too; PaddleSeg's networks have "paddle", "onnx" and
+            "tensorrt" (the ONNX file, and for fp16 the same in 16 bits), no INT8 and no preprocessing in the graph.
         size: (height, width) in place of the row's own; batch: images at once, -1 for any number.
         weights: a file of trained weights; None leaves them random.
     Raises: ConfigError: if a network cannot be converted. ArtifactError: if the folder cannot be written.
@@ -124,9 +127,12 @@ def export(key: str, folder: str, formats: Sequence[str], size: Optional[Tuple[i
     if row.ours:
         from ppliteseg_paddle.export.paddle import export_model
         export_model(model, folder, formats=tuple(formats), label_set=LABEL_SETS["cityscapes"], transforms=[_NORMALIZE],
-                     input_shape=(batch, 3, *size), description={"network": key, "weights": weights or "random"})
+                     input_shape=(batch, 3, *size), precision=precision, calibration=calibration,
+                     preprocess_in_graph=preprocess_in_graph, description={"network": key, "weights": weights or "random"})
     else:
-        _export_as_paddleseg(key, model, folder, formats, (batch, 3, *size), weights)
+        if precision == "int8" or preprocess_in_graph:
+            raise ConfigError("%s is PaddleSeg's own and exported its way, which has neither INT8 nor preprocessing in the graph." % key)
+        _export_as_paddleseg(key, model, folder, formats, (batch, 3, *size), weights, precision)
     return Artifact.read(folder, verify=False)
 
 
@@ -146,7 +152,8 @@ def settle(model, images: int = 2, size: Tuple[int, int] = (128, 256), rounds: i
     model.eval()
 
 
-def _export_as_paddleseg(key: str, model, folder: str, formats: Sequence[str], shape: Sequence[int], weights: Optional[str]) -> None:
+def _export_as_paddleseg(key: str, model, folder: str, formats: Sequence[str], shape: Sequence[int], weights: Optional[str],
+                          precision: str = "fp32") -> None:
     """PaddleSeg's wrapper around the network, int32 class ids out, and nothing else done to it; ONNX by paddle2onnx."""
     import paddle
     from paddleseg.deploy.export import WrappedModel
@@ -162,9 +169,11 @@ def _export_as_paddleseg(key: str, model, folder: str, formats: Sequence[str], s
         if not all(name in names for name in files.values()):
             raise ArtifactError("Paddle %s wrote no graph for %s." % (paddle.__version__, key))
         graphs: Dict[str, Dict[str, str]] = {}
-        if "onnx" in formats:
+        if "onnx" in formats or "tensorrt" in formats:
             convert(os.path.join(aside, files["model"]), os.path.join(aside, files["params"]), os.path.join(made, "model.onnx"))
             graphs["onnx"] = {"model": "model.onnx"}
+        if "tensorrt" in formats:
+            graphs["tensorrt"] = {"model": "model.onnx", **_half(made, precision)}
         if "paddle" in formats:
             for name in files.values():
                 os.replace(os.path.join(aside, name), os.path.join(made, name))
@@ -175,6 +184,20 @@ def _export_as_paddleseg(key: str, model, folder: str, formats: Sequence[str], s
                  model={"type": type(model).__name__, "num_classes": NUM_CLASSES, "parameters": parameters, "network": key,
                         "weights": weights or "random", "exported": "as PaddleSeg 2.8.0 does"},
                  input=Tensor("x", "float32", "NCHW", tuple(shape), color_order="RGB"),
-                 output=Tensor("mask", "int32", "NHW", (shape[0], *shape[2:]), op="argmax"),
+                 output=Tensor("mask", "int32", "NHW", (shape[0], *shape[2:]), op="argmax"), precision=precision,
                  versions={"ppliteseg_paddle": __version__, "paddle": paddle.__version__,
                            "python": "%d.%d.%d" % sys.version_info[:3]}).write()
+
+
+def _half(folder: str, precision: str) -> Dict[str, str]:
+    """The ONNX file in 16 bits beside it, made as ours are: TensorRT since 11 does not lower the precision by itself."""
+    if precision != "fp16":
+        return {}
+    import onnx
+    from ppliteseg_paddle.export.half import to_half
+    from ppliteseg_paddle.export.onnx_graph import fold
+    with tempfile.TemporaryDirectory() as aside:
+        folded = os.path.join(aside, "model.onnx")
+        fold(onnx.load(os.path.join(folder, "model.onnx")), folded, aside)
+        onnx.save(to_half(onnx.load(folded)), os.path.join(folder, "model_fp16.onnx"))
+    return {"half": "model_fp16.onnx"}

@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import logging
 import os
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -37,12 +37,13 @@ class TensorRtBackend(Backend):
     """
 
     name = "tensorrt"
+    packages = _PACKAGES
 
     def __init__(self, artifact: Artifact, options: Options, gpu: Optional[Gpu] = None):
         kind, number = split_device(options.device)
         if kind == "cpu":
             raise DependencyError("the backend 'tensorrt' runs on GPUs only, not on the CPU; give --device gpu or another backend.")
-        self._trt, for_rtx = import_tensorrt()
+        self._trt, for_rtx = import_tensorrt(self.packages)
         self.version = self._trt.__version__
         self._gpu = gpu or Gpu(number)
         self.device, self.gpu_name = "gpu:%d" % self._gpu.number, self._gpu.name
@@ -126,12 +127,12 @@ class TensorRtBackend(Backend):
                 "precision": self.precision, "graph": self.graph, "engine": os.path.basename(self.engine_path)}
 
 
-def import_tensorrt() -> Tuple[Any, bool]:
-    """TensorRT, or TensorRT for RTX. Returns: the package, and whether it is the latter.
+def import_tensorrt(packages: Sequence[str] = _PACKAGES) -> Tuple[Any, bool]:
+    """TensorRT, or TensorRT for RTX: the first of the packages that is there. Returns: the package, and whether it is the latter.
 
     Raises: DependencyError: if it is missing or does not load.
     """
-    for package in _PACKAGES:
+    for package in packages:
         if importlib.util.find_spec(package) is None:
             continue
         try:
