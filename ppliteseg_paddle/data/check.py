@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from ppliteseg_paddle.data.findings import ERROR, Findings
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.reading import UnreadableError, check_label, check_sizes, read_image, read_label
+from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import DataError
 
 DEFAULT_UNREADABLE_SHARE = 0.01  # of a split's pairs, left out with a message; the configuration's max_unreadable_share
@@ -202,11 +203,11 @@ def first_error(result: Mapping[str, Any]) -> Optional[str]:
 
 
 def crop_size_of(dataset) -> Optional[Tuple[int, int]]:
-    """(width, height) of the first crop among a data set's transforms, which PaddleSeg keeps as (height, width)."""
+    """(width, height) of the first crop among a data set's transforms. PaddleSeg's keep (height, width)."""
     for transform in getattr(getattr(dataset, "transforms", None), "transforms", []):
         size = getattr(transform, "crop_size", None)
         if isinstance(size, (list, tuple)) and len(size) == 2:
-            return int(size[1]), int(size[0])
+            return tuple(map(int, size if isinstance(transform, FusedAugment) else size[::-1]))
     return None
 
 

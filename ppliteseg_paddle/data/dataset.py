@@ -62,6 +62,7 @@ class CheckedDataset(paddle.io.Dataset):
             raise ConfigError("num_classes is %r: give a whole number of at least 1." % (num_classes,))
         self.num_classes, self.img_channels, self.ignore_index, self.edge = num_classes, img_channels, ignore_index, edge
         self.transforms = Compose(list(transforms), img_channels=img_channels)
+        _check_transforms(self)
         self.dataset_root = existing_root(dataset_root)
         list_path = {"train": train_path, "val": val_path, "test": test_path}[self.mode]
         if list_path is None:
@@ -80,6 +81,7 @@ class CheckedDataset(paddle.io.Dataset):
             raise DataError("%s holds no images with labels for mode '%s'; ppliteseg data prepare cityscapes makes Cityscapes' labels."
                             % (dataset.dataset_root, dataset.mode))
         checked.draws = Draws(len(checked.file_list))
+        _check_transforms(checked)
         for image, label in checked.file_list if type(dataset).__name__ == "Cityscapes" else ():
             # PaddleSeg pairs two sorted lists one by one: a missing label shifts all that follow.
             frame = os.path.basename(image).split("_leftImg8bit")[0]
@@ -228,6 +230,12 @@ class StreetScenes(_KnownDataset):
     label_set = LABEL_SETS["camvid"]
     NUM_CLASSES = label_set.num_classes
     origin = "Make it with: ppliteseg data synth --out %s"
+
+
+def _check_transforms(dataset) -> None:
+    """See that images to be judged are not cropped at random."""
+    if dataset.mode != "train" and any(isinstance(step, FusedAugment) for step in dataset.transforms.transforms):
+        raise ConfigError("FusedAugment draws at random and is for mode 'train'; mode is '%s': give Normalize in its place." % dataset.mode)
 
 
 def existing_root(dataset_root: str, advice: str = "") -> str:

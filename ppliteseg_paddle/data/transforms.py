@@ -56,6 +56,8 @@ class FusedAugment:
         self.flip_prob = _share("flip_prob", flip_prob)
         self.rare_class_crops = _share("rare_class_crops", rare_class_crops)
         self.rare_classes = tuple(rare_classes)
+        if not all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in self.rare_classes):
+            raise ConfigError("rare_classes is %r: give a list of class ids." % (rare_classes,))
         if self.rare_class_crops and not self.rare_classes:
             raise ConfigError("rare_class_crops is %g, but rare_classes names no class: give their ids." % self.rare_class_crops)
         try:
@@ -74,6 +76,9 @@ class FusedAugment:
         self.mean, self.std = (np.atleast_1d(np.asarray(values, np.float64)) for values in (mean, std))
         if not self.std.all():
             raise ConfigError("std is %r: no channel can have 0." % (std,))
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values.shape not in ((1,), (3,)):
+                raise ConfigError("%s has %d numbers: give one, or one for each channel." % (name, values.size))
 
     def set_progress(self, share: float) -> None:
         """Take the crop size that belongs to this share of the run, 0 to 1."""

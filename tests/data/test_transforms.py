@@ -241,6 +241,8 @@ def test_a_label_without_rare_classes_is_cropped_as_usual():
     (dict(flip_prob=1.5), "flip_prob is 1.5: give a number from 0 to 1."),
     (dict(rare_class_crops=0.5), "rare_classes names no class"),
     (dict(std=[0.5, 0, 0.5]), "std is [0.5, 0, 0.5]: no channel can have 0."),
+    (dict(rare_classes=["pole"]), "rare_classes is ['pole']: give a list of class ids."),
+    (dict(mean=[0.5, 0.5]), "mean has 2 numbers: give one, or one for each channel."),
     (dict(distort={"brightness": 0.4}), "distort takes no argument 'brightness'. Did you mean 'brightness_prob' or 'brightness_range'?"),
     (dict(distort=0.5), "distort is 0.5: give the arguments of RandomDistort"),
     (dict(distort={"hue_range": 300}), "hue_range is 300: allowed are numbers from 0 to 127."),
@@ -267,3 +269,21 @@ def test_it_works_in_paddlesegs_compose_and_draws_from_numpys_seed(photo, label)
     np.testing.assert_array_equal(samples[0]["img"], samples[1]["img"])
     other = compose({"img": bgr, "label": label, "gt_fields": ["label"]})
     assert not np.array_equal(other["img"], samples[0]["img"])
+
+
+def test_the_training_crop_is_told_in_the_order_of_the_configuration():
+    from types import SimpleNamespace
+
+    from paddleseg.transforms import RandomPaddingCrop
+    from ppliteseg_paddle.data.check import crop_size_of
+    for step in (FusedAugment([240, 180]), RandomPaddingCrop([240, 180])):
+        assert crop_size_of(SimpleNamespace(transforms=SimpleNamespace(transforms=[step]))) == (240, 180)
+
+
+@pytest.mark.parametrize("mode", ["val", "test"])
+def test_images_to_be_judged_are_not_augmented(tmp_path, mode):
+    from tiny_data import make_data
+
+    from ppliteseg_paddle.data.dataset import StreetScenes
+    with pytest.raises(ConfigError, match="FusedAugment draws at random and is for mode 'train'; mode is '%s'" % mode):
+        StreetScenes(transforms=[FusedAugment([32, 24])], dataset_root=str(make_data(tmp_path / "d")), mode=mode)
