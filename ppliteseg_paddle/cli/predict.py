@@ -56,6 +56,10 @@ def add_arguments(parser) -> None:
 def run(args) -> dict:
     if (args.image_path is None) == (args.camera is None):
         raise ConfigError("give either --image_path PATH (an image, a folder, a list file, a video) or --camera 0.")
+    if args.unknown_below is not None and args.format == "cityscapes":
+        raise ConfigError("--unknown_below cannot go with --format cityscapes: the server takes a class for every pixel.")
+    if (args.crop_size or args.stride) and not args.is_slide:
+        raise ConfigError("--crop_size and --stride are the sliding window's: add --is_slide.")
     if args.camera is not None or is_video(args.image_path):
         return _run_video(args)
     return _run_images(args, find_images(args.image_path))
@@ -282,10 +286,6 @@ def _counted(number: int, what: str) -> str:
 def _predictor(args, kinds):
     if bool(args.model_dir) == bool(args.config or args.model_path):
         raise ConfigError("give either --model_dir EXPORT, or --config FILE and --model_path WEIGHTS.")
-    if args.unknown_below is not None and args.format == "cityscapes":
-        raise ConfigError("--unknown_below cannot go with --format cityscapes: the server takes a class for every pixel.")
-    if (args.crop_size or args.stride) and not args.is_slide:
-        raise ConfigError("--crop_size and --stride are the sliding window's: add --is_slide.")
     options = {name: getattr(args, name) for name in _OPTIONS}
     if args.model_dir:
         from ppliteseg_paddle.deploy.predictor import Predictor

@@ -1,0 +1,285 @@
+"""`predict` on videos and cameras, its outputs and options. Images, folders and lists are in test_cli_deploy.py."""
+import _thread
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from exported import photograph, small_folder
+from ppliteseg_paddle import Predictor
+from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.deploy.video import VideoReader, VideoWriter
+from ppliteseg_paddle.visual.draw import overlay
+
+
+def run_json(capsys, *argv):
+    """Exit status, and the result that --json prints."""
+    status = main(["predict", *map(str, argv), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def write_video(path, count=12, height=64, width=96):
+    with VideoWriter(path, 12) as out:
+        for i in range(count):
+            out.write(np.roll(photograph(height, width), 2 * i, axis=1))
+    return out.path
+
+
+def write_photo(path, height=64, width=96):
+    cv2.imwrite(str(path), photograph(height, width))
+    return path
+
+
+def files_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def values_of(path):
+    with Image.open(path) as file:
+        return np.asarray(file), file.mode
+
+
+# --------------------------------------------------------------------------------------------
+# Videos
+# --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["drive.mp4", "drive.avi"])
+def test_a_video_goes_in_and_an_overlay_video_of_its_frames_and_size_comes_out(tmp_path, capsys, name):
+    path = write_video(tmp_path / name)
+    status, result = run_json(capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out")
+    assert status == 0 and files_in(tmp_path / "out") == ["overlay/" + name]
+    assert (result["frames"], result["size"], result["video_fps"], result["frames_missing"]) == (12, [96, 64], 12.0, 0)
+    assert result["fps"] > 0 and result["outputs"] == {"overlay": str(tmp_path / "out" / "overlay" / name)}
+    predictor = Predictor(small_folder())
+    with VideoReader(path) as given, VideoReader(tmp_path / "out" / "overlay" / name) as written:
+        assert (written.size, written.frame_count, written.fps) == (given.size, given.frame_count, given.fps)
+        pairs = list(zip(given, written))
+    assert len(pairs) == 12
+    for frame, picture in pairs:
+        expected = overlay(frame, predictor.predict(frame), predictor.label_set.palette)
+        assert np.abs(picture.astype(int) - expected).mean() < 12 < np.abs(picture.astype(int) - frame).mean()
+
+
+def test_every_output_of_a_video_has_its_frames(tmp_path, capsys):
+    path = write_video(tmp_path / "drive.avi", 5, 47, 65)
+    status, result = run_json(capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out", "--outputs", "mask",
+                              "overlay", "color", "confidence", "--batch_size", 2, "--streams", 2)
+    masks = ["mask/drive/%06d.png" % i for i in range(5)]
+    assert status == 0 and files_in(tmp_path / "out") == ["color/drive.avi", "confidence/drive.avi"] + masks + ["overlay/drive.avi"]
+    assert (result["batch_size"], result["streams"]) == (2, 2)
+    with VideoReader(path) as video:
+        for frame, mask in zip(video, masks):
+            assert np.mean(values_of(tmp_path / "out" / mask)[0] != Predictor(small_folder()).predict(frame)) < 0.001
+    for kind in ("overlay", "color", "confidence"):
+        with VideoReader(tmp_path / "out" / kind / "drive.avi") as video:
+            assert video.size == (65, 47) and len(list(video)) == 5
+
+
+def test_a_video_may_be_cut_short_by_request_and_is_reported_if_it_is_damaged(tmp_path, capsys):
+    path = write_video(tmp_path / "drive.avi", 20)
+    status, result = run_json(capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out", "--max_frames", 3)
+    assert status == 0 and result["frames"] == 3 and result["frames_missing"] == 0
+    data = open(path, "rb").read()
+    open(path, "wb").write(data[:len(data) // 2])
+    assert main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")]) == 0
+    assert "more frames, which could not be decoded: it may be cut off" in capsys.readouterr().out
+
+
+def test_an_interrupted_video_leaves_nothing_half_written(tmp_path, capsys, monkeypatch):
+    from ppliteseg_paddle.deploy import results
+    path, write = write_video(tmp_path / "drive.mp4"), results.VideoResults.write
+
+    def interrupted(self, *arguments):
+        write(self, *arguments)
+        if self.frames == 4:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(results.VideoResults, "write", interrupted)
+    assert main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")]) == 130
+    assert files_in(tmp_path / "out") == []
+    assert capsys.readouterr().err.strip().endswith("interrupted")
+
+
+class Camera:
+    """Gives frames without end, and Ctrl-C after the sixth."""
+
+    def __init__(self, number):
+        assert number == 2
+        self.count = 0
+
+    def isOpened(self):
+        return True
+
+    def read(self):
+        self.count += 1
+        if self.count == 6:
+            _thread.interrupt_main()
+        return True, photograph(64, 96)
+
+    def get(self, what):
+        return 10.0 if what == cv2.CAP_PROP_FPS else 0.0
+
+    def release(self):
+        pass
+
+
+def test_a_camera_is_recorded_until_ctrl_c(tmp_path, capsys, monkeypatch):
+    real = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda source, *rest: real(source, *rest) if isinstance(source, str) else Camera(source))
+    status, result = run_json(capsys, "--model_dir", small_folder(), "--camera", 2, "--save_dir", tmp_path / "out")
+    assert status == 0 and files_in(tmp_path / "out") == ["overlay/camera2.mp4"]
+    assert 1 <= result["frames"] <= 12
+    with VideoReader(tmp_path / "out" / "overlay" / "camera2.mp4") as video:
+        assert video.fps == 10.0 and video.frame_count >= result["frames"]
+
+
+# --------------------------------------------------------------------------------------------
+# Images: outputs and options
+# --------------------------------------------------------------------------------------------
+def test_colours_and_confidences_are_written_on_request(tmp_path, capsys):
+    photo = write_photo(tmp_path / "photo.png")
+    status, _ = run_json(capsys, "--model_dir", small_folder(), "--image_path", photo, "--save_dir", tmp_path / "out",
+                         "--outputs", "color", "confidence")
+    assert status == 0 and files_in(tmp_path / "out") == ["color/photo.png", "confidence/photo.png"]
+    predictor = Predictor(small_folder())
+    mask, confidence = predictor.predict_with_confidence(photo)
+    values, mode = values_of(tmp_path / "out" / "confidence" / "photo.png")
+    assert mode == "P" and np.array_equal(values, np.rint(confidence * 255).astype(np.uint8))
+    colours = cv2.imread(str(tmp_path / "out" / "color" / "photo.png"))[:, :, ::-1]
+    assert np.array_equal(colours, np.array(predictor.label_set.palette, np.uint8)[mask])
+
+
+def test_unknown_pixels_are_written_and_counted(tmp_path, capsys):
+    photo = write_photo(tmp_path / "photo.png")
+    limit = float(np.median(Predictor(small_folder()).predict_with_confidence(photo)[1]))
+    argv = ["--model_dir", small_folder(), "--image_path", photo, "--save_dir", tmp_path / "out", "--unknown_below", limit]
+    status, result = run_json(capsys, *argv)
+    mask, _ = values_of(tmp_path / "out" / "mask" / "photo.png")
+    assert status == 0 and result["unknown"] == {"id": 255, "share": round(float(np.mean(mask == 255)), 6)}
+    assert 0.2 < result["unknown"]["share"] < 0.8
+    photo_again, drawn = cv2.imread(str(photo)), cv2.imread(str(tmp_path / "out" / "overlay" / "photo.png"))
+    assert np.array_equal(drawn[mask == 255], photo_again[mask == 255])
+    assert main(["predict", *map(str, argv)]) == 0
+    assert "% of the pixels (value 255)" in capsys.readouterr().out
+
+
+def test_masks_of_300_classes_are_16_bit_pngs(tmp_path, capsys):
+    photo = write_photo(tmp_path / "photo.png")
+    folder = small_folder("argmax", None, 300)
+    status, _ = run_json(capsys, "--model_dir", folder, "--image_path", photo, "--save_dir", tmp_path / "out", "--outputs", "mask", "overlay", "color",
+                         "--grid", tmp_path / "grid.png")
+    values, mode = values_of(tmp_path / "out" / "mask" / "photo.png")
+    predictor = Predictor(folder)
+    mask = predictor.predict(photo)
+    assert status == 0 and mode.startswith("I") and mask.max() > 255 and np.array_equal(values, mask)
+    assert np.array_equal(cv2.imread(str(tmp_path / "out" / "mask" / "photo.png"), cv2.IMREAD_UNCHANGED), mask)
+    colours = cv2.imread(str(tmp_path / "out" / "color" / "photo.png"))[:, :, ::-1]
+    assert np.array_equal(colours, np.array(predictor.label_set.palette, np.uint8)[mask])
+
+
+def test_batches_of_mixed_sizes_give_every_image_its_files(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    sizes = [(64, 96), (96, 64), (64, 96), (40, 40), (64, 96), (96, 64)]
+    for i, size in enumerate(sizes):
+        write_photo(tmp_path / "in" / ("%d.png" % i), *size)
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
+    status, result = run_json(capsys, "--model_dir", small_folder(), "--image_path", tmp_path / "in", "--save_dir", tmp_path / "out",
+                              "--batch_size", 2, "--streams", 2, "--outputs", "mask")
+    assert status == 2 and result["images"] == 6 and [os.path.basename(bad["path"]) for bad in result["unreadable"]] == ["bad.png"]
+    for i, size in enumerate(sizes):
+        mask, _ = values_of(tmp_path / "out" / "mask" / ("%d.png" % i))
+        assert mask.shape == size and np.mean(mask != Predictor(small_folder()).predict(tmp_path / "in" / ("%d.png" % i))) < 0.001
+
+
+@pytest.mark.parametrize("output_op, joined", [("softmax", "averaged"), ("argmax", "stitched")])
+def test_large_images_go_through_sliding_windows(tmp_path, capsys, output_op, joined):
+    photo = write_photo(tmp_path / "photo.png", 100, 150)
+    status, result = run_json(capsys, "--model_dir", small_folder(output_op), "--image_path", photo, "--save_dir", tmp_path / "out",
+                              "--is_slide", "--crop_size", 64, 48, "--stride", 40, 30)
+    assert status == 0 and result["windows"] == {"crop_size": [64, 48], "stride": [40, 30], "joined": joined}
+    mask, _ = values_of(tmp_path / "out" / "mask" / "photo.png")
+    expected = Predictor(small_folder(output_op), is_slide=True, crop_size=(64, 48), stride=(40, 30)).predict(photo)
+    assert mask.shape == (100, 150) and np.array_equal(mask, expected)
+
+
+# --------------------------------------------------------------------------------------------
+# Bad input, and what need not be installed
+# --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("argv, words", [
+    ([], "give either --image_path PATH (an image, a folder, a list file, a video) or --camera 0"),
+    (["--image_path", "photo.png", "--camera", "0"], "give either --image_path PATH"),
+    (["--image_path", "nowhere.mp4"], "video nowhere.mp4 does not exist"),
+    (["--image_path", "bad.mp4"], "video bad.mp4 cannot be opened: it is damaged or no video"),
+    (["--image_path", "videos"], "holds no image, but videos; give one at a time"),
+    (["--image_path", "drive.avi", "--grid", "grid.png"], "--grid is for images"),
+    (["--image_path", "drive.avi", "--format", "cityscapes"], "--format is for images"),
+    (["--image_path", "photo.png", "--max_frames", "3"], "--max_frames is for videos"),
+    (["--image_path", "photo.png", "--unknown_below", "0.5"], "unknown_below needs probabilities"),
+    (["--image_path", "photo.png", "--unknown_below", "60"], "unknown_below is 60"),
+    (["--image_path", "photo.png", "--outputs", "confidence"], "--outputs confidence needs probabilities, but the model in"),
+    (["--image_path", "drive.avi", "--outputs", "confidence"], "export it with --output_op softmax"),
+    (["--image_path", "photo.png", "--outputs", "colour"], "colour"),
+    (["--image_path", "photo.png", "--crop_size", "64", "64"], "add --is_slide"),
+    (["--image_path", "photo.png", "--is_slide"], "give crop_size"),
+    (["--image_path", "photo.png", "--is_slide", "--crop_size", "64", "64", "--stride", "80", "64"], "would leave pixels out"),
+    (["--image_path", "photo.png", "--unknown_below", "0.5", "--format", "cityscapes"], "--unknown_below cannot go with"),
+])
+def test_predict_refuses_bad_input_on_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, argv, words):
+    monkeypatch.chdir(tmp_path)
+    write_photo("photo.png")
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "drive.mp4").write_bytes(b"no video")
+    write_video("drive.avi", 2)
+    before = files_in(tmp_path)
+    assert main(["predict", "--model_dir", small_folder("argmax"), "--save_dir", "out", *argv]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: ") and words in last
+    assert files_in(tmp_path) == before
+
+
+def test_a_place_that_cannot_be_written_ends_the_run_with_its_name(tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    for path in (write_photo(tmp_path / "photo.png"), write_video(tmp_path / "drive.avi")):
+        assert main(["predict", "--model_dir", small_folder(), "--image_path", str(path), "--save_dir", str(tmp_path / "out")]) == 2
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: cannot write %s" % (tmp_path / "out"))
+
+
+def tiny_onnx(folder):
+    """An artifact whose ONNX graph is one convolution and a softmax, made without Paddle."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from exported import LABELS, TRANSFORMS
+    from ppliteseg_paddle.deploy.artifact import Artifact, Tensor, writing
+    from ppliteseg_paddle.deploy.preprocess import Preprocess
+    weight = numpy_helper.from_array(np.random.default_rng(0).standard_normal((11, 3, 1, 1)).astype(np.float32), "w")
+    sides = ["batch", None, "height", "width"]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides[:1] + [channels] + sides[2:]) for name, channels in (("x", 3), ("y", 11))]
+    nodes = [helper.make_node("Conv", ["x", "w"], ["z"]), helper.make_node("Softmax", ["z"], ["y"], axis=1)]
+    with writing(str(folder)) as temporary:
+        onnx.save(helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], [weight]), ir_version=8,
+                                    opset_imports=[helper.make_opsetid("", 17)]), os.path.join(temporary, "model.onnx"))
+        Artifact(temporary, {"type": "Tiny"}, LABELS, Preprocess(TRANSFORMS), Tensor("x", "float32", "NCHW", (-1, 3, -1, -1), "RGB"),
+                 Tensor("y", "float32", "NCHW", (-1, 11, -1, -1), op="softmax"), {"onnx": {"model": "model.onnx"}}, {}).write()
+
+
+@pytest.mark.skipif(not all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))), reason="onnx and onnxruntime come with the extra 'deploy'")
+def test_videos_and_confidences_need_neither_paddle_nor_paddleseg(tmp_path):
+    tiny_onnx(tmp_path / "export")
+    write_video(tmp_path / "drive.mp4", 4)
+    code = """
+import sys
+for name in ("paddle", "paddleseg", "paddle2onnx", "onnx", "matplotlib"):
+    sys.modules[name] = None  # importing it raises, as if it were not there
+from ppliteseg_paddle.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+    done = subprocess.run([sys.executable, "-c", code, "predict", "--model_dir", str(tmp_path / "export"), "--image_path", str(tmp_path / "drive.mp4"),
+                           "--save_dir", str(tmp_path / "out"), "--outputs", "overlay", "confidence", "mask", "--unknown_below", "0.3"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "4 frames in" in done.stdout and len(files_in(tmp_path / "out")) == 2 + 4
