@@ -2,8 +2,10 @@
 
     python -m ppliteseg_paddle.benchmark.peer --save_json FILE [--model T|B] [--size H W] [--num_threads N] ...
 
-Both have random weights: the time does not depend on them. All contestants take turns, call by call, in one process,
-so that whatever else the machine does meets them all.
+All contestants take turns, call by call, in one process, so that whatever else the machine does meets them all. Without
+--model_path ours has random weights, whose masks are full of borders: our ONNX and OpenVINO graphs spend the more on
+upsampling, the more blocks of the mask a border crosses, so the share of such blocks is given beside the times. PaddleSeg's
+time does not depend on its weights.
 
 Source: PaddleSeg `deploy/export.py::WrappedModel`, `models/pp_liteseg.py`.
 """
@@ -14,15 +16,16 @@ import os
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+import cv2
 import numpy as np
 
 from ppliteseg_paddle.benchmark.protocols import machine
 from ppliteseg_paddle.benchmark.timing import describe
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import default_threads, open_backend
-from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image, read_image
 
 PEER = "paddleseg"
 # model -> (PaddleSeg's backbone and arguments, our preset)
@@ -31,6 +34,8 @@ MODELS = {
     "B": ("STDC2", {"arm_out_chs": [64, 96, 128], "seg_head_inter_chs": [64, 64, 64]}, "pp_liteseg_b"),
 }
 NUM_CLASSES = 19
+PREPROCESS = Preprocess([{"type": "Normalize"}])
+_FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "paddle": "paddle"}
 
 
 def measure_in_turns(calls: Dict[str, Callable[[], Any]], warmup: int, repeats: int,
@@ -59,14 +64,14 @@ def ratios(seconds: Dict[str, Dict[str, List[float]]], peer: str = PEER) -> Dict
             for name, values in seconds.items() if name != peer}
 
 
-def export_peer(model: str, size: Tuple[int, int], folder: str) -> None:
+def export_peer(model: str, num_classes: int, size: Tuple[int, int], folder: str) -> None:
     """Write PaddleSeg's model as its own export does: traced with its wrapper, int32 ids, and nothing else done to it."""
     import paddle
     from paddleseg import models
     from paddleseg.deploy.export import WrappedModel
     from paddleseg.models import backbones
     backbone, arguments, _ = MODELS[model]
-    network = models.PPLiteSeg(NUM_CLASSES, getattr(backbones, backbone)(), **arguments)
+    network = models.PPLiteSeg(num_classes, getattr(backbones, backbone)(), **arguments)
     network.eval()
     wrapped = WrappedModel(network, "argmax")
     wrapped.eval()
@@ -74,37 +79,83 @@ def export_peer(model: str, size: Tuple[int, int], folder: str) -> None:
     paddle.jit.save(traced, os.path.join(folder, "model"))
 
 
-def export_ours(model: str, size: Tuple[int, int], folder: str, formats: Sequence[str]) -> Artifact:
-    """Write our model with `export_model`: checked against itself, mask out."""
+def our_network(model: str, num_classes: int, model_path: Optional[str], image: np.ndarray):
+    """Our model with the given weights, or random ones and statistics of `image`, as training would leave them."""
+    import paddle
     import ppliteseg_paddle
-    from ppliteseg_paddle.data.catalog import LABEL_SETS
+    paddle.seed(0)
+    network = getattr(ppliteseg_paddle, MODELS[model][2])(num_classes=num_classes)
+    if model_path is not None:
+        ppliteseg_paddle.load_weights(network, model_path)
+        return network
+    batch, _ = PREPROCESS(cv2.resize(image, (256, 128)))
+    network.train()
+    with paddle.no_grad():
+        for _ in range(10):
+            network(paddle.to_tensor(np.concatenate([batch, batch[..., ::-1]])))
+        head = network.seg_heads[0].classifier  # equal means for all classes: else one would win everywhere
+        head.weight.set_value(head.weight - head.weight.mean(axis=1, keepdim=True))
+    network.eval()
+    return network
+
+
+def export_ours(network, num_classes: int, size: Tuple[int, int], folder: str, formats: Sequence[str], image: np.ndarray,
+                precision: str = "fp32") -> Artifact:
+    """Write our model with `export_model`: checked against itself, mask out. INT8 takes its ranges from `image`, and its masks
+    are held to no bound: what is measured is time."""
+    from ppliteseg_paddle.data.catalog import LABEL_SETS, LabelSet, palette_for
     from ppliteseg_paddle.export.paddle import export_model
-    network = getattr(ppliteseg_paddle, MODELS[model][2])(num_classes=NUM_CLASSES)
-    export_model(network, folder, formats=formats, label_set=LABEL_SETS["cityscapes"], transforms=Preprocess([{"type": "Normalize"}]),
-                 input_shape=(1, 3, *size))
+    from ppliteseg_paddle.export.quantize import Calibration
+    label_set = LABEL_SETS["cityscapes"] if num_classes == NUM_CLASSES else LabelSet(
+        "custom", tuple("class %d" % i for i in range(num_classes)), palette_for(num_classes))
+    calibration = None
+    if precision == "int8":
+        path = folder + ".png"
+        cv2.imwrite(path, image)
+        calibration = Calibration([(path, None)], sensitivity=False, progress=False)
+    export_model(network, folder, formats=formats, label_set=label_set, transforms=PREPROCESS, input_shape=(1, 3, *size),
+                 precision=precision, calibration=calibration, check_image=image)
     return Artifact.read(folder)
+
+
+def crossed_blocks(mask: np.ndarray, side: int = 8) -> float:
+    """The share of a mask's blocks of `side` pixels that hold more than one class."""
+    height, width = (length // side * side for length in mask.shape)
+    blocks = mask[:height, :width].reshape(height // side, side, width // side, side)
+    return float(np.mean(blocks.max(axis=(1, 3)) != blocks.min(axis=(1, 3))))
 
 
 def run(args) -> Dict[str, Any]:
     from tqdm import tqdm
     size = tuple(args.size)
     threads = args.num_threads or default_threads()
-    batch = np.random.RandomState(0).randn(1, 3, *size).astype(np.float32)
+    image = read_image(args.image_path) if args.image_path else generated_image(*size)
+    batch, _ = PREPROCESS(cv2.resize(image, size[::-1]))
+    network = our_network(args.model, args.num_classes, args.model_path, image)
     with tempfile.TemporaryDirectory() as folder:
-        peer, ours = os.path.join(folder, "peer"), os.path.join(folder, "ours")
+        peer = os.path.join(folder, "peer")
         os.mkdir(peer)
-        export_peer(args.model, size, peer)
-        artifact = export_ours(args.model, size, ours, ("paddle", "onnx", "openvino"))
-        backends = {PEER: open_backend("paddle", _bare(peer, artifact), "cpu", threads)}
-        backends.update((name, open_backend(name, artifact, "cpu", threads)) for name in args.backends)
+        export_peer(args.model, args.num_classes, size, peer)
+        exports = {}
+        for precision in dict.fromkeys(precision for _, precision in args.contestants):
+            formats = [_FORMATS[name] for name, each in args.contestants if each == precision]
+            exports[precision] = export_ours(network, args.num_classes, size, os.path.join(folder, precision),
+                                             formats, image, precision)
+        backends = {PEER: open_backend("paddle", _bare(peer, next(iter(exports.values()))), "cpu", threads)}
+        backends.update(("%s %s" % (name, precision), open_backend(name, exports[precision], "cpu", threads))
+                        for name, precision in args.contestants)
         calls = {name: (lambda backend=backend: backend.run(batch)) for name, backend in backends.items()}
         with tqdm(total=args.warmup + args.repeats, desc="rounds", file=sys.stderr, disable=None) as bar:
             seconds = measure_in_turns(calls, args.warmup, args.repeats, bar.update)
         faster = ratios(seconds)
+        masks = {name: np.asarray(call())[0] for name, call in calls.items() if name != PEER}
+        reference = next(iter(masks.values()))
         results = {name: {**{clock: describe(values) for clock, values in seconds[name].items()},
-                          "times_faster": faster.get(name), "backend": backend.describe()} for name, backend in backends.items()}
-    return {"protocol": "in turns", "model": args.model, "num_classes": NUM_CLASSES, "input_shape": list(batch.shape),
-            "num_threads": threads, "warmup": args.warmup, "repeats": args.repeats, "results": results, "machine": machine()}
+                          "times_faster": faster.get(name), "backend": backend.describe(),
+                          **({} if name == PEER else {"differing_pixels": float(np.mean(masks[name] != reference))})} for name, backend in backends.items()}
+    return {"protocol": "in turns", "model": args.model, "num_classes": args.num_classes, "weights": args.model_path or "random",
+            "image": args.image_path or "generated", "crossed_blocks": crossed_blocks(reference), "input_shape": list(batch.shape),
+            "num_threads": threads, "int8_instructions": int8_instructions(), "warmup": args.warmup, "repeats": args.repeats, "results": results, "machine": machine()}
 
 
 def _bare(folder: str, artifact: Artifact) -> Artifact:
@@ -118,7 +169,9 @@ def table(result: Dict[str, Any]) -> str:
     """What a person reads."""
     lines = ["PP-LiteSeg-%s, %d classes, %dx%d, mask out, %d threads, %s" % (
         result["model"], result["num_classes"], *result["input_shape"][:1:-1], result["num_threads"],
-        result["machine"]["processor"]), "", "%-36s %10s %10s %10s %10s" % ("", "median ms", "ratio", "cpu ms", "cpu ratio")]
+        result["machine"]["processor"]), "weights: %s, image: %s, %.0f %% of the mask's blocks crossed by a border; INT8 instructions: %s" % (
+            os.path.basename(result["weights"]), os.path.basename(result["image"]), 100 * result["crossed_blocks"],
+            ", ".join(result["int8_instructions"]) or "none"), "", "%-36s %10s %10s %10s %10s" % ("", "median ms", "ratio", "cpu ms", "cpu ratio")]
     for name, values in result["results"].items():
         label = "PaddleSeg's own, Paddle Inference" if name == PEER else "ours, " + name
         faster = values["times_faster"] or {"wall": 1.0, "cpu": 1.0}
@@ -127,11 +180,35 @@ def table(result: Dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def int8_instructions() -> List[str]:
+    """What the processor has that multiplies and adds bytes in one go; without it 8 bits are at most twice as fast as floats."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            flags = set(next((line for line in file if line.startswith(("flags", "Features"))), "").split())
+    except OSError:  # no Linux
+        return []
+    return [name for name in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm") if name in flags]
+
+
+def _contestant(text: str) -> Tuple[str, str]:
+    name, _, precision = text.partition(":")
+    if name not in _FORMATS or precision not in ("fp32", "fp16", "int8") or (name == "paddle" and precision != "fp32"):
+        raise argparse.ArgumentTypeError("'%s' is not BACKEND:PRECISION with a backend of %s and fp32, fp16 or int8 (paddle: fp32)."
+                                         % (text, ", ".join(_FORMATS)))
+    return name, precision
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=sorted(MODELS), default="T")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=[512, 1024])
-    parser.add_argument("--backends", nargs="+", default=["onnxruntime", "openvino", "paddle"])
+    parser.add_argument("--contestants", nargs="+", type=_contestant, metavar="BACKEND:PRECISION",
+                        default=[_contestant(text) for text in ("onnxruntime:fp32", "openvino:fp32", "paddle:fp32",
+                                                                "onnxruntime:int8", "openvino:int8")],
+                        help="what runs beside PaddleSeg's model (default: onnxruntime, openvino and paddle in fp32, the first two in int8)")
+    parser.add_argument("--num_classes", type=int, default=NUM_CLASSES)
+    parser.add_argument("--model_path", help="trained weights of ours (default: random ones)")
+    parser.add_argument("--image_path", help="what is segmented (default: a generated image)")
     parser.add_argument("--num_threads", type=int)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=40)
@@ -141,6 +218,8 @@ def main() -> int:
     from ppliteseg_paddle.engine.checkpoint import write_json
     write_json(args.save_json, result)
     print(table(result))
+    print("differing from the first one of ours: %s" % ", ".join("%s %.3g %%" % (name, 100 * values["differing_pixels"]) for name, values
+                                                                in result["results"].items() if name != PEER))
     print("written: %s" % args.save_json)
     return 0
 

@@ -45,6 +45,8 @@ class Calibration:
         images: paths of (image, label or None); the ranges come from the images.
         method: of turning a tensor's values into a range, one of `METHODS`.
         validation: pairs of (image, label) on which the loss of mIoU is stated; default: the labelled ones of `images`.
+        sensitivity: whether to measure layers and keep in float those that hurt; else all are quantised and no loss is
+            too large, as for a benchmark of random weights.
         progress: whether to show progress bars on stderr.
 
     Attributes: `report`, which `quantize_network` and `measure_loss` fill: plain values.
@@ -53,6 +55,7 @@ class Calibration:
     images: Sequence[Tuple[str, Optional[str]]]
     method: str = "minmax"
     validation: Sequence[Tuple[str, str]] = ()
+    sensitivity: bool = True
     progress: bool = True
     report: Dict[str, Any] = field(default_factory=dict)
 
@@ -75,6 +78,10 @@ def quantize_network(path: str, artifact: Artifact, calibration: Calibration, as
     network = _Network(path, artifact, calibration, aside)
     layers = network.layers()
     ranges = network.ranges()
+    if not calibration.sensitivity:
+        calibration.report.update({"method": calibration.method, "images": len(network.calibrated), "sensitivity_images": 0, "labels": False,
+                                   "layers": [], "float_layers": [], "trials": [], "always_float": network.left_out})
+        return lambda form: network.quantized(ranges, form=form)
     chosen = _spread(calibration.images, SENSITIVITY_IMAGES)
     batches = [network.batch(image) for image, _ in chosen]
     labels = [network.small_label(label, size) for (_, label), size in zip(chosen, network.reference(batches))]
