@@ -19,7 +19,7 @@ from ppliteseg_paddle.engine.watch import Observer
 from ppliteseg_paddle.errors import PPLiteSegError
 
 SAMPLES = 3        # validation images whose predictions are shown
-CELL_WIDTH = 400   # pixels of each of the three pictures
+CELL_WIDTH = 400   # pixels of an image, its truth and its prediction each
 FLUSH_SECONDS = 5  # VisualDL's own 120 leave the page empty for two minutes
 
 
@@ -62,13 +62,12 @@ class Board(Observer):
         self.writer.add_scalar("Train/ips", row["ips"], row["iter"])
 
     def evaluated(self, watch, model, evaluation) -> None:
-        step, prefix = watch.steps, "Ema_" if evaluation["ema"] else ""
-        self.writer.add_scalar("Evaluate/%sKappa" % prefix, evaluation["kappa"], step)
+        step, ema = watch.steps, evaluation["ema"]
+        self.writer.add_scalar("Evaluate/Ema_Kappa" if ema else "Evaluate/Kappa", evaluation["kappa"], step)
         for name, value in zip(self.classes, evaluation["class_iou"]):
-            self.writer.add_scalar("%sIoU/%s" % (prefix, name), value, step)
-        if self.samples is not None and evaluation["ema"] == self.samples.ema:
-            for name, picture in self.samples.draw(model, step):
-                self.writer.add_image("Predictions/%s" % name, picture[:, :, ::-1], step)
+            self.writer.add_scalar("%s/%s" % ("IoU_Ema" if ema else "IoU", name), value, step)
+        if self.samples is not None and self.samples.ema == ema:
+            self.writer.add_image("Predictions/validation images", self.samples.draw(model, step)[:, :, ::-1], step)
 
     def add_graph(self, model, shape: Sequence[int]) -> None:
         """Write the model's graph. A model that cannot be traced trains all the same: that is said, and the page has no graph."""
@@ -90,7 +89,7 @@ class Samples:
     """A few validation images, the same at every evaluation, drawn beside their truth and the prediction.
 
     Args:
-        dataset: the validation set; count: images out of it, spread evenly.
+        dataset: the validation set, or None; count: images out of it, spread evenly.
         config: says how predictions are made, see `predict.EvaluationPredictor`.
         ema: whether the averaged weights' predictions are shown, or the plain ones'.
         precision, amp_level: in which the run evaluates.
@@ -98,34 +97,32 @@ class Samples:
 
     def __init__(self, dataset, config, ema: bool = False, count: int = SAMPLES, precision: str = "fp32", amp_level: str = "O1"):
         self.config, self.ema, self.precision = config, ema, (precision, amp_level)
-        self.pairs: List[Tuple[str, Any, Any]] = []
-        count = min(count, len(dataset))
+        self.pairs: List[Tuple[str, Any, Any]] = []  # name, image, label
+        count = min(count, len(dataset)) if hasattr(dataset, "read") else 0
         for number in range(count):
             index = (2 * number + 1) * len(dataset) // (2 * count)
             try:
                 image, label = dataset.read(index)
             except PPLiteSegError:
                 continue  # reported where all images are read
-            stem = os.path.splitext(os.path.basename(dataset.file_list[index][0]))[0]
-            self.pairs.append(("%d %s" % (number + 1, _tag(stem)), image, label))
+            self.pairs.append((os.path.basename(dataset.file_list[index][0]), image, label))
 
     def draw(self, model, step: int):
-        """Yield name and picture (BGR) of each."""
+        """One picture with a row for each image. Shape: returns (H, W, 3) uint8, BGR."""
         from ppliteseg_paddle.engine.precision import autocast
         from ppliteseg_paddle.engine.predict import EvaluationPredictor
         from ppliteseg_paddle.visual.grid import Row, grid
         was_training = model.training
         model.eval()
-        predictor = EvaluationPredictor(model, self.config)
+        predictor, rows = EvaluationPredictor(model, self.config), []
         for name, image, label in self.pairs:
             with autocast(*self.precision):
                 mask = predictor.predict(image)
-            colour = image if image.ndim == 3 else image[:, :, None].repeat(3, axis=2)
-            headings = ("Image", "Ground truth", "Prediction" + (" (averaged weights)" if self.ema else ""))
-            yield name, grid([Row(colour, label, mask)], predictor.label_set, subtitle="%s, iteration %d" % (name, step),
-                             headings=headings, cell_width=CELL_WIDTH)
+            rows.append(Row(image if image.ndim == 3 else image[:, :, None].repeat(3, axis=2), label, mask, name))
         if was_training:
             model.train()
+        return grid(rows, predictor.label_set, subtitle="iteration %d%s" % (step, ", averaged weights" if self.ema else ""),
+                    cell_width=CELL_WIDTH)
 
 
 # --------------------------------------------------------------------------------------------

@@ -37,9 +37,8 @@ def show_run(watch, config, parts: Dict[str, Any], history: Callable[[], Dict[st
     watch.observers += [line, Curves(watch.save_dir, history)]
     board = None
     if use_vdl:
-        shows = hasattr(parts["val_dataset"], "read")
-        samples = Samples(parts["val_dataset"], config, use_ema, precision=precision, amp_level=amp_level) if shows else None
-        board = Board(watch.save_dir, classes, watch.start, samples)
+        samples = Samples(parts["val_dataset"], config, use_ema, precision=precision, amp_level=amp_level)
+        board = Board(watch.save_dir, classes, watch.start, samples if samples.pairs else None)
         if not watch.start or not glob.glob(os.path.join(watch.save_dir, "vdlgraph.*")):
             board.add_graph(parts["model"], _input_shape(parts["train_dataset"]))
         watch.observers.append(board)

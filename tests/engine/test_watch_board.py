@@ -64,7 +64,7 @@ def test_the_loops_scalars_and_ours_stand_in_one_file(tmp_path, watch):
     scalars = read(newest(tmp_path), "scalar")
     assert {tag: values for tag, ((_, values),) in scalars.items()} == {
         "Train/ips": 8.0, "Train/loss": 0.5, "Evaluate/Kappa": pytest.approx(0.8), "IoU/road": 0.75, "IoU/tram-rail ": 0.25,
-        "Evaluate/Ema_Kappa": pytest.approx(0.8), "Ema_IoU/road": 0.75, "Ema_IoU/tram-rail ": 0.25, "Evaluate/mIoU": 0.5}
+        "Evaluate/Ema_Kappa": pytest.approx(0.8), "IoU_Ema/road": 0.75, "IoU_Ema/tram-rail ": 0.25, "Evaluate/mIoU": 0.5}
 
 
 def test_after_a_resume_the_curves_go_on_in_one_piece(tmp_path, watch):
@@ -133,7 +133,7 @@ def config(tmp_path_factory):
 
 def test_the_same_images_are_drawn_at_every_evaluation(config, tmp_path, watch):
     samples = boards.Samples(build_val_dataset(config), config)
-    assert [name for name, _, _ in samples.pairs] == ["1 09", "2 11", "3 13"]
+    assert [name for name, _, _ in samples.pairs] == ["09.png", "11.png", "13.png"]
     model = build_model(config)
     model.train()
     board = boards.Board(str(tmp_path), CLASSES, samples=samples)
@@ -144,16 +144,19 @@ def test_the_same_images_are_drawn_at_every_evaluation(config, tmp_path, watch):
     assert model.training
     from visualdl import LogReader
     reader = LogReader(file_path=newest(tmp_path))
-    assert reader.get_tags()["image"] == ["Predictions/1 09", "Predictions/2 11", "Predictions/3 13"]
-    records = reader.get_data("image", "Predictions/1 09")
+    assert reader.get_tags()["image"] == ["Predictions/validation images"]
+    records = reader.get_data("image", "Predictions/validation images")
     assert [record.id for record in records] == [10, 20]
     picture = cv2.imdecode(np.frombuffer(records[0].image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
-    image = samples.pairs[0][1]
-    scale = boards.CELL_WIDTH / image.shape[1]
-    assert picture.shape[1] > 3 * boards.CELL_WIDTH and picture.shape[0] > scale * image.shape[0]
+    row_height = boards.CELL_WIDTH * samples.pairs[0][1].shape[0] / samples.pairs[0][1].shape[1]
+    assert picture.shape[1] > 3 * boards.CELL_WIDTH and picture.shape[0] > 3 * row_height
     colours = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
     palette = config_palette(config)
     assert {palette[3][::-1], palette[8][::-1]} <= colours  # road and car of the truth: not with red and blue in each other's place
+
+
+def test_a_data_set_that_cannot_be_read_by_index_shows_no_samples(config):
+    assert boards.Samples(range(5), config).pairs == [] and boards.Samples(None, config).pairs == []
 
 
 def config_palette(config):
