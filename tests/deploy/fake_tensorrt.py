@@ -1,0 +1,228 @@
+"""TensorRT's Python interface and NVIDIA's driver, as far as we call them, on the CPU: each version has what the real one
+has and nothing that it lacks (names and signatures as in the bindings 8.6.1, 10.13, 11.4 and TensorRT for RTX 1.7)."""
+import ctypes
+import enum
+import json
+import types
+
+import numpy as np
+
+NETWORK_FLAGS = {8: ("EXPLICIT_BATCH", "EXPLICIT_PRECISION"), 10: ("EXPLICIT_BATCH", "STRONGLY_TYPED"), 11: ("STRONGLY_TYPED",)}
+BUILDER_FLAGS = {8: ("FP16", "INT8", "DEBUG", "TF32"), 10: ("FP16", "INT8", "DEBUG", "TF32"), 11: ("DEBUG", "TF32")}
+
+
+def fake_tensorrt(version, rtx=False):
+    """A module; `module.calls` records (name, arguments) of what is asked of it."""
+    era = 11 if rtx else int(version.split(".")[0])
+    module = types.ModuleType("tensorrt_rtx" if rtx else "tensorrt")
+    calls = []
+
+    class ILogger:
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+        def __init__(self):
+            pass
+
+    class Tensor:
+        name = "x"
+
+    class Network:
+        def __init__(self, flags):
+            self.flags = flags
+
+        def get_input(self, index):
+            return Tensor()
+
+    class Profile:
+        def set_shape(self, input, min, opt, max):
+            calls.append(("set_shape", (input, min, opt, max)))
+
+    class TimingCache:
+        def __init__(self, content):
+            self.content = content
+
+        def serialize(self):
+            return b"timings" + self.content
+
+    class Config:
+        def set_memory_pool_limit(self, pool, pool_size):
+            calls.append(("workspace", (pool.name, pool_size)))
+
+        def set_flag(self, flag):
+            calls.append(("set_flag", flag.name))
+
+        def clear_flag(self, flag):
+            calls.append(("clear_flag", flag.name))
+
+        def add_optimization_profile(self, profile):
+            return 0
+
+        def create_timing_cache(self, serialized_timing_cache):
+            return TimingCache(bytes(serialized_timing_cache))
+
+        def set_timing_cache(self, cache, ignore_mismatch):
+            self.cache = cache
+            calls.append(("timing_cache", cache.content))
+            return cache.content in (b"", b"timings")
+
+        def get_timing_cache(self):
+            return self.cache
+
+    class Builder:
+        def __init__(self, logger):
+            assert isinstance(logger, ILogger)
+
+        def create_network(self, flags=0):
+            calls.append(("create_network", flags))
+            return Network(flags)
+
+        def create_builder_config(self):
+            return Config()
+
+        def create_optimization_profile(self):
+            return Profile()
+
+        def build_serialized_network(self, network, config):
+            calls.append(("build", None))
+            return memoryview(json.dumps({"version": version, "graph": network.graph.decode("latin1")}).encode())
+
+    class OnnxParser:
+        def __init__(self, network, logger):
+            self.network, self.logger = network, logger
+
+        num_errors = 1
+
+        def parse(self, model, path=None):
+            self.network.graph = bytes(model)
+            return b"broken" not in model
+
+        def get_error(self, index):
+            return "In node 0: it is\nbroken."
+
+    class Runtime:
+        def __init__(self, logger):
+            self.logger = logger
+
+        def deserialize_cuda_engine(self, serialized_engine):
+            try:
+                json.loads(bytes(serialized_engine))
+            except ValueError:
+                self.logger.log(ILogger.ERROR, "Magic tag does not match")
+                return None
+            return Engine()
+
+    class Engine:
+        num_io_tensors = 2
+
+        def get_tensor_name(self, index):
+            return ("mask", "x")[index]
+
+        def get_tensor_mode(self, name):
+            return module.TensorIOMode.INPUT if name == "x" else module.TensorIOMode.OUTPUT
+
+        def get_tensor_dtype(self, name):
+            return module.DataType.FLOAT if name == "x" else module.DataType.UINT8
+
+        def create_execution_context(self):
+            return Context()
+
+    class Context:
+        """Computes where the largest of the three channels is."""
+
+        def __init__(self):
+            self.addresses, self.shape = {}, None
+
+        def set_input_shape(self, name, shape):
+            self.shape = tuple(shape)
+            return True
+
+        def get_tensor_shape(self, name):
+            return self.shape[:1] + self.shape[2:]
+
+        def set_tensor_address(self, name, memory):
+            self.addresses[name] = memory
+            return True
+
+        def execute_async_v3(self, stream_handle):
+            x = _array(self.addresses["x"], self.shape, np.float32)
+            _array(self.addresses["mask"], self.get_tensor_shape("mask"), np.uint8)[...] = x.argmax(axis=1)
+            return True
+
+    module.__version__, module.calls = version, calls
+    for kind in (ILogger, Builder, OnnxParser, Runtime):
+        setattr(module, kind.__name__, kind)
+    module.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", {name: i for i, name in enumerate(NETWORK_FLAGS[era])})
+    module.BuilderFlag = enum.IntEnum("BuilderFlag", {name: i for i, name in enumerate(BUILDER_FLAGS[era])})
+    module.MemoryPoolType = enum.IntEnum("MemoryPoolType", {"WORKSPACE": 0})
+    module.TensorIOMode = enum.IntEnum("TensorIOMode", {"NONE": 0, "INPUT": 1, "OUTPUT": 2})
+    module.DataType = enum.IntEnum("DataType", {"FLOAT": 0, "HALF": 1, "INT8": 2, "INT32": 3, "BOOL": 4, "UINT8": 5})
+    return module
+
+
+def _array(address, shape, dtype):
+    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_uint8 * count).from_address(address), dtype).reshape(shape)
+
+
+class FakeDriver:
+    """NVIDIA's driver with GPUs whose memory is the machine's own."""
+
+    def __init__(self, gpus=("NVIDIA A10",)):
+        self.gpus, self.memory, self.fails = gpus, {}, ()
+
+    def _allocate(self, pointer, count):
+        buffer = ctypes.create_string_buffer(count.value)
+        self.memory[ctypes.addressof(buffer)] = buffer
+        pointer._obj.value = ctypes.addressof(buffer)
+        return 0
+
+    def _free(self, pointer):
+        del self.memory[pointer.value]
+        return 0
+
+    cuMemAlloc_v2 = cuMemAllocHost_v2 = _allocate
+    cuMemFree_v2 = cuMemFreeHost = _free
+
+    def cuMemcpyHtoDAsync_v2(self, to, source, count, stream):
+        ctypes.memmove(to.value, source.value, count.value)
+        return 0
+
+    cuMemcpyDtoHAsync_v2 = cuMemcpyHtoDAsync_v2
+
+    def cuInit(self, flags):
+        return 100 if "cuInit" in self.fails else 0
+
+    def cuGetErrorString(self, code, text):
+        text._obj.value = b"no CUDA-capable device is detected"
+        return 0
+
+    def cuDeviceGetCount(self, count):
+        count._obj.value = len(self.gpus)
+        return 0
+
+    def cuDeviceGet(self, device, number):
+        device._obj.value = number
+        return 0
+
+    def cuDeviceGetName(self, name, count, device):
+        name.value = self.gpus[device.value].encode()
+        return 0
+
+    def cuDeviceGetAttribute(self, value, which, device):
+        value._obj.value = {75: 8, 76: 6}[which]
+        return 0
+
+    def cuDevicePrimaryCtxRetain(self, context, device):
+        context._obj.value = 1
+        return 0
+
+    def cuCtxSetCurrent(self, context):
+        return 0
+
+    def cuStreamCreate(self, stream, flags):
+        stream._obj.value = 7
+        return 0
+
+    def cuStreamSynchronize(self, stream):
+        assert stream.value == 7
+        return 0

@@ -1,0 +1,158 @@
+"""Every runtime that is installed against the model, over sizes, batches and numbers of classes."""
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pytest
+
+from exported import LABELS, TRANSFORMS, model, photograph, small_model
+from ppliteseg_paddle import Predictor
+from ppliteseg_paddle.compat import paddle_version
+from ppliteseg_paddle.data.catalog import LabelSet, palette_for
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.backends import BACKENDS, open_backend
+from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.errors import ArtifactError
+
+RUNTIMES = {"paddle": "paddle", "paddle-native": "paddle", "onnxruntime": "onnx", "openvino": "openvino"}
+CONVERTS = paddle_version() >= (3,)
+INSTALLED = [name for name, graph in RUNTIMES.items() if BACKENDS[name].installed and (graph == "paddle" or CONVERTS)]
+RANGE = [(1, 3, 64, 64), (1, 3, 333, 517), (3, 3, 720, 960)]
+_KEEP = []
+
+
+@functools.lru_cache(maxsize=None)
+def folder():
+    """One folder with every format, exported with --dynamic_shape."""
+    from ppliteseg_paddle.export.paddle import export_model
+    _KEEP.append(tempfile.TemporaryDirectory())
+    path = os.path.join(_KEEP[-1].name, "export")
+    formats = ("paddle", "onnx", "openvino", "tensorrt") if CONVERTS else ("paddle",)
+    export_model(model(), path, formats=formats, label_set=LABELS, transforms=TRANSFORMS, dynamic_shape=RANGE, check_image=photograph(96, 128))
+    return path
+
+
+@functools.lru_cache(maxsize=None)
+def backend(name):
+    return open_backend(name, Artifact.read(folder()), num_threads=2)
+
+
+@functools.lru_cache(maxsize=None)
+def eager():
+    from ppliteseg_paddle.export.compare import EagerBackend
+    return EagerBackend(model(), "argmax", LABELS.num_classes)
+
+
+@functools.lru_cache(maxsize=None)
+def images(batch, height, width):
+    """A batch of different images, and the model's masks of them."""
+    photo = photograph(height, width)
+    turned = [photo, photo[:, ::-1], photo[::-1]][:batch]
+    inputs = np.concatenate([Preprocess(TRANSFORMS)(np.ascontiguousarray(image))[0] for image in turned])
+    return inputs, eager().run(inputs)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (333, 517), (720, 960)], ids=str)
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", INSTALLED)
+def test_masks_equal_the_models_at_every_size_and_batch(name, batch, size):
+    inputs, expected = images(batch, *size)
+    mask = backend(name).run(inputs)
+    assert mask.shape == (batch,) + size and mask.dtype == np.uint8
+    assert np.mean(mask != expected) <= 1e-4  # float sums in another order, where two classes tie
+
+
+def test_the_export_says_the_range_that_it_was_made_for():
+    artifact = Artifact.read(folder())
+    assert artifact.input.shape == (-1, 3, -1, -1) and artifact.dynamic_shape == tuple(RANGE)
+
+
+def test_sizes_that_do_not_vary_are_fixed_in_the_graph(tmp_path):
+    from ppliteseg_paddle.export.paddle import export_paddle
+    shapes = [(1, 3, 48, 80), (1, 3, 48, 80), (2, 3, 48, 80)]
+    report = export_paddle(small_model(), str(tmp_path / "export"), label_set=LABELS, transforms=TRANSFORMS, dynamic_shape=shapes)
+    assert report["input"]["shape"] == [-1, 3, 48, 80] and [step["target_size"] for step in report["resize"]] == [[80, 48]]
+    assert Predictor(tmp_path / "export").predict(photograph(96, 128)).shape == (96, 128)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_above_256_classes_masks_have_16_bits_in_every_format(tmp_path, batch):
+    from ppliteseg_paddle.export.compare import EagerBackend
+    from ppliteseg_paddle.export.paddle import export_model
+    labels = LabelSet("many", tuple("class%d" % i for i in range(300)), tuple(palette_for(300)))
+    net = small_model(300)
+    net.classifier.bias.set_value(np.where(np.arange(300) < 250, -1, 0).astype(np.float32))  # the winners are what 8 bits cannot hold
+    formats = ("paddle", "onnx", "openvino", "tensorrt") if CONVERTS else ("paddle",)
+    report = export_model(net, str(tmp_path / "export"), formats=formats, label_set=labels, transforms=TRANSFORMS, preprocess_in_graph=False,
+                          check_image=photograph(48, 64))
+    assert report["output"]["dtype"] == "int16"
+    inputs, _ = images(batch, 48, 64)
+    expected = EagerBackend(net, "argmax", 300).run(inputs)
+    assert expected.max() > 255
+    for name in INSTALLED:
+        predictor = Predictor(tmp_path / "export", name)
+        output = predictor.forward(inputs)
+        assert np.mean(output != expected) <= 1e-3 and output.dtype in (np.int16, np.int32)
+        mask = predictor.predict(photograph(48, 64))
+        assert mask.dtype == np.uint16 and np.mean(mask != expected[0]) <= 1e-3
+    if CONVERTS:
+        import onnxruntime
+        onnx_types = {file: onnxruntime.InferenceSession(str(tmp_path / "export" / file), providers=["CPUExecutionProvider"]).get_outputs()[0].type
+                      for file in ("model.onnx", "tensorrt.onnx")}
+        assert onnx_types == {"model.onnx": "tensor(int16)", "tensorrt.onnx": "tensor(int32)"}  # TensorRT has no 16-bit integers
+
+
+# --------------------------------------------------------------------------------------------
+# Graphs of other versions of Paddle
+# --------------------------------------------------------------------------------------------
+@pytest.mark.skipif(not CONVERTS, reason="this Paddle writes .pdmodel anyway")
+def test_paddle_3_runs_a_pdmodel_graph(tmp_path):
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from exported import LABELS, TRANSFORMS, photograph, small_model
+from ppliteseg_paddle.export.paddle import export_paddle
+export_paddle(small_model(), sys.argv[2], label_set=LABELS, transforms=TRANSFORMS, check_image=photograph(48, 64))
+"""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    path = os.pathsep.join([os.path.dirname(here), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run([sys.executable, "-c", code, here, str(tmp_path / "export")], capture_output=True, text=True,
+                          env={**os.environ, "FLAGS_enable_pir_api": "0", "PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr
+    assert "model.pdmodel" in os.listdir(tmp_path / "export")
+    from ppliteseg_paddle.export.paddle import export_paddle
+    export_paddle(small_model(), str(tmp_path / "new"), label_set=LABELS, transforms=TRANSFORMS)
+    expected = Predictor(tmp_path / "new", "paddle-native").predict(photograph(61, 83))
+    for name in ("paddle", "paddle-native"):
+        assert np.mean(Predictor(tmp_path / "export", name).predict(photograph(61, 83)) != expected) <= 1e-3
+
+
+@pytest.mark.skipif(CONVERTS, reason="this Paddle reads .json")
+@pytest.mark.parametrize("name", ["paddle", "paddle-native", "paddle-trt", "auto"])
+def test_paddle_2_is_told_apart_from_a_json_graph_on_one_line(tmp_path, name):
+    shutil.copytree(folder(), tmp_path / "export")
+    artifact = Artifact.read(tmp_path / "export")
+    os.rename(tmp_path / "export" / "model.pdmodel", tmp_path / "export" / "model.json")
+    artifact.graphs["paddle"]["model"] = "model.json"
+    artifact.write()
+    with pytest.raises(ArtifactError, match="model.json was written by Paddle .* cannot read its format; install paddlepaddle 3") as error:
+        open_backend(name, Artifact.read(tmp_path / "export"))
+    assert "\n" not in str(error.value)
+
+
+def test_memory_that_is_reused_between_operators_changes_nothing():
+    """`enable_memory_optim` fails on Paddle 3.2 and 3.3 beside a .json graph; the backend never asks for it."""
+    from ppliteseg_paddle.deploy import paddle_inference
+    import inspect
+    assert ".enable_memory_optim(" not in inspect.getsource(paddle_inference)
+
+
+def test_auto_says_what_it_took(caplog):
+    with caplog.at_level("INFO", logger="ppliteseg_paddle"):
+        opened = open_backend("auto", Artifact.read(folder()), device="cpu")
+    assert opened.name in INSTALLED and "backend: %s on cpu" % opened.name in caplog.text
+    assert opened.describe()["name"] == opened.name
