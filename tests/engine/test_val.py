@@ -1,0 +1,91 @@
+"""Evaluation: batches, the matrix on the device, PaddleSeg's loop evaluating by it."""
+import numpy as np
+import paddle
+import pytest
+from mini_cityscapes import official
+from PIL import Image
+from tiny_data import make_data, values, write_config
+
+from ppliteseg_paddle.data.catalog import label_set
+from ppliteseg_paddle.data.submission import LABEL_IDS
+from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
+from ppliteseg_paddle.engine.loop import loop_module
+from ppliteseg_paddle.engine.metrics import confusion_matrix, confusion_on_device, scores
+from ppliteseg_paddle.engine.val import evaluate, fast_evaluation, stack_equals
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    root = make_data(tmp_path_factory.mktemp("val") / "data", val=5)
+    config = load_config(write_config(root / "c.yml", values(root)))
+    return build_model(config), build_val_dataset(config)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+@pytest.mark.parametrize("ignore_index", [255, 3])
+def test_the_matrix_on_the_device_equals_numpys(rng, dtype, ignore_index):
+    label = rng.integers(0, 12, (2, 1, 7, 9)).astype(dtype)
+    label[label == 11] = 255
+    pred = rng.integers(0, 11, label.shape)
+    matrix = confusion_on_device(paddle.to_tensor(pred.astype("int32")), paddle.to_tensor(label), 11, ignore_index)
+    known = np.where((label == 255) | (label == ignore_index), 255, label)
+    np.testing.assert_array_equal(matrix.numpy(), confusion_matrix(pred, known, 11))
+    assert matrix.dtype == paddle.int64
+
+
+def test_negative_labels_and_labels_beyond_the_classes_count_nowhere():
+    label = paddle.to_tensor(np.array([-1, 0, 1, 7, 300], np.int32))
+    matrix = confusion_on_device(paddle.to_tensor(np.array([1, 1, 1, 0, 0], np.int32)), label, 2, -1)
+    assert matrix.numpy().tolist() == [[0, 1], [0, 1]]
+
+
+def test_up_to_256_classes_fit():
+    label = paddle.to_tensor(np.array([0, 254, 255], np.uint8))
+    matrix = confusion_on_device(paddle.to_tensor(np.array([255, 254, 3], np.int32)), label, 256, 255).numpy()
+    assert matrix.sum() == 2 and matrix[0, 255] == matrix[254, 254] == 1
+
+
+def test_figures_from_the_device_equal_the_official_cityscapes_evaluators(rng, tmp_path):
+    label = rng.integers(0, 20, (3, 1, 32, 64)).astype(np.uint8)
+    label[label == 19] = 255
+    pred = np.where(rng.random(label.shape) < 0.6, np.minimum(label, 18), rng.integers(0, 19, label.shape))
+    ids = np.full(256, 3, np.uint8)  # "out of roi": ignored
+    ids[:19] = LABEL_IDS
+    total, predictions, truths = 0, [], []
+    for index in range(3):
+        total = total + confusion_on_device(paddle.to_tensor(pred[index].astype("int32")), paddle.to_tensor(label[index]), 19)
+        for kind, files, values_ in (("pred", predictions, pred), ("gtFine_labelIds", truths, label)):
+            files.append(tmp_path / ("berlin_%06d_000019_%s.png" % (index, kind)))
+            Image.fromarray(ids[values_[index, 0]]).save(files[-1])
+    ours, theirs = scores(total.numpy()), official(predictions, truths)
+    assert ours["mIoU"] == pytest.approx(theirs["averageScoreClasses"], abs=1e-9)
+    assert ours["class_iou"] == pytest.approx([theirs["classScores"][name] for name in label_set("cityscapes").classes], abs=1e-9)
+
+
+def test_neighbours_of_one_size_and_way_back_are_stacked():
+    def sample(height, info=()):
+        return {"img": np.zeros((3, height, 8), np.float32), "label": np.zeros((1, height, 8), np.uint8), "trans_info": list(info)}
+
+    groups = stack_equals([sample(4), sample(4), sample(6), sample(4), sample(4, [("resize", (2, 8))])])
+    assert [group["img"].shape[0] for group in groups] == [2, 1, 1, 1]
+    assert groups[0]["label"].shape == (2, 1, 4, 8) and groups[3]["trans_info"] == [("resize", (2, 8))]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"aug_eval": True, "scales": [0.5, 1.0], "flip_horizontal": True}])
+def test_batches_give_the_figures_of_single_images(parts, arguments):
+    alone, together = (evaluate(*parts, progress=False, batch_size=size, **arguments) for size in (1, 4))
+    assert together["images"] == 5
+    assert together["mIoU"] == pytest.approx(alone["mIoU"], abs=1e-3)
+    assert together["class_iou"] == pytest.approx(alone["class_iou"], abs=1e-2)
+
+
+def test_the_loops_evaluation_gives_paddlesegs_figures_and_prints_them(parts, monkeypatch):
+    module = loop_module()
+    slow, lines = module.evaluate, []
+    monkeypatch.setattr(module, "logger", type("Logger", (), {"info": staticmethod(lines.append)}))
+    with fast_evaluation():
+        fast = module.evaluate(*parts, num_workers=0, precision="fp32", amp_level="O1", print_detail=True)
+    assert module.evaluate is slow
+    for ours, theirs in zip(fast, slow(*parts, print_detail=False)):
+        np.testing.assert_allclose(ours, theirs, atol=1e-7)
+    assert lines[0].startswith("[EVAL] #Images: 5 mIoU: %.4f Acc: %.4f" % (fast[0], fast[1])) and len(lines) == 2
