@@ -22,7 +22,7 @@ from ppliteseg_paddle.deploy.backends import Backend, Options, open_backend, spl
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.deploy.tensorrt import TensorRtBackend
 from ppliteseg_paddle.deploy.tensorrt_plan import Plan
-from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
+from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError, suggest
 
 _CAPTURE_THREAD_LOCAL = 1  # of CUstreamCaptureMode
 Shape = Tuple[int, ...]
@@ -362,14 +362,11 @@ RUNTIMES: Dict[str, Runtime] = {
 }
 
 
-def open_engine(name: str, artifact: Artifact, precision: str, device: str, threads: Optional[int] = None, batch: int = 1) -> Engine:
-    """Open a network for one size of input: height and width that the artifact fixes, and `batch` images.
-
-    Raises: ConfigError: for an unknown runtime, or one that does not run on the device or at the precision. DependencyError:
-        if it is not installed. ArtifactError: if it cannot run the graph.
-    """
+def check_runtime(name: str, precision: str, device: str) -> None:
+    """Raises: ConfigError: for an unknown runtime, or one that does not run on the device or at the precision. DependencyError:
+    if it is not installed."""
     if name not in RUNTIMES:
-        raise ConfigError("unknown runtime '%s'; choose from %s." % (name, ", ".join(RUNTIMES)))
+        raise ConfigError("unknown runtime '%s'.%s" % (name, suggest(name, RUNTIMES)))
     runtime, kind = RUNTIMES[name], split_device(device)[0]
     if kind not in runtime.devices:
         raise ConfigError("the runtime '%s' is not for the %s." % (name, kind))
@@ -378,4 +375,12 @@ def open_engine(name: str, artifact: Artifact, precision: str, device: str, thre
     missing = [package for package in runtime.packages if importlib.util.find_spec(package) is None]
     if missing:
         raise DependencyError("%s is not installed." % missing[0])
-    return runtime.open(artifact, precision, device, threads, (batch, *artifact.input.shape[1:]))
+
+
+def open_engine(name: str, artifact: Artifact, precision: str, device: str, threads: Optional[int] = None, batch: int = 1) -> Engine:
+    """Open a network for one size of input: height and width that the artifact fixes, and `batch` images.
+
+    Raises: as `check_runtime`; ArtifactError: if the runtime cannot run the graph.
+    """
+    check_runtime(name, precision, device)
+    return RUNTIMES[name].open(artifact, precision, device, threads, (batch, *artifact.input.shape[1:]))

@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ppliteseg_paddle.benchmark import floors
-from ppliteseg_paddle.benchmark.engines import RUNTIMES, Engine, open_engine
+from ppliteseg_paddle.benchmark.engines import RUNTIMES, Engine, check_runtime, open_engine
 from ppliteseg_paddle.benchmark.networks import NETWORKS, accuracy_of, export, network
 from ppliteseg_paddle.benchmark.timing import describe, measure, measure_in_turns, ratios
 from ppliteseg_paddle.deploy.artifact import Artifact
@@ -95,6 +95,9 @@ class _Bench:
             except _MISTAKES as error:
                 self.failures["export of %s in %s%s" % (key, precision, ", any batch" if batched else "")] = str(error)
 
+    def exported(self, key: str, precision: str) -> bool:
+        return os.path.isfile(os.path.join(self.path(key, precision), "deploy.yaml"))
+
     def _calibration(self, folder: str):
         """The images as files, which the ranges for INT8 are measured on."""
         import cv2
@@ -111,18 +114,25 @@ class _Bench:
     # Measuring ----------------------------------------------------------------------------------
     def measure(self, runtime: str, precision: str, keys: Sequence[str]) -> None:
         """All networks of one size on a runtime, in turns."""
+        try:
+            check_runtime(runtime, precision, self.args.device)
+        except (ConfigError, DependencyError) as error:
+            self.failures["%s, %s" % (runtime, precision)] = str(error)
+            return
         engines: Dict[str, Engine] = {}
+        differing: Dict[str, float] = {}
         for key in keys:
-            if precision == "int8" and not network(key).ours:
+            if not self.exported(key, precision):  # which has been told
                 continue
             try:
-                engines[key] = open_engine(runtime, self.artifact(key, precision), precision, self.args.device, self.args.num_threads)
+                engine = open_engine(runtime, self.artifact(key, precision), precision, self.args.device, self.args.num_threads)
+                differing[key] = self._differing(key, precision, engine)
+                engines[key] = engine
             except _MISTAKES as error:
                 self._fail(runtime, precision, key, error)
         if not engines:
             return
         batches = {key: self._batch(key, precision, 0) for key in engines}
-        differing = {key: self._differing(key, precision, engine) for key, engine in engines.items()}
         in_steps = measure_in_turns({key: _steps(engine, batches[key]) for key, engine in engines.items()}, self.args.warmup, self.args.repeats)
         bare = {key: _launches(engine) for key, engine in engines.items() if engine.launch}
         bare = measure_in_turns(bare, self.args.warmup, self.args.repeats) if bare else {}
@@ -165,9 +175,7 @@ class _Bench:
         row.update(best_batch=best, best_batch_fps=tried[best], batches_tried={str(size): fps for size, fps in tried.items()})
 
     def _fail(self, runtime: str, precision: str, what: str, error: PPLiteSegError) -> None:
-        text = " ".join(str(error).split())
-        absent = isinstance(error, DependencyError) or (isinstance(error, ConfigError) and runtime in text)
-        self.failures[runtime + (", " + precision if precision in text else "") if absent else "%s, %s, %s" % (what, runtime, precision)] = text
+        self.failures["%s, %s, %s" % (what, runtime, precision)] = " ".join(str(error).split())
 
     # Correctness --------------------------------------------------------------------------------
     def _batch(self, key: str, precision: str, index: int) -> np.ndarray:
@@ -288,7 +296,7 @@ def _papers_protocol(args, bench: _Bench) -> List[Dict[str, Any]]:
         if args.runtimes and name not in args.runtimes:
             continue
         contestants = []
-        for key in args.networks:
+        for key in filter(lambda key: bench.exported(key, "fp32"), args.networks):
             try:
                 contestant = Contestant(key, bench.artifact(key, "fp32"), name, args.device, args.num_threads)
                 contestant.open()

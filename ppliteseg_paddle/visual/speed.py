@@ -39,11 +39,16 @@ def draw(path: str, measured: Sequence[Tuple[str, Sequence[Point]]], reported: S
         raise DataError("there is nothing to draw: no row has both a speed and an accuracy; give --accuracy NAME=FILE.")
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(6.4 * len(panels), 5.6), sharey=True, squeeze=False)
-    for axis, (where, points, authors) in zip(axes[0], panels):
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, grid = pyplot.subplots(lines, columns, figsize=(6.4 * columns, 5.6 * lines), sharey=True, squeeze=False)
+    axes = list(grid.flat)
+    for axis, (where, points, authors) in zip(axes, panels):
         _panel(axis, where, points, authors)
-    axes[0][0].set_ylabel("mIoU on Cityscapes val, %" if reported else "mIoU, %", fontsize=10.5)
-    _limits(axes[0], [point["miou"] for _, points, _ in panels for point in points])
+    for axis in axes[len(panels):]:
+        axis.set_visible(False)
+    axes[0].set_ylabel("mIoU on Cityscapes val, %" if reported else "mIoU, %", fontsize=10.5)
+    _limits(axes, [point["miou"] for _, points, _ in panels for point in points])
     if title:
         figure.suptitle(title, fontsize=13, x=0.02, ha="left")
     _legend(figure, panels)
@@ -58,6 +63,8 @@ def _panel(axis, where: str, points: List[Point], authors: bool) -> None:
     for members in by_family.values():
         _, colour, marker = family(members[0]["name"])
         size = 190 if marker == "*" else 70
+        ordered = sorted(members, key=lambda point: point["fps"])
+        axis.plot([point["fps"] for point in ordered], [point["miou"] for point in ordered], color=colour, alpha=0.3, linewidth=1.4, zorder=2)
         for point in members:
             hollow = point.get("paper_miou") and not authors
             axis.scatter(point["fps"], point["miou"], s=size, marker=marker, linewidths=1.6, edgecolors=colour,
@@ -65,7 +72,7 @@ def _panel(axis, where: str, points: List[Point], authors: bool) -> None:
     for point, (dx, dy) in zip(points, _label_places(points)):
         axis.annotate("%s\n%.3g FPS" % (point["name"], point["fps"]), (point["fps"], point["miou"]), xytext=(dx, dy),
                       textcoords="offset points", fontsize=8, color="#33363c", linespacing=1.05, va="center",
-                      ha="left" if dx > 0 else "right")
+                      ha="left" if dx > 0 else "right" if dx < 0 else "center")
     axis.set_title(where, fontsize=10, color="#44474f", loc="left")
     axis.set_xlabel("FPS" if authors else "FPS, measured here", fontsize=10.5)
     axis.set_xlim(0, 1.3 * max(point["fps"] for point in points))
@@ -75,21 +82,21 @@ def _panel(axis, where: str, points: List[Point], authors: bool) -> None:
 
 
 def _label_places(points: Sequence[Point]) -> List[Tuple[int, int]]:
-    """Right of the point; where another one of nearly the same accuracy stands close to the right, left of it; points that
-    would share a place are moved apart up and down."""
+    """Right of the point; where another one of nearly the same accuracy stands close to the right, left of it, or above it
+    where there is no room."""
     widest = max(point["fps"] for point in points)
     places = []
     for i, point in enumerate(points):
         level = [other for j, other in enumerate(points) if j != i and abs(other["miou"] - point["miou"]) < 0.55]
         crowded = any(0 <= other["fps"] - point["fps"] < 0.3 * widest for other in level)
         free_left = not any(0 < point["fps"] - other["fps"] < 0.3 * widest for other in level) and point["fps"] > 0.3 * widest
-        places.append((-10, 0) if crowded and free_left else (10, 11 if crowded else 0 if not level else -11))
+        places.append((10, -11 if level else 0) if not crowded else (-10, 0) if free_left else (0, 19))
     return places
 
 
 def _limits(axes, values: Sequence[float]) -> None:
     low, high = min(values), max(values)
-    margin = max(0.12 * (high - low), 0.6)
+    margin = max(0.15 * (high - low), 0.6)
     axes[0].set_ylim(low - margin, high + margin)
 
 

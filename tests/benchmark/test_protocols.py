@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from exported import eager, export_folder, photograph
+from exported import photograph, small_folder
 from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, PARTS, Contestant, latency, paper, paper_image, resizing_to, result_of
 from ppliteseg_paddle.benchmark.throughput import throughput
 from ppliteseg_paddle.deploy.artifact import Artifact
@@ -12,7 +12,7 @@ from ppliteseg_paddle.errors import ConfigError
 
 
 def contestant(name="a", backend="paddle-native", **options):
-    return Contestant(name, Artifact.read(export_folder(**options)), backend, "cpu", 1)
+    return Contestant(name, Artifact.read(small_folder(**{"output_op": "argmax", **options})), backend, "cpu", 1)
 
 
 def test_latency_times_the_stages_together_and_apart():
@@ -25,7 +25,7 @@ def test_latency_times_the_stages_together_and_apart():
     means = {stage: values["mean_ms"] for stage, values in row["stages"].items()}
     np.testing.assert_allclose(sum(means[part] for part in PARTS if part in means), means["total"], rtol=1e-6)
     assert row["latency_ms"] == row["stages"]["total"]["median_ms"] > 0 and row["fps"] == 1000 / row["latency_ms"]
-    assert row["backend"]["version"] and row["model"]["type"] == "PPLiteSegNet"
+    assert row["backend"]["version"] and row["model"]["type"] == "Small"
     result = result_of([row])
     assert json.loads(json.dumps(result)) == result and result["machine"]["processor"] and "compared" not in result
 
@@ -56,9 +56,9 @@ def test_scores_have_an_argmax_of_their_own():
 
 
 def test_a_fixed_graph_keeps_its_own_resizing():
-    artifact = Artifact.read(export_folder(input_shape=(1, 3, 64, 96)))
+    artifact = Artifact.read(small_folder("argmax", (1, 3, 64, 96)))
     assert resizing_to(artifact, (32, 32)) is artifact
-    assert resizing_to(Artifact.read(export_folder()), (32, 64)).preprocess.input_size(1024, 2048) == (32, 64)
+    assert resizing_to(Artifact.read(small_folder("argmax")), (32, 64)).preprocess.input_size(1024, 2048) == (32, 64)
 
 
 def test_throughput_finds_a_number_of_streams_and_batch():
@@ -80,12 +80,10 @@ def test_a_batch_that_the_graph_does_not_take_is_refused():
 
 
 def test_what_is_timed_gives_the_predictors_mask():
-    folder = export_folder()
     predictor = contestant().open()
     image = photograph(64, 96)
     batch, undo = predictor.artifact.preprocess(image, lambda step: None)
     steps = []
     mask = predictor.postprocess(predictor.backend.run_in_steps(batch, steps.append), undo)
-    assert steps == ["copy_in", "forward", "copy_out"] and np.array_equal(mask, predictor.predict(image)) and folder
-    assert np.mean(mask != eager().predict(image)) <= 1e-4
+    assert steps == ["copy_in", "forward", "copy_out"] and np.array_equal(mask, predictor.predict(image))
     assert cv2.imdecode(paper_image(image)[0], cv2.IMREAD_COLOR).shape[:2] == PAPER_IMAGE

@@ -1,0 +1,176 @@
+import importlib.util
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from ppliteseg_paddle.benchmark import engines, floors
+from ppliteseg_paddle.benchmark.engines import RUNTIMES, open_engine
+from ppliteseg_paddle.deploy import cuda
+from ppliteseg_paddle.deploy.backends import open_backend
+from ppliteseg_paddle.errors import ConfigError, DependencyError
+from tiny_onnx import SIZE, tiny_artifact
+
+
+def fakes():
+    """The stand-ins for TensorRT and NVIDIA's driver, from the tests of `deploy`."""
+    path = os.path.join(os.path.dirname(__file__), "..", "deploy", "fake_tensorrt.py")
+    spec = importlib.util.spec_from_file_location("fake_tensorrt_for_engines", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-bound", "openvino"])
+def test_every_runtime_of_the_cpu_gives_the_same_mask_in_steps(tmp_path, rng, name):
+    artifact = tiny_artifact(tmp_path / "a")
+    batch = rng.standard_normal((1, 3, *SIZE)).astype(np.float32)
+    engine = open_engine(name, artifact, "fp32", "cpu", 1)
+    steps = []
+    mask = engine.backend.run_in_steps(batch, steps.append)
+    assert "forward" in steps and np.array_equal(mask, open_backend("onnxruntime", artifact, "cpu").run(batch))
+    assert engine.backend.describe()["version"]
+
+
+def test_bound_tensors_are_copied_in_and_out_apart_from_the_network(tmp_path, rng):
+    engine = open_engine("onnxruntime-bound", tiny_artifact(tmp_path / "a", batch=-1), "fp32", "cpu", 1, batch=2)
+    steps, batch = [], rng.standard_normal((2, 3, *SIZE)).astype(np.float32)
+    first = engine.backend.run_in_steps(batch, steps.append)
+    engine.launch()
+    assert steps == ["copy_in", "forward", "copy_out"] and first.shape == (2, *SIZE) and not engine.graphed
+    assert np.array_equal(engine.backend.run(batch), first) and not np.array_equal(engine.backend.run(-batch), first)
+
+
+def test_operators_are_listed_slowest_first(tmp_path):
+    engine = open_engine("onnxruntime", tiny_artifact(tmp_path / "a"), "fp32", "cpu", 1)
+    times = engine.profile(np.zeros((1, 3, *SIZE), np.float32))
+    assert any("Conv" in name for name, _ in times) and [value for _, value in times] == sorted((value for _, value in times), reverse=True)
+
+
+@pytest.mark.parametrize("name, precision, device, words", [
+    ("tensorrt", "fp32", "cpu", "not for the cpu"),
+    ("onnxruntime", "fp32", "gpu", "not for the gpu"),
+    ("onnxruntime-bound", "fp16", "cpu", "no fp16 on the cpu"),
+    ("tensort", "fp32", "gpu", "unknown runtime"),
+])
+def test_what_a_runtime_cannot_do_is_told_in_one_line(tmp_path, name, precision, device, words):
+    with pytest.raises(ConfigError, match=words):
+        open_engine(name, tiny_artifact(tmp_path / "a"), precision, device)
+
+
+def test_a_runtime_that_is_not_installed_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(RUNTIMES, "other", RUNTIMES["torch"]._replace(packages=("a_package_of_no_name",)))
+    with pytest.raises(DependencyError, match="a_package_of_no_name is not installed"):
+        open_engine("other", tiny_artifact(tmp_path / "a"), "fp32", "cpu")
+
+
+# --------------------------------------------------------------------------------------------
+# TensorRT, on stand-ins
+# --------------------------------------------------------------------------------------------
+@pytest.fixture
+def tensorrt(monkeypatch):
+    """TensorRT 10.13 and a GPU whose driver notes what is recorded and replayed."""
+    made = fakes()
+
+    class Driver(made.FakeDriver):
+        def __init__(self):
+            super().__init__()
+            self.calls, self.refuses = [], False
+
+        def cuStreamBeginCapture_v2(self, stream, mode):
+            self.calls.append("begin")
+            return 901 if self.refuses else 0
+
+        def cuStreamEndCapture(self, stream, graph):
+            self.calls.append("end")
+            graph._obj.value = 5
+            return 0
+
+        def cuGraphInstantiateWithFlags(self, executable, graph, flags):
+            assert graph.value == 5
+            executable._obj.value = 6
+            return 0
+
+        def cuGraphLaunch(self, executable, stream):
+            assert executable.value == 6
+            self.calls.append("replay")
+            return 0
+
+    def install(rtx=False):
+        module, driver = made.fake_tensorrt("10.13.0.35", rtx), Driver()
+        module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
+        for name in ("tensorrt", "tensorrt_rtx"):
+            monkeypatch.setitem(sys.modules, name, module if name == module.__name__ else None)
+        monkeypatch.setattr(cuda, "load_driver", lambda: driver)
+        return module, driver
+    return install
+
+
+def test_tensorrt_is_recorded_as_a_cuda_graph_and_replayed(tmp_path, tensorrt, rng):
+    _, driver = tensorrt()
+    engine = open_engine("tensorrt", tiny_artifact(tmp_path / "a"), "fp32", "gpu")
+    engine.launch()
+    assert engine.graphed and driver.calls == ["begin", "end", "replay"]
+    batch = rng.standard_normal((1, 3, *SIZE)).astype(np.float32)
+    assert np.array_equal(engine.backend.run(batch), batch.argmax(axis=1))
+
+
+def test_a_graph_that_cannot_be_recorded_is_launched_kernel_by_kernel(tmp_path, tensorrt):
+    _, driver = tensorrt()
+    driver.refuses = True
+    engine = open_engine("tensorrt", tiny_artifact(tmp_path / "a"), "fp32", "gpu")
+    engine.launch()
+    assert not engine.graphed and "replay" not in driver.calls
+
+
+@pytest.mark.parametrize("precision, cleared", [("fp32", True), ("tf32", False)])
+def test_tf32_is_off_unless_it_is_asked_for(tmp_path, tensorrt, precision, cleared):
+    module, _ = tensorrt()
+    open_engine("tensorrt", tiny_artifact(tmp_path / "a"), precision, "gpu")
+    assert (("clear_flag", "TF32") in module.calls) == cleared
+
+
+def test_tensorrt_for_rtx_is_a_runtime_of_its_own(tmp_path, tensorrt):
+    tensorrt(rtx=True)
+    artifact = tiny_artifact(tmp_path / "a")
+    assert open_engine("tensorrt-rtx", artifact, "fp32", "gpu").backend.name == "tensorrt-rtx"
+    with pytest.raises(DependencyError):
+        open_engine("tensorrt", artifact, "fp32", "gpu")
+
+
+def test_an_engine_of_an_open_batch_is_built_for_that_batch(tmp_path, tensorrt):
+    module, _ = tensorrt()
+    open_engine("tensorrt", tiny_artifact(tmp_path / "a", batch=-1), "fp32", "gpu", batch=4)
+    assert [arguments[1:] for name, arguments in module.calls if name == "set_shape"] == [((4, 3, *SIZE),) * 3]
+
+
+# --------------------------------------------------------------------------------------------
+# Floors
+# --------------------------------------------------------------------------------------------
+def test_multiply_adds_and_numbers_are_counted_from_the_graph(tmp_path):
+    counted = floors.count(tiny_artifact(tmp_path / "a").path_of("onnx", "model"))
+    pixels = SIZE[0] * SIZE[1]
+    # the convolution reads 3 planes and its weights and writes 19; argmax reads 19 and writes one
+    assert counted == {"macs": pixels * 19 * 27, "numbers": pixels * (3 + 19 + 19 + 1) + 19 * 27}
+
+
+@pytest.mark.parametrize("make, per_call", [(floors.arithmetic, 2 * 1024 ** 2 * 32 ** 2), (floors.memory, 2 * 4 * 4 * 2048 ** 2)])
+def test_ceilings_are_measured_with_graphs_that_run(tmp_path, make, per_call):
+    artifact, amount = make(str(tmp_path), "fp32", False)
+    assert amount == per_call
+    result = engines.open_engine("onnxruntime", artifact, "fp32", "cpu", 2).backend.run(np.ones(artifact.input.shape, np.float32))
+    assert result.shape == artifact.input.shape
+
+
+def test_the_int8_ceiling_is_a_graph_of_8_bit_convolutions(tmp_path):
+    artifact, _ = floors.arithmetic(str(tmp_path), "int8", False)
+    import onnx
+    nodes = onnx.load(artifact.path_of("onnx", "model")).graph.node
+    assert [node.op_type for node in nodes].count("QuantizeLinear") == 2
+    assert engines.open_engine("onnxruntime", artifact, "int8", "cpu", 2).backend.run(np.ones(artifact.input.shape, np.float32)).any()
+
+
+def test_the_distance_is_to_the_larger_floor():
+    found = floors.floors({"macs": 10 ** 9, "numbers": 10 ** 8}, {"macs_per_second": 1e12, "bytes_per_second": 1e11}, "fp32", 2, 40.0)
+    assert found == {"compute_ms": 2.0, "memory_ms": 8.0, "distance": 5.0}
