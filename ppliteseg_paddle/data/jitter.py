@@ -1,14 +1,14 @@
 """Colour jitter in 8-bit arithmetic: PaddleSeg's `RandomDistort` without the way through Pillow.
 
 Images are BGR, uint8. Brightness and contrast equal Pillow's in every value, given the same mean; saturation and
-sharpness to one level; hue to eight, 0.7 on average, because Pillow cuts hue and saturation down to whole numbers of 255ths
-where OpenCV rounds (its shift that comes of this, one 255th, is in ours, too).
+sharpness to one level; hue to twelve, and 0.7 on average even on noise, because Pillow cuts hue and saturation down to whole
+255ths where OpenCV rounds (the shift of one 255th that comes of this is in ours, too).
 
 Source: PaddleSeg `transforms/functional.py`, Pillow's ImageEnhance.
 """
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from typing import Callable, Dict, List, Tuple
 
 import cv2
 import numpy as np
@@ -117,4 +117,5 @@ def _sharpness(image: np.ndarray, factor: float) -> np.ndarray:
     return cv2.addWeighted(image, factor, smooth, 1 - factor, _CUT)
 
 
-OPERATIONS: Dict[str, object] = {"brightness": _brightness, "saturation": _saturation, "hue": _hue, "sharpness": _sharpness}
+OPERATIONS: Dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "brightness": _brightness, "saturation": _saturation, "hue": _hue, "sharpness": _sharpness}

@@ -32,8 +32,9 @@ class FusedAugment:
     Args:
         crop_size: [width, height]; later_crop_sizes: [[share, [width, height]], ...], the crops from those shares of the run
             on, such as [[0.75, [480, 360]]]: small ones first learn more in the same time. The training engine tells the
-            share at the start of each epoch (`set_progress`). im_padding_value, label_padding_value: what fills a crop larger than the scaled image, at
-            the right and below (before the flip). With jitter the first is cut to a whole number, as `RandomDistort` does.
+            share at the start of each epoch (`set_progress`).
+        im_padding_value, label_padding_value: what fills a crop larger than the scaled image, at the right and below (before
+            the flip). With jitter the first is cut to a whole number, as `RandomDistort` does.
         min_scale_factor, max_scale_factor, scale_step_size: step 0 draws any number between them.
         flip_prob: of a horizontal flip.
         distort: arguments of `RandomDistort`; {} takes its defaults, None leaves colours alone.
@@ -141,7 +142,8 @@ class FusedAugment:
         sample = np.empty((len(planes), self.crop_size[1], self.crop_size[0]), np.float32)
         for channel, (plane, table) in enumerate(zip(planes, self._tables(len(planes)))):
             if padded:
-                sample[channel] = self._normalise([self.im_padding_value], channel) if padding is None else table[padding.ravel()[::-1][channel]]
+                sample[channel] = (self._normalise([self.im_padding_value], channel) if padding is None
+                                   else table[padding.ravel()[::-1][channel]])
                 sample[channel][where] = cv2.LUT(plane, table)
             else:
                 cv2.LUT(plane, table, sample[channel])
