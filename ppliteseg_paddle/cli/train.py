@@ -13,6 +13,8 @@ from ppliteseg_paddle.errors import ConfigError
 
 def add_arguments(parser) -> None:
     add_flags(parser, "config", "save_dir", "iters", "batch_size", "learning_rate", config={"required": True})
+    parser.add_argument("--global_batch_size", type=positive_int, metavar="N",
+                        help="images in a step on all devices together, in place of --batch_size")
     parser.add_argument("--max_minutes", type=positive_float, metavar="N",
                         help="train for N minutes of wall time in place of a number of iterations; the learning rate's "
                              "schedule is spread over the time. A last evaluation and checkpoint come after it")
@@ -49,7 +51,7 @@ def run(args) -> dict:
 def _train(args) -> dict:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.train import train
-    config = load_config(args.config, args.opts, args.iters, args.batch_size, args.learning_rate)
+    config = load_config(args.config, args.opts, args.iters, _batch_size(args), args.learning_rate)
     return train(config, save_dir=args.save_dir, do_eval=args.do_eval, save_interval=args.save_interval,
                  log_iters=args.log_iters, num_workers=args.num_workers, use_vdl=args.use_vdl, use_ema=args.use_ema,
                  resume_model=args.resume_model, keep_checkpoint_max=args.keep_checkpoint_max,
@@ -58,9 +60,22 @@ def _train(args) -> dict:
                  max_minutes=args.max_minutes)
 
 
+def _batch_size(args):
+    """Images in a step on one device."""
+    if args.global_batch_size is None:
+        return args.batch_size
+    from ppliteseg_paddle.engine.distributed import ranks
+    if args.batch_size is not None:
+        raise ConfigError("--batch_size counts one device's images and --global_batch_size those of all: give one of them.")
+    if args.global_batch_size % ranks():
+        raise ConfigError("--global_batch_size %d cannot be shared equally by %d devices: give a multiple of %d."
+                          % (args.global_batch_size, ranks(), ranks()))
+    return args.global_batch_size // ranks()
+
+
 def summary(result: dict) -> str:
     if "rank" in result:
-        return "rank %s is done; the first one has the result" % result["rank"]
+        return "rank %s is done" % result["rank"]
     lines = ["trained %d iterations in %s" % (result["iterations"] - result["start_iteration"], _duration(result["seconds"]))]
     if result["final_loss"] is not None:
         lines.append("loss        %.4f -> %.4f" % (result["first_loss"], result["final_loss"]))

@@ -40,7 +40,7 @@ def _val(args) -> dict:
 
 def summary(result: dict) -> str:
     if "rank" in result:
-        return "rank %s is done; the first one has the result" % result["rank"]
+        return "rank %s is done" % result["rank"]
     width = max([5] + [len(name) for name in result["class_names"]])
     lines = ["%-*s %8s %10s %8s" % (width, "class", "IoU", "precision", "recall")]
     rows = zip(result["class_names"], result["class_iou"], result["class_precision"], result["class_recall"], result["present"])

@@ -42,6 +42,11 @@ def ranks() -> int:
     return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
 
 
+def batch_in_words(batch_size: int) -> str:
+    """"4", or with several ranks "8 (4 on each of 2 devices)"."""
+    return "%d (%d on each of %d devices)" % (batch_size * ranks(), batch_size, ranks()) if ranks() > 1 else "%d" % batch_size
+
+
 def join_ranks() -> None:
     """Connect this process to the others; returns at once where that is done, or nobody else is."""
     import paddle

@@ -17,7 +17,7 @@ from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 NOTES = "PPLITESEG_RANK_NOTES"  # folder in which each rank leaves what it came to
 # The launcher's own lines, on Paddle 2.6 to 3.3.
 _FAILED = re.compile(r"^Container rank (\d+) status failed .* code (-?\d+) log (\S+)")
-_CHATTER = re.compile(r"^(LAUNCH |Container |Modified FLAGS|FLAGS\(name|=+( Modified FLAGS detected =+)?$|I\d{4} .*tcp_)|No ccache found|warnings\.warn\(")
+_CHATTER = re.compile(r"^(LAUNCH |error: |rank \d+ is done|Container |Modified FLAGS|FLAGS\(name|=+( Modified FLAGS detected =+)?$|I\d{4} .*tcp_)|No ccache found|warnings\.warn\(")
 
 
 class RankFailed(PPLiteSegError):
@@ -56,7 +56,7 @@ def launch(argv: Sequence[str], nproc_per_node: Optional[int] = None, devices: O
         environment = {**os.environ, NOTES: notes,
                        "PYTHONPATH": os.pathsep.join([package] + [path for path in [os.environ.get("PYTHONPATH")] if path])}
         options = {"--nproc_per_node": nproc_per_node, "--devices": devices, "--nnodes": nnodes, "--master": master, "--rank": node_rank}
-        command = [sys.executable, "-m", "paddle.distributed.launch", "--log_level", "ERROR", "--log_dir", log_dir]
+        command = [sys.executable, "-u", "-m", "paddle.distributed.launch", "--log_level", "ERROR", "--log_dir", log_dir]
         for name, value in options.items():
             command += [] if value is None else [name, str(value)]
         failed = _follow(command + [os.path.join(package, "ppliteseg_paddle", "cli", "_rank.py"), *argv], environment)

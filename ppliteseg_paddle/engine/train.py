@@ -80,8 +80,8 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
         if rank == 0:
             build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
             print(device_line(chosen, why))
-            print("training from iteration %d to %s, batches of %d out of %d images; writing to %s"
-                  % (start, _end(config, budget), config.batch_size, len(parts["train_dataset"]), save_dir), flush=True)
+            print("training from iteration %d to %s, batches of %s out of %d images; writing to %s"
+                  % (start, _end(config, budget), distributed.batch_in_words(config.batch_size), len(parts["train_dataset"]), save_dir), flush=True)
         seed_samples(parts["train_dataset"], seed, start, config.batch_size, ranks)
         with _resumable(watch), loop_in_bf16(precision), fast_evaluation(), watched_loop(watch, resume_model, config.dic.get("ema_decay")), \
                 epochs_go_on(epochs_done(len(parts["train_dataset"]), start, config.batch_size, ranks),
