@@ -282,7 +282,7 @@ class _Record:
         self.earlier_seconds = float(earlier.get("seconds") or 0)
         self.head = {
             "config": config.source.path, "options": config.source.options, "iters": config.iters,
-            "batch_size": config.batch_size, "seed": seed, "device": device, "precision": precision,
+            "batch_size": config.batch_size, "ranks": distributed.ranks(), "seed": seed, "device": device, "precision": precision,
             "max_minutes": max_minutes, "resumed_from": start or None,
             "versions": {"ppliteseg_paddle": __version__, "paddle": paddle.__version__,
                          "paddleseg": paddleseg.__version__, "python": platform.python_version()}}
