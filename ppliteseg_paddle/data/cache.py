@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import shutil
+import sys
 from multiprocessing.sharedctypes import RawArray
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -69,8 +70,11 @@ def write_cache(datasets: Sequence[Any], folder: str, num_workers: Optional[int]
     if needed + _RESERVE > room:
         raise ConfigError("--out %s: the cache needs %s more, but the disk has only %s free. Choose another disk."
                           % (folder, size_text(needed), size_text(room)))
+    if progress:
+        print("%d of %d pairs to decode: %s of the %s that are free" % (len(missing), len(jobs), size_text(needed), size_text(room)), file=sys.stderr)
     left_out = {}
-    for job, error in zip(missing, run_parallel(functools.partial(_write_pair, folder), missing, num_workers, "decoding", "pair", progress)):
+    errors = run_parallel(functools.partial(_write_pair, folder), missing, num_workers, "decoding", "pair", progress)
+    for job, error in zip(missing, errors):
         if error:
             left_out[job[0]] = error
     paths = [os.path.join(folder, job[2]) for job in jobs]

@@ -209,7 +209,9 @@ def test_the_command_fills_a_folder_that_training_uses(root, tmp_path, capsys):
     config = write_config(tmp_path / "c.yml", values(root, batch_size=2, iters=2))
     cache = str(tmp_path / "cache")
     assert main(["data", "cache", "--config", config, "--out", cache, "--num_workers", "0"]) == 0
-    assert "6 pairs in %s, 0.1 MiB: 6 decoded, 0 kept, 0 left out" % cache in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "6 pairs in %s, 0.1 MiB: 6 decoded, 0 kept, 0 left out" % cache in out
+    assert "6 of 6 pairs to decode: 0.1 MiB of the " in err
     train = ["train", "--config", config, "--save_dir", str(tmp_path / "run"), "--device", "cpu", "--opts"]
     assert main(train + ["data_cache=" + cache]) == 0
     cv2.imwrite(str(root / "images" / "00.png"), np.zeros((48, 64, 3), np.uint8))
@@ -219,3 +221,20 @@ def test_the_command_fills_a_folder_that_training_uses(root, tmp_path, capsys):
     assert error.count("\n") == 1 and "does not fit the data: 1 of 4 pairs are not as they were cached" in error
     assert main(train + ["data_cache=5"]) == 2
     assert "data_cache: expected a folder of `data cache`, or memory, found 5." in capsys.readouterr().err
+
+
+def test_paddlesegs_cityscapes_reads_from_a_cache_and_takes_the_fused_transform(tmp_path, rng):
+    from paddleseg.datasets import Cityscapes
+    for kind in ("leftImg8bit", "gtFine"):
+        (tmp_path / "cs" / kind / "train" / "aachen").mkdir(parents=True)
+    for frame in range(2):
+        name = "aachen_%06d_000019_" % frame
+        cv2.imwrite(str(tmp_path / "cs/leftImg8bit/train/aachen" / (name + "leftImg8bit.png")), rng.integers(0, 256, (32, 64, 3)).astype(np.uint8))
+        cv2.imwrite(str(tmp_path / "cs/gtFine/train/aachen" / (name + "gtFine_labelTrainIds.png")), rng.integers(0, 19, (32, 64)).astype(np.uint8))
+    augment = FusedAugment([32, 16], 0.5, 1.5, 0.25, distort={})
+    plain, cached = (CheckedDataset.of(Cityscapes([augment], str(tmp_path / "cs"), mode="train")) for _ in range(2))
+    assert write_cache([plain], str(tmp_path / "cache"), 0, progress=False)["written"] == 2
+    cached.use_cache(str(tmp_path / "cache"))
+    cached.draws.seed = plain.draws.seed
+    for index in (0, 1, 0):
+        np.testing.assert_array_equal(cached[index]["img"], plain[index]["img"])
