@@ -20,7 +20,7 @@ import numpy as np
 
 from ppliteseg_paddle.benchmark import floors
 from ppliteseg_paddle.benchmark.engines import RUNTIMES, Engine, check_runtime, open_engine
-from ppliteseg_paddle.benchmark.networks import NETWORKS, accuracy_of, export, network
+from ppliteseg_paddle.benchmark.networks import NETWORKS, accuracy_of, export, network, parse_weights
 from ppliteseg_paddle.benchmark.timing import describe, measure, measure_in_turns, ratios
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError, PPLiteSegError
@@ -46,8 +46,9 @@ def run(args) -> Dict[str, Any]:
                 bench.measure(name, precision, [key for key in args.networks if bench.size(key) == size])
     if not bench.rows:
         raise ArtifactError("nothing could be measured: %s" % "; ".join("%s: %s" % item for item in list(bench.failures.items())[:5]))
+    bench.add_floors()
     result = {"protocol": "network", "device": args.device, "rows": bench.rows, "paper": _papers_protocol(args, bench),
-              "ceilings": bench.ceilings, "profiles": bench.profiles, "failures": bench.failures, "images": bench.image_names,
+              "ceilings": bench.ceilings, "profiles": bench.profiles, "failures": bench.failures, "images": bench.image_names, "weights": args.weights,
               "machine": machine()}
     from ppliteseg_paddle.benchmark.gpu_report import write
     return {**result, "files": write(result, args.save_dir)}
@@ -85,18 +86,19 @@ class _Bench:
                   and (self.kind == "gpu" or precision != "fp16")]
         for key, precision, batched in tqdm(wanted, desc="exports", file=sys.stderr, disable=None):
             path = self.path(key, precision, batched)
-            if os.path.isfile(os.path.join(path, "deploy.yaml")):
+            weights = self.args.weights.get(key)
+            if self.exported(key, precision, batched) and self.artifact(key, precision, batched).model.get("weights") == (weights or "random"):
                 continue
             formats = ("onnx", "tensorrt") + (("paddle",) if precision == "fp32" and not batched else ())
             try:
                 with tempfile.TemporaryDirectory() as aside:
-                    export(key, path, formats, self.size(key), batch=-1 if batched else 1, precision=precision, weights=self.args.weights.get(key),
+                    export(key, path, formats, self.size(key), batch=-1 if batched else 1, precision=precision, weights=weights,
                            calibration=self._calibration(aside) if precision == "int8" else None)
             except _MISTAKES as error:
                 self.failures["export of %s in %s%s" % (key, precision, ", any batch" if batched else "")] = str(error)
 
-    def exported(self, key: str, precision: str) -> bool:
-        return os.path.isfile(os.path.join(self.path(key, precision), "deploy.yaml"))
+    def exported(self, key: str, precision: str, batched: bool = False) -> bool:
+        return os.path.isfile(os.path.join(self.path(key, precision, batched), "deploy.yaml"))
 
     def _calibration(self, folder: str):
         """The images as files, which the ranges for INT8 are measured on."""
@@ -136,7 +138,7 @@ class _Bench:
         in_steps = measure_in_turns({key: _steps(engine, batches[key]) for key, engine in engines.items()}, self.args.warmup, self.args.repeats)
         bare = {key: _launches(engine) for key, engine in engines.items() if engine.launch}
         bare = measure_in_turns(bare, self.args.warmup, self.args.repeats) if bare else {}
-        ceilings = self._ceilings_of(runtime, precision)
+        self._measure_ceilings(runtime, precision)
         for key, engine in engines.items():
             against = network(key).against if network(key).against in engines else None
             row = {"name": network(key).name, "key": key, "protocol": "network", "batch_size": 1, "precision": precision, "runtime": runtime,
@@ -145,7 +147,6 @@ class _Bench:
                    "differing_pixels": differing[key], "against": against, "accuracy": accuracy_of(key),
                    "times_faster": ratios(in_steps, against)[key] if against else None,
                    "times_faster_bare": ratios(bare, against)[key] if against in bare and key in bare else None}
-            row["floors"] = self._floors(key, ceilings, precision, row)
             self.rows.append(row)
             if engine.profile is not None and self.args.profile:
                 self.profiles["%s, %s, %s" % (key, runtime, precision)] = engine.profile(batches[key])[:15]
@@ -191,26 +192,30 @@ class _Bench:
         return float(np.mean(shares))
 
     # Floors -------------------------------------------------------------------------------------
-    def _ceilings_of(self, runtime: str, precision: str) -> Optional[Dict[str, float]]:
-        name = "%s, %s" % (runtime, precision)
-        if name not in self.ceilings and not self.args.no_floors:
-            try:
-                self.ceilings[name] = _measure_ceilings(runtime, precision, self.args.device, self.args.num_threads)
-            except _MISTAKES as error:
-                self._fail(runtime, precision, "ceilings", error)
-        return self.ceilings.get(name)
-
-    def _floors(self, key: str, ceilings: Optional[Dict[str, float]], precision: str, row: Dict[str, Any]) -> Optional[Dict[str, float]]:
-        if ceilings is None:
-            return None
-        artifact = self.artifact(key, "fp32")
+    def _measure_ceilings(self, runtime: str, precision: str) -> None:
+        if self.args.no_floors or runtime.startswith("paddle"):  # it takes no ONNX file; the others tell the machine's ceilings
+            return
         try:
+            self.ceilings["%s, %s" % (runtime, precision)] = _measure_ceilings(runtime, precision, self.args.device, self.args.num_threads)
+        except _MISTAKES as error:
+            self._fail(runtime, precision, "ceilings", error)
+
+    def add_floors(self) -> None:
+        """Give every row its floors, at the best that any runtime reached: of arithmetic at the row's precision, of memory at all."""
+        for row in self.rows:
+            same = [each for name, each in self.ceilings.items() if name.endswith(", " + row["precision"])]
+            if not same:
+                continue
+            best = {"macs_per_second": max(each["macs_per_second"] for each in same),
+                    "bytes_per_second": max(each["bytes_per_second"] for each in self.ceilings.values())}
+            artifact = self.artifact(row["key"], "fp32")
             graph = "tensorrt" if "tensorrt" in artifact.graphs else "onnx"  # the plainer one
-            counted = floors.count(artifact.path_of(graph, "model"))
-        except (ValueError, KeyError, OSError) as error:
-            self.failures["floors of %s" % key] = str(error)
-            return None
-        return {**counted, **floors.floors(counted, ceilings, precision, 1, row["bare_ms"])}
+            try:
+                counted = floors.count(artifact.path_of(graph, "model"))
+            except (ValueError, KeyError, OSError) as error:
+                self.failures["floors of %s" % row["key"]] = str(error)
+                continue
+            row["floors"] = {**counted, **floors.floors(counted, best, row["precision"], 1, row["bare_ms"])}
 
 
 def _steps(engine: Engine, batch: np.ndarray) -> Callable[[], Dict[str, float]]:
@@ -311,13 +316,6 @@ def _papers_protocol(args, bench: _Bench) -> List[Dict[str, Any]]:
     return rows
 
 
-def _weights(items: Sequence[str]) -> Dict[str, str]:
-    for item in items:
-        if "=" not in item or item.split("=", 1)[0] not in NETWORKS:
-            raise ConfigError("--weights takes NETWORK=FILE with one of %s, not '%s'." % (", ".join(NETWORKS), item))
-    return dict(item.split("=", 1) for item in items)
-
-
 def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="gpu", help="gpu, gpu:N or cpu (default: %(default)s)")
@@ -342,7 +340,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         from ppliteseg_paddle.deploy.backends import split_device
         split_device(args.device)
-        args.weights = _weights(args.weights)
+        args.weights = parse_weights(args.weights)
         result = run(args)
     except PPLiteSegError as error:
         print("error: %s" % " ".join(str(error).split()), file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Mapping, Sequence
 
-from ppliteseg_paddle.benchmark.networks import NETWORKS
+from ppliteseg_paddle.benchmark.networks import WEIGHTS_NOTE
 from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2, reported_order
 from ppliteseg_paddle.engine.checkpoint import replace_file, write_json
 from ppliteseg_paddle.visual.report import describe_machine, markdown_table, ratio_cells, reported_markdown, text_table
@@ -35,7 +35,7 @@ def orders(rows: Sequence[Mapping[str, Any]]) -> List[str]:
     groups: Dict[tuple, List[Mapping[str, Any]]] = {}
     for row in rows:
         if row["key"] in REPORTED and REPORTED[row["key"]].table == 2:
-            groups.setdefault((row["runtime"], row["precision"], NETWORKS[row["key"]].size), []).append(row)
+            groups.setdefault((row["runtime"], row["precision"], tuple(row["input_shape"][2:])), []).append(row)
     lines = []
     for (runtime, precision, size), members in groups.items():
         found = [row["key"] for row in sorted(members, key=lambda row: row["bare_ms"])]
@@ -57,6 +57,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     parts += ["\"bare\" is the network on data that lies on the device, without copies (where the runtime cannot tell, its forward step). "
               "\"Times faster\" compares ours with PaddleSeg's own model of the same kind and size on the same runtime, in the same rounds. "
               "The floors are multiply-adds and bytes at the ceilings below; \"distance\" is the bare time over the larger of them.",
+              "The paper's accuracies and speeds are at the end; none of its accuracies was measured here.",
+              *([WEIGHTS_NOTE] if not result["weights"] else ["Weights: %s." % ", ".join("%s from %s" % item for item in result["weights"].items())]),
               markdown_table(HEADER, cells(result["rows"])), *orders(result["rows"])]
     if result["paper"]:
         header = ["the paper's protocol", "runtime", "median ms", "p99", "FPS", "times faster"]

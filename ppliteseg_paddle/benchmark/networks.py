@@ -1,6 +1,6 @@
 """The networks of the speed tables, and how each is exported: ours our way, PaddleSeg's its own way.
 
-Weights are random: speed does not depend on them. Batch statistics are those of a few images, so that values stay in a
+Weights are random unless files are given; see `WEIGHTS_NOTE`. Batch statistics are those of a few images, so that values stay in a
 usual range and masks show many classes; without that a comparison of masks would say nothing.
 
 Source: paper, table 2; PaddleSeg `deploy/export.py::WrappedModel`, `tools/export.py`.
@@ -21,6 +21,9 @@ from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
 
 NUM_CLASSES = 19
+WEIGHTS_NOTE = ("Random weights, on which the speed of a network does not depend, with one exception: our ONNX and OpenVINO graphs upsample a "
+                "mask by blocks and compute only those that a border between classes crosses. Random weights give masks full of borders, "
+                "so ours is rather slower here than with trained weights.")
 _NORMALIZE = {"type": "Normalize", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 # PaddleSeg's arguments of T and B.
 _WIDTHS = {"T": {"arm_out_chs": [32, 64, 128], "seg_head_inter_chs": [32, 64, 64]},
@@ -96,6 +99,14 @@ def network(key: str) -> Network:
     if key not in NETWORKS:
         raise ConfigError("unknown network '%s'.%s" % (key, suggest(key, NETWORKS)))
     return NETWORKS[key]
+
+
+def parse_weights(items: Sequence[str]) -> Dict[str, str]:
+    """"T1=FILE" ... as a table. Raises: ConfigError: for another form, or an unknown network."""
+    for item in items:
+        if "=" not in item or item.split("=", 1)[0] not in NETWORKS:
+            raise ConfigError("--weights takes NETWORK=FILE with one of %s, not '%s'." % (", ".join(NETWORKS), item))
+    return dict(item.split("=", 1) for item in items)
 
 
 def accuracy_of(key: str) -> Optional[Dict[str, Any]]:

@@ -2,7 +2,7 @@
 
     python -m ppliteseg_paddle.benchmark.table2 --save_dir DIR [--rows KEY ...] [--backend NAME ...] [--device cpu|gpu] ...
 
-Weights are random, which speed does not depend on; accuracies are the paper's and marked so. All networks take turns on
+Weights are random unless files are given, accuracies the paper's and marked so. All networks take turns on
 one runtime, then on the next. Writes table2.md, table2.json and the figure.
 """
 from __future__ import annotations
@@ -12,11 +12,11 @@ import os
 import sys
 from typing import Any, Dict, List, Optional, Sequence
 
-from ppliteseg_paddle.benchmark.networks import NETWORKS, TABLE2, accuracy_of, export, network
+from ppliteseg_paddle.benchmark.networks import NETWORKS, TABLE2, WEIGHTS_NOTE, accuracy_of, export, network, parse_weights
 from ppliteseg_paddle.benchmark.paper import REPORTED, reported_order
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError, PPLiteSegError
 
-NOTES = ("Random weights: speed does not depend on them. Accuracies are the paper's, marked so; none was measured here.",
+NOTES = ("Accuracies are the paper's, marked so; none was measured here.",
          "Protocol: an image of 1024x2048 is resized to the network's input, inferred, and its mask resized back; decoding is not counted. "
          "\"Times faster\" compares ours with PaddleSeg's own PP-LiteSeg of the same kind and size, as PaddleSeg 2.8.0 builds and "
          "exports it, on the same runtime, in the same rounds.")
@@ -28,21 +28,22 @@ def run(args) -> Dict[str, Any]:
     keys = list(dict.fromkeys(args.rows))
     for key in keys:
         network(key)
-    artifacts, failures = _exports(keys, args.exports or os.path.join(args.save_dir, "exports"), args.formats)
+    weights = parse_weights(args.weights)
+    artifacts, failures = _exports(keys, args.exports or os.path.join(args.save_dir, "exports"), args.formats, weights)
     rows: List[Dict[str, Any]] = []
     for backend in args.backend:
         rows += _measure(backend, artifacts, failures, args)
     if not rows:
         raise ArtifactError("no row could be measured: %s" % "; ".join("%s: %s" % item for item in failures.items()))
-    result = {"protocol": "paper", "title": "Table 2", "weights": "random", "rows": rows, "failures": failures,
+    result = {"protocol": "paper", "title": "Table 2", "weights": weights or "random", "rows": rows, "failures": failures,
               "orders": {backend: _order([row for row in rows if row["asked_backend"] == backend]) for backend in args.backend},
               "reported": [REPORTED[key].to_dict() for key in REPORTED if REPORTED[key].table == 2], "machine": machine()}
-    notes = [*NOTES, *_order_notes(result["orders"]), *("Not measured: %s: %s" % item for item in failures.items())]
+    notes = [*([] if set(keys) <= set(weights) else [WEIGHTS_NOTE]), *NOTES, *_order_notes(result["orders"]), *("Not measured: %s: %s" % item for item in failures.items())]
     written = write_report([result], args.save_dir, "The paper's Table 2 on this machine", stem="table2", notes=notes)
     return {**result, "files": written["files"], "notes": notes}
 
 
-def _exports(keys: Sequence[str], folder: str, formats: Sequence[str]):
+def _exports(keys: Sequence[str], folder: str, formats: Sequence[str], weights: Dict[str, str]):
     """Export what is not there yet. Returns artifacts, and why others could not be exported."""
     from tqdm import tqdm
     from ppliteseg_paddle.deploy.artifact import Artifact
@@ -51,12 +52,13 @@ def _exports(keys: Sequence[str], folder: str, formats: Sequence[str]):
         path = os.path.join(folder, key)
         try:
             artifacts[key] = Artifact.read(path)
-            if artifacts[key].model.get("network") == key and set(formats) - {"openvino"} <= set(artifacts[key].graphs):
+            same = (artifacts[key].model.get("network"), artifacts[key].model.get("weights")) == (key, weights.get(key, "random"))
+            if same and set(formats) - {"openvino"} <= set(artifacts[key].graphs):
                 continue
         except ArtifactError:
             pass  # none there yet
         try:
-            artifacts[key] = export(key, path, formats)
+            artifacts[key] = export(key, path, formats, weights=weights.get(key))
         except (ArtifactError, ConfigError) as error:  # one network that cannot be converted leaves the others
             artifacts.pop(key, None)
             failures[key] = str(error)
@@ -122,6 +124,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--rows", nargs="+", default=TABLE2, metavar="KEY", help="networks (default: Table 2's; known: %s)" % ", ".join(NETWORKS))
     parser.add_argument("--backend", nargs="+", default=["onnxruntime"], metavar="NAME", help="runtimes (default: onnxruntime)")
     parser.add_argument("--formats", nargs="+", default=["onnx", "paddle"], help="what is exported (default: onnx paddle)")
+    parser.add_argument("--weights", nargs="+", default=[], metavar="KEY=FILE", help="trained weights (default: random)")
     parser.add_argument("--device", help="cpu or gpu (default: gpu where the runtime sees one)")
     parser.add_argument("--num_threads", type=int, help="CPU threads (default: all)")
     parser.add_argument("--image", help="an image (default: a generated one)")

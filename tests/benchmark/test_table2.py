@@ -48,7 +48,7 @@ def test_the_table_is_written_as_markdown_json_and_picture(tmp_path, small, caps
     assert result["rows"][1]["accuracy"] == {"miou": 73.1, "reported": True}
     markdown = (tmp_path / "table2.md").read_text()
     for text in (out, markdown):
-        assert "73.1 (paper)" in text and "Random weights" in text and "not measured here" in text and "273.6" in text
+        assert "73.1 (paper)" in text and "Random weights, on which" in text and "not measured here" in text and "273.6" in text
     assert (tmp_path / "accuracy_speed.png").read_bytes()[:4] == b"\x89PNG"
     peer = Artifact.read(str(tmp_path / "exports" / "PaddleSeg-T1"))
     assert peer.output.dtype == "int32" and peer.preprocess.input_size(1024, 2048) == (32, 64)

@@ -24,7 +24,7 @@ def tiny_artifact(folder, batch=1, network="T1", seed=0):
         [helper.make_tensor_value_info("mask", TensorProto.UINT8, sides)], [numpy_helper.from_array(weight, "w")])
     os.makedirs(folder, exist_ok=True)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), os.path.join(folder, "model.onnx"))
-    artifact = Artifact(str(folder), {"type": "Tiny", "network": network}, LABEL_SETS["cityscapes"], Preprocess(STEPS),
+    artifact = Artifact(str(folder), {"type": "Tiny", "network": network, "weights": "random"}, LABEL_SETS["cityscapes"], Preprocess(STEPS),
                         Tensor("x", "float32", "NCHW", (batch, 3, *SIZE), color_order="RGB"),
                         Tensor("mask", "uint8", "NHW", (batch, *SIZE), op="argmax"), {"onnx": {"model": "model.onnx"}}, {})
     artifact.write()
