@@ -1,0 +1,76 @@
+"""What an evaluation costs beside its forward pass: PaddleSeg's count of pixels and ours, in turns, on the same predictions."""
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Dict, Optional, Tuple
+
+from ppliteseg_paddle.benchmark.timing import measure_in_turns, median, timed
+
+
+def measure(model=None, size: Tuple[int, int] = (480, 360), num_classes: int = 11, repeats: Optional[int] = 20,
+            warmup: Optional[int] = 3) -> Dict[str, Any]:
+    """Time forward pass, PaddleSeg's metric and ours on one image, in turns on the device that Paddle is set to.
+
+    Args:
+        model: takes (1, 3, H, W) and returns [logits]; None for PP-LiteSeg-T.
+        size: width and height; num_classes: of the random labels, and of the model.
+        repeats, warmup: rounds, as in `timing.measure_in_turns`.
+
+    Returns: seconds (medians) "forward", with the choice of the best class, "metric_paddleseg", "metric_ours"; shares of the
+        forward pass "share_paddleseg", "share_ours"; "times_faster".
+    """
+    import numpy as np
+    import paddle
+    from ppliteseg_paddle.engine.metrics import confusion_on_device
+    if model is None:
+        from ppliteseg_paddle.models.pp_liteseg import pp_liteseg_t
+        model = pp_liteseg_t(num_classes=num_classes)
+    was_training = model.training
+    model.eval()
+    rng = np.random.default_rng(0)
+    image = paddle.to_tensor(rng.standard_normal((1, 3, size[1], size[0]), dtype=np.float32))
+    label = rng.integers(0, num_classes, (1, 1, size[1], size[0])).astype(np.uint8)
+    label[..., :size[1] // 20, :] = 255
+    label, wide = paddle.to_tensor(label), paddle.to_tensor(label.astype(np.int64))
+    peer = paddlesegs_areas()
+
+    def forward():
+        return paddle.argmax(model(image)[0], axis=1, keepdim=True, dtype="int32").numpy()
+
+    with paddle.no_grad():
+        pred = paddle.to_tensor(forward())
+        matrix, areas = confusion_on_device(pred, label, num_classes).numpy(), [area.numpy() for area in peer(pred, wide, num_classes)]
+        if not all((ours == theirs).all() for ours, theirs in zip((matrix.diagonal(), matrix.sum(0), matrix.sum(1)), areas)):
+            raise AssertionError("PaddleSeg's counts and ours differ, so their times say nothing.")
+        measured = measure_in_turns({
+            "forward": timed(forward),
+            "metric_paddleseg": timed(lambda: [area.numpy() for area in peer(pred, wide, num_classes)]),
+            "metric_ours": timed(lambda: confusion_on_device(pred, label, num_classes).numpy())}, warmup, repeats)
+    if was_training:
+        model.train()
+    seconds = {name: median(each.seconds["total"]) for name, each in measured.items()}
+    return {**seconds, "share_paddleseg": seconds["metric_paddleseg"] / seconds["forward"],
+            "share_ours": seconds["metric_ours"] / seconds["forward"],
+            "times_faster": seconds["metric_paddleseg"] / seconds["metric_ours"]}
+
+
+def paddlesegs_areas():
+    """PaddleSeg's own `calculate_area`, made runnable: its sums get the dimension that they had before Paddle 2.5.
+
+    A second copy of its module is loaded; the one in use, with our mend, stays as it is.
+    """
+    import paddle
+    spec = importlib.util.find_spec("paddleseg.utils.metrics")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    class Paddle:
+        def __getattr__(self, name):
+            return getattr(paddle, name)
+
+        @staticmethod
+        def sum(values):
+            return paddle.sum(values).reshape([1])
+
+    module.paddle = Paddle()
+    return module.calculate_area
