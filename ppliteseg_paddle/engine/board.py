@@ -67,7 +67,8 @@ class Board(Observer):
         for name, value in zip(self.classes, evaluation["class_iou"]):
             self.writer.add_scalar("%s/%s" % ("IoU_Ema" if ema else "IoU", name), value, step)
         if self.samples is not None and self.samples.ema == ema:
-            self.writer.add_image("Predictions/validation images", self.samples.draw(model, step)[:, :, ::-1], step)
+            for name, picture in self.samples.draw(model, step):
+                self.writer.add_image("Predictions/%s" % name, picture[:, :, ::-1], step)
 
     def add_graph(self, model, shape: Sequence[int]) -> None:
         """Write the model's graph. A model that cannot be traced trains all the same: that is said, and the page has no graph."""
@@ -105,24 +106,26 @@ class Samples:
                 image, label = dataset.read(index)
             except PPLiteSegError:
                 continue  # reported where all images are read
-            self.pairs.append((os.path.basename(dataset.file_list[index][0]), image, label))
+            stem = os.path.splitext(os.path.basename(dataset.file_list[index][0]))[0]
+            self.pairs.append(("%d %s" % (number + 1, _tag(stem)), image, label))
 
     def draw(self, model, step: int):
-        """One picture with a row for each image. Shape: returns (H, W, 3) uint8, BGR."""
+        """Name and picture of each image. Shape: (H, W, 3) uint8, BGR."""
         from ppliteseg_paddle.engine.precision import autocast
         from ppliteseg_paddle.engine.predict import EvaluationPredictor
         from ppliteseg_paddle.visual.grid import Row, grid
         was_training = model.training
         model.eval()
-        predictor, rows = EvaluationPredictor(model, self.config), []
+        predictor, pictures = EvaluationPredictor(model, self.config), []
         for name, image, label in self.pairs:
             with autocast(*self.precision):
                 mask = predictor.predict(image)
-            rows.append(Row(image if image.ndim == 3 else image[:, :, None].repeat(3, axis=2), label, mask, name))
+            colour = image if image.ndim == 3 else image[:, :, None].repeat(3, axis=2)
+            subtitle = "iteration %d%s" % (step, ", averaged weights" if self.ema else "")
+            pictures.append((name, grid([Row(colour, label, mask)], predictor.label_set, subtitle=subtitle, cell_width=CELL_WIDTH)))
         if was_training:
             model.train()
-        return grid(rows, predictor.label_set, subtitle="iteration %d%s" % (step, ", averaged weights" if self.ema else ""),
-                    cell_width=CELL_WIDTH)
+        return pictures
 
 
 # --------------------------------------------------------------------------------------------

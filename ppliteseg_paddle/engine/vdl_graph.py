@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any, Dict, List, Sequence, Tuple
 
 # Operators that only hold a weight or a number of the code: as nodes they would bury the network.
 WEIGHTS, CONSTANTS = ("builtin.parameter",), ("pd_op.full", "pd_op.full_int_array", "builtin.constant")
 INPUT = "pd_op.data"
+_COPY = re.compile(r"_deepcopy_\d+$")  # what Paddle adds to the names of a copied layer's weights
 LISTS = ("builtin.combine",)  # several tensors as one operand
 
 
@@ -79,7 +81,10 @@ def _describe(operators, spans, whole: str) -> bytes:
         outputs = []
         for place, value in enumerate(results):
             if value.initialized() and value.is_dense_tensor_type():  # not the running mean's, in evaluation
-                names[value.id] = [_variable(block, "%s_%d_%d" % (kind.split(".")[-1], index, place), value, kind in WEIGHTS)]
+                name = "%s_%d_%d" % (kind.split(".")[-1], index, place)
+                if kind in WEIGHTS:
+                    name = _COPY.sub("", operator.attrs().get("parameter_name") or name)
+                names[value.id] = [_variable(block, name, value, kind in WEIGHTS)]
                 outputs += names[value.id]
         if kind in WEIGHTS:
             continue

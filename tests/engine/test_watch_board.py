@@ -133,7 +133,7 @@ def config(tmp_path_factory):
 
 def test_the_same_images_are_drawn_at_every_evaluation(config, tmp_path, watch):
     samples = boards.Samples(build_val_dataset(config), config)
-    assert [name for name, _, _ in samples.pairs] == ["09.png", "11.png", "13.png"]
+    assert [name for name, _, _ in samples.pairs] == ["1 09", "2 11", "3 13"]
     model = build_model(config)
     model.train()
     board = boards.Board(str(tmp_path), CLASSES, samples=samples)
@@ -144,12 +144,12 @@ def test_the_same_images_are_drawn_at_every_evaluation(config, tmp_path, watch):
     assert model.training
     from visualdl import LogReader
     reader = LogReader(file_path=newest(tmp_path))
-    assert reader.get_tags()["image"] == ["Predictions/validation images"]
-    records = reader.get_data("image", "Predictions/validation images")
+    assert reader.get_tags()["image"] == ["Predictions/1 09", "Predictions/2 11", "Predictions/3 13"]
+    records = reader.get_data("image", "Predictions/1 09")
     assert [record.id for record in records] == [10, 20]
     picture = cv2.imdecode(np.frombuffer(records[0].image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
     row_height = boards.CELL_WIDTH * samples.pairs[0][1].shape[0] / samples.pairs[0][1].shape[1]
-    assert picture.shape[1] > 3 * boards.CELL_WIDTH and picture.shape[0] > 3 * row_height
+    assert picture.shape[1] > 3 * boards.CELL_WIDTH and picture.shape[0] > row_height
     colours = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
     palette = config_palette(config)
     assert {palette[3][::-1], palette[8][::-1]} <= colours  # road and car of the truth: not with red and blue in each other's place

@@ -54,9 +54,11 @@ def test_operators_are_joined_by_what_flows_between_them(graph):
     assert shapes == [[1, 8, 8, 12]]
 
 
-def test_weights_are_no_operators(graph):
+def test_weights_are_no_operators_and_keep_their_names(graph, net):
     assert not [node for node in graph["nodes"] if "parameter" in node["type"]]
-    assert [variable["shape"] for variable in graph["vars"] if variable["persistable"] and variable["shape"] == [4, 3, 3, 3]] == [[4, 3, 3, 3]] * 2
+    weights = {variable["name"]: variable["shape"] for variable in graph["vars"] if variable["persistable"] and variable["shape"]}
+    for parameter in net.parameters():
+        assert [shape for name, shape in weights.items() if name.startswith(parameter.name)] == [parameter.shape]
 
 
 def test_visualdls_reader_opens_it(graph, tmp_path):
