@@ -159,15 +159,19 @@ def _compare_tensorrt(graph: Dict[str, str], written: Artifact, model, image: np
 
 def _measure_int8(source: "_Source", written: Artifact, output_op: str) -> None:
     """State what 8 bits lose on the labelled images, beside a float export that is not kept."""
-    name = next((name for name in ("onnx", "openvino") if name in written.graphs), None)
-    if name is None or output_op != "argmax":
+    names = [name for name in ("onnx", "openvino") if name in written.graphs]
+    if not names or output_op != "argmax":
         return
     from ppliteseg_paddle.export.quantize import measure_loss
+
+    def opened(artifact: Artifact, name: str) -> Predictor:
+        artifact = replace(artifact, graphs={name: artifact.graphs[name]})
+        return Predictor.of(artifact, open_backend("auto", artifact, device="cpu"))
+
     with tempfile.TemporaryDirectory(dir=written.folder) as aside:
         exact = replace(written, folder=aside, precision="fp32")
-        exact = replace(exact, graphs={name: FORMATS[name](source, exact, aside)})
-        measure_loss(*(Predictor.of(each, open_backend("auto", replace(each, graphs={name: each.graphs[name]}), device="cpu"))
-                       for each in (exact, written)), calibration=source.calibration)
+        exact = replace(exact, graphs={names[0]: FORMATS[names[0]](source, exact, aside)})
+        measure_loss(opened(exact, names[0]), {name: opened(written, name) for name in names}, source.calibration)
 
 
 # --------------------------------------------------------------------------------------------

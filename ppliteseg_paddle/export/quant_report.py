@@ -21,7 +21,7 @@ def write_quant_report(path: str, report: Mapping[str, Any]) -> List[str]:
             file.write(markdown(report))
     try:
         from ppliteseg_paddle.visual.layers import layer_bars
-        written.append(layer_bars(stem + ".png", [(row["layer"], 100 * row["noise"], row["float"]) for row in report["layers"]],
+        written.append(layer_bars(stem + ".png", [("%s  %s" % (row["form"], row["layer"]), 100 * row["noise"], row["float"]) for row in report["layers"]],
                                   "Noise in the scores from 8 bits in one layer alone (%)", "kept in float"))
     except DependencyError:  # numbers are there without it
         pass
@@ -43,8 +43,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += ["| %d | %.2f %% | %.2f %% | %s |" % (row["float_layers"], 100 * row["noise"], 100 * row["differing_pixels"],
                                                  _points(row["lost_points"])) for row in report["trials"]]
     lines += ["", "Always in float: %s." % ", ".join(report["always_float"]), "", "## Layers", "",
-              "| layer | noise | pixels that differ | mIoU lost (points) | kept in float |", "|---|---|---|---|---|"]
-    lines += ["| %s | %.2f %% | %.2f %% | %s | %s |" % (row["layer"], 100 * row["noise"], 100 * row["differing_pixels"],
+              "| layer | convolution | noise | pixels that differ | mIoU lost (points) | kept in float |", "|---|---|---|---|---|---|"]
+    lines += ["| %s | %s | %.2f %% | %.2f %% | %s | %s |" % (row["layer"], row["form"], 100 * row["noise"], 100 * row["differing_pixels"],
                                                       _points(row["lost_points"]), "yes" if row["float"] else "")
               for row in report["layers"]]
     return "\n".join(lines) + "\n"

@@ -10,10 +10,13 @@ Weights take 7 of their 8 bits, one scale a channel: processors without VNNI (AV
 """
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -28,6 +31,8 @@ OPERATORS = ("Conv", "Relu", "Concat", "AveragePool")
 _NOT_IN_TENSORRT = ("Relu",)
 # Convolutions with fewer outputs (the attention's) are not worth the conversions around them.
 MIN_CHANNELS = 8
+# By default ONNX Runtime counts into as many bins as there are steps, where "entropy" can cut nothing off.
+_HISTOGRAMS = {"entropy": {"num_bins": 512, "num_quantized_bins": 128}, "percentile": {"num_bins": 2048, "percentile": 99.99}}
 # Bounds of the sensitivity pass: images it looks at, layers it measures alone, sets of layers it tries in float.
 SENSITIVITY_IMAGES, MAX_LAYERS, MAX_TRIALS = 6, 100, 6
 # A trial is good if it loses no more than this, on the images that it looks at: points of mIoU where there are labels
@@ -88,7 +93,7 @@ def quantize_network(path: str, artifact: Artifact, calibration: Calibration, as
     rows = []
     with _bar(calibration, len(layers), "sensitivity", "layer") as bar:
         for layer in layers:
-            rows.append({"layer": layer, **network.measure(network.quantized(ranges, only=layer), batches, labels)})
+            rows.append({"layer": layer, "form": network.form_of(layer), **network.measure(network.quantized(ranges, only=layer), batches, labels)})
             bar.update()
     rows.sort(key=lambda row: row["noise"], reverse=True)
     floats, trials = _choose(network, ranges, rows, batches, labels)
@@ -140,9 +145,9 @@ class _Network:
 
     def _left_out(self, model) -> List[str]:
         """Convolutions that always stay in float: the smallest, and the one that makes the scores, which 256 steps are too few for."""
-        weights = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
-        convs = [node for node in model.graph.node if node.op_type == "Conv"]
-        small = [node.name for node in convs if weights.get(node.input[1], [0])[0] < MIN_CHANNELS]
+        self._weights = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+        self._nodes = convs = [node for node in model.graph.node if node.op_type == "Conv"]
+        small = [node.name for node in convs if self._weights.get(node.input[1], [0])[0] < MIN_CHANNELS]
         return list(dict.fromkeys(small + [node.name for node in convs[-1:]]))
 
     def layers(self) -> List[str]:
@@ -155,6 +160,11 @@ class _Network:
             raise ConfigError("the network holds no convolution that INT8 could serve.")
         return found[:MAX_LAYERS]
 
+    def form_of(self, layer: str) -> str:
+        """What a convolution is, as in "3x3, 128 -> 64"."""
+        outputs, inputs, height, width = self._weights[next(node.input[1] for node in self._nodes if node.name == layer)]
+        return "%dx%d, %s" % (height, width, "%d apart" % outputs if inputs == 1 else "%d -> %d" % (inputs, outputs))
+
     def batch(self, image: str) -> np.ndarray:
         from ppliteseg_paddle.deploy.preprocess import read_image
         return self.artifact.preprocess(read_image(image))[0]
@@ -166,14 +176,16 @@ class _Network:
         methods = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy,
                    "percentile": CalibrationMethod.Percentile}
         calibrator = create_calibrator(self.path, list(OPERATORS), os.path.join(self.aside, "calibrated.onnx"),
-                                       methods[self.calibration.method])
+                                       methods[self.calibration.method], extra_options=_HISTOGRAMS.get(self.calibration.method, {}))
         images = _spread(self.calibration.images, _MAX_CALIBRATION_IMAGES)
         with _bar(self.calibration, len(images), "calibrating", "image") as bar:
             for image, _ in images:
-                calibrator.collect_data(_Once({self._input: self.batch(image)}))
+                with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
+                    calibrator.collect_data(_Once({self._input: self.batch(image)}))
                 self.calibrated.append(image)
                 bar.update()
-        return calibrator.compute_data()
+        with contextlib.redirect_stdout(io.StringIO()):
+            return calibrator.compute_data()
 
     def quantized(self, ranges, only: Optional[str] = None, keep: Sequence[str] = (), form: str = "onnx") -> str:
         """Write the network with 8 bits in `only` this layer, or in all but those to `keep`. Returns its path."""
@@ -249,32 +261,38 @@ class _Network:
         return confusion_matrix(ids, label, label_set.num_classes, label_set.ignore_index)
 
 
-def measure_loss(exact, quantized, calibration: Calibration) -> Dict[str, Any]:
-    """mIoU of the float export and of the 8-bit one on the validation pairs, at the labels' own size.
+def measure_loss(exact, quantized: Mapping[str, Any], calibration: Calibration) -> Dict[str, Any]:
+    """mIoU of a float export and of the 8-bit ones on the validation pairs, at the labels' own size.
 
-    Args: exact, quantized: `Predictor`s.
-    Returns: what is added to `calibration.report["accuracy"]`; {} where there are no labels.
+    Args: exact: a `Predictor`; quantized: one for each format.
+    Returns: what is added to `calibration.report["accuracy"]`: the format that loses most, and all of them under "formats"; {} where
+        there are no labels.
     Raises: ArtifactError: if more than `MAX_LOST_POINTS` are lost.
     """
     from ppliteseg_paddle.engine.metrics import confusion_matrix
     pairs = list(calibration.validation) or [(image, label) for image, label in calibration.images if label is not None]
     if not pairs:
         return {}
-    label_set, matrices, differing = exact.label_set, [0, 0], []
+    predictors, label_set = {"": exact, **quantized}, exact.label_set
+    matrices, differing = dict.fromkeys(predictors, 0), dict.fromkeys(quantized, 0.0)
     with _bar(calibration, len(pairs), "validating", "image") as bar:
         for image, path in pairs:
             label = _read_label(path)
-            masks = [np.asarray(predictor.predict(image)) for predictor in (exact, quantized)]
-            if masks[0].shape != label.shape:
+            masks = {name: np.asarray(predictor.predict(image)) for name, predictor in predictors.items()}
+            if masks[""].shape != label.shape:
                 raise DataError("%s is %s in size, but its label %s is %s; sizes of image and label must be equal."
-                                % (image, masks[0].shape, path, label.shape))
-            for i, mask in enumerate(masks):
-                matrices[i] = matrices[i] + confusion_matrix(mask, label, label_set.num_classes, label_set.ignore_index)
-            differing.append(float(np.mean(masks[0] != masks[1])))
+                                % (image, masks[""].shape, path, label.shape))
+            for name, mask in masks.items():
+                matrices[name] = matrices[name] + confusion_matrix(mask, label, label_set.num_classes, label_set.ignore_index)
+            for name in differing:
+                differing[name] += float(np.mean(masks[name] != masks[""])) / len(pairs)
             bar.update()
-    found = {"images": len(pairs), "on": "validation" if calibration.validation else "calibration", "fp32_mIoU": _miou(matrices[0]),
-             "int8_mIoU": _miou(matrices[1]), "differing_pixels": float(np.mean(differing))}
-    found["lost_points"] = 100 * (found["fp32_mIoU"] - found["int8_mIoU"])
+    float_miou = _miou(matrices[""])
+    formats = {name: {"int8_mIoU": _miou(matrices[name]), "lost_points": 100 * (float_miou - _miou(matrices[name])),
+                      "differing_pixels": differing[name], "backend": quantized[name].backend.name} for name in quantized}
+    worst = max(formats.values(), key=lambda values: values["lost_points"])
+    found = {"images": len(pairs), "on": "validation" if calibration.validation else "calibration", "fp32_mIoU": float_miou, **worst,
+             "formats": formats}
     calibration.report["accuracy"] = found
     if found["lost_points"] > MAX_LOST_POINTS:
         raise ArtifactError("INT8 loses %.2f points of mIoU on %d %s images (allowed: %g), so nothing was written. Give more images with "
@@ -341,17 +359,12 @@ def _bar(calibration: Calibration, total: int, what: str, unit: str):
     return tqdm(total=total, desc=what, unit=unit, file=sys.stderr, leave=False, disable=None if calibration.progress else True)
 
 
+@contextlib.contextmanager
 def _quiet():
     """ONNX Runtime's tools give advice at every call that does not concern a graph folded already."""
-    import contextlib
-    import logging
-
-    @contextlib.contextmanager
-    def quiet():
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
-    return quiet()
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,173 @@
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from exported import LABELS, TRANSFORMS, photograph, small_model
+from ppliteseg_paddle import Predictor
+from ppliteseg_paddle.compat import paddle_version
+from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
+from ppliteseg_paddle.export import quantize
+from ppliteseg_paddle.export.quantize import Calibration, read_list
+
+needs_converter = pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A list of three images with labels that have nothing to do with any model."""
+    lines = []
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / ("%d.png" % i)), np.roll(photograph(96, 128), 20 * i, axis=1))
+        label = (np.indices((96, 128)).sum(axis=0) // 40 % 11).astype(np.uint8)
+        label[:5] = 255
+        cv2.imwrite(str(tmp_path / ("%d_label.png" % i)), label)
+        lines.append("%d.png %d_label.png" % (i, i))
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path / "list.txt"
+
+
+def deeper_model():
+    """Two convolutions that can be quantised, and a classifier."""
+    import paddle
+    import paddle.nn.functional as F
+
+    class Deeper(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.middle = paddle.nn.Conv2D(3, 8, 3, stride=2, padding=1), paddle.nn.Conv2D(8, 16, 3, padding=1)
+            self.classifier = paddle.nn.Conv2D(16, LABELS.num_classes, 1)
+
+        def forward(self, x):
+            logits = self.classifier(F.relu(self.middle(F.relu(self.stem(x)))))
+            return [F.interpolate(logits, x.shape[2:], mode="bilinear")]
+    paddle.seed(7)
+    return Deeper()
+
+
+def export(save_dir, calibration, net=None, **options):
+    from ppliteseg_paddle.export.paddle import export_model
+    return export_model(net or deeper_model(), str(save_dir), **{
+        "formats": ("onnx",), "label_set": LABELS, "transforms": TRANSFORMS, "input_shape": (1, 3, 96, 128), "precision": "int8",
+        "calibration": calibration, "check_image": photograph(96, 128), **options})
+
+
+def operators(path):
+    import onnx
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+@needs_converter
+def test_int8_graphs_run_on_both_runtimes_and_the_report_names_every_layer(data, tmp_path):
+    from ppliteseg_paddle.export.quant_report import write_quant_report
+    report = export(tmp_path / "export", Calibration(read_list(str(data)), progress=False), formats=("onnx", "openvino"))
+    found = report["quantisation"]
+    assert found["images"] == found["sensitivity_images"] == 3 and found["method"] == "minmax" and found["labels"]
+    assert len(found["layers"]) == 2 and len(found["always_float"]) == 1
+    assert all(0 < row["noise"] < 1 and row["lost_points"] is not None for row in found["layers"])
+    assert found["layers"][0]["noise"] >= found["layers"][1]["noise"]
+    assert found["trials"][0]["float_layers"] == 0
+    accuracy = found["accuracy"]
+    assert accuracy["on"] == "calibration" and accuracy["images"] == 3 and accuracy["lost_points"] <= 1
+    assert accuracy["lost_points"] == pytest.approx(100 * (accuracy["fp32_mIoU"] - accuracy["int8_mIoU"]))
+    assert "QuantizeLinear" in operators(str(tmp_path / "export" / "model.onnx"))
+    masks = [Predictor(tmp_path / "export", name).predict(photograph(96, 128)) for name in ("onnxruntime", "openvino")]
+    assert np.mean(masks[0] != masks[1]) < 0.05
+    assert Predictor(tmp_path / "export").artifact.precision == "int8"
+
+    files = write_quant_report(str(tmp_path / "report" / "q.json"), found)
+    assert [os.path.basename(name) for name in files] == ["q.json", "q.md", "q.png"]
+    assert json.loads((tmp_path / "report" / "q.json").read_text())["layers"][0]["layer"] == found["layers"][0]["layer"]
+    assert all(row["layer"] in (tmp_path / "report" / "q.md").read_text() for row in found["layers"])
+    assert cv2.imread(files[2]) is not None
+
+
+@needs_converter
+@pytest.mark.parametrize("method", ["entropy", "percentile"])
+def test_other_calibration_methods_give_other_ranges(data, tmp_path, method):
+    import onnx
+    scales = []
+    for i, name in enumerate(("minmax", method)):
+        export(tmp_path / str(i), Calibration(read_list(str(data)), name, sensitivity=False, progress=False))
+        graph = onnx.load(str(tmp_path / str(i) / "model.onnx")).graph
+        # Of values, not of weights: those are lists.
+        scales.append([float(onnx.numpy_helper.to_array(tensor)) for tensor in graph.initializer
+                       if tensor.name.endswith("_scale") and not tensor.dims])
+    assert len(scales[0]) == len(scales[1]) > 2
+    assert scales[0] != scales[1]
+
+
+@needs_converter
+def test_weights_have_a_scale_a_channel_and_seven_bits(data, tmp_path):
+    import onnx
+    export(tmp_path / "export", Calibration(read_list(str(data)), sensitivity=False, progress=False))
+    graph = onnx.load(str(tmp_path / "export" / "model.onnx")).graph
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    weights = [name for name, value in values.items() if value.dtype == np.int8 and value.ndim == 4]
+    assert len(weights) == 2
+    for name in weights:
+        assert np.abs(values[name]).max() <= 64
+        node = next(node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] == name)
+        assert values[node.input[1]].shape == (values[name].shape[0],)
+
+
+@needs_converter
+def test_layers_that_hurt_are_kept_in_float(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantize, "TRIAL_PIXELS", 1e-9)
+    pairs = [(image, None) for image, _ in read_list(str(data))]
+    report = export(tmp_path / "export", Calibration(pairs, progress=False))
+    found = report["quantisation"]
+    assert [row["float_layers"] for row in found["trials"]] == list(range(len(found["trials"]))) and len(found["float_layers"]) >= 1
+    assert found["float_layers"][0] in [row["layer"] for row in found["layers"] if row["float"]]
+    assert "accuracy" not in found
+
+
+@needs_converter
+def test_an_export_that_loses_too_much_is_not_written(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantize, "MAX_LOST_POINTS", -100)
+    with pytest.raises(ArtifactError, match=r"INT8 loses .* points of mIoU on 3 calibration images .allowed: -100., so nothing was written"):
+        export(tmp_path / "export", Calibration(read_list(str(data)), progress=False))
+    assert not (tmp_path / "export").exists()
+
+
+@needs_converter
+def test_a_network_without_a_layer_to_quantise_is_refused(data, tmp_path):
+    import paddle
+    net = small_model()
+    net.stem, net.classifier = paddle.nn.Identity(), paddle.nn.Conv2D(3, 11, 1)
+    with pytest.raises(ConfigError, match="no convolution that INT8 could serve"):
+        export(tmp_path / "export", Calibration(read_list(str(data)), progress=False), net)
+
+
+@needs_converter
+def test_fp16_files_are_smaller_and_equal_the_model_within_rounding(tmp_path):
+    sizes = {}
+    for precision in ("fp32", "fp16"):
+        report = export(tmp_path / precision, None, precision=precision, formats=("onnx", "openvino"))
+        sizes[precision] = report["files"]
+        assert report["check"]["differing_pixels"] <= 0.02 and report["precision"] == precision
+    assert sizes["fp16"]["model.onnx"] < sizes["fp32"]["model.onnx"] and sizes["fp16"]["model.bin"] < sizes["fp32"]["model.bin"]
+    exported = Predictor(tmp_path / "fp16", "onnxruntime")
+    assert exported.artifact.input.dtype == "float32" and exported.artifact.output.dtype == "uint8"
+
+
+def test_int8_without_images_and_for_paddle_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ConfigError, match="needs --calib_data LIST"):
+        export(tmp_path / "export", None)
+    with pytest.raises(ConfigError, match="for the formats onnx, openvino and tensorrt"):
+        export(tmp_path / "export", Calibration([("a.png", None)]), formats=("paddle", "onnx"))
+    with pytest.raises(ConfigError, match="unknown calib_method 'minmx'. Did you mean 'minmax'"):
+        Calibration([("a.png", None)], "minmx")
+    with pytest.raises(DataError, match="no calibration images"):
+        Calibration([])
+
+
+@pytest.mark.parametrize("text, words", [("", "is empty"), ("nowhere.png\n", "line 1: .*nowhere.png does not exist")])
+def test_a_list_that_cannot_serve_is_refused_with_its_line(tmp_path, text, words):
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_list(str(tmp_path / "list.txt"))
+    with pytest.raises(DataError, match="absent.txt cannot be read: No such file"):
+        read_list(str(tmp_path / "absent.txt"))
