@@ -54,6 +54,9 @@ def epochs_go_on(epochs: int, begin_epoch: Callable[[], None] = lambda: None):
 
         def __iter__(self):  # called when the loader starts, before it reads ahead or forks workers
             begin_epoch()
+            if self.nranks > 1 and getattr(self.dataset, "draws", None) is not None:
+                # This rank has read only some of the images before: without it, another's numbers would come back.
+                self.dataset.draws.go_on_from(self.epoch)
             return super().__iter__()
 
     with replaced(paddle.io, "DistributedBatchSampler", Sampler):

@@ -6,6 +6,7 @@ import pytest
 from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle.data.dataset import StreetScenes
+from ppliteseg_paddle.data.randomness import Draws
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.engine.build import load_config
 from ppliteseg_paddle.engine.sampling import epochs_done, epochs_go_on, progress_of, seed_samples
@@ -70,3 +71,21 @@ def test_a_run_resumed_after_an_epoch_has_the_losses_of_one_that_went_through(tm
     whole = losses("whole")
     resumed = losses("resumed", resume_model=str(tmp_path / "whole" / "iter_2"))
     assert len(whole) == 4 and whole[2:] == resumed[-2:]
+
+
+def test_ranks_go_on_to_new_numbers_in_each_epoch_for_images_that_another_has_read():
+    class Images(paddle.io.Dataset):
+        draws = Draws(4, seed=1)
+
+        def __len__(self):
+            return 4
+
+    with epochs_go_on(0):
+        sampler = paddle.io.DistributedBatchSampler(Images(), batch_size=2, num_replicas=2, rank=0, shuffle=True)
+        numbers = []
+        for _ in range(3):
+            seen = [index for batch in sampler for index in batch]
+            assert len(seen) == 2
+            numbers.append([Images.draws.generator(index).random() for index in range(4)])
+    alone = Draws(4, seed=1)
+    assert numbers == [[alone.generator(index).random() for index in range(4)] for _ in range(3)]
