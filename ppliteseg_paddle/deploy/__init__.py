@@ -9,6 +9,9 @@ _LAZY = {
     "BACKENDS": "ppliteseg_paddle.deploy.backends",
     "open_backend": "ppliteseg_paddle.deploy.backends",
     "Predictor": "ppliteseg_paddle.deploy.predictor",
+    "Prediction": "ppliteseg_paddle.deploy.predictor",
+    "VideoReader": "ppliteseg_paddle.deploy.video",
+    "VideoWriter": "ppliteseg_paddle.deploy.video",
 }
 
 __all__ = list(_LAZY)
