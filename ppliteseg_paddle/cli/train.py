@@ -25,7 +25,7 @@ def add_arguments(parser) -> None:
                         help="iterations between log lines (default: %(default)s)")
     parser.add_argument("--keep_checkpoint_max", type=count, default=5, metavar="N",
                         help="checkpoints to keep; 0 keeps all (default: %(default)s)")
-    parser.add_argument("--use_vdl", action="store_true", help="write curves for VisualDL to --save_dir")
+    parser.add_argument("--use_vdl", action="store_true", help="write curves, sample predictions and the model's graph for VisualDL to --save_dir")
     parser.add_argument("--use_ema", action="store_true", help="also keep an average of the weights over time")
     parser.add_argument("--no_auto_scale", action="store_true",
                         help="keep learning rate, iterations and min_kept where devices or batch differ from the recipe's")
@@ -85,7 +85,10 @@ def summary(result: dict) -> str:
         lines.append("EMA mIoU    %.2f %% at iteration %d" % (100 * result["ema_best_mIoU"], result["ema_best_iteration"]))
     if result["left_out"]:
         lines.append("left out    %d unreadable images: %s" % (len(result["left_out"]), ", ".join(result["left_out"])))
-    lines += ["weights     %s" % result["model_path"], "record      %s" % result["history"], "", "next:"]
+    lines += ["weights     %s" % result["model_path"], "record      %s" % result["history"]]
+    if result["curves"]:
+        lines.append("curves      %s" % result["curves"])
+    lines += ["", "next:"]
     common = "--config %s --model_path %s" % (shlex.quote(result["config"]), shlex.quote(result["model_path"]))
     lines += ["  ppliteseg val    %s" % common,
               "  ppliteseg export %s --save_dir %s" % (common, shlex.quote(result["save_dir"] + "/export"))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shlex
 import sys
 from typing import Any, Callable, Dict
 
@@ -42,6 +43,7 @@ def show_run(watch, config, parts: Dict[str, Any], history: Callable[[], Dict[st
         if not watch.start or not glob.glob(os.path.join(watch.save_dir, "vdlgraph.*")):
             board.add_graph(parts["model"], _input_shape(parts["train_dataset"]))
         watch.observers.append(board)
+        print("to watch it: visualdl --logdir %s" % shlex.quote(watch.save_dir), flush=True)
     with written(board) if use_vdl else contextlib.nullcontext(), shown(line):
         yield
 

@@ -302,7 +302,7 @@ class _Record:
             "train": self.earlier["train"] + watch.rows, "eval": self.earlier["eval"] + watch.evaluations}
 
     def result(self, watch: LoopWatch) -> Dict[str, Any]:
-        last = latest_checkpoint(self.save_dir) or ""
+        last, curves = latest_checkpoint(self.save_dir) or "", os.path.join(self.save_dir, CURVES_FILE)
         # The weights to go on with: the best that an evaluation has found, plain or averaged, else the last ones.
         scored = [(best.miou, os.path.join(best.folder, file))
                   for best, file in ((watch.best, PARAMS), (watch.ema_best, EMA_PARAMS)) if best.miou is not None]
@@ -315,4 +315,4 @@ class _Record:
             "save_dir": self.save_dir, "config": os.path.join(self.save_dir, CONFIG_FILE),
             "history": os.path.join(self.save_dir, HISTORY_FILE), "last_checkpoint": last,
             "model_path": max(scored, key=lambda item: item[0])[1] if scored else os.path.join(last, PARAMS),
-            "curves": os.path.join(self.save_dir, CURVES_FILE), "seconds": round(time.monotonic() - self.begin, 3)}
+            "curves": curves if os.path.isfile(curves) else None, "seconds": round(time.monotonic() - self.begin, 3)}
