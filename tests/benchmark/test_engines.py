@@ -12,6 +12,9 @@ from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.errors import ConfigError, DependencyError
 from tiny_onnx import SIZE, tiny_artifact
 
+pytest.importorskip("onnx", reason="comes with the extra 'deploy'")
+pytest.importorskip("onnxruntime", reason="comes with the extra 'deploy'")
+
 
 def fakes():
     """The stand-ins for TensorRT and NVIDIA's driver, from the tests of `deploy`."""
@@ -24,6 +27,8 @@ def fakes():
 
 @pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-bound", "openvino"])
 def test_every_runtime_of_the_cpu_gives_the_same_mask_in_steps(tmp_path, rng, name):
+    if name == "openvino":
+        pytest.importorskip("openvino", reason="comes with the extra 'deploy'")
     artifact = tiny_artifact(tmp_path / "a")
     batch = rng.standard_normal((1, 3, *SIZE)).astype(np.float32)
     engine = open_engine(name, artifact, "fp32", "cpu", 1)

@@ -7,6 +7,9 @@ from ppliteseg_paddle.benchmark.gpu import main
 from ppliteseg_paddle.errors import ConfigError
 from tiny_onnx import tiny_artifact
 
+pytest.importorskip("onnx", reason="comes with the extra 'deploy'")
+pytest.importorskip("onnxruntime", reason="comes with the extra 'deploy'")
+
 
 @pytest.fixture
 def tiny(monkeypatch):
