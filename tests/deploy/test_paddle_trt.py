@@ -115,6 +115,7 @@ def test_a_build_for_the_cpu_is_one_clear_line():
 @pytest.fixture
 def with_a_gpu(monkeypatch):
     """A Paddle that says that it has a GPU and TensorRT, and runs everything on the CPU all the same."""
+    export_folder()  # while it still tells the truth
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda number=None: "NVIDIA A10")
