@@ -21,7 +21,7 @@ from ppliteseg_paddle.errors import ConfigError, DependencyError, PPLiteSegError
 COMMANDS = {
     "train": "train a model in PaddleSeg's loop",
     "val": "evaluate weights on the validation images",
-    "predict": "segment images: masks and overlays",
+    "predict": "segment images, videos or a camera",
     "export": "write a model folder for deployment",
     "benchmark": "measure latency, the paper's protocol, throughput",
     "report": "accuracy against speed, from benchmarks' results",
