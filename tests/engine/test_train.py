@@ -45,7 +45,8 @@ def test_a_run_leaves_checkpoints_best_model_configuration_and_record(run):
     save_dir, result = run
     names = set(os.listdir(save_dir))
     assert {"iter_2", "iter_4", "best_model", "ema_best_model", "config.yml", "train.json"} <= names
-    assert any(name.startswith("vdlrecords") for name in names)
+    assert {"curves.png"} <= names and result["curves"] == os.path.join(save_dir, "curves.png")
+    assert [len([name for name in names if name.startswith(kind)]) for kind in ("vdlrecords.", "vdlgraph.")] == [1, 1]
     assert sorted(os.listdir(os.path.join(save_dir, "iter_4"))) == ["ema_model.pdparams", "model.pdopt", "model.pdparams"]
     assert not [name for name in names if name.startswith(".")]
     assert os.path.isfile(result["model_path"])
