@@ -108,7 +108,7 @@ class _Bench:
         for i, image in enumerate(self.images):
             paths.append((os.path.join(folder, "%d.png" % i), None))
             cv2.imwrite(paths[-1][0], image)
-        return Calibration(paths, progress=False)
+        return Calibration(paths, sensitivity=bool(self.args.weights), progress=False)
 
     def artifact(self, key: str, precision: str, batched: bool = False) -> Artifact:
         return Artifact.read(self.path(key, precision, batched), verify=False)

@@ -1,0 +1,85 @@
+"""PyTorch, a peer: an ONNX file through onnx2torch, recorded as a CUDA graph."""
+from __future__ import annotations
+
+import importlib
+from typing import Any, Callable, Dict, Optional, Tuple
+
+import numpy as np
+
+from ppliteseg_paddle.deploy.backends import Backend, split_device
+from ppliteseg_paddle.errors import ArtifactError, DependencyError
+
+
+class TorchBackend(Backend):
+    """An ONNX file as PyTorch runs it, recorded as a CUDA graph on a GPU.
+
+    Raises: ArtifactError: if onnx2torch cannot convert it. DependencyError: without the GPU that is asked for.
+    """
+
+    name = "torch"
+    graph = "onnx"
+
+    def __init__(self, path: str, shape: Tuple[int, ...], device: str, threads: Optional[int], precision: str):
+        torch = self._torch = importlib.import_module("torch")
+        onnx2torch = importlib.import_module("onnx2torch")
+        kind, number = split_device(device)
+        self.version, self.device, self.precision = torch.__version__, device, precision
+        if kind == "gpu" and not torch.cuda.is_available():
+            raise DependencyError("PyTorch %s sees no GPU." % torch.__version__)
+        if threads:
+            torch.set_num_threads(threads)
+        self._on_gpu = kind == "gpu"
+        place = torch.device("cuda", number) if self._on_gpu else torch.device("cpu")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.benchmark = True
+        self._type = torch.float16 if precision == "fp16" else torch.float32
+        try:
+            self._module = onnx2torch.convert(path).eval().to(place, self._type)
+            self._input = torch.zeros(shape, dtype=self._type, device=place)
+            with torch.inference_mode():
+                for _ in range(3):
+                    self._output = self._module(self._input)
+            self._graph = self._record() if self._on_gpu else None
+        except (RuntimeError, NotImplementedError, ValueError, TypeError, KeyError) as error:
+            raise ArtifactError("PyTorch %s cannot run %s through onnx2torch: %s." % (
+                self.version, path, " ".join(str(error).split())[:200])) from error
+
+    def _record(self):
+        torch = self._torch
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream), torch.inference_mode():
+            for _ in range(3):
+                self._module(self._input)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.inference_mode(), torch.cuda.graph(graph):
+            self._output = self._module(self._input)
+        return graph
+
+    def launch(self) -> None:
+        """Compute once more on what lies on the device, and wait."""
+        if self._graph is not None:
+            self._graph.replay()
+            self._torch.cuda.synchronize()
+        else:
+            with self._torch.inference_mode():
+                self._output = self._module(self._input)
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self.run_in_steps(batch, lambda step: None)
+
+    def run_in_steps(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
+        self._input.copy_(self._torch.from_numpy(np.ascontiguousarray(batch)))
+        if self._on_gpu:
+            self._torch.cuda.synchronize()
+        done("copy_in")
+        self.launch()
+        done("forward")
+        result = self._output.cpu().numpy().copy()
+        done("copy_out")
+        return result
+
+    def describe(self) -> Dict[str, Any]:
+        return {"name": self.name, "runtime": "PyTorch (onnx2torch)", "version": self.version, "device": self.device,
+                "precision": self.precision}
