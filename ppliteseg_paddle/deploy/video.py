@@ -23,6 +23,8 @@ from ppliteseg_paddle.errors import DataError  # noqa: E402
 
 # Where a file or camera does not say how many frames a second it has.
 DEFAULT_FPS = 25.0
+# How long closing waits for a frame that is being read. A camera that has stopped answering must not keep a program from ending.
+_PATIENCE_SECONDS = 5.0
 # Ending of a written video -> its codec: what OpenCV's wheels can encode without further libraries.
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 
@@ -81,8 +83,11 @@ class VideoReader:
                 return
 
     def close(self) -> None:
-        with self._lock:
-            self._capture.release()
+        if self._lock.acquire(timeout=_PATIENCE_SECONDS):
+            try:
+                self._capture.release()
+            finally:
+                self._lock.release()
 
     def __enter__(self) -> "VideoReader":
         return self
