@@ -304,7 +304,7 @@ def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
         order = np.array([1, 2, 0])  # colours are numbered in their order: (0,0,0), (10,20,30), (200,100,0)
         np.testing.assert_array_equal(read_label(label), order[truths[image[-6:-4]]])
     content = yaml.safe_load(open(result["config"]))
-    assert content["train_dataset"]["separator"] == "\t" and content["train_dataset"]["transforms"][1]["crop_size"] == [64, 64]
+    assert content["train_dataset"]["separator"] == "\t" and content["train_dataset"]["transforms"][0]["crop_size"] == [64, 64]
 
 
 def test_too_few_pairs_for_a_validation_list_are_reported(tmp_path):

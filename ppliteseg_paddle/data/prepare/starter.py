@@ -5,7 +5,7 @@ from typing import Tuple
 
 import yaml
 
-_NORMALIZE = {"type": "Normalize", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+_LEVELS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 
 def starter_config(root: str, num_classes: int, images: int, has_val: bool, size: Tuple[int, int], separator: str = " ") -> str:
@@ -25,12 +25,10 @@ def starter_config(root: str, num_classes: int, images: int, has_val: bool, size
         "batch_size": batch_size,
         "iters": max(200, min(4000, images * 10)),
         "train_dataset": dataset("train", [
-            {"type": "ResizeStepScaling", "min_scale_factor": 0.5, "max_scale_factor": 2.0, "scale_step_size": 0.125},
-            {"type": "RandomPaddingCrop", "crop_size": crop},
-            {"type": "RandomHorizontalFlip"},
-            {"type": "RandomDistort", "brightness_range": 0.4, "contrast_range": 0.4, "saturation_range": 0.4},
-            _NORMALIZE]),
-        "val_dataset": dataset("val", [_NORMALIZE]),
+            {"type": "FusedAugment", "min_scale_factor": 0.5, "max_scale_factor": 2.0, "scale_step_size": 0.125, "crop_size": crop,
+             "flip_prob": 0.5, "distort": {"brightness_range": 0.4, "contrast_range": 0.4, "saturation_range": 0.4},
+             **_LEVELS}]),
+        "val_dataset": dataset("val", [{"type": "Normalize", **_LEVELS}]),
         "model": {
             "type": "PPLiteSegNet", "num_classes": num_classes, "backbone": {"type": "STDCNet813"},
             "neck": {"type": "SPPM", "in_channels": 1024, "out_channels": 128, "bin_sizes": [1, 2, 4]},
