@@ -60,8 +60,8 @@ def meet() -> None:
     """Wait until all ranks are here. Every rank has to come equally often.
 
     Reason: gloo gives up when one rank is half a minute behind another, and offers no setting for it. The first rank
-    evaluates, draws and saves while others wait; so before each transfer they wait here, where there is no limit, and where
-    the launcher's signal reaches Python if another rank never comes.
+    draws and saves while others wait. So after such work they wait here, where there is no limit, and where the launcher's
+    signal reaches Python if another rank never comes. It takes some 90 ms (Paddle's store answers slowly), too long for every step.
     """
     import paddle
     if ranks() < 2 or paddle.get_device() != "cpu":
@@ -120,7 +120,14 @@ class _Run:
         self.updating = False  # after the gradients of a step, before it counts as done
         self.torn = False      # some weights are a step ahead of others
         self.stopped = False   # told to end by the launcher
+        self.apart = True      # the first rank may have done more than others since the last transfer
         self.ema_model: Optional[object] = None
+
+    def meet(self) -> None:
+        """Before a transfer of every step."""
+        if self.apart:
+            meet()
+            self.apart = False
 
 
 @contextlib.contextmanager
@@ -135,7 +142,7 @@ def ranks_together(model, optimizer, save_dir: str, start: int, iters, save_inte
         yield
         return
     run = _Run(model, optimizer, save_dir, start)
-    with _end_together(run), _data_parallel(run), _common_loss(model, start, log_iters), \
+    with _end_together(run), _data_parallel(run), _common_loss(run, log_iters), \
             _after_each_step(run, iters, save_interval), _noted_average(run):
         yield
 
@@ -152,6 +159,7 @@ def _data_parallel(run: _Run):
 
     def averaged_step(*args, **kwargs):
         if average is not None:
+            run.meet()
             average()
         run.updating = run.torn = True
         step(*args, **kwargs)
@@ -190,7 +198,6 @@ class _Average:
                     view.zero_()
                 else:
                     paddle.assign(parameter.grad, view)
-            meet()
             paddle.distributed.all_reduce(self.flat)
             self.flat.scale_(1.0 / ranks())
             for parameter, view in zip(self.parameters, self.views):
@@ -205,10 +212,10 @@ class _Average:
 
 
 @contextlib.contextmanager
-def _common_loss(model, start: int, log_iters: int):
+def _common_loss(run: _Run, log_iters: int):
     """Reason: the loop logs the losses of the first rank's images. At each line of the log their sums since the last one become
     the mean over all ranks; a constant is added to each loss, which its gradient does not see."""
-    state = {"steps": start, "sums": None}
+    model, state = run.model, {"steps": run.done, "sums": None}
 
     def common(compute):
         def compute_and_share(*args, **kwargs):
@@ -221,7 +228,7 @@ def _common_loss(model, start: int, log_iters: int):
                 return losses
             sums, state["sums"] = paddle.concat(state["sums"]), None
             mean = sums.clone()
-            meet()
+            run.meet()
             paddle.distributed.all_reduce(mean)
             with paddle.amp.auto_cast(enable=False):  # the loop lets it add in fp16
                 shift = mean / ranks() - sums
@@ -258,6 +265,7 @@ def _after_each_step(run: _Run, iters, save_interval: int):
                 raise RankLost(STOPPED)
             if run.done % save_interval == 0 or run.done == iters:
                 average_statistics(run.model)
+                run.apart = True  # an evaluation and a save follow
 
     with replaced(module, "train_profiler", Profiler()):
         yield

@@ -90,7 +90,6 @@ def test_a_single_process_takes_all_and_waits_for_nobody():
 def test_gradients_are_averaged_in_one_buffer_of_all(monkeypatch):
     """Two ranks whose gradients are 1 and 3, the other one's transfer played."""
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
-    monkeypatch.setattr(distributed, "meet", lambda: None)
     monkeypatch.setattr(paddle.distributed, "all_reduce", lambda flat: flat.add_(paddle.full_like(flat, 3.0)))
     model = paddle.nn.Linear(3, 2)
     model.weight.stop_gradient = False
