@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -98,7 +99,7 @@ def fast_evaluation():
     def evaluate_fast(model, dataset, auc_roc=False, print_detail=True, **arguments):
         if auc_roc:
             return slow(model, dataset, auc_roc=True, print_detail=print_detail, **arguments)
-        result = evaluate(model, dataset, progress=print_detail, **arguments)
+        result = evaluate(model, dataset, progress=print_detail and sys.stderr.isatty(), **arguments)  # a bar would litter a log
         if print_detail and distributed.rank() == 0:
             logger.info("[EVAL] %s" % scores_line(result))
             logger.info("[EVAL] Class IoU: %s" % " ".join("%.4f" % value for value in result["class_iou"]))
