@@ -2,8 +2,8 @@
 
 A runtime is imported when its backend is opened, never before. `auto` takes the first row, fastest
 first, whose graph is in the artifact, whose package is installed, and which runs the graph. Rows that
-can use a GPU go before those that cannot, unless the CPU is asked for. Rows that build an engine for
-minutes count only where an engine is there already, or the artifact was exported for them.
+can use a GPU go before those that cannot, unless the CPU is asked for. `tensorrt` counts only for what was
+exported for it, `paddle-trt` only where its engine is there already: nobody waits for minutes unasked.
 """
 from __future__ import annotations
 
@@ -209,9 +209,9 @@ def _paddle_kind(onednn: bool) -> Kind:
 
 # Fastest first: the order in which `auto` tries them. Those for the CPU as measured by scripts/bench_infer.sh.
 BACKENDS: Dict[str, Kind] = {
-    "tensorrt": Kind(("tensorrt", "onnx"), ("tensorrt", "tensorrt_rtx"), "pip install tensorrt",
+    "tensorrt": Kind(("tensorrt",), ("tensorrt", "tensorrt_rtx"), "pip install tensorrt",
                      lambda artifact, options: _module("tensorrt").TensorRtBackend(artifact, options),
-                     lambda: True, lambda artifact: "tensorrt" in artifact.graphs),
+                     lambda: True),
     "onnxruntime": Kind(("onnx",), ("onnxruntime",), "pip install onnxruntime",
                         lambda artifact, options: _module("onnx_runtime").OnnxRuntimeBackend(
                             artifact, options.device, options.num_threads),

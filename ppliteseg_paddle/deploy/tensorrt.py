@@ -36,7 +36,7 @@ class TensorRtBackend(Backend):
         the graph. ConfigError: for a GPU that does not exist, or if engines cannot be kept.
     """
 
-    name = "tensorrt"
+    name = graph = "tensorrt"
     packages = _PACKAGES
 
     def __init__(self, artifact: Artifact, options: Options, gpu: Optional[Gpu] = None):
@@ -47,7 +47,6 @@ class TensorRtBackend(Backend):
         self.version = self._trt.__version__
         self._gpu = gpu or Gpu(number)
         self.device, self.gpu_name = "gpu:%d" % self._gpu.number, self._gpu.name
-        self.graph = "tensorrt" if "tensorrt" in artifact.graphs else "onnx"
         self.precision = options.precision or artifact.precision
         roles = artifact.graphs[self.graph]
         shapes = shapes_of(artifact, self.graph, options.dynamic_shape)

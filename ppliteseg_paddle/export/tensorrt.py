@@ -32,7 +32,7 @@ def save_tensorrt(network: str, artifact: Artifact, folder: str, half: bool) -> 
     with tempfile.TemporaryDirectory(dir=folder) as aside:
         folded = os.path.join(aside, MODEL_FILE)
         onnx_graph.fold(onnx_graph.finish(onnx.load(network), artifact, "tensorrt"), folded, aside)
-        model = bytes_by_float(onnx.load(folded))  # after folding, which would join the casts
+        model = bytes_by_float(float_biases(onnx.load(folded)))  # after folding, which would join the casts
     _save(model, path)
     if not half:
         return {"model": MODEL_FILE}
@@ -44,6 +44,28 @@ def _save(model, path: str) -> None:
     import onnx
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def float_biases(model):
+    """Turn biases in 32-bit integers back into floats: ONNX Runtime makes them of an 8-bit convolution's while it folds, and
+    TensorRT dequantises 8-bit integers only.
+
+    Returns: the same model, changed.
+    """
+    from onnx import TensorProto, numpy_helper
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in list(model.graph.node):
+        whole = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if whole is None or whole.data_type != TensorProto.INT32:
+            continue
+        values = numpy_helper.to_array(whole) * numpy_helper.to_array(constants[node.input[1]])  # one scale for each, or one for all
+        model.graph.initializer.append(numpy_helper.from_array(values.astype("float32"), node.output[0]))
+        model.graph.node.remove(node)
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return model
 
 
 def bytes_by_float(model):

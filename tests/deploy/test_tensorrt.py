@@ -299,15 +299,19 @@ def test_the_command_line_says_what_is_missing_and_exits_with_2(tmp_path):
 
 
 def test_auto_takes_tensorrt_for_what_was_exported_for_it_and_only_where_it_works(tmp_path, installed):
-    from ppliteseg_paddle.deploy import backends
     artifact = an_artifact(tmp_path / "export")
     installed()
     assert open_backend("auto", artifact).name == "tensorrt"
     installed(gpus=())
     with pytest.raises(DependencyError, match="the driver finds none"):
         open_backend("auto", artifact)
-    onnx_too = dataclasses.replace(artifact, graphs={"onnx": {"model": "tensorrt.onnx"}})
-    assert not backends.BACKENDS["tensorrt"].in_auto(onnx_too)  # no engine is built for minutes without being asked for
+
+
+def test_the_form_for_onnx_runtime_is_refused_with_the_form_that_is_needed(tmp_path, installed):
+    installed()
+    artifact = dataclasses.replace(an_artifact(tmp_path / "export"), graphs={"onnx": {"model": "tensorrt.onnx"}})
+    with pytest.raises(ArtifactError, match="holds no tensorrt graph.*it holds: onnx.*Export it with --format tensorrt"):
+        open_backend("tensorrt", artifact)
 
 
 def test_options_are_checked_before_anything_is_opened(tmp_path):

@@ -136,3 +136,21 @@ def test_a_real_builder_makes_an_engine_of_it(tmp_path, options, precision):
 def test_an_unknown_precision_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="unknown precision 'fp61'. Did you mean 'fp16'"):
         export(tmp_path / "export", precision="fp61")
+
+
+@needs_converter
+def test_biases_in_whole_numbers_become_floats_again():
+    from onnx import TensorProto, checker, helper, numpy_helper
+    from ppliteseg_paddle.export.tensorrt import float_biases
+    arrays = {"whole": np.array([3, -40], np.int32), "scale": np.array([0.5, 0.25], np.float32), "zero": np.zeros(2, np.int32),
+              "weight": np.ones((2, 3, 1, 1), np.float32)}
+    graph = helper.make_graph(
+        [helper.make_node("DequantizeLinear", ["whole", "scale", "zero"], ["bias"], axis=0),
+         helper.make_node("Conv", ["x", "weight", "bias"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 2, 2])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 2, 2])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()])
+    model = float_biases(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["Conv"]
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    assert set(found) == {"weight", "bias"} and np.array_equal(found["bias"], np.float32([1.5, -10]))
