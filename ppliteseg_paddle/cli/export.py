@@ -36,7 +36,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--quant_report", metavar="FILE", help="int8: write every layer's sensitivity as JSON, and beside it as "
                         "Markdown and as a picture")
     parser.add_argument("--preprocess_in_graph", action="store_true",
-                        help="onnx and openvino: the graph takes uint8 NHWC BGR images of any size, resizes and normalises "
+                        help="all formats but paddle: the graph takes uint8 NHWC BGR images of any size, resizes and normalises "
                         "them itself, and returns masks of their size")
     add_flags(parser, "image_path", "device", "opts", "verbose",
               image_path={"help": "image to compare export and model on (default: the first one of the validation set)"})
@@ -51,8 +51,8 @@ def run(args) -> dict:
     source, image = _check_image(args.image_path, config)
     calibration = _calibration(args, config) if args.precision == "int8" else None
     report = export_model(model, args.save_dir, formats=args.formats, label_set=label_set_of(config), transforms=transforms,
-                          input_shape=args.input_shape, dynamic_shape=args.dynamic_shape, precision=args.precision, calibration=calibration, output_op=args.output_op,
-                          preprocess_in_graph=args.preprocess_in_graph, check_image=image,
+                          input_shape=args.input_shape, dynamic_shape=args.dynamic_shape, precision=args.precision,
+                          calibration=calibration, output_op=args.output_op, preprocess_in_graph=args.preprocess_in_graph, check_image=image,
                           description={"config": os.path.basename(args.config), "weights": os.path.basename(args.model_path)})
     report["check"]["image"] = source
     if args.quant_report:
