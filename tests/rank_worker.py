@@ -12,7 +12,7 @@ from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_c
 from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.models.weights import load_weights
 
-ITERS = 4
+ITERS = 3
 build_parts = trainer._build_parts
 
 
@@ -28,8 +28,8 @@ def losses(config_path, batch_size, save_dir, fixed):
     """The losses that a run records, image for image the same whatever the number of ranks."""
     trainer._build_parts = with_fixed_statistics if fixed else build_parts
     try:
-        trainer.train(load_config(config_path, iters=ITERS, batch_size=batch_size), save_dir=save_dir, log_iters=2 if fixed else 1,
-                      do_eval=not fixed, save_interval=2, seed=3, device="cpu")
+        trainer.train(load_config(config_path, iters=ITERS, batch_size=batch_size), save_dir=save_dir, log_iters=3 if fixed else 1,
+                      do_eval=not fixed, save_interval=3, seed=3, device="cpu")
     finally:
         trainer._build_parts = build_parts
     if distributed.rank():
@@ -49,7 +49,7 @@ def scores(config_path, weights):
 def main(config_path, out):
     result = {"plain": losses(config_path, 2, out + "/plain", False), "fixed": losses(config_path, 2, out + "/fixed", True)}
     distributed.meet()
-    result["scores"] = scores(config_path, out + "/plain/iter_4/model.pdparams")
+    result["scores"] = scores(config_path, out + "/plain/iter_3/model.pdparams")
     result["share"] = list(distributed.share(5))
     result["sum"] = distributed.sum_over_ranks(np.array([1, 10 ** distributed.rank()])).tolist()
     with open("%s/rank_%d.json" % (out, distributed.rank()), "w") as file:
