@@ -128,6 +128,8 @@ def export(key: str, folder: str, formats: Sequence[str], size: Optional[Tuple[i
     """
     row = network(key)
     size = size or row.size
+    import paddle
+    paddle.seed(0)  # the same network in every precision: masks are compared
     model = row.build()
     if weights:
         from ppliteseg_paddle.models.weights import load_weights
@@ -150,7 +152,6 @@ def export(key: str, folder: str, formats: Sequence[str], size: Optional[Tuple[i
 def settle(model, images: int = 2, size: Tuple[int, int] = (128, 256), rounds: int = 10) -> None:
     """Give a network with random weights the batch statistics of a few images, and equal chances to all classes."""
     import paddle
-    paddle.seed(0)
     batch = np.stack([generated_image(*size, seed=i) for i in range(images)]).transpose(0, 3, 1, 2) / 127.5 - 1.0
     model.train()
     with paddle.no_grad():

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from exported import small_model
+from exported import Small, small_model
 from ppliteseg_paddle.benchmark import networks
 from ppliteseg_paddle.benchmark.networks import NETWORKS, TABLE2, Network, accuracy_of
 from ppliteseg_paddle.benchmark.paper import REPORTED, reported_order
@@ -68,3 +68,11 @@ def test_a_row_that_cannot_be_measured_leaves_the_others(tmp_path, small, monkey
 def test_an_unknown_row_is_told_with_the_near_one(tmp_path, capsys):
     assert main(["--save_dir", str(tmp_path), "--rows", "STDC1-Seg5"]) == 2
     assert "Did you mean 'STDC1-Seg75' or 'STDC1-Seg50'" in capsys.readouterr().err
+
+
+def test_every_export_of_a_row_holds_the_same_random_weights(tmp_path, small, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "PaddleSeg-T1", NETWORKS["PaddleSeg-T1"]._replace(build=lambda: Small(19)))
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        networks.export("PaddleSeg-T1", str(folder), ("paddle",))
+    assert folders[0].joinpath("model.pdiparams").read_bytes() == folders[1].joinpath("model.pdiparams").read_bytes()
