@@ -91,8 +91,10 @@ def _quantisation_lines(result: dict) -> list:
         len(values["float_layers"]), len(values["layers"]), values["sensitivity_images"], values["method"], values["images"])]
     accuracy = values.get("accuracy")
     if accuracy:
-        lines.append("mIoU        %.2f %% -> %.2f %%: %.2f points lost on %d %s images" % (
-            100 * accuracy["fp32_mIoU"], 100 * accuracy["int8_mIoU"], accuracy["lost_points"], accuracy["images"], accuracy["on"]))
+        lost = accuracy["lost_points"]
+        lines.append("mIoU        %.2f %% -> %.2f %%: %.2f points %s on %d %s images" % (
+            100 * accuracy["fp32_mIoU"], 100 * accuracy["int8_mIoU"], abs(lost), "lost" if lost > 0 else "gained", accuracy["images"],
+            accuracy["on"]))
     else:
         lines.append("mIoU        not known: --calib_data names no labels")
     return lines + ["report      %s" % ", ".join(result["quant_report"])] if "quant_report" in result else lines
