@@ -34,7 +34,7 @@ EXTRAS = {
     "deploy": [
         "onnx>=1.15,<1.18",  # newer ones pull an ml-dtypes that needs NumPy 2
         "ml-dtypes<0.5.5",
-        "onnxruntime>=1.17",
+        "onnxruntime>=1.18",
         "openvino>=2024.0",
         "paddle2onnx>=2.0,<2.2",
     ],
