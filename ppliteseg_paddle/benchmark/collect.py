@@ -5,7 +5,7 @@ import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2
-from ppliteseg_paddle.engine.checkpoint import replace_file, write_json
+from ppliteseg_paddle.files import replace_file, write_json
 from ppliteseg_paddle.visual.report import describe_machine, markdown
 from ppliteseg_paddle.visual.speed import draw
 

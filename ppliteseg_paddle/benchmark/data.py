@@ -20,9 +20,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 import cv2
 import numpy as np
 
+from ppliteseg_paddle.benchmark.command import run_and_report
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure_in_turns, timed
-from ppliteseg_paddle.errors import PPLiteSegError
 
 PEER = "PaddleSeg"
 NUM_CLASSES = 11
@@ -159,16 +159,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=120)
     parser.add_argument("--save_json", default="bench_data.json")
     args = parser.parse_args()
-    try:
-        result = run(args.cases, args.images, args.warmup, args.repeats)
-    except PPLiteSegError as error:
-        print("error: %s" % error, file=sys.stderr)
-        return error.exit_status
-    from ppliteseg_paddle.engine.checkpoint import write_json
-    write_json(args.save_json, result)
-    print(table(result))
-    print("written: %s" % args.save_json)
-    return 0
+    return run_and_report(lambda: run(args.cases, args.images, args.warmup, args.repeats), table, args.save_json)
 
 
 if __name__ == "__main__":

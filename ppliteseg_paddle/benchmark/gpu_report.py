@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from ppliteseg_paddle.benchmark.networks import WEIGHTS_NOTE
 from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2, reported_order
-from ppliteseg_paddle.engine.checkpoint import replace_file, write_json
+from ppliteseg_paddle.files import replace_file, write_json
 from ppliteseg_paddle.visual.report import describe_machine, markdown_table, ratio_cells, reported_markdown, text_table
 
 HEADER = ["", "input", "runtime", "precision", "graph", "copy in ms", "forward", "copy out", "total", "p99", "FPS", "bare ms", "bare FPS",

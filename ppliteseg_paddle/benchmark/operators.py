@@ -106,7 +106,7 @@ def main() -> int:
         print("error: %s" % error, file=sys.stderr)
         return error.exit_status
     if args.save_json:
-        from ppliteseg_paddle.engine.checkpoint import write_json
+        from ppliteseg_paddle.files import write_json
         write_json(args.save_json, result)
     for row in result["operators"]:
         print("%-44s %4d nodes %8.2f ms %6.1f %%" % (row["operator"], row["nodes"], row["ms"], 100 * row["share"]))

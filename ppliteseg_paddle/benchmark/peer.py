@@ -15,19 +15,20 @@ import argparse
 import os
 import sys
 import tempfile
-import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
+from ppliteseg_paddle.benchmark.command import run_and_report
 from ppliteseg_paddle.benchmark.protocols import machine
-from ppliteseg_paddle.benchmark.timing import describe
+from ppliteseg_paddle.benchmark.timing import describe, measure_in_turns, ratios, timed
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import default_threads, open_backend
 from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image, read_image
 
 PEER = "paddleseg"
+CLOCKS = {"wall": "total", "cpu": "cpu"}  # in results -> as `timing.timed` calls it
 # model -> (PaddleSeg's backbone and arguments, our preset)
 MODELS = {
     "T": ("STDC1", {"arm_out_chs": [32, 64, 128], "seg_head_inter_chs": [32, 64, 64]}, "pp_liteseg_t"),
@@ -36,32 +37,6 @@ MODELS = {
 NUM_CLASSES = 19
 PREPROCESS = Preprocess([{"type": "Normalize"}])
 _FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "paddle": "paddle"}
-
-
-def measure_in_turns(calls: Dict[str, Callable[[], Any]], warmup: int, repeats: int,
-                     progress: Callable[[], None] = lambda: None) -> Dict[str, Dict[str, List[float]]]:
-    """Time several calls, one after the other in every round.
-
-    Returns: name -> {"wall": seconds of each round, "cpu": processor seconds of all threads}. On a machine that others
-        use too, the second tells more.
-    """
-    seconds: Dict[str, Dict[str, List[float]]] = {name: {"wall": [], "cpu": []} for name in calls}
-    for done in range(warmup + repeats):
-        for name, call in calls.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            call()
-            if done >= warmup:
-                seconds[name]["cpu"].append(time.process_time() - cpu)
-                seconds[name]["wall"].append(time.perf_counter() - wall)
-        progress()
-    return seconds
-
-
-def ratios(seconds: Dict[str, Dict[str, List[float]]], peer: str = PEER) -> Dict[str, Dict[str, float]]:
-    """How many times faster than the peer each one is: the median over the rounds of the ratio within a round, by wall clock
-    and by processor time."""
-    return {name: {clock: float(np.median(np.divide(seconds[peer][clock], values[clock]))) for clock in ("wall", "cpu")}
-            for name, values in seconds.items() if name != peer}
 
 
 def export_peer(model: str, num_classes: int, size: Tuple[int, int], folder: str) -> None:
@@ -144,15 +119,17 @@ def run(args) -> Dict[str, Any]:
         backends = {PEER: open_backend("paddle", _bare(peer, next(iter(exports.values()))), "cpu", threads)}
         backends.update(("%s %s" % (name, precision), open_backend(name, exports[precision], "cpu", threads))
                         for name, precision in args.contestants)
-        calls = {name: (lambda backend=backend: backend.run(batch)) for name, backend in backends.items()}
-        with tqdm(total=args.warmup + args.repeats, desc="rounds", file=sys.stderr, disable=None) as bar:
-            seconds = measure_in_turns(calls, args.warmup, args.repeats, bar.update)
-        faster = ratios(seconds)
-        masks = {name: np.asarray(call())[0] for name, call in calls.items() if name != PEER}
+        calls = {name: timed(lambda backend=backend: backend.run(batch)) for name, backend in backends.items()}
+        with tqdm(total=args.repeats, desc="rounds", file=sys.stderr, disable=None) as bar:
+            measured = measure_in_turns(calls, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n))
+        faster = {clock: ratios(measured, PEER, stage) for clock, stage in CLOCKS.items()}
+        masks = {name: np.asarray(backend.run(batch))[0] for name, backend in backends.items() if name != PEER}
         reference = next(iter(masks.values()))
-        results = {name: {**{clock: describe(values) for clock, values in seconds[name].items()},
-                          "times_faster": faster.get(name), "backend": backend.describe(),
-                          **({} if name == PEER else {"differing_pixels": float(np.mean(masks[name] != reference))})} for name, backend in backends.items()}
+        results = {name: {**{clock: describe(measured[name].seconds[stage]) for clock, stage in CLOCKS.items()},
+                          "times_faster": {clock: faster[clock][name]["median"] for clock in CLOCKS}, "backend": backend.describe()}
+                   for name, backend in backends.items()}
+        for name, mask in masks.items():
+            results[name]["differing_pixels"] = float(np.mean(mask != reference))
     return {"protocol": "in turns", "model": args.model, "num_classes": args.num_classes, "weights": args.model_path or "random",
             "image": args.image_path or "generated", "crossed_blocks": crossed_blocks(reference), "input_shape": list(batch.shape),
             "num_threads": threads, "int8_instructions": int8_instructions(), "warmup": args.warmup, "repeats": args.repeats, "results": results, "machine": machine()}
@@ -174,9 +151,11 @@ def table(result: Dict[str, Any]) -> str:
             ", ".join(result["int8_instructions"]) or "none"), "", "%-36s %10s %10s %10s %10s" % ("", "median ms", "ratio", "cpu ms", "cpu ratio")]
     for name, values in result["results"].items():
         label = "PaddleSeg's own, Paddle Inference" if name == PEER else "ours, " + name
-        faster = values["times_faster"] or {"wall": 1.0, "cpu": 1.0}
+        faster = values["times_faster"]
         lines.append("%-36s %10.1f %9.2fx %10.1f %9.2fx" % (label, values["wall"]["median_ms"], faster["wall"],
                                                             values["cpu"]["median_ms"], faster["cpu"]))
+    lines.append("pixels that differ from the first one of ours: " + ", ".join(
+        "%s %.3g %%" % (name, 100 * values["differing_pixels"]) for name, values in result["results"].items() if name != PEER))
     return "\n".join(lines)
 
 
@@ -214,14 +193,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--save_json", default="bench_infer.json")
     args = parser.parse_args()
-    result = run(args)
-    from ppliteseg_paddle.engine.checkpoint import write_json
-    write_json(args.save_json, result)
-    print(table(result))
-    print("differing from the first one of ours: %s" % ", ".join("%s %.3g %%" % (name, 100 * values["differing_pixels"]) for name, values
-                                                                in result["results"].items() if name != PEER))
-    print("written: %s" % args.save_json)
-    return 0
+    return run_and_report(lambda: run(args), table, args.save_json)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,16 @@ run's figure. A run that has ended is kept: the same command again does only wha
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 from typing import Any, Dict, List, Tuple
 
+from ppliteseg_paddle.benchmark.command import run_and_report
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.deploy.backends import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
+from ppliteseg_paddle.files import read_json, write_json
 
 PEER, OURS = "paddleseg", "ppliteseg_paddle"
 NEVER = 10 ** 9  # iterations between evaluations: only the one after the time is up
@@ -48,8 +49,7 @@ def train_once(name: str, minutes: float, save_dir: str, seed: int, options: Lis
 
 def outcome(save_dir: str) -> Dict[str, Any]:
     """The figures of a finished run, from its record."""
-    with open(os.path.join(save_dir, "train.json"), encoding="utf-8") as file:
-        record = json.load(file)
+    record = read_json(os.path.join(save_dir, "train.json"))
     last = max(evaluation["iter"] for evaluation in record["eval"])
     final = {("mIoU_averaged" if evaluation["ema"] else "mIoU"): evaluation["mIoU"]
              for evaluation in record["eval"] if evaluation["iter"] == last}
@@ -66,11 +66,8 @@ def run(minutes: float, rounds: int, save_dir: str, names: List[str], options: L
             folder = os.path.join(save_dir, "%s_%d" % (name, round_number))
             finished = os.path.join(folder, "outcome.json")
             if not os.path.exists(finished):
-                result = {**train_once(name, minutes, folder, round_number, options), "load_average_after": os.getloadavg()[0]}
-                with open(finished, "w", encoding="utf-8") as file:
-                    json.dump(result, file, indent=2)
-            with open(finished, encoding="utf-8") as file:
-                runs[name].append(json.load(file))
+                write_json(finished, {**train_once(name, minutes, folder, round_number, options), "load_average_after": os.getloadavg()[0]})
+            runs[name].append(read_json(finished))
     return {"protocol": "val mIoU after %g minutes on %d cores" % (minutes, default_threads()), "minutes": minutes, "rounds": rounds,
             "configs": {name: RECIPES[name][0] for name in names}, "options": options, "results": runs, "machine": machine()}
 
@@ -96,16 +93,8 @@ def main() -> int:
     parser.add_argument("--save_json", default="bench_recipe.json")
     parser.add_argument("--opts", nargs="*", default=[], help="for both configurations, as in train")
     args = parser.parse_args()
-    try:
-        result = run(args.minutes, args.rounds, args.save_dir, [args.only] if args.only else list(RECIPES), args.opts)
-    except PPLiteSegError as error:
-        print("error: %s" % error, file=sys.stderr)
-        return error.exit_status
-    from ppliteseg_paddle.engine.checkpoint import write_json
-    write_json(args.save_json, result)
-    print(table(result))
-    print("written: %s" % args.save_json)
-    return 0
+    names = [args.only] if args.only else list(RECIPES)
+    return run_and_report(lambda: run(args.minutes, args.rounds, args.save_dir, names, args.opts), table, args.save_json)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ import subprocess
 import sys
 from typing import Any, Dict, List
 
+from ppliteseg_paddle.benchmark.command import run_and_report
 from ppliteseg_paddle.benchmark.environment import machine
+from ppliteseg_paddle.benchmark.peer import MODELS
 from ppliteseg_paddle.benchmark.timing import describe, measure_in_turns, ratios
-from ppliteseg_paddle.benchmark.train_contestant import MODELS, STAGES
+from ppliteseg_paddle.benchmark.train_contestant import STAGES
 from ppliteseg_paddle.deploy.backends import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
 
@@ -127,16 +129,7 @@ def main() -> int:
     args = vars(parser.parse_args())
     save_json = args.pop("save_json")
     args["num_threads"] = args["num_threads"] or default_threads()
-    try:
-        result = run(**args)
-    except PPLiteSegError as error:
-        print("error: %s" % error, file=sys.stderr)
-        return error.exit_status
-    from ppliteseg_paddle.engine.checkpoint import write_json
-    write_json(save_json, result)
-    print(table(result))
-    print("written: %s" % save_json)
-    return 0
+    return run_and_report(lambda: run(**args), table, save_json)
 
 
 if __name__ == "__main__":

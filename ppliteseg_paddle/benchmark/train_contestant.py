@@ -9,14 +9,11 @@ import sys
 import time
 from typing import Any, Callable, Dict, List
 
+from ppliteseg_paddle.benchmark.peer import MODELS
+
 STAGES = ("forward", "loss", "backward", "update")
 OHEM = {"thresh": 0.7, "ignore_index": 255}
 COEF = (1, 1, 1)
-# model -> (PaddleSeg's backbone and arguments, our preset)
-MODELS = {
-    "T": ("STDC1", {"arm_out_chs": [32, 64, 128], "seg_head_inter_chs": [32, 64, 64]}, "pp_liteseg_t"),
-    "B": ("STDC2", {"arm_out_chs": [64, 96, 128], "seg_head_inter_chs": [64, 64, 64]}, "pp_liteseg_b"),
-}
 
 
 def build(who: str, model: str, num_classes: int, min_kept: int, loss: str = "ohem"):

@@ -39,7 +39,7 @@ def add_arguments(parser) -> None:
 
 def run(args) -> dict:
     from ppliteseg_paddle.benchmark.protocols import result_of
-    from ppliteseg_paddle.engine.checkpoint import check_writable, write_json
+    from ppliteseg_paddle.files import check_writable, write_json
     _check(args)
     if args.save_json:
         check_writable(args.save_json)

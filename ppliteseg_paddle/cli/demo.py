@@ -84,7 +84,7 @@ class _Steps:
 
 
 def _write_metrics(path: str, metrics: dict, seconds: dict, training: dict, latency: dict) -> None:
-    from ppliteseg_paddle.engine.checkpoint import write_json
+    from ppliteseg_paddle.files import write_json
     write_json(path, {**metrics, "timings": {"seconds": seconds, "seconds_total": round(sum(seconds.values()), 2),
                                              "training_iterations": training["iterations"],
                                              "latency_ms": latency["latency_ms"], "fps": latency["fps"]}})

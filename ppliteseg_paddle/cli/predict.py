@@ -101,7 +101,7 @@ def _run_images(args, items: List[Item]) -> dict:
     if args.max_frames is not None:
         raise ConfigError("--max_frames is for videos and cameras.")
     if args.grid:
-        from ppliteseg_paddle.engine.checkpoint import check_writable
+        from ppliteseg_paddle.files import check_writable
         check_writable(args.grid)
     cityscapes = args.format == "cityscapes"
     if cityscapes:

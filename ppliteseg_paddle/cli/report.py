@@ -38,7 +38,7 @@ def summary(result: dict) -> str:
 
 
 def _read(path: str) -> dict:
-    from ppliteseg_paddle.engine.checkpoint import read_json
+    from ppliteseg_paddle.files import read_json
     from ppliteseg_paddle.visual.report import rows_of
     if not os.path.isfile(path):
         raise DataError("%s does not exist; give a file that 'ppliteseg benchmark --save_json' wrote." % path)
@@ -50,7 +50,7 @@ def _read(path: str) -> dict:
 
 
 def _accuracy(item: str) -> tuple:
-    from ppliteseg_paddle.engine.checkpoint import read_json
+    from ppliteseg_paddle.files import read_json
     name, equals, value = item.rpartition("=")
     if not equals or not name:
         raise ConfigError("--accuracy takes NAME=FILE or NAME=PERCENT, not '%s'." % item)

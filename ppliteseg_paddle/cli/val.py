@@ -25,7 +25,7 @@ def run(args) -> dict:
 
 def _val(args) -> dict:
     from ppliteseg_paddle.engine.build import load_config
-    from ppliteseg_paddle.engine.checkpoint import check_writable, write_json
+    from ppliteseg_paddle.files import check_writable, write_json
     from ppliteseg_paddle.engine.distributed import rank
     from ppliteseg_paddle.engine.val import val
     config = load_config(args.config, args.opts)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.files import replace_file
 
 # Label id of each of the 19 train ids. Source: the label table of `cityscapesscripts`.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -120,15 +121,7 @@ def _check_file(path: str) -> None:
 
 def pack(folder: str, path: str) -> str:
     """Put a folder's predictions into a zip archive, without folders in it; returns its path."""
-    temporary = path + ".tmp"
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
-            for name in sorted(os.listdir(folder)):
-                archive.write(os.path.join(folder, name), name)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError("cannot write %s: %s." % (path, error.strerror or error)) from None
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    with replace_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+        for name in sorted(os.listdir(folder)):
+            archive.write(os.path.join(folder, name), name)
     return path

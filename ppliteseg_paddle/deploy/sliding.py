@@ -5,12 +5,12 @@ that size and are cut from the image as it is: resizing the whole image to one w
 """
 from __future__ import annotations
 
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.preprocess import Preprocess, Undo, restore
+from ppliteseg_paddle.deploy.preprocess import Preprocess, restore
 from ppliteseg_paddle.deploy.windows import Box, Windows, averaged, stitched
 from ppliteseg_paddle.errors import ConfigError
 

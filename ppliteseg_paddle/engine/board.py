@@ -72,7 +72,7 @@ class Board(Observer):
 
     def add_graph(self, model, shape: Sequence[int]) -> None:
         """Write the model's graph. A model that cannot be traced trains all the same: that is said, and the page has no graph."""
-        from ppliteseg_paddle.engine.checkpoint import replace_file
+        from ppliteseg_paddle.files import replace_file
         from ppliteseg_paddle.engine.vdl_graph import model_graph
         try:
             graph = model_graph(model, shape)

@@ -37,7 +37,7 @@ def load_config(path: str, opts: Optional[Sequence[str]] = None, iters: Optional
 
 def save_config(config, path: str) -> None:
     """Write the resolved configuration (bases merged, options and variables applied) as one YAML file, atomically."""
-    from ppliteseg_paddle.engine.checkpoint import replace_file
+    from ppliteseg_paddle.files import replace_file
     with replace_file(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(str(config))

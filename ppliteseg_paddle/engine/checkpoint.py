@@ -1,88 +1,16 @@
 """Checkpoints on disk: written whole or not at all, checked before a run goes on from them, the best one kept."""
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
-import tempfile
-from typing import Any, Dict, Optional
+from typing import Dict, Optional
 
 from ppliteseg_paddle.errors import ConfigError, WeightsError
+from ppliteseg_paddle.files import read_json, write_json
 
 PARAMS, OPTIMIZER, EMA_PARAMS = "model.pdparams", "model.pdopt", "ema_model.pdparams"
 BEST_FILE = "best.json"
 _ITER_FOLDER = re.compile(r"iter_(\d+)")
-
-
-@contextlib.contextmanager
-def replace_file(path: str):
-    """Yield a temporary path beside `path`, which takes its place when the block ends without an error.
-
-    Raises: ConfigError: if the folder cannot be written, or `path` is one.
-    """
-    if os.path.isdir(path):
-        raise ConfigError("cannot write %s: it is a folder; give a file." % path)
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
-    except OSError as error:
-        raise ConfigError("cannot write %s: %s." % (path, error.strerror)) from error
-    os.close(handle)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
-def check_writable(path: str) -> None:
-    """See that a file can be written, before the work whose result it is for. An existing one stays as it is.
-
-    Raises: ConfigError
-    """
-    class Enough(Exception):
-        pass
-
-    with contextlib.suppress(Enough), replace_file(path):
-        raise Enough
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_json(path: str, values: Any) -> None:
-    """Write JSON atomically; numbers that JSON lacks (NaN, infinity) become null."""
-    with replace_file(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(_finite(values), file, indent=2, ensure_ascii=False)
-            file.write("\n")
-
-
-def read_json(path: str) -> Optional[Dict[str, Any]]:
-    """A JSON object; None if the file is absent or holds none, as after a crash of an older run."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)
-    except (OSError, ValueError):
-        return None
-    return values if isinstance(values, dict) else None
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not (float("-inf") < value < float("inf")):
-        return None
-    return value
 
 
 # --------------------------------------------------------------------------------------------

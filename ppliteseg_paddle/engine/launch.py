@@ -11,7 +11,8 @@ import sys
 import tempfile
 from typing import Any, Dict, List, Optional, Sequence
 
-from ppliteseg_paddle.engine.checkpoint import latest_checkpoint, read_json, write_json
+from ppliteseg_paddle.engine.checkpoint import latest_checkpoint
+from ppliteseg_paddle.files import read_json, write_json
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
 NOTES = "PPLITESEG_RANK_NOTES"  # folder in which each rank leaves what it came to

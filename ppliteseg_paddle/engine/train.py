@@ -11,8 +11,8 @@ from typing import Any, Dict, Optional
 
 from ppliteseg_paddle.data.reading import UnreadableError
 from ppliteseg_paddle.engine import build
-from ppliteseg_paddle.engine.checkpoint import (EMA_PARAMS, PARAMS, check_fits, check_resume, latest_checkpoint,
-                                                read_json, replace_file, write_json)
+from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS, check_fits, check_resume, latest_checkpoint
+from ppliteseg_paddle.files import read_json, replace_file, write_json
 from ppliteseg_paddle.engine.data_checks import check_before_training, go_past_unreadable, left_out
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine import distributed

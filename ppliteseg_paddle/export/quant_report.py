@@ -12,7 +12,7 @@ def write_quant_report(path: str, report: Mapping[str, Any]) -> List[str]:
 
     Raises: ConfigError: if a file cannot be written.
     """
-    from ppliteseg_paddle.engine.checkpoint import replace_file, write_json
+    from ppliteseg_paddle.files import replace_file, write_json
     stem = os.path.splitext(path)[0]
     written = [path, stem + ".md"]
     write_json(path, report)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Sequence, Tuple
 
-from ppliteseg_paddle.visual.plots import _BLUE, _GREY, _INK, _LINE, _ORANGE, _figure, _save
+from ppliteseg_paddle.visual.plots import _BLUE, _GREY, _INK, _LINE, _ORANGE, new_figure, save_figure
 
 
 def layer_bars(path: str, rows: Sequence[Tuple[str, float, bool]], title: str, marked: str) -> str:
@@ -12,7 +12,7 @@ def layer_bars(path: str, rows: Sequence[Tuple[str, float, bool]], title: str, m
     Args: rows: name, value, and whether it is marked, by another colour that the legend calls `marked`.
     Raises: DependencyError: without matplotlib; DataError: if the file cannot be written.
     """
-    figure = _figure((9, max(2.5, 1.2 + 0.19 * len(rows))))
+    figure = new_figure((9, max(2.5, 1.2 + 0.19 * len(rows))))
     axis = figure.subplots()
     places = list(range(len(rows)))
     for chosen, colour, name in ((False, _BLUE, ""), (True, _ORANGE, marked)):
@@ -30,4 +30,4 @@ def layer_bars(path: str, rows: Sequence[Tuple[str, float, bool]], title: str, m
     if any(row[2] for row in rows):
         axis.legend(frameon=False, fontsize=9, loc="lower right")
     figure.tight_layout()
-    return _save(figure, path)
+    return save_figure(figure, path)

@@ -1,10 +1,10 @@
 """Pictures of numbers."""
 from __future__ import annotations
 
-import os
 from typing import Any, List, Mapping, Sequence, Tuple
 
-from ppliteseg_paddle.errors import DataError, DependencyError
+from ppliteseg_paddle.errors import DependencyError
+from ppliteseg_paddle.files import replace_file
 
 _BLUE, _ORANGE, _INK, _GREY, _LINE = "#2a6fbb", "#d9722a", "#1c1e24", "#707680", "#dfe2e7"
 
@@ -13,9 +13,9 @@ def training_curves(path: str, history: Mapping[str, Any], title: str = "") -> s
     """Draw loss, learning rate and mIoU of a run over its iterations; returns `path`.
 
     Args: history: a run's train.json: "train" with iter, loss, lr; "eval" with iter, mIoU, ema.
-    Raises: DependencyError: without matplotlib; DataError: if the file cannot be written.
+    Raises: DependencyError: without matplotlib; ConfigError: if the file cannot be written.
     """
-    figure = _figure((10, 9))
+    figure = new_figure((10, 9))
     axes = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [5, 2.2, 5]})
     _plot_loss(axes[0], history["train"])
     axes[1].plot(*_columns(history["train"], "lr"), color=_BLUE, linewidth=1.4)
@@ -35,7 +35,7 @@ def training_curves(path: str, history: Mapping[str, Any], title: str = "") -> s
     if title:
         figure.suptitle(title, fontsize=12, x=0.02, ha="left", color=_INK)
     figure.tight_layout()
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _plot_loss(axis, rows) -> None:
@@ -89,9 +89,9 @@ def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette,
     """Bars of each class's share of the labelled pixels (logarithmic) and of the images; returns `path`.
 
     Args: classes: rows with name, share, image_share; palette: RGB of each class.
-    Raises: DependencyError: without matplotlib; DataError: if the file cannot be written.
+    Raises: DependencyError: without matplotlib; ConfigError: if the file cannot be written.
     """
-    figure = _figure((12, max(3.0, 1.4 + 0.32 * len(classes))))
+    figure = new_figure((12, max(3.0, 1.4 + 0.32 * len(classes))))
     axes = figure.subplots(1, 2, sharey=True)
     names = [row["name"].replace("_", " ") for row in classes]
     colours = [tuple(channel / 255 for channel in palette[i]) for i in range(len(classes))]
@@ -120,10 +120,10 @@ def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette,
     if title:
         figure.suptitle(title, fontsize=12.5, x=0.02, ha="left")
     figure.tight_layout()
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
-def _figure(size: Tuple[float, float]):
+def new_figure(size: Tuple[float, float]):
     """A figure that draws into memory, whatever window system matplotlib is set up for. Raises: DependencyError."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -135,15 +135,8 @@ def _figure(size: Tuple[float, float]):
     return figure
 
 
-def _save(figure, path: str) -> str:
-    temporary = path + ".tmp.png"
-    try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        figure.savefig(temporary, dpi=130)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError("cannot write %s: %s." % (path, error.strerror or error)) from None
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+def save_figure(figure, path: str) -> str:
+    """Write a figure as a PNG; returns `path`. Raises: ConfigError: if that cannot be done."""
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
     return path

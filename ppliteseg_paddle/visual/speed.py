@@ -1,10 +1,10 @@
 """Accuracy against speed: the paper's figure 1, for what was measured here beside what the authors report."""
 from __future__ import annotations
 
-import os
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
-from ppliteseg_paddle.errors import DataError, DependencyError
+from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.visual.plots import new_figure, save_figure
 
 # A colour and a marker for each family of networks; the first that a name contains.
 _FAMILIES = (("PaddleSeg", "#8c6bb1", "D"), ("PP-LiteSeg", "#d1495b", "*"), ("STDC", "#2e6f95", "o"), ("BiSeNet", "#5b8e3e", "s"),
@@ -27,21 +27,16 @@ def draw(path: str, measured: Sequence[Tuple[str, Sequence[Point]]], reported: S
         measured: (what it was measured on, points); a point has name, fps, miou and paper_miou, which says that its
             accuracy is the authors' and not measured: drawn hollow.
         reported: points with name, fps, miou.
-    Raises: DependencyError: without matplotlib. DataError: if there is no point, or the file cannot be written.
+    Raises: DependencyError: without matplotlib. DataError: if there is no point; ConfigError: if the file cannot be written.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise DependencyError("drawing needs matplotlib (%s): pip install '.[cpu]'." % error) from None
     panels = [("reported by the authors, on a GTX 1080 Ti", list(reported), True)] if reported else []
     panels += [(where, list(points), False) for where, points in measured if points]
     if not panels:
         raise DataError("there is nothing to draw: no row has both a speed and an accuracy; give --accuracy NAME=FILE.")
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    figure, grid = pyplot.subplots(lines, columns, figsize=(6.4 * columns, 5.6 * lines), sharey=True, squeeze=False)
+    figure = new_figure((6.4 * columns, 5.6 * lines))
+    grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
     axes = list(grid.flat)
     for axis, (where, points, authors) in zip(axes, panels):
         _panel(axis, where, points, authors)
@@ -53,7 +48,7 @@ def draw(path: str, measured: Sequence[Tuple[str, Sequence[Point]]], reported: S
         figure.suptitle(title, fontsize=13, x=0.02, ha="left")
     _legend(figure, panels)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
-    return _save(figure, pyplot, path)
+    return save_figure(figure, path)
 
 
 def _panel(axis, where: str, points: List[Point], authors: bool) -> None:
@@ -109,18 +104,3 @@ def _legend(figure, panels) -> None:
         handles.append(Line2D([], [], linestyle="", marker="o", markerfacecolor="white", color="#55606e", markersize=7,
                               label="hollow: speed measured here, accuracy the paper's"))
     figure.legend(handles=handles, loc="lower center", ncol=len(handles), frameon=False, fontsize=9)
-
-
-def _save(figure, pyplot, path: str) -> str:
-    temporary = path + ".tmp.png"
-    try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        figure.savefig(temporary, dpi=130)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError("cannot write %s: %s." % (path, error.strerror or error)) from None
-    finally:
-        pyplot.close(figure)
-        if os.path.exists(temporary):
-            os.remove(temporary)
-    return path

@@ -22,11 +22,11 @@ def test_cases_have_the_recipes_augmentation():
     configs = os.path.join(os.path.dirname(data.__file__), "..", "..", "configs", "_base_")
     for name, file in (("2048x1024", "cityscapes.yml"), ("480x360", "camvid_480x360.yml")):
         with open(os.path.join(configs, file), encoding="utf-8") as stream:
-            steps = {step["type"]: step for step in yaml.safe_load(stream)["train_dataset"]["transforms"]}
-        case, scaling = data.CASES[name], steps["ResizeStepScaling"]
-        assert case.scales == tuple(scaling[key] for key in ("min_scale_factor", "max_scale_factor", "scale_step_size"))
-        assert list(case.crop_size) == steps["RandomPaddingCrop"]["crop_size"]
-        assert case.colours == steps["RandomDistort"]["brightness_range"]
+            augment, = yaml.safe_load(stream)["train_dataset"]["transforms"]
+        case = data.CASES[name]
+        assert case.scales == tuple(augment[key] for key in ("min_scale_factor", "max_scale_factor", "scale_step_size"))
+        assert list(case.crop_size) == augment["crop_size"]
+        assert case.colours == augment["distort"]["brightness_range"]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

@@ -4,7 +4,8 @@ import math
 import pytest
 
 from ppliteseg_paddle.engine import checkpoint
-from ppliteseg_paddle.engine.checkpoint import BestModel, check_resume, check_writable, latest_checkpoint, replace_file, write_json
+from ppliteseg_paddle.engine.checkpoint import BestModel, check_resume, latest_checkpoint
+from ppliteseg_paddle.files import check_writable, replace_file, write_json
 from ppliteseg_paddle.errors import ConfigError, WeightsError
 
 

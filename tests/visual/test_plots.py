@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.visual import plots
 
 BLUE, ORANGE = (0xbb, 0x6f, 0x2a), (0x2a, 0x72, 0xd9)  # BGR
@@ -47,7 +47,7 @@ def test_nothing_but_the_picture_is_left(tmp_path):
 
 def test_a_picture_that_cannot_be_written_is_said_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot write .*curves.png"):
+    with pytest.raises(ConfigError, match="cannot write .*curves.png"):
         plots.training_curves(str(tmp_path / "file" / "curves.png"), history())
 
 
