@@ -26,6 +26,6 @@ def tiny_artifact(folder, batch=1, network="T1", seed=0):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), os.path.join(folder, "model.onnx"))
     artifact = Artifact(str(folder), {"type": "Tiny", "network": network, "weights": "random"}, LABEL_SETS["cityscapes"], Preprocess(STEPS),
                         Tensor("x", "float32", "NCHW", (batch, 3, *SIZE), color_order="RGB"),
-                        Tensor("mask", "uint8", "NHW", (batch, *SIZE), op="argmax"), {"onnx": {"model": "model.onnx"}}, {})
+                        Tensor("mask", "uint8", "NHW", (batch, *SIZE), op="argmax"), {name: {"model": "model.onnx"} for name in ("onnx", "tensorrt")}, {})
     artifact.write()
     return Artifact.read(str(folder))
