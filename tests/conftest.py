@@ -1,8 +1,13 @@
 """Shared by all tests: our package before paddle (see `compat.load_image_codecs_before_paddle`), and seeds."""
 import ppliteseg_paddle  # noqa: F401  (first, on purpose)
 
+import signal
+
 import numpy as np
 import pytest
+
+# Started in the background, as by nohup, a process ignores Ctrl-C, which some tests press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
