@@ -16,22 +16,22 @@ OHEM = {"thresh": 0.7, "ignore_index": 255}
 COEF = (1, 1, 1)
 
 
-def build(who: str, model: str, num_classes: int, min_kept: int, loss: str = "ohem"):
+def build(who: str, model: str, num_classes: int, min_kept: int):
     """The network in training mode, and the losses of its three outputs as PaddleSeg's loop has them."""
     from paddleseg import models
     from paddleseg.models import backbones, losses
-    from ppliteseg_paddle.losses.cross_entropy import CELoss, OhemCELoss
+    from ppliteseg_paddle.losses.cross_entropy import OhemCELoss
     backbone, arguments, preset = MODELS[model]
     if who == "paddleseg":
         network = models.PPLiteSeg(num_classes, getattr(backbones, backbone)(), **arguments)
-        one = losses.OhemCrossEntropyLoss(min_kept=min_kept, **OHEM) if loss == "ohem" else losses.CrossEntropyLoss()
+        loss = losses.OhemCrossEntropyLoss(min_kept=min_kept, **OHEM)
     else:
         import ppliteseg_paddle
         network = getattr(ppliteseg_paddle, preset)(num_classes=num_classes)
         network.full_size_logits = False  # as `ppliteseg train` has it
-        one = OhemCELoss(min_kept=min_kept, **OHEM) if loss == "ohem" else CELoss()
+        loss = OhemCELoss(min_kept=min_kept, **OHEM)
     network.train()
-    return network, {"types": [one] * len(COEF), "coef": list(COEF)}
+    return network, {"types": [loss] * len(COEF), "coef": list(COEF)}
 
 
 class Contestant:

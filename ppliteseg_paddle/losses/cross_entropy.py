@@ -31,6 +31,7 @@ class PixelLoss(nn.Layer):
     """
 
     eps = EPS_PLAIN
+    needs_losses = False  # whether `factors` looks at the losses
     upsamples_logits = True  # tells `PPLiteSegNet.loss_computation` that it need not
 
     def __init__(self, ignore_index: int = 255):
@@ -39,7 +40,7 @@ class PixelLoss(nn.Layer):
 
     def forward(self, logits, label):
         label = label.squeeze(1) if label.ndim == 4 else label
-        if logits.place.is_cpu_place() and paddle.in_dynamic_mode():
+        if paddle.in_dynamic_mode() and logits.place.is_cpu_place():  # a graph's tensors have no place
             return _CPULoss.apply(logits.astype("float32"), label.numpy(), self)
         return self._on_device(logits, label.astype("int64"))
 
@@ -49,8 +50,6 @@ class PixelLoss(nn.Layer):
         `losses` may be None where `needs_losses` is false.
         """
         raise NotImplementedError
-
-    needs_losses = False
 
     def _on_device(self, logits, label):
         """The same by Paddle's operators, for devices other than the CPU."""
