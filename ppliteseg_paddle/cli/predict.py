@@ -8,6 +8,7 @@ Writes to --save_dir, for each of --outputs:
 Folders inside --image_path are kept in NAME. Of a video, each is a video; masks are PNGs in mask/NAME/."""
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -94,8 +95,6 @@ def summary(result: dict) -> str:
 # Images
 # --------------------------------------------------------------------------------------------
 def _run_images(args, items: List[Item]) -> dict:
-    import contextlib
-
     from tqdm import tqdm
     from ppliteseg_paddle.deploy.pipeline import overlapped
     if args.max_frames is not None:
@@ -209,8 +208,6 @@ def _truth(item: Item, shape):
 # Videos and cameras
 # --------------------------------------------------------------------------------------------
 def _run_video(args) -> dict:
-    import contextlib
-
     from tqdm import tqdm
     from ppliteseg_paddle.deploy.pipeline import overlapped
     from ppliteseg_paddle.deploy.results import VideoResults
@@ -229,18 +226,37 @@ def _run_video(args) -> dict:
         total = min((n for n in (video.frame_count, args.max_frames) if n is not None), default=None)
         pace, start = Pace(video.fps), time.perf_counter()
         stream = predictor.stream(_limited(video, args.max_frames), with_confidence="confidence" in kinds, ahead=1 if video.live else 2)
-        with results, contextlib.closing(overlapped(results.draw, stream)) as drawn:
-            try:
-                for found, pictures in tqdm(drawn, total=total, desc="predict", unit="frame", file=sys.stderr, disable=None):
-                    results.write(found, pictures, pace.times(time.perf_counter() - start) if video.live else 1)
-                    tally.add(found.mask)
-            except KeyboardInterrupt:
-                if not (video.live and results.frames):  # how recordings of a camera end
-                    raise
+        ending_by_interrupt = _ended_by_interrupt(video) if video.live else contextlib.nullcontext()
+        with ending_by_interrupt, results, contextlib.closing(overlapped(results.draw, stream)) as drawn:
+            for found, pictures in tqdm(drawn, total=total, desc="predict", unit="frame", file=sys.stderr, disable=None):
+                results.write(found, pictures, pace.times(time.perf_counter() - start) if video.live else 1)
+                tally.add(found.mask)
         seconds = time.perf_counter() - start
     missing = 0 if args.max_frames or not video.frame_count else max(0, video.frame_count - results.frames)
     return {"frames": results.frames, **_common(args, predictor, tally, results.frames, seconds), "outputs": results.paths, "video_fps": round(video.fps, 3),
             "size": list(video.size), "frames_missing": missing}
+
+
+@contextlib.contextmanager
+def _ended_by_interrupt(video):
+    """Ctrl-C is how recordings of a camera end: the first one stops the reading, and what was read is still segmented and written.
+    A second one interrupts as elsewhere, as it must where the camera has stopped answering."""
+    import signal
+    import threading
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(number, frame):
+        signal.signal(signal.SIGINT, before)
+        video.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _limited(frames, count: Optional[int]):

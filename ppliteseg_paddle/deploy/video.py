@@ -55,6 +55,7 @@ class VideoReader:
         self.frame_count: Optional[int] = int(count) if not self.live and 0 < count < 1e9 else None
         self.size: Tuple[int, int] = (self._first.shape[1], self._first.shape[0])
         self.frames_read = 0
+        self._stopped = False
 
     def _open(self) -> cv2.VideoCapture:
         if self.live:
@@ -77,10 +78,16 @@ class VideoReader:
         while frame is not None:
             self.frames_read += 1
             yield frame
+            if self._stopped:
+                return
             with self._lock:
                 found, frame = self._capture.read()
             if not found:
                 return
+
+    def stop(self) -> None:
+        """End the iteration after the frame that is being read. May be called from any thread, and from a signal handler."""
+        self._stopped = True
 
     def close(self) -> None:
         if self._lock.acquire(timeout=_PATIENCE_SECONDS):
