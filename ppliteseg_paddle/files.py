@@ -5,33 +5,40 @@ import contextlib
 import json
 import os
 import tempfile
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Optional, Type
 
-from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
 
 @contextlib.contextmanager
-def replace_file(path: str):
-    """Yield a temporary path beside `path`, which takes its place when the block ends without an error.
+def replace_file(path: str, error: Type[PPLiteSegError] = ConfigError) -> Iterator[str]:
+    """Yield a temporary path beside `path`, which takes its place when the block ends without an exception.
 
-    Raises: ConfigError: if the folder cannot be written, or `path` is one.
+    Raises: `error`: if the folder or the file cannot be written, or `path` is a folder. What the block itself raises, other
+        than an OSError, passes.
     """
     if os.path.isdir(path):
-        raise ConfigError("cannot write %s: it is a folder; give a file." % path)
-    folder = os.path.dirname(os.path.abspath(path))
+        raise error("cannot write %s: it is a folder; give a file." % path)
+    folder, temporary = os.path.dirname(os.path.abspath(path)), None
     try:
         os.makedirs(folder, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
-    except OSError as error:
-        raise ConfigError("cannot write %s: %s." % (path, error.strerror)) from error
-    os.close(handle)
-    try:
+        os.close(handle)
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except OSError as problem:
+        raise error("cannot write %s: %s." % (path, problem.strerror or problem)) from problem
     finally:
-        if os.path.exists(temporary):
+        if temporary is not None and os.path.exists(temporary):
             os.remove(temporary)
+
+
+def write_bytes(path: str, content: bytes, error: Type[PPLiteSegError] = ConfigError) -> None:
+    """Write a file whole or not at all: another process may read it meanwhile. Raises: `error`: if it cannot be written."""
+    with replace_file(path, error) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(content)
 
 
 def check_writable(path: str) -> None:

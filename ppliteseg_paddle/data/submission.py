@@ -68,10 +68,9 @@ def label_ids(mask: np.ndarray) -> np.ndarray:
 def write_prediction(folder: str, image_path: str, mask: np.ndarray) -> str:
     """Write the prediction of one image; returns its path."""
     path = os.path.join(folder, file_name(image_path))
-    os.makedirs(folder, exist_ok=True)
-    temporary = path + ".tmp"
-    Image.fromarray(label_ids(mask)).save(temporary, "PNG")
-    os.replace(temporary, path)
+    picture = Image.fromarray(label_ids(mask))
+    with replace_file(path, DataError) as temporary:
+        picture.save(temporary, "PNG")
     return path
 
 

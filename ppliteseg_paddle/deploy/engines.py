@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from typing import Any, Mapping, Optional
 
 from ppliteseg_paddle.deploy.artifact import ENGINES_FOLDER
@@ -47,15 +46,3 @@ def read_bytes(path: str) -> bytes:
             return file.read()
     except FileNotFoundError:
         return b""
-
-
-def write_bytes(path: str, content: bytes) -> None:
-    """Write a file whole or not at all: another process may read it meanwhile."""
-    handle, temporary = tempfile.mkstemp(prefix=".%s." % os.path.basename(path), dir=os.path.dirname(path))
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -15,10 +15,11 @@ import numpy as np
 from ppliteseg_paddle.deploy.artifact import Artifact, file_record
 from ppliteseg_paddle.deploy.backends import Backend, Options, split_device
 from ppliteseg_paddle.deploy.cuda import Buffer, Gpu
-from ppliteseg_paddle.deploy.engines import engine_name, engines_folder, read_bytes, write_bytes
+from ppliteseg_paddle.deploy.engines import engine_name, engines_folder, read_bytes
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.deploy.tensorrt_plan import Plan, build_engine, make_logger, make_plan
 from ppliteseg_paddle.errors import ArtifactError, DataError, DependencyError
+from ppliteseg_paddle.files import write_bytes
 
 log = logging.getLogger("ppliteseg_paddle")
 

@@ -1,17 +1,17 @@
 """Read and write files of named arrays. What a file is, its content tells, not its name."""
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import tempfile
 import zipfile
-from typing import Any, BinaryIO, Dict, Iterator, Mapping, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 import numpy as np
 
 from ppliteseg_paddle import archives, download
 from ppliteseg_paddle.errors import DependencyError, WeightsError
+from ppliteseg_paddle.files import replace_file
 from ppliteseg_paddle.models.pickles import PICKLE_ERRORS, ArrayUnpickler
 from ppliteseg_paddle.models.torch_files import LEGACY_MAGIC, is_torch_zip, read_torch_legacy, read_torch_zip
 
@@ -168,14 +168,11 @@ def write_state_dict(path: str, state: Mapping[str, np.ndarray]) -> None:
     if not path.endswith(SUFFIXES):
         raise WeightsError("%s: weights can be written as %s; end the name so." % (path, " or ".join(SUFFIXES)))
     state = {name: np.ascontiguousarray(array) for name, array in state.items()}
-    try:
-        with _replaced(path) as file:
-            if path.endswith(".safetensors"):
-                file.write(_safetensors_bytes(path, state))
-            else:
-                pickle.dump({**state, _NAME_TABLE: {name: name for name in state}}, file, protocol=4)
-    except OSError as error:
-        raise WeightsError("%s cannot be written: %s." % (path, error.strerror or error)) from error
+    with replace_file(path, WeightsError) as temporary, open(temporary, "wb") as file:
+        if path.endswith(".safetensors"):
+            file.write(_safetensors_bytes(path, state))
+        else:
+            pickle.dump({**state, _NAME_TABLE: {name: name for name in state}}, file, protocol=4)
 
 
 def _safetensors_bytes(path: str, state: StateDict) -> bytes:
@@ -184,21 +181,3 @@ def _safetensors_bytes(path: str, state: StateDict) -> bytes:
     except ImportError:
         raise DependencyError("writing %s needs the package safetensors: pip install safetensors" % path) from None
     return save(state, metadata={"producer": "ppliteseg_paddle"})
-
-
-@contextlib.contextmanager
-def _replaced(path: str) -> Iterator[BinaryIO]:
-    """A file beside `path` that takes its place when the block ends without an error."""
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)

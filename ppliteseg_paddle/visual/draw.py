@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from typing import Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.files import write_bytes
 
 RGB = Tuple[int, int, int]
 
@@ -119,7 +119,7 @@ def _write_indexed(path: str, values: np.ndarray, table: Optional[np.ndarray]) -
         picture.putpalette(np.ascontiguousarray(table[:, ::-1]).tobytes(), "RGB")
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    _write(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue(), DataError)
 
 
 def write_image(path: str, image: np.ndarray) -> None:
@@ -131,22 +131,4 @@ def write_image(path: str, image: np.ndarray) -> None:
     ending = os.path.splitext(path)[1]
     if not ending or not cv2.haveImageWriter("picture" + ending):
         raise DataError("cannot write %s: OpenCV has no picture format '%s'; use .png or .jpg." % (path, ending))
-    _write(path, cv2.imencode(ending, image)[1].tobytes())
-
-
-def _write(path: str, data: bytes) -> None:
-    folder = os.path.dirname(path) or "."
-    temporary = None
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix=".", suffix=".tmp", dir=folder, delete=False) as file:
-            temporary = file.name
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise DataError("cannot write %s: %s." % (path, error.strerror or error)) from None
-    finally:
-        if temporary is not None:
-            os.remove(temporary)
+    write_bytes(path, cv2.imencode(ending, image)[1].tobytes(), DataError)

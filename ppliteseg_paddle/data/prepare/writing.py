@@ -8,31 +8,20 @@ import numpy as np
 from PIL import Image
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.files import replace_file, write_bytes
 
 Pair = Tuple[str, str]
 
 
 def write_text(path: str, text: str) -> None:
     """Raises: DataError: if it cannot be written."""
-    temporary = path + ".tmp"
-    try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError("cannot write %s: %s." % (path, error.strerror or error)) from None
+    write_bytes(path, text.encode(), DataError)
 
 
 def write_label(path: str, label: np.ndarray) -> None:
     """Write a label as a grey PNG. Shape: (H, W) uint8. Raises: DataError: if it cannot be written."""
-    temporary = "%s.%d.tmp" % (path, os.getpid())
-    try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with replace_file(path, DataError) as temporary:
         Image.fromarray(label).save(temporary, "PNG")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError("cannot write %s: %s." % (path, error.strerror or error)) from None
 
 
 def separator_for(pairs: Iterable[Pair]) -> str:
