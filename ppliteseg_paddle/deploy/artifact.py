@@ -18,7 +18,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 import yaml
@@ -121,6 +121,10 @@ class Artifact:
         """What a format's graph takes."""
         return self.image_input if graph in self.in_graph and self.image_input is not None else self.input
 
+    def output_of(self, graph: str) -> Tensor:
+        """What a format's graph returns. Paddle Inference cannot hand out 16-bit integers and TensorRT has none: they use 32 bits."""
+        return replace(self.output, dtype="int32") if self.output.dtype == "int16" and graph in ("paddle", "tensorrt") else self.output
+
     def to_dict(self) -> Dict[str, Any]:
         """What `deploy.yaml` holds, but for the hashes."""
         paddle = self.graphs.get("paddle", {})
@@ -130,7 +134,7 @@ class Artifact:
         return {
             "Deploy": {"model": paddle.get("model"), "params": paddle.get("params"),
                        "transforms": self.preprocess.to_transforms(), "input_shape": list(self.input.shape),
-                       "output_op": self.output.op, "output_dtype": self.output.dtype},
+                       "output_op": self.output.op, "output_dtype": self.output_of("paddle").dtype},
             "format_version": FORMAT_VERSION,
             "model": self.model,
             "classes": list(self.label_set.classes),

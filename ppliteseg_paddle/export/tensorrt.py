@@ -26,8 +26,7 @@ def save_tensorrt(network: str, artifact: Artifact, folder: str, half: bool) -> 
     """
     import onnx
     from ppliteseg_paddle.export.half import to_half
-    if artifact.output.dtype == "int16":  # which TensorRT does not have
-        artifact = replace(artifact, output=replace(artifact.output, dtype="int32"))
+    artifact = replace(artifact, output=artifact.output_of("tensorrt"))
     path = os.path.join(folder, MODEL_FILE)
     with tempfile.TemporaryDirectory(dir=folder) as aside:
         folded = os.path.join(aside, MODEL_FILE)
