@@ -21,6 +21,7 @@ import numpy as np
 from ppliteseg_paddle.benchmark import floors
 from ppliteseg_paddle.benchmark.engines import RUNTIMES, Engine, check_runtime, open_engine
 from ppliteseg_paddle.benchmark.networks import NETWORKS, accuracy_of, export, network, parse_weights
+from ppliteseg_paddle.benchmark.protocols import rest_between
 from ppliteseg_paddle.benchmark.timing import describe, measure, measure_in_turns, ratios
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError, PPLiteSegError
@@ -135,9 +136,11 @@ class _Bench:
         if not engines:
             return
         batches = {key: self._batch(key, precision, 0) for key in engines}
-        in_steps = measure_in_turns({key: _steps(engine, batches[key]) for key, engine in engines.items()}, self.args.warmup, self.args.repeats)
+        rest = rest_between(engine.backend for engine in engines.values())
+        in_steps = measure_in_turns({key: _steps(engine, batches[key]) for key, engine in engines.items()}, self.args.warmup, self.args.repeats,
+                                    rest=rest)
         bare = {key: _launches(engine) for key, engine in engines.items() if engine.launch}
-        bare = measure_in_turns(bare, self.args.warmup, self.args.repeats) if bare else {}
+        bare = measure_in_turns(bare, self.args.warmup, self.args.repeats, rest=rest) if bare else {}
         self._measure_ceilings(runtime, precision)
         for key, engine in engines.items():
             against = network(key).against if network(key).against in engines else None

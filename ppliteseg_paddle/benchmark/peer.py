@@ -2,8 +2,8 @@
 
     python -m ppliteseg_paddle.benchmark.peer --save_json FILE [--model T|B] [--size H W] [--num_threads N] ...
 
-All contestants take turns, call by call, in one process, so that whatever else the machine does meets them all. Without
---model_path ours has random weights, whose masks are full of borders: our ONNX and OpenVINO graphs spend the more on
+All contestants take turns in one process, so that whatever else the machine does meets them all; between turns is a rest, in which
+the threads of the one before stop spinning. Without --model_path ours has random weights, whose masks are full of borders: our ONNX and OpenVINO graphs spend the more on
 upsampling, the more blocks of the mask a border crosses, so the share of such blocks is given beside the times. PaddleSeg's
 time does not depend on its weights.
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from ppliteseg_paddle.benchmark.command import run_and_report
 from ppliteseg_paddle.benchmark.protocols import machine
-from ppliteseg_paddle.benchmark.timing import describe, measure_in_turns, ratios, timed
+from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios, timed
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import default_threads, open_backend
 from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image, read_image
@@ -121,7 +121,7 @@ def run(args) -> Dict[str, Any]:
                         for name, precision in args.contestants)
         calls = {name: timed(lambda backend=backend: backend.run(batch)) for name, backend in backends.items()}
         with tqdm(total=args.repeats, desc="rounds", file=sys.stderr, disable=None) as bar:
-            measured = measure_in_turns(calls, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n))
+            measured = measure_in_turns(calls, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS)
         faster = {clock: ratios(measured, PEER, stage) for clock, stage in CLOCKS.items()}
         masks = {name: np.asarray(backend.run(batch))[0] for name, backend in backends.items() if name != PEER}
         reference = next(iter(masks.values()))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from ppliteseg_paddle.benchmark.environment import machine
-from ppliteseg_paddle.benchmark.timing import Measurement, Progress, describe, measure_in_turns, ratios
+from ppliteseg_paddle.benchmark.timing import REST_SECONDS, Measurement, Progress, describe, measure_in_turns, ratios
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
@@ -57,7 +57,7 @@ def latency(contestants: Sequence[Contestant], images: Mapping[str, np.ndarray],
     for name, predictor in predictors.items():
         predictor.predict(images[name])  # refuses an image of a size that the graph does not take
     calls = {name: _call(predictor, images[name]) for name, predictor in predictors.items()}
-    measured = measure_in_turns(calls, warmup, repeats, progress)
+    measured = measure_in_turns(calls, warmup, repeats, progress, rest_between(predictor.backend for predictor in predictors.values()))
     return _rows("latency", measured, predictors, images)
 
 
@@ -85,8 +85,13 @@ def paper(contestants: Sequence[Contestant], encoded: np.ndarray, size: Tuple[in
         predictors[contestant.name] = fitted.open()
         predictors[contestant.name].predict(image)
     calls = {name: _call(predictor, image, decode) for name, predictor in predictors.items()}
-    measured = measure_in_turns(calls, warmup, repeats, progress)
+    measured = measure_in_turns(calls, warmup, repeats, progress, rest_between(predictor.backend for predictor in predictors.values()))
     return _rows("paper", measured, predictors, {name: image for name in predictors}, against)
+
+
+def rest_between(backends: Iterable[Any]) -> float:
+    """Seconds of rest between turns of these backends: those on the CPU have threads that spin."""
+    return REST_SECONDS if any(str(backend.describe()["device"]).startswith("cpu") for backend in backends) else 0.0
 
 
 def resizing_to(artifact: Artifact, size: Tuple[int, int]) -> Artifact:

@@ -12,6 +12,10 @@ _WINDOW, _TOLERANCE, _MAX_WARMUP_SECONDS = 5, 0.05, 10.0
 # Repeats without a given number: at least so many, and for at least so long.
 _MIN_REPEATS, _MIN_SECONDS, _MAX_REPEATS = 20, 3.0, 2000
 
+# For runtimes on the CPU that take turns: threads that wait for more work spin for a while, OpenMP's for 200 ms, and take a core from
+# whoever comes next. So each turn begins with a rest, and lasts for several calls where these are short.
+REST_SECONDS, _TURN_SECONDS = 0.3, 1.0
+
 Call = Callable[[], Dict[str, float]]
 Progress = Callable[[int, Optional[int]], None]
 
@@ -40,7 +44,7 @@ def measure(call: Call, warmup: Optional[int] = None, repeats: Optional[int] = N
 
 
 def measure_in_turns(calls: Mapping[str, Call], warmup: Optional[int] = None, repeats: Optional[int] = None,
-                     progress: Optional[Progress] = None) -> Dict[str, Measurement]:
+                     progress: Optional[Progress] = None, rest: float = 0.0) -> Dict[str, Measurement]:
     """Time several calls in steady state, one after the other in every round, so that whatever else the machine does meets
     them all.
 
@@ -50,6 +54,8 @@ def measure_in_turns(calls: Mapping[str, Call], warmup: Optional[int] = None, re
         warmup: rounds before timing starts; None goes on until all times are steady, 10 s at most for each call.
         repeats: timed rounds; None takes at least 20, and at least 3 s for each call.
         progress: called after each round with how many are done and how many there will be (None: open).
+        rest: seconds of silence before each turn where there are several calls; see `REST_SECONDS`. A turn is then as many calls as a second
+            holds, after one that is not timed; or a single timed call where that is all it holds.
     Raises: ConfigError: if a number is out of range.
     """
     if warmup is not None and warmup < 0:
@@ -57,22 +63,28 @@ def measure_in_turns(calls: Mapping[str, Call], warmup: Optional[int] = None, re
     if repeats is not None and repeats < 1:
         raise ConfigError("repeats is %d; give 1 or more." % repeats)
     report = progress or (lambda done, of: None)
-    warmed, steady = _warm_up(calls, warmup, report)
+    before = _warm_up(calls, warmup, report)
+    turn, rest = (_calls_in_turn(before), rest) if rest and len(calls) > 1 else (1, 0.0)
     runs: Dict[str, List[Dict[str, float]]] = {name: [] for name in calls}
-    start, done = time.perf_counter(), 0
+    done, spent = 0, 0.0
     while done < (repeats or _MAX_REPEATS):
+        count = min(turn, (repeats or _MAX_REPEATS) - done)
         for name, call in calls.items():
-            runs[name].append(call())
-        done += 1
+            time.sleep(rest)
+            if turn > 1:
+                call()
+            runs[name] += [call() for _ in range(count)]
+            spent += sum(run["total"] for run in runs[name][-count:])
+        done += count
         report(done, repeats)
-        if repeats is None and done >= _MIN_REPEATS and time.perf_counter() - start >= _MIN_SECONDS * len(calls):
+        if repeats is None and done >= _MIN_REPEATS and spent >= _MIN_SECONDS * len(calls):
             break
-    return {name: Measurement({stage: [run[stage] for run in rounds] for stage in rounds[0]}, warmed, steady[name])
+    return {name: Measurement({stage: [run[stage] for run in rounds] for stage in rounds[0]}, len(before[name]), _agree(before[name]))
             for name, rounds in runs.items()}
 
 
-def _warm_up(calls: Mapping[str, Call], warmup: Optional[int], report: Progress) -> tuple:
-    """Returns: rounds done; name -> whether its times were steady then."""
+def _warm_up(calls: Mapping[str, Call], warmup: Optional[int], report: Progress) -> Dict[str, List[float]]:
+    """Returns: name -> seconds of its calls."""
     times: Dict[str, List[float]] = {name: [] for name in calls}
     start, rounds = time.perf_counter(), 0
     while rounds < warmup if warmup is not None else time.perf_counter() - start < _MAX_WARMUP_SECONDS * len(calls):
@@ -83,7 +95,13 @@ def _warm_up(calls: Mapping[str, Call], warmup: Optional[int], report: Progress)
             report(0, None)
             if rounds % _WINDOW == 0 and all(map(_agree, times.values())):
                 break
-    return rounds, {name: _agree(values) for name, values in times.items()}
+    return times
+
+
+def _calls_in_turn(warm_up: Mapping[str, List[float]]) -> int:
+    """How many calls of the slowest contestant a turn holds."""
+    slowest = max((median(times) for times in warm_up.values() if times), default=_TURN_SECONDS)
+    return max(1, int(_TURN_SECONDS / max(slowest, 1e-6)))
 
 
 def ratios(measured: Mapping[str, Measurement], reference: str, stage: str = "total") -> Dict[str, Dict[str, float]]:

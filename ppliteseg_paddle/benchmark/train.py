@@ -19,7 +19,7 @@ from typing import Any, Dict, List
 from ppliteseg_paddle.benchmark.command import run_and_report
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.peer import MODELS
-from ppliteseg_paddle.benchmark.timing import describe, measure_in_turns, ratios
+from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios
 from ppliteseg_paddle.benchmark.train_contestant import STAGES
 from ppliteseg_paddle.deploy.backends import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
@@ -88,7 +88,7 @@ def run(model: str, size: List[int], batch_size: int, num_classes: int, num_thre
         for work in ("step", "loss"):
             with tqdm(total=repeats, desc=work + "s in turns", unit="round", file=sys.stderr, disable=None) as bar:
                 calls = {name: (lambda worker=worker: worker.ask(work)) for name, worker in running.items()}
-                measured = measure_in_turns(calls, warmup, repeats, lambda done, of: bar.update(done - bar.n))
+                measured = measure_in_turns(calls, warmup, repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS)
             faster = ratios(measured, PEER)
             results[work] = {name: {**{stage: describe(seconds) for stage, seconds in one.seconds.items()}, "times_faster": faster[name]}
                              for name, one in measured.items()}

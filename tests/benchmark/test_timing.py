@@ -88,6 +88,27 @@ def test_several_calls_take_turns_and_warm_up_is_not_counted():
     assert [len(measured[name].seconds["total"]) for name in "ab"] == [3, 3] and measured["a"].warmup == 1
 
 
+def test_contestants_on_the_cpu_rest_before_each_turn_of_a_second(monkeypatch):
+    order, seconds = [], {"a": 0.25, "b": 0.125}
+    monkeypatch.setattr(timing.time, "sleep", lambda time: order.append(time))
+
+    def call(name):
+        return lambda: order.append(name) or {"total": seconds[name]}
+
+    calls = {"a": call("a"), "b": call("b")}
+    measured = measure_in_turns(calls, warmup=1, repeats=6, rest=0.3)
+    first, second = [0.3] + ["a"] * 5 + [0.3] + ["b"] * 5, [0.3] + ["a"] * 3 + [0.3] + ["b"] * 3  # one of each is not timed
+    assert order == ["a", "b"] + first + second
+    assert {name: one.seconds["total"] for name, one in measured.items()} == {"a": [0.25] * 6, "b": [0.125] * 6}
+    del order[:]
+    seconds["a"] = 0.75  # longer than a turn: no call is spent on coming back into step
+    measure_in_turns(calls, warmup=1, repeats=2, rest=0.3)
+    assert order == ["a", "b"] + [0.3, "a", 0.3, "b"] * 2
+    del order[:]
+    measure_in_turns({"a": call("a")}, warmup=0, repeats=2, rest=0.3)
+    assert [item for item in order if item != 0.0] == ["a", "a"]  # nobody to rest from
+
+
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
     measured = {"peer": Measurement({"total": [4.0, 40.0, 6.0]}, 0, True), "ours": Measurement({"total": [2.0, 10.0, 2.0]}, 0, True)}
     assert ratios(measured, "peer") == {"peer": {"median": 1.0, "p25": 1.0, "p75": 1.0}, "ours": {"median": 3.0, "p25": 2.5, "p75": 3.5}}
