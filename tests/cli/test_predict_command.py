@@ -144,7 +144,8 @@ def test_a_second_ctrl_c_ends_a_camera_that_has_stopped_answering(tmp_path, caps
         def read(self):
             if self.count == 3:
                 _thread.interrupt_main()
-                time.sleep(0.5)
+                while signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # until the first one has been heard
+                    time.sleep(0.01)
                 _thread.interrupt_main()
                 time.sleep(1)
             self.count += 1
