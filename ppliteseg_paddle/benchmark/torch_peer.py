@@ -10,6 +10,31 @@ from ppliteseg_paddle.deploy.backends import Backend, split_device
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
 
+def for_onnx2torch(path: str):
+    """An ONNX file in the form that onnx2torch 1.5 takes: it looks for weights among the initializers, where Paddle's converter writes
+    `Constant` nodes, and it does not know `auto_pad` of convolutions without strides, which is half of what the kernel reaches.
+
+    Returns: an `onnx.ModelProto` that computes the same.
+    """
+    import onnx
+    model = onnx.load(path)
+    nodes = [node for node in model.graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
+    for node in nodes:
+        values = model.graph.initializer.add()
+        values.CopyFrom(node.attribute[0].t)
+        values.name = node.output[0]
+        model.graph.node.remove(node)
+    for node in model.graph.node:
+        values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        kernel = values.get("kernel_shape", [])
+        reach = [(size - 1) * dilation for size, dilation in zip(kernel, values.get("dilations", [1] * len(kernel)))]
+        if str(values.get("auto_pad", b""), "ascii").startswith("SAME") and set(values.get("strides", [1])) == {1} and not any(n % 2 for n in reach):
+            kept = [attribute for attribute in node.attribute if attribute.name not in ("auto_pad", "pads")]
+            del node.attribute[:]
+            node.attribute.extend(kept + [onnx.helper.make_attribute("pads", [n // 2 for n in reach] * 2)])
+    return model
+
+
 class TorchBackend(Backend):
     """An ONNX file as PyTorch runs it, recorded as a CUDA graph on a GPU.
 
@@ -34,7 +59,7 @@ class TorchBackend(Backend):
         torch.backends.cudnn.benchmark = True
         self._type = torch.float16 if precision == "fp16" else torch.float32
         try:
-            self._module = onnx2torch.convert(path).eval().to(place, self._type)
+            self._module = onnx2torch.convert(for_onnx2torch(path)).eval().to(place, self._type)
             self._input = torch.zeros(shape, dtype=self._type, device=place)
             with torch.inference_mode():
                 for _ in range(3):
