@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 REQUIRED = ("batch_size", "iters", "train_dataset", "optimizer", "lr_scheduler", "loss", "model")
 TOP_LEVEL = REQUIRED + ("val_dataset", "test_config", "to_static_training", "distill_loss", "recipe",
-                        "max_unreadable_share", "data_cache", "ema_decay")
+                        "max_unreadable_share", "data_cache", "ema_decay", "precise_bn")
 UNUSED = ("test_dataset",)  # resembles two of the above, occurs in PaddleSeg files, and nothing reads it
 # What `evaluate` takes from `test_config`; the loop passes the rest itself. Source: PaddleSeg core/val.py.
 TEST_CONFIG = ("aug_eval", "scales", "flip_horizontal", "flip_vertical", "is_slide", "stride", "crop_size", "auc_roc",
@@ -72,6 +72,9 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
     if "ema_decay" in values:
         decay = values["ema_decay"]
         _expect(_is_number(decay) and 0 < decay < 1, source, "ema_decay", decay, "a number between 0 and 1 (PaddleSeg's is 0.999)")
+    if "precise_bn" in values:
+        images = values["precise_bn"]
+        _expect(_is_int(images) and (images == 0 or images >= 2), source, "precise_bn", images, "a number of images: 0 (off), or 2 and more")
     if values.get("data_cache") is not None:
         _expect(isinstance(values["data_cache"], str), source, "data_cache", values["data_cache"], "a folder of `data cache`, or memory")
     for key in ("train_dataset", "val_dataset", "optimizer", "lr_scheduler", "loss", "model", "test_config"):

@@ -1,4 +1,5 @@
 """What tests start as each of several ranks: short trainings through the loop, an evaluation, and what each rank saw of them."""
+import contextlib
 import json
 import sys
 
@@ -6,9 +7,10 @@ import ppliteseg_paddle  # noqa: F401  (first, on purpose)
 
 import numpy as np
 
-from ppliteseg_paddle.engine import distributed
+from ppliteseg_paddle.engine import build, distributed
 from ppliteseg_paddle.engine import train as trainer
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
+from ppliteseg_paddle.engine.precise_bn import precise_statistics_of
 from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.models.weights import load_weights
 
@@ -46,10 +48,24 @@ def scores(config_path, weights):
     return evaluate(model, build_val_dataset(config), progress=False)
 
 
+def precise(config_path, weights):
+    """The first layer's statistics, counted anew over all ranks."""
+    config = load_config(config_path)
+    builder = build.make_builder(config)
+    dataset = build.build(builder, "train_dataset")
+    config.dic["precise_bn"] = 5
+    model = build_model(config)
+    load_weights(model, weights)
+    precise_statistics_of(config, builder, dataset, contextlib.nullcontext)(model)
+    layer = next(layer for layer in model.sublayers() if hasattr(layer, "_variance"))
+    return {"mean": layer._mean.numpy().tolist(), "variance": layer._variance.numpy().tolist()}
+
+
 def main(config_path, out):
     result = {"plain": losses(config_path, 2, out + "/plain", False), "fixed": losses(config_path, 2, out + "/fixed", True)}
     distributed.meet()
     result["scores"] = scores(config_path, out + "/plain/iter_3/model.pdparams")
+    result["precise"] = precise(config_path, out + "/plain/iter_3/model.pdparams")
     result["share"] = list(distributed.share(5))
     result["sum"] = distributed.sum_over_ranks(np.array([1, 10 ** distributed.rank()])).tolist()
     with open("%s/rank_%d.json" % (out, distributed.rank()), "w") as file:

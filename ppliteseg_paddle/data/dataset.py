@@ -136,6 +136,10 @@ class CheckedDataset(paddle.io.Dataset):
             return image, label
         raise DataError("none of the %d images can be read." % len(self))
 
+    def transformed(self, index: int, transforms) -> np.ndarray:
+        """An image alone, through other transforms. Shape: returns (C, H, W) float32."""
+        return transforms({"img": self._read_or_replace(index)[0].astype("float32"), "trans_info": [], "gt_fields": []})["img"]
+
     def __getitem__(self, index):
         generator = self.draws.generator(index) if self.mode == "train" else None
         image, label = self._read_or_replace(index)

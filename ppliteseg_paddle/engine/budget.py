@@ -39,12 +39,19 @@ class Budget:
         self.earlier = 0.0  # seconds that the run took before it was resumed
         self.used = 0.0     # at the last step, equal on all ranks
         self.steps = 0      # of this run
+        self.steps_after = 0.0  # work that follows the last step and counts, in steps
         self.over = False
 
     @property
     def fraction(self) -> float:
-        """Of the time, at the last step: 0 to 1."""
-        return min(1.0, self.used / self.total)
+        """Of the time for steps, at the last one: 0 to 1."""
+        return min(1.0, self.used / (self.total - self._reserve()))
+
+    def _reserve(self) -> float:
+        """Seconds for what follows the last step: if a step of it takes as long as those before, and a fifth of the time at most."""
+        if not self.steps_after or not self.steps:
+            return 0.0
+        return min(0.2 * self.total, self.steps_after * (self.used - self.earlier) / self.steps)
 
     def now(self) -> float:
         """Seconds used up to this moment."""
@@ -54,14 +61,14 @@ class Budget:
         """Read the clock after a step; the run is over as soon as a step ends past the time."""
         self.steps += 1
         self.used = self._agreed(self.now())
-        self.over = self.used >= self.total
+        self.over = self.used >= self.total - self._reserve()
 
     def remaining_steps(self) -> int:
         """As many as fit if they take as long as those before."""
         spent = self.used - self.earlier
         if self.over or spent <= 0:
             return 0
-        return max(1, round((self.total - self.used) * self.steps / spent))
+        return max(1, round((self.total - self._reserve() - self.used) * self.steps / spent))
 
     def resume(self, seconds: float) -> None:
         """Go on after `seconds` of the budget are used."""

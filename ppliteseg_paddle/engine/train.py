@@ -17,7 +17,8 @@ from ppliteseg_paddle.engine.data_checks import check_before_training, go_past_u
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine import distributed
 from ppliteseg_paddle.engine.loop import LoopWatch, loop_module, watched_loop
-from ppliteseg_paddle.engine.precision import check_precision, loop_in_bf16, precision_of_the_loop
+from ppliteseg_paddle.engine.precise_bn import precise_at_the_end, precise_statistics_of
+from ppliteseg_paddle.engine.precision import autocast, check_precision, loop_in_bf16, precision_of_the_loop
 from ppliteseg_paddle.engine.sampling import epochs_done, epochs_go_on, progress_of, seed_samples
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
 from ppliteseg_paddle.engine.show import CURVES_FILE, show_run
@@ -66,7 +67,8 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     with paddle.utils.unique_name.guard():
         # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
         # saved state finds its parameters again.
-        parts = _build_parts(config, do_eval, ranks, resume_model, model_path, chosen, verbose, budget)
+        parts = _build_parts(config, do_eval, ranks, resume_model, model_path, chosen, verbose, budget,
+                             lambda: autocast(precision, amp_level))
         check_data(config, {"train": parts["train_dataset"], "val": parts["val_dataset"]}, full_check, look=rank == 0)
         if rank == 0:
             check_save_dir(save_dir)
@@ -77,6 +79,8 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
         watch = LoopWatch(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
                           on_progress=lambda: rank == 0 and record.write(watch), clock=record.seconds)
         total = _iters(config, budget, start)
+        if budget is not None and parts["precise_bn"] is not None:
+            budget.steps_after = parts["precise_bn"].steps * (2 if use_ema else 1)
         if rank == 0:
             build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
             print(device_line(chosen, why))
@@ -88,6 +92,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
                              progress_of(parts["train_dataset"], lambda: budget.fraction if budget else watch.steps / config.iters)), \
                 show_run(watch, config, parts, lambda: record.contents(watch), total, budget, ranks, save_interval, use_vdl, use_ema,
                          precision, amp_level, first=rank == 0), \
+                precise_at_the_end(parts["precise_bn"], parts["model"], start, total), \
                 distributed.ranks_together(parts["model"], parts["optimizer"], save_dir, start, total, save_interval, log_iters):
             loop_module().train(
                 parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
@@ -152,7 +157,8 @@ def _end(config, budget) -> str:
     return "the end of %g minutes, of which %.1f are used" % (budget.total / 60, budget.now() / 60)
 
 
-def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbose, budget=None) -> Dict[str, Any]:
+def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbose, budget,
+                 mixed_precision) -> Dict[str, Any]:
     """Data first: its faults are the most frequent and the quickest to find."""
     if do_eval and not config.val_dataset_cfg:
         raise ConfigError("%s: --do_eval needs a val_dataset: add one, or leave --do_eval out." % config.source.path)
@@ -161,6 +167,7 @@ def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbo
     parts = {"train_dataset": build.build(builder, "train_dataset", verbose)}
     build.check_dataset_size(parts["train_dataset"], config.batch_size, ranks)
     parts["val_dataset"] = build.build(builder, "val_dataset", verbose) if do_eval else None
+    parts["precise_bn"] = precise_statistics_of(config, builder, parts["train_dataset"], mixed_precision)
     model = build.build(builder, "model", verbose)
     if model_path:
         from ppliteseg_paddle.models.weights import load_weights

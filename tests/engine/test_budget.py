@@ -157,3 +157,20 @@ def test_a_run_of_five_seconds_saves_evaluates_and_can_be_given_more(tmp_path, m
         (4, pytest.approx(0.01 * 0.4 ** 0.9, abs=1e-6)), (5, pytest.approx(0.01 * 0.2 ** 0.9, abs=1e-6)),
         (6, pytest.approx(0.01 * (2 / 7) ** 0.9, abs=1e-6)), (7, pytest.approx(0.01 * (1 / 7) ** 0.9, abs=1e-6))]
     assert record["max_minutes"] == 7 / 60 and [row["iter"] for row in record["eval"]] == [2, 4, 5]
+
+
+def test_time_is_kept_for_what_follows_the_last_step(clock):
+    budget = Budget(1, iters=100, clock=clock)
+    budget.steps_after = 2
+    schedule, rates = ScheduleByTime(polynomial(), budget), []
+
+    def step(iteration):
+        clock.seconds += 5
+        schedule.step()
+        rates.append(schedule.get_lr())
+
+    assert loop(OpenEnd(budget), each=step) == (list(range(1, 11)), [10])  # 50 s, and 10 for the two
+    assert rates[4] == pytest.approx(0.5) and rates[-1] == 0
+    assert [Budget(1, 100)._reserve(), budget._reserve()] == [0, 10]
+    budget.steps_after = 1000
+    assert budget._reserve() == 12  # a fifth of the time at most

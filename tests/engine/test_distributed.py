@@ -67,6 +67,14 @@ def test_an_evaluation_is_shared_without_counting_an_image_twice(two_ranks, conf
     assert seen[0]["plain"]["eval"][-1] == seen[0]["scores"]["mIoU"]  # what the loop measured on both
 
 
+def test_precise_statistics_are_those_of_all_ranks_images(two_ranks, config_path):
+    seen, out = two_ranks
+    alone = rank_worker.precise(config_path, out + "/plain/iter_3/model.pdparams")
+    for rank in seen:
+        for name in ("mean", "variance"):  # of the first layer: those after it normalise by their own batch
+            np.testing.assert_allclose(rank["precise"][name], alone[name], rtol=1e-4, atol=1e-6)
+
+
 def test_ranks_add_up_arrays(two_ranks):
     assert [rank["sum"] for rank in two_ranks[0]] == [[2, 11], [2, 11]]
 
