@@ -210,9 +210,12 @@ class Preprocess:
         else:
             pixels, steps = cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32), self.steps
         for kind, arguments in steps:
-            pixels = _normalise(pixels, arguments) if kind == "Normalize" else _reshape(pixels, kind, arguments, undo)
+            if kind == "Normalize":  # plane by plane is several times faster than pixel by pixel
+                pixels = _normalise(_planes(pixels), arguments).transpose(1, 2, 0)
+            else:
+                pixels = _reshape(np.ascontiguousarray(pixels), kind, arguments, undo)
             done("normalise" if kind == "Normalize" else "resize")
-        tensor = np.ascontiguousarray(pixels.transpose(2, 0, 1))[np.newaxis]
+        tensor = _planes(pixels)[np.newaxis]
         done("normalise")
         return tensor, undo
 
@@ -290,18 +293,33 @@ def _reshape(pixels: np.ndarray, kind: str, arguments: Dict[str, Any], undo: Lis
     return cv2.copyMakeBorder(pixels, 0, size[1] - before[0], 0, size[0] - before[1], cv2.BORDER_CONSTANT, value=value)
 
 
-def _normalise(pixels: np.ndarray, arguments: Dict[str, Any]) -> np.ndarray:
-    # In place; each operation rounds to float32 as PaddleSeg's does, mean and std being double.
-    np.divide(pixels, 255.0, out=pixels)
-    pixels -= np.array(arguments["mean"])
-    pixels /= np.array(arguments["std"])
-    return pixels
+def _planes(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, C) -> (C, H, W), contiguous; the same memory where it lies so already."""
+    planes = pixels.transpose(2, 0, 1)
+    if planes.flags.c_contiguous:
+        return planes
+    copy = np.empty(planes.shape, pixels.dtype)
+    for channel, plane in enumerate(copy):
+        cv2.extractChannel(pixels, channel, plane)
+    return copy
+
+
+def _normalise(planes: np.ndarray, arguments: Dict[str, Any]) -> np.ndarray:
+    """In place, planes first; each operation rounds to float32 as PaddleSeg's does, mean and std being double."""
+    np.divide(planes, np.float32(255), out=planes)
+    means, stds = (np.broadcast_to(np.asarray(arguments[key], np.float64), len(planes)) for key in ("mean", "std"))  # one may be for all
+    for plane, mean, std in zip(planes, means, stds):
+        for operation, value in ((np.subtract, mean), (np.divide, std)):
+            # A number that float32 holds exactly, as 0.5, needs no double: a result that is rounded once more on the way to float32
+            # is the same. Others do, and an array of one value, as NumPy 1 takes a double number for a float32 one.
+            exact = np.float32(value) == value
+            operation(plane, np.float32(value) if exact else np.array([value], np.float64), out=plane, casting="same_kind")
+    return planes
 
 
 def _normalised_table(arguments: Dict[str, Any]) -> np.ndarray:
     """(3, 256) float32: the normalised value of each 8-bit value, per RGB channel."""
-    values = np.repeat(np.arange(256, dtype=np.float32)[:, np.newaxis], 3, axis=1)
-    return np.ascontiguousarray(_normalise(values, arguments).T)
+    return _normalise(np.tile(np.arange(256, dtype=np.float32), (3, 1)), arguments)
 
 
 # --------------------------------------------------------------------------------------------
