@@ -10,6 +10,15 @@ from typing import Any, Dict, Iterator, Optional, Type
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()  # once: it can only be read by setting it, for all threads
+
+
 @contextlib.contextmanager
 def replace_file(path: str, error: Type[PPLiteSegError] = ConfigError) -> Iterator[str]:
     """Yield a temporary path beside `path`, which takes its place when the block ends without an exception.
@@ -25,7 +34,7 @@ def replace_file(path: str, error: Type[PPLiteSegError] = ConfigError) -> Iterat
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
         os.close(handle)
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
     except OSError as problem:
         raise error("cannot write %s: %s." % (path, problem.strerror or problem)) from problem
@@ -51,12 +60,6 @@ def check_writable(path: str) -> None:
 
     with contextlib.suppress(Enough), replace_file(path):
         raise Enough
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_json(path: str, values: Any) -> None:

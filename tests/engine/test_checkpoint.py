@@ -1,5 +1,6 @@
 import json
 import math
+import os
 
 import pytest
 
@@ -84,3 +85,13 @@ def test_the_best_score_survives_a_resume_and_not_a_fresh_start(tmp_path):
 def test_a_damaged_score_file_counts_as_none(tmp_path):
     (tmp_path / checkpoint.BEST_FILE).write_text("{half")
     assert BestModel(str(tmp_path), resumed=True).miou is None
+
+
+def test_a_file_has_the_users_permissions_and_writing_it_never_touches_the_umask(tmp_path, monkeypatch):
+    """To read the umask is to set it, for all threads; two that do so at once would leave it at 0."""
+    from ppliteseg_paddle.files import write_bytes
+    umask = os.umask(0)
+    os.umask(umask)
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask was set"))
+    write_bytes(str(tmp_path / "a"), b"x")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~umask
