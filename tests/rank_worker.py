@@ -53,7 +53,7 @@ def precise(config_path, weights):
     config = load_config(config_path)
     builder = build.make_builder(config)
     dataset = build.build(builder, "train_dataset")
-    config.dic["precise_bn"] = 5
+    config.dic["precise_bn"] = 4
     model = build_model(config)
     load_weights(model, weights)
     precise_statistics_of(config, builder, dataset, contextlib.nullcontext)(model)

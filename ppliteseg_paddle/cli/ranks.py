@@ -25,7 +25,7 @@ def add_rank_flags(parser) -> None:
 def launched_instead(args, save_dir: Optional[str] = None) -> Optional[dict]:
     """The result of `args`' command line run on several processes, if it asks for them and this is not one of them; else None.
 
-    Args: save_dir: of a training run; gets the logs, and is where a checkpoint is looked for.
+    Args: save_dir: of a training run; gets the logs.
     """
     given = {name: getattr(args, name) for name in RANK_FLAGS if getattr(args, name) is not None}
     if not given:
@@ -35,7 +35,7 @@ def launched_instead(args, save_dir: Optional[str] = None) -> Optional[dict]:
         return None
     if save_dir:
         given.setdefault("log_dir", save_dir + "/log")
-    return launch(without_flags(args._argv, RANK_FLAGS), save_dir=save_dir, **given)
+    return launch(without_flags(args._argv, RANK_FLAGS), device=args.device, **given)
 
 
 def without_flags(argv: Sequence[str], names) -> List[str]:

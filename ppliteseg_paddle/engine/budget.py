@@ -12,11 +12,11 @@ from typing import Callable, Optional
 
 from paddle.optimizer import lr
 
-from ppliteseg_paddle.engine.checkpoint import OPTIMIZER
+from ppliteseg_paddle.engine.checkpoint import OPTIMIZER, check_files
 from ppliteseg_paddle.errors import ConfigError
 
 # Their rate depends on all rates before or on the loss, so they cannot be asked for a moment in between.
-NOT_BY_TIME = ("ReduceOnPlateau", "MultiplicativeDecay")
+NOT_BY_TIME = ("ReduceOnPlateau", "MultiplicativeDecay", "LinearLR")
 
 
 class Budget:
@@ -79,7 +79,8 @@ class Budget:
             return seconds
         import numpy as np
         from ppliteseg_paddle.engine.distributed import rank, sum_over_ranks
-        return float(sum_over_ranks(np.array([seconds if rank() == 0 else 0.0]))[0])
+        # The gradients' transfer has just brought the ranks together.
+        return float(sum_over_ranks(np.array([seconds if rank() == 0 else 0.0]), in_step=True)[0])
 
 
 class OpenEnd(int):
@@ -170,9 +171,10 @@ def resume_budget(budget: Budget, folder: str, recorded: float) -> None:
     """Take up the time that a checkpoint's run had used.
 
     Args: recorded: seconds by the run's record, for a checkpoint of a run without a budget.
-    Raises: ConfigError: if nothing of the time is left.
+    Raises: ConfigError: if nothing of the time is left; WeightsError: if the file asks to run code.
     """
     import paddle
+    check_files(folder)
     state = paddle.load(os.path.join(folder, OPTIMIZER), return_numpy=True).get("LR_Scheduler", {})
     budget.resume(state.get("seconds", recorded))
     if budget.used >= budget.total:

@@ -112,9 +112,9 @@ def build(builder, name: str, verbose: bool = False):
     with contextlib.nullcontext() if verbose else quiet_paddleseg(), safe_pretrained():
         try:
             built = getattr(builder, name)
-        except (RuntimeError, AssertionError) as error:
-            # PaddleSeg wraps whatever a constructor raised into a RuntimeError; the cause hangs on it as context.
-            inner = error.__context__ or error
+        except ARGUMENT_ERRORS as error:
+            # PaddleSeg wraps whatever most constructors raise into a RuntimeError; the cause hangs on it as context.
+            inner = error.__context__ if isinstance(error, (RuntimeError, AssertionError)) and error.__context__ else error
             if isinstance(inner, PPLiteSegError):
                 raise inner from None
             if isinstance(inner, ARGUMENT_ERRORS):
@@ -124,6 +124,23 @@ def build(builder, name: str, verbose: bool = False):
     if cache and hasattr(built, "use_cache") and built.cache is None:
         built.use_cache(cache)
     return built
+
+
+def check_parameter_groups(config, model) -> None:
+    """See that each item of `optimizer.custom_cfg` means weights that the model has: PaddleSeg gives others no word, or an IndexError.
+
+    Raises: ConfigError
+    """
+    names = [name for name, _ in model.named_parameters()]
+    groups = (config.dic.get("optimizer") or {}).get("custom_cfg")
+    for item in groups if isinstance(groups, list) else ():  # of anything else PaddleSeg says that it is no list
+        part = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(part, str):
+            raise ConfigError("%s: expected items such as {name: backbone, lr_mult: 0.1}, found %s."
+                              % (config.source.of("optimizer.custom_cfg"), item))
+        if not any(part in name for name in names):
+            raise ConfigError("%s: no weight of the model has '%s' in its name; names are as in %s."
+                              % (config.source.of("optimizer.custom_cfg"), part, " and ".join(names[:2])))
 
 
 def _check_root(config, name: str) -> None:

@@ -45,18 +45,15 @@ def check_resume(folder: str, iters: int) -> int:
     return start
 
 
-def check_fits(model, folder: str) -> None:
+def check_fits(model, folder: str, by_time: bool = False) -> None:
     """See that a checkpoint's weights are those of `model`: Paddle itself only warns and keeps random ones.
 
-    All of its files are checked before Paddle's own reader gets them, which runs whatever a pickle asks for.
-
-    Raises: WeightsError: if a file cannot be read or asks to run code, or a name or shape differs.
+    Args: by_time: whether the run has a budget of time.
+    Raises: WeightsError: if a file cannot be read or asks to run code, or a name or shape differs; ConfigError: for a checkpoint of
+        a run by time, if this one is not.
     """
     import paddle
-    from ppliteseg_paddle.models.weight_files import check_pickle
-    for file in (PARAMS, OPTIMIZER, EMA_PARAMS):
-        if os.path.isfile(os.path.join(folder, file)):
-            check_pickle(os.path.join(folder, file))
+    check_files(folder)
     expected = {name: list(value.shape) for name, value in model.state_dict().items()}
     for file in (PARAMS, EMA_PARAMS):
         if os.path.isfile(os.path.join(folder, file)):
@@ -66,6 +63,22 @@ def check_fits(model, folder: str) -> None:
     if not isinstance(saved, dict) or "LR_Scheduler" not in saved:
         raise WeightsError("%s holds no state of an optimizer with a learning-rate scheduler, so the run cannot go on from it: "
                            "start from the weights alone, with --model_path %s." % (path, os.path.join(folder, PARAMS)))
+    seconds = saved["LR_Scheduler"].get("seconds")
+    if seconds is not None and not by_time:
+        raise ConfigError("--resume_model %s: its learning rate follows the time of a run with --max_minutes, of which %.1f were used: give "
+                          "--max_minutes, too, and more than that, or start from its weights alone, with --model_path %s."
+                          % (folder, seconds / 60, os.path.join(folder, PARAMS)))
+
+
+def check_files(folder: str) -> None:
+    """See that a checkpoint's files hold arrays and numbers only, before Paddle's own reader gets them, which runs whatever a pickle asks for.
+
+    Raises: WeightsError
+    """
+    from ppliteseg_paddle.models.weight_files import check_pickle
+    for file in (PARAMS, OPTIMIZER, EMA_PARAMS):
+        if os.path.isfile(os.path.join(folder, file)):
+            check_pickle(os.path.join(folder, file))
 
 
 def _check_names_and_shapes(path: str, expected: Dict[str, list]) -> None:
@@ -82,6 +95,15 @@ def _check_names_and_shapes(path: str, expected: Dict[str, list]) -> None:
         if found != shape:
             raise WeightsError("%s: %s has the shape %s, the model expects %s: it belongs to another configuration."
                                % (path, name, found, shape))
+
+
+def has_finite_weights(folder: str) -> bool:
+    """Whether a checkpoint is there and holds neither nan nor infinity."""
+    import numpy as np
+    import paddle
+    path = os.path.join(folder, PARAMS)
+    return os.path.isfile(path) and all(np.isfinite(value).all() for value in paddle.load(path, return_numpy=True).values()
+                                        if isinstance(value, np.ndarray) and value.dtype.kind == "f")
 
 
 def latest_checkpoint(save_dir: str) -> Optional[str]:

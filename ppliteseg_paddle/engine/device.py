@@ -21,8 +21,10 @@ def select_device(name: Optional[str] = None) -> Tuple[str, str]:
     import paddle
     name = (name or "").strip().lower()
     kind, _, index = name.partition(":")
-    if name and (kind not in KINDS or (index and not index.isdigit())):
+    if name and kind not in KINDS:
         raise ConfigError("unknown device '%s'.%s" % (name, suggest(kind, KINDS)))
+    if ":" in name and (kind == "cpu" or not index.isdigit()):
+        raise ConfigError("unknown device '%s': give %s." % (name, "cpu" if kind == "cpu" else "%s, or with a number, as in %s:0" % (kind, kind)))
     lack = _lack_of_gpu(paddle)
     if not name:
         chosen, why = ("cpu", lack) if lack else ("gpu", _gpu_name(paddle, 0))

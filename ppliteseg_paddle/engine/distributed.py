@@ -16,8 +16,9 @@ from typing import Optional
 
 import numpy as np
 
-from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, OPTIMIZER, PARAMS, latest_checkpoint
+from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, OPTIMIZER, PARAMS
 from ppliteseg_paddle.engine.loop import loop_module, replaced
+from ppliteseg_paddle.engine.watch import LoopWatch
 from ppliteseg_paddle.errors import PPLiteSegError
 
 STOPPED = "the launcher ended this rank"
@@ -81,12 +82,16 @@ def share(count: int) -> range:
     return range(rank(), count, ranks())
 
 
-def sum_over_ranks(values: np.ndarray) -> np.ndarray:
-    """The sum of an array over all ranks, on every rank. All have to call it, with one shape and type."""
+def sum_over_ranks(values: np.ndarray, in_step: bool = False) -> np.ndarray:
+    """The sum of an array over all ranks, on every rank. All have to call it, with one shape and type.
+
+    Args: in_step: whether the ranks come from another transfer, so that none has to be waited for.
+    """
     if ranks() < 2:
         return values
     import paddle
-    meet()
+    if not in_step:
+        meet()
     tensor = paddle.to_tensor(np.ascontiguousarray(values))
     paddle.distributed.all_reduce(tensor)
     return tensor.numpy()
@@ -114,12 +119,12 @@ def average_statistics(model) -> None:
 class _Run:
     """What the mends below share: the parts of a run, and how far it is."""
 
-    def __init__(self, model, optimizer, save_dir: str, start: int):
-        self.model, self.optimizer, self.save_dir = model, optimizer, save_dir
-        self.done = start      # steps
+    def __init__(self, model, optimizer, watch: LoopWatch):
+        self.model, self.optimizer, self.watch = model, optimizer, watch
+        self.done = watch.start  # steps
         self.updating = False  # after the gradients of a step, before it counts as done
         self.torn = False      # some weights are a step ahead of others
-        self.stopped = False   # told to end by the launcher
+        self.stopped = False   # told to end by the launcher while they were
         self.apart = True      # the first rank may have done more than others since the last transfer
         self.ema_model: Optional[object] = None
 
@@ -131,18 +136,18 @@ class _Run:
 
 
 @contextlib.contextmanager
-def ranks_together(model, optimizer, save_dir: str, start: int, iters, save_interval: int, log_iters: int):
+def ranks_together(model, optimizer, watch: LoopWatch, iters, save_interval: int):
     """Let the loop train on all ranks as on one; nothing where there is only one.
 
-    Args: as the loop's own; start: the iteration that the run goes on from.
+    Args: watch: of this run; the rest: as the loop's own.
     Raises: RankLost: in place of the loop's error, when another rank has ended; the first rank leaves a checkpoint of the last
         whole step then, wherever the error comes to Python (with gloo).
     """
     if ranks() < 2:
         yield
         return
-    run = _Run(model, optimizer, save_dir, start)
-    with _end_together(run), _data_parallel(run), _common_loss(run, log_iters), \
+    run = _Run(model, optimizer, watch)
+    with _end_together(run), _data_parallel(run), _common_loss(run, watch.log_iters), \
             _after_each_step(run, iters, save_interval), _noted_average(run):
         yield
 
@@ -154,31 +159,41 @@ def _data_parallel(run: _Run):
     aborts the process when another one is gone, with nothing saved; there the gradients are averaged by `_Average`."""
     import paddle
     fleet, optimizer = paddle.distributed.fleet, run.optimizer
-    step, on_cpu = optimizer.step, paddle.get_device() == "cpu"
-    average = _Average(run.model) if on_cpu else None
+    average = _Average(run.model) if paddle.get_device() == "cpu" else None
+
+    def whole(update):
+        def update_whole(*args, **kwargs):
+            run.updating = run.torn = True
+            result = update(*args, **kwargs)
+            run.torn = False
+            if run.stopped:
+                raise RankLost(STOPPED)
+            return result
+        return update_whole
+
+    step = whole(optimizer.step)
 
     def averaged_step(*args, **kwargs):
         if average is not None:
             run.meet()
             average()
-        run.updating = run.torn = True
-        step(*args, **kwargs)
-        run.torn = False
+        return step(*args, **kwargs)
 
     def wrapped(model):
         meet()
-        whole = paddle.DataParallel(model)  # gives all ranks the first one's weights
-        whole.grad_need_sync = average is None
-        return whole
+        parallel = paddle.DataParallel(model)  # gives all ranks the first one's weights
+        parallel.grad_need_sync = average is None
+        return parallel
 
     optimizer.step = averaged_step
+    optimizer.minimize = whole(optimizer.minimize)  # what mixed precision calls in its place
     try:
         with replaced(fleet, "init", lambda *args, **kwargs: join_ranks()), \
                 replaced(fleet, "distributed_optimizer", lambda optimizer, *args, **kwargs: optimizer), \
                 replaced(fleet, "distributed_model", wrapped):
             yield
     finally:
-        del optimizer.step
+        del optimizer.step, optimizer.minimize
 
 
 class _Average:
@@ -261,8 +276,6 @@ def _after_each_step(run: _Run, iters, save_interval: int):
         def add_profiler_step(self, *args, **kwargs):
             profiler.add_profiler_step(*args, **kwargs)
             run.done, run.updating = run.done + 1, False
-            if run.stopped:
-                raise RankLost(STOPPED)
             if run.done % save_interval == 0 or run.done == iters:
                 average_statistics(run.model)
                 run.apart = True  # an evaluation and a save follow
@@ -295,7 +308,7 @@ def _end_together(run: _Run):
         if os.getpid() != process:  # a process that reads data, forked from this one
             os._exit(128 + number)
         run.stopped = True
-        if not run.updating:  # else at the end of the step
+        if not run.torn:  # else at the end of the update
             raise RankLost(STOPPED)
 
     process, before = os.getpid(), signal.signal(signal.SIGTERM, told_to_end)
@@ -305,28 +318,26 @@ def _end_together(run: _Run):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # not while saving
         if not isinstance(error, RankLost) and not _LOST.search(str(error)):
             raise
-        saved = _save(run) if rank() == 0 and not run.torn else None
-        raise RankLost(_lost_message(run, saved, str(error))) from None
+        if rank() == 0 and not run.torn:
+            _save(run)
+        raise RankLost(_lost_message(run, str(error))) from None
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _lost_message(run: _Run, saved: Optional[str], cause: str) -> str:
-    folder = saved or latest_checkpoint(run.save_dir)
-    how = ("go on with: --resume_model %s" % folder if folder else
-           "no checkpoint was written yet (a smaller --save_interval writes them earlier)")
+def _lost_message(run: _Run, cause: str) -> str:
+    how = run.watch.how_to_go_on() if rank() == 0 else "the first rank's log says how to go on"
     return "another rank has ended, so rank %d of %d ends after iteration %d; %s (%s)" % (
         rank(), ranks(), run.done, how, " ".join(cause.split()))
 
 
-def _save(run: _Run) -> Optional[str]:
+def _save(run: _Run) -> None:
     """A checkpoint of the last whole step, as the loop writes them. Batch norm's statistics may be those of a step later."""
     import paddle
     steps = run.done + run.updating
-    folder = os.path.join(run.save_dir, "iter_%d" % steps)
-    if not steps or latest_checkpoint(run.save_dir) == folder:
-        return folder if steps else None
+    folder = os.path.join(run.watch.save_dir, "iter_%d" % steps)
+    if steps == run.watch.start or run.watch.saved == folder:
+        return
     average = [(EMA_PARAMS, run.ema_model)] if run.ema_model is not None else []
     for name, part in [(PARAMS, run.model), *average, (OPTIMIZER, run.optimizer)]:
         paddle.save(part.state_dict(), os.path.join(folder, name))  # whole or not at all: see `loop.safe_saving`
-    return folder

@@ -17,7 +17,8 @@ from typing import List, Optional
 from ppliteseg_paddle.compat import paddleseg_arithmetic
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS
 from ppliteseg_paddle.engine.watch import LoopWatch
-from ppliteseg_paddle.errors import PPLiteSegError
+from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
+from ppliteseg_paddle.files import replace_file
 
 
 def loop_module():
@@ -49,13 +50,11 @@ def safe_saving(watch: LoopWatch):
             return save(obj, path, *args, **kwargs)
         if not watch.may_save(path):
             return None
-        temporary = path + ".tmp"
         try:
-            save(obj, temporary, *args, **kwargs)
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+            with replace_file(path) as temporary:
+                save(obj, temporary, *args, **kwargs)
+        except ConfigError as error:
+            raise ConfigError("%s Make room, or give another --save_dir; %s" % (error, watch.how_to_go_on())) from error
         watch.saving_done(path)
         return None
 
@@ -185,8 +184,9 @@ def reader_errors():
     a traceback; the main thread then waits for ever (without workers), or gets an opaque SystemError
     about a killed queue (with workers).
     """
-    caught: List[BaseException] = []
     before = threading.excepthook
+    # While an evaluation reads, the training reader goes on, and its error is found by whoever reads next.
+    caught: List[BaseException] = getattr(before, "caught", [])
 
     def note(args):
         reader = _reader_of(args.exc_traceback)
@@ -196,6 +196,7 @@ def reader_errors():
         caught.append(args.exc_value)
         reader._exit_thread_unexpectedly()  # kills the queue on which the main thread waits
 
+    note.caught = caught
     threading.excepthook = note
     try:
         yield

@@ -26,7 +26,8 @@ class PreciseStatistics:
         dataset: what the model is trained on, of ours (`CheckedDataset`).
         transforms: `Compose` of an evaluation.
         images: how many are read, spread evenly over the data set; each rank reads its share.
-        batch_size: images of one size that go through the model together; 2 at least, as a pooled map of one image has no variance.
+        batch_size: images of one size that go through the model together; 2 at least, as a pooled map of one image has no variance:
+            an image that is left over is not counted.
         autocast: gives the context of mixed precision.
     """
 
@@ -39,7 +40,12 @@ class PreciseStatistics:
     @property
     def steps(self) -> float:
         """Batches of each rank."""
-        return len(self.indices) / self.batch_size / ranks()
+        return len(self._own()) / self.batch_size
+
+    def _own(self) -> List[int]:
+        import paddle
+        # Synchronised batch norm (GPU) wants all ranks to compute equally often, which with images of several sizes only equal shares do.
+        return self.indices if paddle.get_device() != "cpu" else self.indices[rank()::ranks()]
 
     def __call__(self, model) -> None:
         """Count, and set. All ranks have to call it.
@@ -51,6 +57,7 @@ class PreciseStatistics:
         if not layers:
             return
         kept, training = [layer._momentum for layer in layers], model.training
+        before = [(tensor, tensor.numpy().copy()) for layer in layers for tensor in (layer._mean, layer._variance)]
         total = np.zeros(1 + 2 * sum(layer._mean.size for layer in layers))
         model.train()
         try:
@@ -62,11 +69,19 @@ class PreciseStatistics:
                     means, variances = (np.concatenate([getattr(layer, name).numpy() for layer in layers]).astype(np.float64)
                                         for name in ("_mean", "_variance"))
                     total += len(batch) * np.concatenate([[1.0], means, variances + means ** 2])
+            total = sum_over_ranks(total)
+        except BaseException:  # a rank that is told to end saves the model
+            for tensor, value in before:
+                tensor.set_value(value)
+            raise
         finally:
             for layer, momentum in zip(layers, kept):
                 layer._momentum = momentum
             model.train() if training else model.eval()
-        total = sum_over_ranks(total)
+        if not total[0]:
+            if rank() == 0:
+                print("precise_bn: no two images have one size, so batch norm keeps the statistics of training", flush=True)
+            return
         means, squares = np.split(total[1:] / total[0], 2)
         ends = np.cumsum([layer._mean.size for layer in layers])[:-1]
         for layer, mean, square in zip(layers, np.split(means, ends), np.split(squares, ends)):
@@ -74,20 +89,18 @@ class PreciseStatistics:
             layer._variance.set_value(np.maximum(square - mean ** 2, 0).astype(np.float32))
 
     def _batches(self) -> Iterator[np.ndarray]:
-        """(N, C, H, W) float32, of images of one size."""
-        import paddle
+        """(N, C, H, W) float32, of images of one size; N > 1."""
         from tqdm import tqdm
-        # Synchronised batch norm (GPU) wants all ranks to compute equally often, which with images of several sizes only equal shares do.
-        own = self.indices if paddle.get_device() != "cpu" else self.indices[rank()::ranks()]
         waiting: dict = {}
-        for index in tqdm(own, desc="batch norm", unit="image", file=sys.stderr, leave=False, disable=rank() > 0 or None):
+        for index in tqdm(self._own(), desc="batch norm", unit="image", file=sys.stderr, leave=False, disable=rank() > 0 or None):
             image = self.dataset.transformed(index, self.transforms)
             group = waiting.setdefault(image.shape, [])
             group.append(image)
             if len(group) == self.batch_size:
                 yield np.stack(waiting.pop(image.shape))
         for group in waiting.values():
-            yield np.stack(group)
+            if len(group) > 1:
+                yield np.stack(group)
 
 
 def precise_statistics_of(config, builder, dataset, autocast) -> Optional[PreciseStatistics]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import random
 import sys
 import time
@@ -11,23 +10,24 @@ from typing import Any, Dict, Optional
 
 from ppliteseg_paddle.data.reading import UnreadableError
 from ppliteseg_paddle.engine import build
-from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS, check_fits, check_resume, latest_checkpoint
-from ppliteseg_paddle.files import read_json, replace_file, write_json
+from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, check_fits, check_resume
 from ppliteseg_paddle.engine.data_checks import check_before_training, go_past_unreadable, left_out
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine import distributed
+from ppliteseg_paddle.engine.launch import NoteCheckpoints
 from ppliteseg_paddle.engine.loop import LoopWatch, loop_module, watched_loop
 from ppliteseg_paddle.engine.precise_bn import precise_at_the_end, precise_statistics_of
 from ppliteseg_paddle.engine.precision import autocast, check_precision, loop_in_bf16, precision_of_the_loop
+from ppliteseg_paddle.engine.record import CONFIG_FILE, HISTORY_FILE, Record, recorded, seconds_at
 from ppliteseg_paddle.engine.sampling import epochs_done, epochs_go_on, progress_of, seed_samples
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
-from ppliteseg_paddle.engine.show import CURVES_FILE, show_run
+from ppliteseg_paddle.engine.show import show_run
 from ppliteseg_paddle.engine.val import fast_evaluation
 from ppliteseg_paddle.errors import ConfigError, DependencyError
+from ppliteseg_paddle.files import read_json, replace_file
 
 SAMPLE = 64            # pairs that are read before the start
 SAMPLE_SECONDS = 10.0  # and no longer than this
-HISTORY_FILE, CONFIG_FILE = "train.json", "config.yml"
 
 
 def train(config, save_dir: str = "output", do_eval: bool = False, save_interval: int = 1000, log_iters: int = 10,
@@ -63,21 +63,22 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     if auto_scale:
         fit_recipe(config, ranks, say=rank == 0)
     start = check_resume(resume_model, sys.maxsize if max_minutes else config.iters) if resume_model else 0
-    budget = _budget(config, max_minutes, begin, ranks, resume_model)
+    budget = _budget(config, max_minutes, begin, ranks, resume_model, start)
     with paddle.utils.unique_name.guard():
         # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
         # saved state finds its parameters again.
-        parts = _build_parts(config, do_eval, ranks, resume_model, model_path, chosen, verbose, budget,
+        parts = _build_parts(config, do_eval, ranks, resume_model, use_ema, model_path, chosen, verbose, budget,
                              lambda: autocast(precision, amp_level))
         check_data(config, {"train": parts["train_dataset"], "val": parts["val_dataset"]}, full_check, look=rank == 0)
         if rank == 0:
             check_save_dir(save_dir)
 
-        record = _Record(save_dir, config, start, seed, chosen, precision, begin, max_minutes)
+        record = Record(save_dir, config, start, seed, chosen, precision, begin, max_minutes)
         if budget is None:
             log_iters = min(log_iters, config.iters - start)  # so that at least one line is logged
         watch = LoopWatch(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
-                          on_progress=lambda: rank == 0 and record.write(watch), clock=record.seconds)
+                          on_progress=lambda: rank == 0 and record.write_now_and_then(watch),
+                          observers=[NoteCheckpoints(resume_model)] if rank == 0 else (), clock=record.seconds, resumed=resume_model)
         total = _iters(config, budget, start)
         if budget is not None and parts["precise_bn"] is not None:
             budget.steps_after = parts["precise_bn"].steps * (2 if use_ema else 1)
@@ -87,13 +88,14 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
             print("training from iteration %d to %s, batches of %s out of %d images; writing to %s"
                   % (start, _end(config, budget), distributed.batch_in_words(config.batch_size), len(parts["train_dataset"]), save_dir), flush=True)
         seed_samples(parts["train_dataset"], seed, start, config.batch_size, ranks)
-        with _resumable(watch), loop_in_bf16(precision), fast_evaluation(), watched_loop(watch, resume_model, config.dic.get("ema_decay")), \
+        with recorded(watch, record, rank == 0), loop_in_bf16(precision), fast_evaluation(), \
+                watched_loop(watch, resume_model, config.dic.get("ema_decay")), \
                 epochs_go_on(epochs_done(len(parts["train_dataset"]), start, config.batch_size, ranks),
                              progress_of(parts["train_dataset"], lambda: budget.fraction if budget else watch.steps / config.iters)), \
                 show_run(watch, config, parts, lambda: record.contents(watch), total, budget, ranks, save_interval, use_vdl, use_ema,
                          precision, amp_level, first=rank == 0), \
                 precise_at_the_end(parts["precise_bn"], parts["model"], start, total), \
-                distributed.ranks_together(parts["model"], parts["optimizer"], save_dir, start, total, save_interval, log_iters):
+                distributed.ranks_together(parts["model"], parts["optimizer"], watch, total, save_interval):
             loop_module().train(
                 parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
                 save_dir=save_dir, iters=total, batch_size=config.batch_size, resume_model=resume_model,
@@ -134,7 +136,7 @@ def fit_recipe(config, devices: int, say: bool = True) -> None:
         print("scaling: %s" % sentence, flush=True)
 
 
-def _budget(config, minutes, begin, ranks, resume_model):
+def _budget(config, minutes, begin, ranks, resume_model, start):
     """The budget of time, with what a resumed run has used of it; None without one."""
     if minutes is None:
         return None
@@ -142,7 +144,7 @@ def _budget(config, minutes, begin, ranks, resume_model):
     budget = Budget(minutes, config.iters, begin, ranks)
     if resume_model:
         record = read_json(os.path.join(os.path.dirname(os.path.normpath(resume_model)), HISTORY_FILE)) or {}
-        resume_budget(budget, resume_model, float(record.get("seconds") or 0))
+        resume_budget(budget, resume_model, seconds_at(record, start))
     return budget
 
 
@@ -157,7 +159,7 @@ def _end(config, budget) -> str:
     return "the end of %g minutes, of which %.1f are used" % (budget.total / 60, budget.now() / 60)
 
 
-def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbose, budget,
+def _build_parts(config, do_eval, ranks, resume_model, use_ema, model_path, device, verbose, budget,
                  mixed_precision) -> Dict[str, Any]:
     """Data first: its faults are the most frequent and the quickest to find."""
     if do_eval and not config.val_dataset_cfg:
@@ -173,7 +175,9 @@ def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbo
         from ppliteseg_paddle.models.weights import load_weights
         load_weights(model, model_path)
     if resume_model:
-        check_fits(model, resume_model)
+        check_fits(model, resume_model, by_time=budget is not None)
+        if use_ema and distributed.rank() == 0 and not os.path.isfile(os.path.join(resume_model, EMA_PARAMS)):
+            print("averaged weights (EMA): %s holds none, so the average starts anew from its plain weights" % resume_model, flush=True)
     if ranks > 1 and device.startswith("gpu"):
         # Each device sees a part of the batch: statistics over all of them. Before the optimizer collects parameters.
         import paddle
@@ -181,6 +185,7 @@ def _build_parts(config, do_eval, ranks, resume_model, model_path, device, verbo
     if budget is not None:
         from ppliteseg_paddle.engine.budget import ScheduleByTime
         builder.__dict__["lr_scheduler"] = ScheduleByTime(build.build(builder, "lr_scheduler", verbose), budget)
+    build.check_parameter_groups(config, model)
     parts.update(model=model, loss=build.build(builder, "loss", verbose),
                  optimizer=build.build(builder, "optimizer", verbose))
     _check_outputs(model, parts["loss"], config)
@@ -257,69 +262,3 @@ def _need_visualdl() -> None:
     except ImportError as error:
         raise DependencyError("--use_vdl needs visualdl, which cannot be imported (%s): pip install visualdl, or leave "
                               "--use_vdl out." % error) from error
-
-
-# --------------------------------------------------------------------------------------------
-# Around and after the loop
-# --------------------------------------------------------------------------------------------
-@contextlib.contextmanager
-def _resumable(watch: LoopWatch):
-    """On Ctrl-C say how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        latest = latest_checkpoint(watch.save_dir)
-        advice = ("go on with: --resume_model %s" % latest if latest
-                  else "no checkpoint was written yet (a smaller --save_interval writes them earlier)")
-        print("\nstopped after iteration %d; %s" % (watch.iteration, advice), file=sys.stderr)
-        raise
-
-
-class _Record:
-    """train.json: what was run, and its losses, learning rates and evaluations. Written at each step of the record."""
-
-    def __init__(self, save_dir, config, start, seed, device, precision, begin, max_minutes):
-        import paddle
-        import paddleseg
-        from ppliteseg_paddle import __version__
-        self.begin, self.save_dir, self.start, self.config, self.timed = begin, save_dir, start, config, max_minutes is not None
-        earlier = (read_json(os.path.join(save_dir, HISTORY_FILE)) or {}) if start else {}
-        self.earlier = {part: [row for row in earlier.get(part, []) if row.get("iter", start + 1) <= start]
-                        for part in ("train", "eval")}
-        self.earlier_seconds = float(earlier.get("seconds") or 0)
-        self.head = {
-            "config": config.source.path, "options": config.source.options, "iters": config.iters,
-            "batch_size": config.batch_size, "ranks": distributed.ranks(), "seed": seed, "device": device, "precision": precision,
-            "max_minutes": max_minutes, "resumed_from": start or None,
-            "versions": {"ppliteseg_paddle": __version__, "paddle": paddle.__version__,
-                         "paddleseg": paddleseg.__version__, "python": platform.python_version()}}
-
-    def seconds(self) -> float:
-        """That the run has taken, with those before a resume."""
-        return self.earlier_seconds + time.monotonic() - self.begin
-
-    def write(self, watch: LoopWatch, finished: bool = False) -> None:
-        write_json(os.path.join(self.save_dir, HISTORY_FILE), self.contents(watch, finished))
-
-    def contents(self, watch: LoopWatch, finished: bool = False) -> Dict[str, Any]:
-        return {
-            **self.head, "finished": finished, "seconds": round(self.seconds(), 3),
-            "best": {"mIoU": watch.best.miou, "iter": watch.best.iteration},
-            "ema_best": {"mIoU": watch.ema_best.miou, "iter": watch.ema_best.iteration},
-            "train": self.earlier["train"] + watch.rows, "eval": self.earlier["eval"] + watch.evaluations}
-
-    def result(self, watch: LoopWatch) -> Dict[str, Any]:
-        last, curves = latest_checkpoint(self.save_dir) or "", os.path.join(self.save_dir, CURVES_FILE)
-        # The weights to go on with: the best that an evaluation has found, plain or averaged, else the last ones.
-        scored = [(best.miou, os.path.join(best.folder, file))
-                  for best, file in ((watch.best, PARAMS), (watch.ema_best, EMA_PARAMS)) if best.miou is not None]
-        return {
-            "iterations": watch.iteration if self.timed else self.config.iters, "start_iteration": self.start,
-            "first_loss": watch.rows[0]["loss"] if watch.rows else None,
-            "final_loss": watch.rows[-1]["loss"] if watch.rows else None,
-            "best_mIoU": watch.best.miou, "best_iteration": watch.best.iteration,
-            "ema_best_mIoU": watch.ema_best.miou, "ema_best_iteration": watch.ema_best.iteration,
-            "save_dir": self.save_dir, "config": os.path.join(self.save_dir, CONFIG_FILE),
-            "history": os.path.join(self.save_dir, HISTORY_FILE), "last_checkpoint": last,
-            "model_path": max(scored, key=lambda item: item[0])[1] if scored else os.path.join(last, PARAMS),
-            "curves": curves if os.path.isfile(curves) else None, "seconds": round(time.monotonic() - self.begin, 3)}

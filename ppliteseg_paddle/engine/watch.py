@@ -6,7 +6,7 @@ import re
 import time
 from typing import Any, Dict, List, Optional, Sequence
 
-from ppliteseg_paddle.engine.checkpoint import OPTIMIZER, PARAMS, BestModel
+from ppliteseg_paddle.engine.checkpoint import OPTIMIZER, PARAMS, BestModel, has_finite_weights
 from ppliteseg_paddle.errors import PPLiteSegError
 
 _TRAIN_LINE = re.compile(r"\[TRAIN\] epoch: (\d+), iter: (\d+)/\d+, loss: (\S+), lr: (\S+), batch_cost: (\S+), "
@@ -38,7 +38,7 @@ class LoopWatch:
     Args:
         optimizer: asked for the learning rate when a message wants it.
         save_dir: the loop's output folder.
-        start: iteration from which the run goes on; 0 for a fresh one.
+        start: iteration from which the run goes on; 0 for a fresh one; resumed: the checkpoint that holds it.
         log_iters: iterations between the loop's log lines.
         fp16: with a loss scale, a few steps may overflow and are skipped; without, one is the end.
         on_progress: called with no argument after each row and each save.
@@ -47,7 +47,7 @@ class LoopWatch:
     """
 
     def __init__(self, optimizer, save_dir: str, start: int = 0, log_iters: int = 10, fp16: bool = False,
-                 on_progress=None, observers: Sequence[Observer] = (), clock=None):
+                 on_progress=None, observers: Sequence[Observer] = (), clock=None, resumed: Optional[str] = None):
         self.optimizer, self.save_dir, self.start, self.log_iters, self.fp16 = optimizer, save_dir, start, log_iters, fp16
         self.on_progress = on_progress or (lambda: None)
         self.observers, self.steps, self.correction = list(observers), start, 1.0
@@ -56,16 +56,26 @@ class LoopWatch:
         self.rows: List[Dict[str, Any]] = []
         self.evaluations: List[Dict[str, Any]] = []
         self.pending: List[Dict[str, Any]] = []  # evaluated, but the loop has not yet said at which iteration
-        self.saved: Optional[str] = None
+        self.checkpoints = [resumed] if resumed else []  # of this run: its folder may hold those of others
         self.best = BestModel(os.path.join(save_dir, "best_model"), resumed=start > 0)
         self.ema_best = BestModel(os.path.join(save_dir, "ema_best_model"), resumed=start > 0)
         self.not_finite = 0
 
     @property
+    def saved(self) -> Optional[str]:
+        """The last checkpoint of this run."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+    @property
     def iteration(self) -> int:
         """The last iteration that the loop has logged or saved."""
-        saved = int(_ITER_PATH.search(self.saved).group(1)) if self.saved else self.start
+        saved = int(_ITER_PATH.search(os.path.normpath(self.saved)).group(1)) if self.saved else self.start
         return max([saved] + [row["iter"] for row in self.rows[-1:]])
+
+    def how_to_go_on(self) -> str:
+        """What to tell whoever has stopped the run."""
+        return ("go on with: --resume_model %s" % self.saved if self.saved else
+                "no checkpoint was written yet (a smaller --save_interval writes them earlier)")
 
     def logged(self, message: str) -> str:
         """Take note of a log line; returns what to print in its place.
@@ -98,7 +108,8 @@ class LoopWatch:
     def _watch_loss(self, iteration: int, loss: float) -> None:
         self.not_finite = 0 if abs(loss) < float("inf") else self.not_finite + 1
         if self.not_finite > (FP16_PATIENCE if self.fp16 else 0):
-            advice = "go on from %s" % self.saved if self.saved else "start again"
+            sound = next((folder for folder in reversed(self.checkpoints) if has_finite_weights(folder)), None)
+            advice = "go on from %s" % sound if sound else "start again"
             raise PPLiteSegError("the loss is %s at iteration %d, so the weights are lost: %s with a lower --learning_rate "
                                  "(it is %g now), and look at the labels if it happens again."
                                  % (loss, iteration, advice, self.optimizer.get_lr()))
@@ -133,7 +144,7 @@ class LoopWatch:
             self.evaluations += [{"iter": int(match.group(1)), **evaluation} for evaluation in self.pending]
             self.pending = []
         elif match and os.path.basename(path) == OPTIMIZER:  # the second and last file that a resume needs
-            self.saved = os.path.dirname(path)
+            self.checkpoints.append(os.path.dirname(path))
             for observer in self.observers:
                 observer.saved(self)
         self.on_progress()

@@ -79,11 +79,17 @@ def check_pickle(path: str) -> None:
 
 
 def sniff(path: str) -> str:
-    """"archive", "zip" (PyTorch's), "safetensors", "web page" or "pickle" (whatever is none of the others)."""
+    """"archive", "zip" (PyTorch's), "safetensors", "web page" or "pickle" (whatever is none of the others).
+
+    Raises: WeightsError: for a damaged zip file.
+    """
     with open(path, "rb") as file:
         head = file.read(16)
     if zipfile.is_zipfile(path):
-        return "zip" if is_torch_zip(path) else "archive"
+        try:
+            return "zip" if is_torch_zip(path) else "archive"
+        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:  # its end is there, what the end tells of is not
+            raise WeightsError("weight file %s is a damaged zip file (%s): get it anew." % (path, error)) from error
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < os.path.getsize(path):
         return "safetensors"
     if head.lstrip()[:5].lower() in (b"<html", b"<!doc", b"<?xml"):

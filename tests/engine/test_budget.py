@@ -6,7 +6,7 @@ import paddle
 import pytest
 from tiny_data import make_data, values, write_config
 
-from ppliteseg_paddle.engine import train as trainer
+from ppliteseg_paddle.engine import distributed, train as trainer
 from ppliteseg_paddle.engine.budget import Budget, OpenEnd, ScheduleByTime
 from ppliteseg_paddle.engine.build import load_config
 from ppliteseg_paddle.errors import ConfigError
@@ -101,9 +101,23 @@ def test_other_schedules_give_the_rate_of_their_iteration(clock, schedule):
         assert timed() == pytest.approx(expected(), abs=1e-6), iteration
 
 
-def test_a_schedule_that_depends_on_all_rates_before_is_refused(clock):
-    with pytest.raises(ConfigError, match="cannot stretch the schedule MultiplicativeDecay"):
-        ScheduleByTime(paddle.optimizer.lr.MultiplicativeDecay(1.0, lambda i: 0.9), Budget(1, 100, clock=clock))
+@pytest.mark.parametrize("schedule", [lambda: paddle.optimizer.lr.MultiplicativeDecay(1.0, lambda i: 0.9),
+                                      lambda: paddle.optimizer.lr.LinearLR(1.0, 10)], ids=["MultiplicativeDecay", "LinearLR"])
+def test_a_schedule_that_depends_on_all_rates_before_is_refused(clock, schedule):
+    schedule = schedule()
+    with pytest.raises(ConfigError, match="cannot stretch the schedule %s over" % type(schedule).__name__):
+        ScheduleByTime(schedule, Budget(1, 100, clock=clock))
+
+
+def test_ranks_agree_on_the_time_without_waiting_for_each_other_once_more(clock, monkeypatch):
+    """They come from the transfer of the gradients."""
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    monkeypatch.setattr(distributed, "meet", lambda: pytest.fail("waited"))
+    monkeypatch.setattr(paddle.distributed, "all_reduce", lambda tensor: tensor.add_(paddle.zeros_like(tensor)))
+    budget = Budget(1, iters=100, ranks=2, clock=clock)
+    clock.seconds += 15
+    budget.tick()
+    assert budget.used == 15
 
 
 def test_a_checkpoint_carries_the_time_that_was_used(clock):
@@ -148,6 +162,8 @@ def test_a_run_of_five_seconds_saves_evaluates_and_can_be_given_more(tmp_path, m
     assert result["iterations"] == 5 and result["last_checkpoint"].endswith("iter_5")
     with pytest.raises(ConfigError, match=r"the run had used 0\.1 minutes there, and --max_minutes is 0\.05: nothing is left"):
         trainer.train(load_config(path), max_minutes=3 / 60, resume_model=os.path.join(save_dir, "iter_4"), **arguments)
+    with pytest.raises(ConfigError, match="learning rate follows the time of a run with --max_minutes, of which 0.1 were used: give --max_minutes"):
+        trainer.train(load_config(path), resume_model=os.path.join(save_dir, "iter_5"), **arguments)
     Ticks(monkeypatch)
     result = trainer.train(load_config(path), max_minutes=7 / 60, resume_model=os.path.join(save_dir, "iter_5"), **arguments)
     assert (result["start_iteration"], result["iterations"]) == (5, 7)

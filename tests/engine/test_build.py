@@ -141,6 +141,7 @@ def test_the_device_is_chosen_and_explained():
 
 
 @pytest.mark.parametrize("name, expected", [("cuda", "unknown device 'cuda'."), ("gpuu", "Did you mean 'gpu'"), ("gpu:x", "unknown device 'gpu:x'"),
+                                            ("cpu:0", "unknown device 'cpu:0': give cpu."), ("gpu:", "give gpu, or with a number, as in gpu:0."),
                                             ("mlu", "was built without it. Use --device cpu")])
 def test_an_unknown_device_is_one_line(name, expected):
     assert expected in message(ConfigError, select_device, name)

@@ -1,8 +1,10 @@
 """Several ranks on one CPU, through Paddle's launcher and gloo, beside one process that sees the same images."""
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import paddle
@@ -10,8 +12,9 @@ import pytest
 import rank_worker
 from tiny_data import make_data, values, write_config
 
-from ppliteseg_paddle.engine import distributed
+from ppliteseg_paddle.engine import distributed, loop
 from ppliteseg_paddle.engine.train import set_seed
+from ppliteseg_paddle.engine.watch import LoopWatch
 from ppliteseg_paddle.models.pp_liteseg import pp_liteseg_t
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -137,9 +140,62 @@ def test_ranks_draw_different_numbers_from_one_seed():
     ("[/x/gloo/transport/tcp/pair.cc:576] Read error [127.0.0.1]:3: Connection reset by peer", True),
     ("(External) NCCL error(6), remote process exited", True), ("(InvalidArgument) shapes differ", False)])
 def test_errors_of_the_transfer_are_told_from_others(text, lost, tmp_path):
-    run = distributed._Run(None, None, str(tmp_path), 0)
+    run = distributed._Run(None, None, LoopWatch(None, str(tmp_path)))
     with pytest.raises(RuntimeError if not lost else distributed.RankLost) as caught:
         with distributed._end_together(run):
             raise RuntimeError(text)
     if lost:
         assert str(caught.value).startswith("another rank has ended, so rank 0 of 1 ends after iteration 0; no checkpoint was written yet")
+
+
+def a_run(tmp_path):
+    model = paddle.nn.Linear(3, 2)
+    return distributed._Run(model, paddle.optimizer.SGD(0.1, parameters=model.parameters()), LoopWatch(None, str(tmp_path)))
+
+
+def test_a_rank_told_to_end_after_an_update_saves_that_step(tmp_path):
+    """Long work may follow the update, as the counting of batch norm's statistics: the launcher does not wait for it."""
+    run = a_run(tmp_path)
+    run.updating = True
+    with pytest.raises(distributed.RankLost, match="ends after iteration 0; go on with: --resume_model %s" % (tmp_path / "iter_1")):
+        with loop.safe_saving(run.watch), distributed._end_together(run):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+    assert {"model.pdparams", "model.pdopt"} <= set(os.listdir(tmp_path / "iter_1"))
+
+
+def test_the_checkpoint_of_another_run_is_neither_advised_nor_taken_for_saved(tmp_path):
+    run = a_run(tmp_path / "o")
+    for number in (1, 900):
+        (tmp_path / "o" / ("iter_%d" % number)).mkdir(parents=True)
+        for name in ("model.pdparams", "model.pdopt"):
+            (tmp_path / "o" / ("iter_%d" % number) / name).write_text("of another run")
+    run.done = 1
+    with pytest.raises(distributed.RankLost, match="go on with: --resume_model %s" % (tmp_path / "o" / "iter_1")):
+        with loop.safe_saving(run.watch), distributed._end_together(run):
+            raise RuntimeError("gloo: connection closed")
+    assert sorted(paddle.load(str(tmp_path / "o" / "iter_1" / "model.pdparams"))) == ["bias", "weight"]
+
+
+def test_mixed_precision_updates_whole_too(tmp_path):
+    """Under a loss scale the loop calls `minimize`, not `step`; a signal in the middle of it waits for its end."""
+    run = a_run(tmp_path)
+
+    class Optimizer:
+        def step(self):
+            pytest.fail("not called")
+
+        def minimize(self, loss):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            self.seen = run.torn, loss
+            return "updated"
+
+    run.optimizer = optimizer = Optimizer()
+    with pytest.raises(distributed.RankLost, match="launcher ended this rank"):
+        with distributed._end_together(run), distributed._data_parallel(run):
+            run.watch.save_dir = str(tmp_path / "unused")
+            run.optimizer = paddle.optimizer.SGD(0.1, parameters=run.model.parameters())  # what is saved
+            optimizer.minimize(0.5)
+    assert optimizer.seen == (True, 0.5) and not run.torn
+    assert "minimize" not in vars(optimizer)

@@ -1,6 +1,10 @@
 """Ranks that end well, that refuse, and that die."""
 import json
 import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 from tiny_data import make_data, values, write_config
@@ -38,14 +42,10 @@ def test_a_rank_that_dies_ends_the_run_with_its_name_and_a_checkpoint_to_go_on_f
     assert {"model.pdparams", "model.pdopt"} <= set(os.listdir(folder))
 
 
-def failure(tmp_path, status=-9, rank=0, told=None, checkpoint=False):
+def failure(tmp_path, status=-9, rank=0, told=None, checkpoint=None):
     for number in range(2):
         (tmp_path / ("workerlog.%d" % number)).write_text("")
-    if checkpoint:
-        (tmp_path / "o" / "iter_4").mkdir(parents=True)
-        for name in ("model.pdparams", "model.pdopt"):
-            (tmp_path / "o" / "iter_4" / name).write_text("x")
-    return launch._failure({"rank": rank, "status": status, "log": "x"}, told or {}, str(tmp_path), str(tmp_path / "o"))
+    return launch._failure({"rank": rank, "status": status, "log": "x"}, told or {}, str(tmp_path), checkpoint)
 
 
 def test_what_a_rank_refuses_is_the_error_of_the_whole(tmp_path):
@@ -54,10 +54,10 @@ def test_what_a_rank_refuses_is_the_error_of_the_whole(tmp_path):
 
 
 def test_the_rank_that_ended_first_is_named_not_the_one_that_missed_it(tmp_path):
-    error = failure(tmp_path, 3, rank=0, told={0: {"lost": "another rank has ended"}}, checkpoint=True)
+    error = failure(tmp_path, 3, rank=0, told={0: {"lost": "another rank has ended"}}, checkpoint="o/iter_4")
     assert error.exit_status == 3
-    assert str(error) == ("rank 1 ended without a word; its log is %s. Go on with: --resume_model %s"
-                          % (tmp_path / "workerlog.1", tmp_path / "o" / "iter_4"))
+    assert str(error) == ("rank 1 ended without a word; its log is %s. Go on with: --resume_model o/iter_4"
+                          % (tmp_path / "workerlog.1"))
 
 
 def test_a_defect_in_a_rank_is_named(tmp_path):
@@ -96,3 +96,26 @@ def test_gpus_that_paddle_lacks_are_refused():
     with pytest.raises(PPLiteSegError, match="--devices 0,1: the installed Paddle .* is a CPU build. Give --nproc_per_node N"):
         launch.check_devices(None, "0,1")
     launch.check_devices(8, None)  # ranks on the CPU
+    with pytest.raises(ConfigError, match="--devices 0,1 and --device cpu do not go together"):
+        launch.check_devices(None, "0,1", "cpu")
+    with pytest.raises(ConfigError, match="--device gpu:1 names one device for all ranks: choose GPUs with --devices"):
+        launch.check_devices(2, None, "gpu:1")
+
+
+def test_the_first_rank_leaves_word_of_its_checkpoints(tmp_path, monkeypatch):
+    launch.NoteCheckpoints("o/iter_3")  # without a launcher: nobody to tell
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv(launch.NOTES, str(tmp_path))
+    notes = launch.NoteCheckpoints("o/iter_3")
+    assert json.loads((tmp_path / "checkpoint.json").read_text()) == {"folder": "o/iter_3"}
+    notes.saved(SimpleNamespace(saved="o/iter_9"))
+    assert json.loads((tmp_path / "checkpoint.json").read_text()) == {"folder": "o/iter_9"}
+
+
+def test_a_launcher_that_has_not_heard_of_ctrl_c_is_ended_though_its_pipe_is_full(monkeypatch, capfd):
+    monkeypatch.setattr(launch, "INTERRUPT_SECONDS", 0.5)
+    code = "import sys, time\nfor _ in range(20000):\n    print('step of a run')\nsys.stdout.flush()\ntime.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    launch._wait_for_the_end(process)
+    assert process.returncode == -signal.SIGTERM
+    assert capfd.readouterr().err.count("step of a run") == 20000

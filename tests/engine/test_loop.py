@@ -1,6 +1,7 @@
 """What stands around PaddleSeg's loop, without running it."""
 import os
 import threading
+import time
 
 import numpy as np
 import paddle
@@ -8,7 +9,7 @@ import pytest
 
 from ppliteseg_paddle.engine import loop
 from ppliteseg_paddle.engine.watch import Observer
-from ppliteseg_paddle.errors import DataError, PPLiteSegError
+from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError
 
 LINE = ("[TRAIN] epoch: 2, iter: %d/90, loss: %s, lr: 0.010000, batch_cost: 0.5000, reader_cost: 0.02500, "
         "ips: 8.0000 samples/sec | ETA 00:00:40")
@@ -63,6 +64,26 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_way_on(watch, tmp_path, 
         save_checkpoint(tmp_path, 10)
     with pytest.raises(PPLiteSegError, match="the loss is %s at iteration 20.*go on from .*iter_10 with a lower --learning_rate" % loss):
         watch.logged(LINE % (20, loss))
+
+
+def test_a_checkpoint_that_holds_no_numbers_is_not_advised(watch, tmp_path):
+    with loop.safe_saving(watch):
+        save_checkpoint(tmp_path, 10)
+        save_checkpoint(tmp_path, 20)
+    paddle.save({"w": paddle.to_tensor([float("nan")])}, str(tmp_path / "iter_20" / "model.pdparams"))
+    with pytest.raises(PPLiteSegError, match="go on from %s with a lower" % (tmp_path / "iter_10")):
+        watch.logged(LINE % (30, "nan"))
+
+
+def test_the_way_on_is_that_of_this_run(tmp_path):
+    save_checkpoint(tmp_path, 900)  # of another run
+    watch = loop.LoopWatch(Optimizer(), str(tmp_path))
+    assert watch.how_to_go_on() == "no checkpoint was written yet (a smaller --save_interval writes them earlier)"
+    watch = loop.LoopWatch(Optimizer(), str(tmp_path), start=7, resumed="old/iter_7/")
+    assert (watch.how_to_go_on(), watch.iteration) == ("go on with: --resume_model old/iter_7/", 7)
+    with loop.safe_saving(watch):
+        save_checkpoint(tmp_path, 10)
+    assert (watch.how_to_go_on(), watch.iteration) == ("go on with: --resume_model %s" % (tmp_path / "iter_10"), 10)
 
 
 def test_fp16_may_overflow_for_a_while(tmp_path):
@@ -155,7 +176,7 @@ def test_a_save_that_fails_leaves_the_former_file(watch, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(paddle, "save", full_disk)
-    with pytest.raises(OSError):
+    with pytest.raises(ConfigError, match="No space left on device. Make room, or give another --save_dir; no checkpoint was written yet"):
         with loop.safe_saving(watch):
             paddle.save({"w": paddle.zeros([1])}, path)
     assert float(paddle.load(path)["w"]) == 1.0
@@ -199,6 +220,18 @@ def test_a_defect_while_reading_keeps_its_type():
     with pytest.raises(ZeroDivisionError, match="defect"):
         with loop.reader_errors():
             list(loader)
+
+
+def test_an_error_of_the_training_reader_during_an_evaluation_arrives_after_it():
+    loader = paddle.io.DataLoader(Broken(DataError("label x.png is broken: replace it.")), batch_size=1, num_workers=0)
+    with pytest.raises(DataError, match="label x.png is broken"):
+        with loop.reader_errors():
+            training = iter(loader)
+            with loop.reader_errors():
+                deadline = time.monotonic() + 30
+                while not threading.excepthook.caught and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            list(training)
 
 
 def test_errors_of_other_threads_are_left_to_python(monkeypatch):

@@ -52,6 +52,33 @@ def test_the_statistics_become_those_of_all_pixels(rng, training):
     assert np.array_equal(net.conv.weight.numpy(), weights)
 
 
+def test_an_image_without_a_second_one_of_its_size_is_left_out(rng, capsys):
+    data, net = Images(rng, 6), Net()  # four of one size: three and one; two of another
+    PreciseStatistics(data, lambda image: image, 100, 3)(net)
+    pixels = np.concatenate([data.images[i].reshape(3, -1) for i in (0, 1, 2, 4, 5)], axis=1).astype(np.float64)
+    np.testing.assert_allclose(net.first._variance.numpy(), pixels.var(axis=1), rtol=1e-5)
+    data.images = [rng.normal(3, 2, (3, 8, width)).astype(np.float32) for width in (4, 5, 6)]
+    before = net.first._variance.numpy().copy()
+    PreciseStatistics(data, lambda image: image, 100, 3)(net)
+    assert np.array_equal(net.first._variance.numpy(), before)
+    assert capsys.readouterr().out == "precise_bn: no two images have one size, so batch norm keeps the statistics of training\n"
+
+
+def test_statistics_that_were_not_finished_leave_those_of_training(rng):
+    data, net = Images(rng), Net()
+    before = {name: value.numpy().copy() for name, value in net.state_dict().items()}
+
+    def interrupted(image):
+        if len(data.read) == 5:
+            raise KeyboardInterrupt
+        return image
+
+    with pytest.raises(KeyboardInterrupt):
+        PreciseStatistics(data, interrupted, 100, 3)(net)
+    assert all(np.array_equal(value.numpy(), before[name]) for name, value in net.state_dict().items())
+    assert net.first._momentum == 0.7
+
+
 def test_the_images_are_spread_over_the_data_set(rng):
     assert PreciseStatistics(Images(rng, 10), None, 4, 1).indices == [0, 2, 5, 7]
     assert PreciseStatistics(Images(rng, 3), None, 200, 1).indices == [0, 1, 2]

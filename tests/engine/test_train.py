@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tiny_data import make_data, values, write_config
 
+from ppliteseg_paddle.engine import record as record_module
 from ppliteseg_paddle.engine import train as trainer
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
 from ppliteseg_paddle.engine.val import evaluate, val
@@ -160,9 +161,44 @@ def test_ctrl_c_says_how_to_go_on(config_path, tmp_path, monkeypatch, capsys):
         return logged(self, message)
 
     monkeypatch.setattr(loop.LoopWatch, "logged", interrupt)
+    (tmp_path / "o" / "iter_900").mkdir(parents=True)
+    for name in ("model.pdparams", "model.pdopt"):
+        (tmp_path / "o" / "iter_900" / name).write_text("of another run")
     with pytest.raises(KeyboardInterrupt):
         trainer.train(load_config(config_path), save_dir=str(tmp_path / "o"), log_iters=1, save_interval=1, device="cpu")
-    assert "go on with: --resume_model %s" % (tmp_path / "o" / "iter_1") in capsys.readouterr().err
+    assert "go on with: --resume_model %s\n" % (tmp_path / "o" / "iter_1") in capsys.readouterr().err
+    assert [row["iter"] for row in read(str(tmp_path / "o"), "train.json")["train"]] == [1]
+    monkeypatch.setattr(loop.LoopWatch, "logged", logged)
+    result = trainer.train(load_config(config_path, iters=2), save_dir=str(tmp_path / "o"), resume_model=str(tmp_path / "o" / "iter_1"),
+                           use_ema=True, device="cpu")
+    assert (result["last_checkpoint"], result["model_path"]) == tuple(str(tmp_path / "o" / name) for name in ("iter_2", "iter_2/model.pdparams"))
+    assert "(EMA): %s holds none, so the average starts anew" % (tmp_path / "o" / "iter_1") in capsys.readouterr().out
+
+
+def test_the_record_is_written_at_events_and_else_so_seldom_that_it_costs_nothing(config_path, tmp_path, monkeypatch):
+    clock, writes = [0.0], []
+
+    def write_in_a_second(path, values):
+        clock[0] += 1
+        writes.append(len(values["train"]))
+
+    monkeypatch.setattr(record_module, "write_json", write_in_a_second)
+    monkeypatch.setattr(record_module.time, "monotonic", lambda: clock[0])
+    record = record_module.Record(str(tmp_path), load_config(config_path), 0, None, "cpu", "fp32", 0.0, None)
+    watch = trainer.LoopWatch(None, str(tmp_path))
+    for seconds, rows in ((0, 1), (60, 2), (39, 3), (2, 4), (50, 5)):
+        clock[0] += seconds
+        watch.rows = [{}] * rows
+        record.write_now_and_then(watch)
+    watch.checkpoints.append("o/iter_5")
+    record.write_now_and_then(watch)
+    assert writes == [1, 4, 5]
+
+
+@pytest.mark.parametrize("start, seconds", [(30, 95.0), (20, 61.0), (10, 30.0), (5, 0.0)])
+def test_the_time_of_work_that_is_thrown_away_does_not_count(start, seconds):
+    record = {"seconds": 95.0, "train": [{"iter": i, "elapsed": 3.0 * i} for i in (10, 20, 30)], "eval": [{"iter": 20, "elapsed": 61.0}]}
+    assert record_module.seconds_at(record, start) == seconds
 
 
 # --- refusals, before anything is written --------------------------------------------------------
@@ -269,3 +305,14 @@ def test_the_saved_configuration_is_complete(run):
     with open(os.path.join(run[0], "config.yml")) as file:
         content = yaml.safe_load(file)
     assert content["iters"] == 4 and content["model"]["num_classes"] == 11
+
+
+@pytest.mark.parametrize("group, expected", [
+    ({"name": "bm", "lr_mult": 0.1}, "c.yml: optimizer.custom_cfg: no weight of the model has 'bm' in its name; names are as in backbone."),
+    ({"lr_mult": 0.1}, "expected items such as .name: backbone, lr_mult: 0.1., found .'lr_mult': 0.1.")])
+def test_a_group_of_weights_that_there_is_not_is_refused(root, tmp_path, group, expected):
+    content = values(root)
+    content["optimizer"]["custom_cfg"] = [group]
+    with pytest.raises(ConfigError, match=expected):
+        trainer.train(load_config(write_config(tmp_path / "c.yml", content)), save_dir=str(tmp_path / "o"), device="cpu")
+    assert not (tmp_path / "o").exists()

@@ -1,6 +1,7 @@
 import os
 import pickle
 import tarfile
+import zipfile
 
 import numpy as np
 import paddle
@@ -97,6 +98,15 @@ def test_an_archive_gives_the_weight_file_in_it(state, tmp_path):
         read_state_dict(archive_of(tmp_path, ["m/a.pdparams", "m/b.pdparams"]))
     with pytest.raises(WeightsError, match="holds no weight file"):
         read_state_dict(archive_of(tmp_path, ["m/readme.txt"]))
+
+
+def test_a_zip_file_whose_beginning_is_lost_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
+        archive.writestr("w/data.pkl", b"x" * 1000)
+    content = (tmp_path / "w.pth").read_bytes()
+    (tmp_path / "w.pth").write_bytes(content[-30:])
+    with pytest.raises(WeightsError, match="weight file %s is a damaged zip file .*: get it anew" % (tmp_path / "w.pth")):
+        read_state_dict(str(tmp_path / "w.pth"))
 
 
 def test_a_fault_inside_an_archive_names_archive_and_member(tmp_path):
