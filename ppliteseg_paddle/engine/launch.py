@@ -66,12 +66,21 @@ def launch(argv: Sequence[str], nproc_per_node: Optional[int] = None, devices: O
         command = [sys.executable, "-u", "-m", "paddle.distributed.launch", "--log_level", "ERROR", "--log_dir", log_dir]
         for name, value in options.items():
             command += [] if value is None else [name, str(value)]
-        failed = _follow(command + [os.path.join(package, "ppliteseg_paddle", "cli", "_rank.py"), *argv], environment)
+        try:
+            failed = _follow(command + [os.path.join(package, "ppliteseg_paddle", "cli", "_rank.py"), *argv], environment)
+        except KeyboardInterrupt:
+            if _noted_checkpoint(notes):
+                print("\nstopped; go on with: --resume_model %s" % _noted_checkpoint(notes), file=sys.stderr)
+            raise
         told = {int(name[5:-5]): read_json(os.path.join(notes, name)) or {} for name in os.listdir(notes) if name.startswith("rank_")}
-        checkpoint = (read_json(os.path.join(notes, CHECKPOINT)) or {}).get("folder")
+        checkpoint = _noted_checkpoint(notes)
     if failed is None:
         return told.get(0, {}).get("result") or {"rank": min(told, default=-1)}
     raise _failure(failed, told, log_dir, checkpoint)
+
+
+def _noted_checkpoint(notes: str) -> Optional[str]:
+    return (read_json(os.path.join(notes, CHECKPOINT)) or {}).get("folder")
 
 
 def check_devices(count: Optional[int], devices: Optional[str], device: Optional[str] = None) -> None:

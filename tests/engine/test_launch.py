@@ -119,3 +119,15 @@ def test_a_launcher_that_has_not_heard_of_ctrl_c_is_ended_though_its_pipe_is_ful
     launch._wait_for_the_end(process)
     assert process.returncode == -signal.SIGTERM
     assert capfd.readouterr().err.count("step of a run") == 20000
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(command, environment):
+        with open(os.path.join(environment[launch.NOTES], "checkpoint.json"), "w") as file:
+            json.dump({"folder": "o/iter_7"}, file)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "_follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launch.launch(["train"], nproc_per_node=2, log_dir=str(tmp_path))
+    assert capsys.readouterr().err == "\nstopped; go on with: --resume_model o/iter_7\n"
