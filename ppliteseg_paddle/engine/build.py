@@ -131,9 +131,11 @@ def check_parameter_groups(config, model) -> None:
 
     Raises: ConfigError
     """
-    names = [name for name, _ in model.named_parameters()]
     groups = (config.dic.get("optimizer") or {}).get("custom_cfg")
-    for item in groups if isinstance(groups, list) else ():  # of anything else PaddleSeg says that it is no list
+    if not isinstance(groups, list):  # of anything else PaddleSeg says that it is no list
+        return
+    names = [name for name, _ in model.named_parameters()]
+    for item in groups:
         part = item.get("name") if isinstance(item, dict) else None
         if not isinstance(part, str):
             raise ConfigError("%s: expected items such as {name: backbone, lr_mult: 0.1}, found %s."
