@@ -21,5 +21,17 @@ def seeds():
 
 
 @pytest.fixture
+def by_paddle(monkeypatch):
+    """A function that calls another one while oneDNN computes nothing, so that only Paddle's layers do."""
+    from ppliteseg_paddle.models import convolution
+
+    def run(function, *args):
+        with monkeypatch.context() as patch:
+            patch.setattr(convolution, "_block", lambda *args: None)
+            return function(*args)
+    return run
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -5,6 +5,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ppliteseg_paddle.models.convolution import conv_bn
+
 RESIZE_MODES = ("bilinear", "nearest")
 
 
@@ -25,7 +27,7 @@ class ConvBN(nn.Layer):
         self.bn = nn.BatchNorm2D(out_channels)
 
     def forward(self, x):
-        return self.bn(self.conv(x))
+        return conv_bn(self.conv, self.bn, x)
 
 
 # `to_static` of Paddle 2.6 cannot convert a `super()` without arguments, hence no super().forward(x) here.
@@ -33,14 +35,14 @@ class ConvBNReLU(ConvBN):
     """`ConvBN` with ReLU after it."""
 
     def forward(self, x):
-        return F.relu(self.bn(self.conv(x)))
+        return conv_bn(self.conv, self.bn, x, relu=True)
 
 
 class ConvBNLeakyReLU(ConvBN):
     """`ConvBN` with leaky ReLU (slope 0.01) after it."""
 
     def forward(self, x):
-        return F.leaky_relu(self.bn(self.conv(x)))
+        return F.leaky_relu(conv_bn(self.conv, self.bn, x))
 
 
 def spatial_size(x):
