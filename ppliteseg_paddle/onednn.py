@@ -62,7 +62,9 @@ class _Library:
     def __init__(self, functions: ctypes.CDLL):
         self.functions = functions
         functions.dnnl_version.restype = ctypes.POINTER(_Version)
-        if functions.dnnl_version().contents.major != VERSION or functions.dnnl_get_effective_cpu_isa() & AVX2 != AVX2:
+        version = functions.dnnl_version().contents
+        self.version = "%d.%d.%d" % (version.major, version.minor, version.patch)
+        if version.major != VERSION or functions.dnnl_get_effective_cpu_isa() & AVX2 != AVX2:
             raise RuntimeError("oneDNN is of another version than %d, or the processor has no AVX2." % VERSION)
         for name, result, arguments in (("dnnl_primitive_desc_query_md", c_void_p, [c_void_p, c_int, c_int]),
                                         ("dnnl_memory_desc_get_size", c_size_t, [c_void_p]),

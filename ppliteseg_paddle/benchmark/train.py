@@ -4,7 +4,8 @@
 
 Each contestant is a process of its own; they take turns, step by step, in one run. PaddleSeg's classes take part
 twice: as its users have them, and with the matrix products that we choose on AMD processors
-(`compat.choose_fast_matrix_products`), which tells what our classes themselves bring.
+(`compat.choose_fast_matrix_products`), which tells what our classes themselves bring. Ours, too: with Paddle's convolutions, and
+as they are (`onednn`).
 """
 from __future__ import annotations
 
@@ -24,11 +25,13 @@ from ppliteseg_paddle.benchmark.train_contestant import STAGES
 from ppliteseg_paddle.deploy.backends import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
 
-PEER, PEER_FAST, OURS = "paddleseg", "paddleseg, our matrix products", "ppliteseg_paddle"
+PEER, PEER_FAST = "paddleseg", "paddleseg, our matrix products"
+OURS, OURS_PLAIN = "ppliteseg_paddle", "ours, Paddle's convolutions"
 # contestant -> whose classes, and the environment variables that it gets ("" leaves MKL to itself)
 CONTESTANTS = {
     PEER: ("paddleseg", {"MKL_DEBUG_CPU_TYPE": ""}),
     PEER_FAST: ("paddleseg", {}),
+    OURS_PLAIN: ("ours", {"PPLITESEG_ONEDNN": "0"}),
     OURS: ("ours", {}),
 }
 

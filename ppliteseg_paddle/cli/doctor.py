@@ -33,6 +33,12 @@ missing = [n for n in ('PPLiteSegNet', 'STDCNet813', 'OhemCELoss', 'CamVid', 'PP
 assert not missing, 'not registered: ' + ', '.join(missing)
 print('%s, %d components' % (paddleseg.__version__, len(names)))
 """
+_TRAINING = """
+import ppliteseg_paddle
+from ppliteseg_paddle import onednn
+found = onednn.library()
+print('by oneDNN %s on a CPU' % found.version if found else "by Paddle's layers: this Paddle has no oneDNN 3, the processor no AVX2, or PPLITESEG_ONEDNN is 0")
+"""
 _PNG = """
 import ppliteseg_paddle, paddle, cv2, numpy
 ok, data = cv2.imencode('.png', numpy.arange(4096, dtype='uint8').reshape(64, 64))
@@ -45,6 +51,7 @@ PROBES: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
     ("opencv (cv2)", "import cv2; print(cv2.__version__)", ("training", "inference")),
     ("paddle", "import ppliteseg_paddle, paddle; print(paddle.__version__)", ("training", "inference")),
     ("convolution", _CONV, ("training", "inference")),
+    ("convolution in training", _TRAINING, ()),
     ("images with paddle", _PNG, ("training", "inference")),
     ("paddleseg and registry", _REGISTRY, ("training",)),
     ("visualdl", "from visualdl import LogWriter; print('curves with --use_vdl')", ()),

@@ -8,15 +8,15 @@ from paddle.autograd import PyLayer
 
 from ppliteseg_paddle import onednn
 
-# With fewer channels than the library's layouts have in a group, as in the attention, most of what it computes is padding.
+# Of the result. With fewer than the library's layouts have in a group, as in the attention, most of what it computes is padding.
 LEAST_CHANNELS = 8
 
 
 def conv_bn(conv, bn, x, relu: bool = False):
-    """`bn(conv(x))`, with ReLU after it if wanted; in training on the CPU by oneDNN, several times faster than layer by layer.
+    """`bn(conv(x))`, with ReLU after it if wanted; in training on the CPU by oneDNN.
 
     Evaluation, graphs, other devices and types are computed by Paddle's layers, and so are layers with hooks, which would not be
-    called otherwise. oneDNN's gradients have no gradients of their own.
+    called otherwise, convolutions with a bias, and batch norm of other kinds. oneDNN's gradients have no gradients of their own.
 
     Shape: (N, C, H, W) -> as `conv`'s.
     """
@@ -36,7 +36,7 @@ def _block(conv, bn, x, relu: bool):
     """The `onednn.Block` that computes this; None where Paddle is to do it."""
     if not x.place.is_cpu_place() or x.ndim != 4 or type(bn) is not nn.BatchNorm2D or bn._use_global_stats:
         return None
-    if min(conv.weight.shape[0], x.shape[1]) < LEAST_CHANNELS and x.shape[1] != 3 or conv.bias is not None:
+    if conv.weight.shape[0] < LEAST_CHANNELS or conv.bias is not None:
         return None
     if any(tensor is None or tensor.dtype != paddle.float32 for tensor in (x, conv.weight, bn.weight, bn.bias)):
         return None
