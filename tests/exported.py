@@ -23,6 +23,12 @@ def photograph(height=427, width=640):
     return image if image.shape[:2] == (height, width) else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
+def few_ties(pixels):
+    """The largest share of pixels in which two right masks may differ: those where float sums in another order turn a
+    tie of two classes. One in ten thousand, but two in any mask, as no share of a small one may be a part of a pixel."""
+    return max(1e-4, 2 / pixels)
+
+
 @functools.lru_cache(maxsize=None)
 def model():
     """PP-LiteSeg-T with random weights and batch statistics as training leaves them, so that masks show many classes."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exported import LABELS, eager, export_folder, exported_predictor, model, photograph
+from exported import LABELS, eager, export_folder, exported_predictor, few_ties, model, photograph
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.cli.predict import find_images
 from ppliteseg_paddle.compat import paddle_version
@@ -112,7 +112,7 @@ def test_weights_and_their_export_give_the_same_masks(trained, tmp_path, capsys)
     assert status == 0 and result["backend"]["name"] == "eager"
     with Image.open(tmp_path / "out" / "mask" / "a.png") as mask:
         difference = np.mean(np.asarray(mask) != exported_predictor().predict(photograph(*SIZE)))
-    assert difference <= 1e-4
+    assert difference <= few_ties(np.prod(SIZE))
 
 
 def test_names_of_listed_images_never_leave_the_folder(tmp_path):
@@ -158,13 +158,13 @@ def test_export_writes_a_folder_that_predicts(trained, tmp_path, capsys):
     status, result = run_json(capsys, "export", "--config", trained / "config.yml", "--model_path", trained / "model.pdparams",
                               "--save-dir", tmp_path / "export", "--input_shape", 1, 3, *SIZE, "--device", "cpu")
     assert status == 0
-    assert result["input"]["shape"] == [1, 3, *SIZE] and result["check"]["differing_pixels"] <= 1e-4
+    assert result["input"]["shape"] == [1, 3, *SIZE] and result["check"]["differing_pixels"] <= few_ties(np.prod(SIZE))
     assert result["check"]["image"] == str(trained / "data" / "images" / "a.png")
     from ppliteseg_paddle import Predictor
     predictor = Predictor(tmp_path / "export")
     assert predictor.label_set.classes == LABELS.classes
     assert predictor.artifact.model["weights"] == "model.pdparams" and predictor.artifact.model["config"] == "config.yml"
-    assert np.mean(predictor.predict(photograph(*SIZE)) != eager().predict(photograph(*SIZE))) <= 1e-4
+    assert np.mean(predictor.predict(photograph(*SIZE)) != eager().predict(photograph(*SIZE))) <= few_ties(np.prod(SIZE))
 
 
 @pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from exported import LABELS, eager, export_folder, exported_predictor, model, photograph
+from exported import LABELS, eager, export_folder, exported_predictor, few_ties, model, photograph
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError
 
@@ -20,7 +20,7 @@ def assert_same_masks(predictor, height, width):
     assert found.shape == expected.shape == (height, width) and found.dtype == expected.dtype == np.uint8
     assert len(np.unique(expected)) >= 8  # a mask in which something can go wrong
     check = compare(predictor, model(), image)
-    assert check["differing_pixels"] == np.mean(found != expected) <= 1e-4
+    assert check["differing_pixels"] == np.mean(found != expected) <= few_ties(found.size)
     assert check["largest_margin"] <= NEAR_TIE
 
 

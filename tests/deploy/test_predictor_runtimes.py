@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from exported import LABELS, TRANSFORMS, model, photograph, small_folder, small_model
+from exported import LABELS, TRANSFORMS, few_ties, model, photograph, small_folder, small_model
 from ppliteseg_paddle import Predictor
 
 ODD = [(333, 517), (720, 960), (64, 64)]
@@ -61,6 +61,6 @@ def test_a_sliding_window_gives_paddlesegs_result():
         expected = inference(model(), paddle.to_tensor(batch), trans_info=[], is_slide=True, crop_size=crop_size, stride=stride)[0]
     predictor = eager_predictor(model(), LABELS, Preprocess(TRANSFORMS), "none", is_slide=True, crop_size=crop_size, stride=stride)
     found = predictor.predict(image)
-    assert np.mean(found != expected.numpy().reshape(found.shape)) < 1e-4
+    assert np.mean(found != expected.numpy().reshape(found.shape)) <= few_ties(found.size)
     whole = eager_predictor(model(), LABELS, Preprocess(TRANSFORMS)).predict(image)
     assert np.mean(found != whole) > 0.01  # windows do matter here

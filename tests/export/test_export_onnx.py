@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from exported import LABELS, TRANSFORMS, eager, export_formats, model, photograph, small_model
+from exported import LABELS, TRANSFORMS, eager, export_formats, few_ties, model, photograph, small_model
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.compat import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
@@ -27,7 +27,7 @@ def predictor(backend, input_shape=None, preprocess_in_graph=False):
 def assert_equals_the_model(exported, size):
     from ppliteseg_paddle.export.paddle import compare
     check = compare(exported, model(), photograph(*size))
-    assert check["differing_pixels"] <= 1e-4 and check["largest_margin"] <= 1e-5
+    assert check["differing_pixels"] <= few_ties(np.prod(size)) and check["largest_margin"] <= 1e-5
     assert exported.predict(photograph(*size)).shape == size
 
 
@@ -46,7 +46,7 @@ def test_a_batch_gives_each_images_own_mask(backend):
     masks = predictor(backend).forward(batch)
     assert masks.shape == (2, 96, 128) and masks.dtype == np.uint8
     for mask, image in zip(masks, images):
-        assert np.mean(mask != eager().predict(image)) <= 1e-4
+        assert np.mean(mask != eager().predict(image)) <= few_ties(mask.size)
 
 
 @needs_converter

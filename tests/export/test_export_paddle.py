@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from exported import LABELS, TRANSFORMS, eager, export_folder, exported_predictor, model, photograph, small_model
+from exported import LABELS, TRANSFORMS, eager, export_folder, exported_predictor, few_ties, model, photograph, small_model
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.data.catalog import LABEL_SETS
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
@@ -21,7 +21,7 @@ def test_the_report_says_what_was_written_and_how_it_compares(tmp_path):
     graph = "model.json" if "model.json" in report["files"] else "model.pdmodel"
     assert set(report["files"]) == {"deploy.yaml", graph, "model.pdiparams"}
     assert report["input"]["dynamic"] and report["output"]["dtype"] == "uint8" and report["resize"] == []
-    assert report["check"]["differing_pixels"] <= 1e-4 and report["check"]["input_size"] == [96, 128]
+    assert report["check"]["differing_pixels"] <= few_ties(96 * 128) and report["check"]["input_size"] == [96, 128]
     values = yaml.safe_load((tmp_path / "export" / "deploy.yaml").read_text("utf-8"))
     assert values["model"]["type"] == "Small" and values["model"]["config"] == "some.yml"
     assert values["check"] == report["check"]

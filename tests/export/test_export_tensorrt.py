@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import yaml
 
-from exported import LABELS, TRANSFORMS, model, photograph, small_model
+from exported import LABELS, TRANSFORMS, few_ties, model, photograph, small_model
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.compat import paddle_version
 from ppliteseg_paddle.deploy.preprocess import Preprocess
@@ -51,7 +51,7 @@ def test_the_graph_and_its_16_bit_form_give_the_models_masks(tmp_path):
     report = export(tmp_path / "export", model(), precision="fp16", dynamic_shape=RANGE)
     assert set(report["files"]) == {"deploy.yaml", "tensorrt.onnx", "tensorrt_fp16.onnx"}
     assert report["files"]["tensorrt_fp16.onnx"] < 0.55 * report["files"]["tensorrt.onnx"]
-    assert report["check"]["backend"] == "onnxruntime" and report["check"]["differing_pixels"] <= 1e-4
+    assert report["check"]["backend"] == "onnxruntime" and report["check"]["differing_pixels"] <= few_ties(96 * 128)
     assert report["check"]["fp16"]["differing_pixels"] <= 0.02
     values = yaml.safe_load((tmp_path / "export" / "deploy.yaml").read_text())
     assert values["precision"] == "fp16" and values["dynamic_shape"]["max"] == [2, 3, 192, 256]
@@ -59,7 +59,7 @@ def test_the_graph_and_its_16_bit_form_give_the_models_masks(tmp_path):
     for size in ((64, 64), (97, 211)):  # sizes that no power of two divides
         batch, _ = eager.preprocess(photograph(*size))
         expected = eager.forward(batch)
-        assert np.mean(on_onnxruntime(tmp_path / "export", batch) != expected) <= 1e-4
+        assert np.mean(on_onnxruntime(tmp_path / "export", batch) != expected) <= few_ties(expected.size)
         half = on_onnxruntime(tmp_path / "export", batch, "tensorrt_fp16.onnx")
         assert half.dtype == np.uint8 and np.mean(half != expected) <= 0.03
 
