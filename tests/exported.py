@@ -25,8 +25,8 @@ def photograph(height=427, width=640):
 
 def few_ties(pixels):
     """The largest share of pixels in which two right masks may differ: those where float sums in another order turn a
-    tie of two classes. One in ten thousand, but two in any mask, as no share of a small one may be a part of a pixel."""
-    return max(1e-4, 2 / pixels)
+    tie of two classes. One in ten thousand, but one in any mask, of which a smaller share would mean none at all."""
+    return max(1e-4, 1 / pixels)
 
 
 @functools.lru_cache(maxsize=None)
