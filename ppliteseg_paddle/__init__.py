@@ -17,18 +17,18 @@ _LAZY = {
     "PPLiteSegNet": "ppliteseg_paddle.models.pp_liteseg",
     "pp_liteseg_t": "ppliteseg_paddle.models.pp_liteseg",
     "pp_liteseg_b": "ppliteseg_paddle.models.pp_liteseg",
-    "load_weights": "ppliteseg_paddle.models.weights",
+    "load_weights": "ppliteseg_paddle.weights.load",
     "Predictor": "ppliteseg_paddle.deploy.predictor",
     "register": "ppliteseg_paddle.compat",
 }
 
-__all__ = ["__version__", *_LAZY]
+__all__ = ["PPLiteSegNet", "Predictor", "__version__", "load_weights", "pp_liteseg_b", "pp_liteseg_t", "register"]
 
 if TYPE_CHECKING:
     from ppliteseg_paddle.compat import register
     from ppliteseg_paddle.deploy.predictor import Predictor
     from ppliteseg_paddle.models.pp_liteseg import PPLiteSegNet, pp_liteseg_b, pp_liteseg_t
-    from ppliteseg_paddle.models.weights import load_weights
+    from ppliteseg_paddle.weights.load import load_weights
 
 
 def __getattr__(name: str):

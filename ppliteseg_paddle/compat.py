@@ -52,7 +52,7 @@ def register() -> None:
             elif held[name] is not component:
                 raise RuntimeError("PaddleSeg's registry %s already holds another '%s' (%r); ppliteseg_paddle cannot "
                                    "register its own." % (registry, name, held[name]))
-    apply_paddleseg_mends()
+    apply_paddleseg_fixes()
 
 
 class _AfterImport(importlib.abc.Loader):
@@ -182,7 +182,7 @@ def compute_threads() -> int:
 # --------------------------------------------------------------------------------------------
 # Mends of paddleseg 2.8.0
 # --------------------------------------------------------------------------------------------
-def apply_paddleseg_mends() -> None:
+def apply_paddleseg_fixes() -> None:
     """Replace in paddleseg what cannot run on the installed Paddle, and nothing else."""
     import paddle
     from paddleseg.utils import metrics

@@ -16,11 +16,13 @@ def _umask() -> int:
     return mask
 
 
+# The folder above this package: what PYTHONPATH needs where another process is to import it.
+SOURCE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _UMASK = _umask()  # once: it can only be read by setting it, for all threads
 
 
 @contextlib.contextmanager
-def replace_file(path: str, error: Type[PPLiteSegError] = ConfigError) -> Iterator[str]:
+def save_atomic(path: str, error: Type[PPLiteSegError] = ConfigError) -> Iterator[str]:
     """Yield a temporary path beside `path`, which takes its place when the block ends without an exception.
 
     Raises: `error`: if the folder or the file cannot be written, or `path` is a folder. What the block itself raises, other
@@ -45,7 +47,7 @@ def replace_file(path: str, error: Type[PPLiteSegError] = ConfigError) -> Iterat
 
 def write_bytes(path: str, content: bytes, error: Type[PPLiteSegError] = ConfigError) -> None:
     """Write a file whole or not at all: another process may read it meanwhile. Raises: `error`: if it cannot be written."""
-    with replace_file(path, error) as temporary:
+    with save_atomic(path, error) as temporary:
         with open(temporary, "wb") as file:
             file.write(content)
 
@@ -58,13 +60,13 @@ def check_writable(path: str) -> None:
     class Enough(Exception):
         pass
 
-    with contextlib.suppress(Enough), replace_file(path):
+    with contextlib.suppress(Enough), save_atomic(path):
         raise Enough
 
 
 def write_json(path: str, values: Any) -> None:
     """Write JSON atomically; numbers that JSON lacks (NaN, infinity) become null."""
-    with replace_file(path) as temporary:
+    with save_atomic(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(_finite(values), file, indent=2, ensure_ascii=False)
             file.write("\n")

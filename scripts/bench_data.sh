@@ -5,4 +5,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 prepare_env cpu
-exec python -m ppliteseg_paddle.benchmark.data "$@"
+exec python -m ppliteseg_paddle.benchmark.studies.samples "$@"

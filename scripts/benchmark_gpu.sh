@@ -15,4 +15,4 @@ if [ -n "${PIP_EXTRA:-}" ]; then
 else
   prepare_env cpu,deploy
 fi
-exec python -m ppliteseg_paddle.benchmark.gpu "$@"
+exec python -m ppliteseg_paddle.benchmark.studies.gpu "$@"

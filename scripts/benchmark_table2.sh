@@ -5,4 +5,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 prepare_env cpu,deploy
-exec python -m ppliteseg_paddle.benchmark.table2 "$@"
+exec python -m ppliteseg_paddle.benchmark.studies.table2 "$@"

@@ -23,7 +23,7 @@ def seeds():
 @pytest.fixture
 def by_paddle(monkeypatch):
     """A function that calls another one while oneDNN computes nothing, so that only Paddle's layers do."""
-    from ppliteseg_paddle.models import convolution
+    from ppliteseg_paddle.models.fused import conv_bn as convolution
 
     def run(function, *args):
         with monkeypatch.context() as patch:

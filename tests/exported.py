@@ -5,7 +5,7 @@ import tempfile
 import cv2
 import numpy as np
 
-from ppliteseg_paddle.data.catalog import LABEL_SETS
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
 import paddle  # after ours
 import paddle.nn.functional as F
@@ -106,7 +106,7 @@ def eager():
 @functools.lru_cache(maxsize=None)
 def small_folder(output_op="softmax", input_shape=None, num_classes=11):
     """Folder of an export of `small_model()`, in a second."""
-    from ppliteseg_paddle.data.catalog import LabelSet, palette_for
+    from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
     from ppliteseg_paddle.export.paddle import export_paddle
     folder = tempfile.TemporaryDirectory()
     _KEEP.append(folder)

@@ -15,7 +15,7 @@ def make_cityscapes(root, train=2, val=2, test=1, size=(256, 128), factor=8, see
     unlabelled, and a license plate (id -1) lies on each road.
     """
     from cityscapesscripts.preparation.json2labelImg import json2labelImg
-    from ppliteseg_paddle.data.synth.scene import render_scene
+    from ppliteseg_paddle.synth.scene import render_scene
     rng = np.random.default_rng(seed)
     names = []
     for split, count in (("train", train), ("val", val), ("test", test)):

@@ -7,12 +7,13 @@ import ppliteseg_paddle  # noqa: F401  (first, on purpose)
 
 import numpy as np
 
-from ppliteseg_paddle.engine import build, distributed
+from ppliteseg_paddle.engine import build
+from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine import train as trainer
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
-from ppliteseg_paddle.engine.precise_bn import precise_statistics_of
+from ppliteseg_paddle.engine.loop.precise_bn import precise_statistics_of
 from ppliteseg_paddle.engine.val import evaluate
-from ppliteseg_paddle.models.weights import load_weights
+from ppliteseg_paddle.weights.load import load_weights
 
 ITERS = 3
 build_parts = trainer._build_parts

@@ -5,7 +5,7 @@ import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2
-from ppliteseg_paddle.files import replace_file, write_json
+from ppliteseg_paddle.files import save_atomic, write_json
 from ppliteseg_paddle.visual.report import describe_machine, markdown
 from ppliteseg_paddle.visual.speed import draw
 
@@ -35,7 +35,7 @@ def write_report(results: Sequence[Mapping[str, Any]], save_dir: str, title: str
     if not any(result.get("reported") for result in results):
         results[0] = {**results[0], "reported": [REPORTED[key].to_dict() for key in TABLE2]}
     paths = {extension: os.path.join(save_dir, stem + extension) for extension in (".md", ".json")}
-    with replace_file(paths[".md"]) as temporary:
+    with save_atomic(paths[".md"]) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(markdown(results, title, FIGURE if measured else "", notes))
     write_json(paths[".json"], results[0] if len(results) == 1 else {"results": results})

@@ -97,21 +97,21 @@ def add_flags(parser, *names: str, **changes: dict) -> None:
 
 
 def palette_of(path, label_set):
-    """`label_set` in the colours of a palette file; itself without one.
+    """`label_set` in the colors of a palette file; itself without one.
 
-    Raises: DataError: if the file cannot be read or has too few colours.
+    Raises: DataError: if the file cannot be read or has too few colors.
     """
     if path is None:
         return label_set
     import dataclasses
 
-    from ppliteseg_paddle.data.palette import read_colours
+    from ppliteseg_paddle.reading.palettes import read_colors
     from ppliteseg_paddle.errors import DataError
-    rows = read_colours(path)
+    rows = read_colors(path)
     if len(rows) != label_set.num_classes:
-        raise DataError("palette %s has %d colours, but there are %d classes: give one a line, in the order of their ids."
+        raise DataError("palette %s has %d colors, but there are %d classes: give one a line, in the order of their ids."
                         % (path, len(rows), label_set.num_classes))
-    return dataclasses.replace(label_set, palette=tuple(colour for colour, _ in rows))
+    return dataclasses.replace(label_set, palette=tuple(color for color, _ in rows))
 
 
 def test_config_from(args, config_values: dict) -> dict:

@@ -54,7 +54,7 @@ def _synth_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _synth(args: argparse.Namespace) -> dict:
-    from ppliteseg_paddle.data.synth import generate
+    from ppliteseg_paddle.synth import generate
 
     return generate(
         args.out, args.train, args.val, tuple(args.size), args.seed, args.num_workers, overwrite=args.overwrite

@@ -95,8 +95,8 @@ def _write_grid(path: str, export: str, data: str, subtitle: str) -> None:
     import numpy as np
 
     from ppliteseg_paddle import Predictor
-    from ppliteseg_paddle.data.catalog import label_set
-    from ppliteseg_paddle.data.reading import read_image, read_label, read_list
+    from ppliteseg_paddle.reading.label_sets import label_set
+    from ppliteseg_paddle.reading.pairs import read_image, read_label, read_list
     from ppliteseg_paddle.visual.draw import write_image
     from ppliteseg_paddle.visual.grid import Row, grid
     pairs = [(image, read_label(label)) for image, label, _ in read_list(os.path.join(data, "val.txt"), data)]

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from typing import Dict, List, Optional, Tuple
+from ppliteseg_paddle.files import SOURCE_ROOT
 
 PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "pillow", "pyyaml", "tqdm", "paddlepaddle",
             "paddlepaddle-gpu", "paddleseg", "visualdl", "pandas", "matplotlib", "protobuf", "safetensors", "onnx",
@@ -35,7 +36,7 @@ print('%s, %d components' % (paddleseg.__version__, len(names)))
 """
 _TRAINING = """
 import ppliteseg_paddle
-from ppliteseg_paddle import onednn
+from ppliteseg_paddle.models.fused import onednn
 found = onednn.library()
 print('by oneDNN %s on a CPU' % found.version if found else "by Paddle's layers: this Paddle has no oneDNN 3, the processor no AVX2, or PPLITESEG_ONEDNN is 0")
 """
@@ -120,8 +121,7 @@ def _version(package: str) -> Optional[str]:
 
 def probe(code: str, timeout: float = 180) -> Tuple[bool, str]:
     """Run Python code in a process of its own. Returns: whether it ended well, and its last line or its error."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([SOURCE_ROOT, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
     try:
         done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=timeout,
                               env=environment, stdin=subprocess.DEVNULL)

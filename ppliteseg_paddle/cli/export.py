@@ -130,7 +130,7 @@ def load_trained(args):
     from ppliteseg_paddle.engine.build import build_model, load_config
     config = load_config(args.config, args.opts)
     from ppliteseg_paddle.engine.device import select_device
-    from ppliteseg_paddle.models.weights import load_weights
+    from ppliteseg_paddle.weights.load import load_weights
     select_device(args.device)
     model = build_model(config, pretrained=False, verbose=args.verbose)
     load_weights(model, args.model_path, strict=True)

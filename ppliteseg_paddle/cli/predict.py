@@ -2,8 +2,8 @@
 
 Writes to --save_dir, for each of --outputs:
   mask/NAME.png        the class ids, a palette PNG (16-bit grey above 256 classes)
-  overlay/NAME.png     the classes' colours over the image
-  color/NAME.png       the classes' colours alone
+  overlay/NAME.png     the classes' colors over the image
+  color/NAME.png       the classes' colors alone
   confidence/NAME.png  how sure each pixel is: 0 (not at all) to 255, a palette PNG
 Folders inside --image_path are kept in NAME. Of a video, each is a video; masks are PNGs in mask/NAME/."""
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ppliteseg_paddle.deploy.sources import Item, find_images, is_video
 from ppliteseg_paddle.errors import ConfigError, DataError
 
 OUTPUTS = ("mask", "overlay", "color", "confidence")
-_PLURALS = {"mask": "masks", "overlay": "overlays", "color": "colours", "confidence": "confidences"}
+_PLURALS = {"mask": "masks", "overlay": "overlays", "color": "colors", "confidence": "confidences"}
 # Flags of Predictor's keyword arguments.
 _OPTIONS = ("batch_size", "streams", "unknown_below", "is_slide", "crop_size", "stride")
 
@@ -46,7 +46,7 @@ def add_arguments(parser) -> None:
               stride={"help": "step of the window (default: two thirds of it)"})
     parser.add_argument("--format", choices=["masks", "cityscapes"], default="masks", help="cityscapes: label ids as the official server "
                         "takes them, checked, and packed as SAVE_DIR/submission.zip (default: %(default)s)")
-    parser.add_argument("--palette", metavar="FILE", help="colours of the classes, one 'R G B name' a line")
+    parser.add_argument("--palette", metavar="FILE", help="colors of the classes, one 'R G B name' a line")
     parser.add_argument("--grid", metavar="FILE", help="also draw some images, with their ground truth where the list names "
                         "labels, and predictions into one picture")
     parser.add_argument("--grid_images", type=positive_int, default=4, metavar="N", help="rows of it (default: %(default)s)")

@@ -30,7 +30,7 @@ def launched_instead(args, save_dir: Optional[str] = None) -> Optional[dict]:
     given = {name: getattr(args, name) for name in RANK_FLAGS if getattr(args, name) is not None}
     if not given:
         return None
-    from ppliteseg_paddle.engine.launch import launch, launched
+    from ppliteseg_paddle.engine.loop.launch import launch, launched
     if launched():
         return None
     if save_dir:

@@ -42,7 +42,7 @@ def run(args) -> dict:
     result = launched_instead(args, args.save_dir)
     if result is not None:
         return result
-    from ppliteseg_paddle.engine.launch import noting
+    from ppliteseg_paddle.engine.loop.launch import noting
     with noting() as note:
         note["result"] = _train(args)
     return note["result"]
@@ -64,7 +64,7 @@ def _batch_size(args):
     """Images in a step on one device."""
     if args.global_batch_size is None:
         return args.batch_size
-    from ppliteseg_paddle.engine.distributed import ranks
+    from ppliteseg_paddle.engine.loop.distributed import ranks
     if args.batch_size is not None:
         raise ConfigError("--batch_size counts one device's images and --global_batch_size those of all: give one of them.")
     if args.global_batch_size % ranks():

@@ -17,7 +17,7 @@ def run(args) -> dict:
     result = launched_instead(args)
     if result is not None:
         return result
-    from ppliteseg_paddle.engine.launch import noting
+    from ppliteseg_paddle.engine.loop.launch import noting
     with noting() as note:
         note["result"] = _val(args)
     return note["result"]
@@ -26,7 +26,7 @@ def run(args) -> dict:
 def _val(args) -> dict:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.files import check_writable, write_json
-    from ppliteseg_paddle.engine.distributed import rank
+    from ppliteseg_paddle.engine.loop.distributed import rank
     from ppliteseg_paddle.engine.val import val
     config = load_config(args.config, args.opts)
     if args.save_json and rank() == 0:

@@ -21,8 +21,8 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> dict:
-    from ppliteseg_paddle.models.weight_files import read_weight_file
-    from ppliteseg_paddle.models.weight_names import describe, to_ours
+    from ppliteseg_paddle.weights.files import read_weight_file
+    from ppliteseg_paddle.weights.names import describe, to_ours
     path = args.src if args.action == "convert" else args.file
     arrays, file_format = read_weight_file(path)
     renamed = to_ours(arrays)
@@ -37,8 +37,8 @@ def run(args) -> dict:
 
 def _convert(renamed, src: str, dst: str, to: str) -> dict:
     from ppliteseg_paddle.errors import WeightsError
-    from ppliteseg_paddle.models.weight_files import write_state_dict
-    from ppliteseg_paddle.models.weight_names import UNKNOWN, to_paddleseg
+    from ppliteseg_paddle.weights.files import write_state_dict
+    from ppliteseg_paddle.weights.names import UNKNOWN, to_paddleseg
     if renamed.source == UNKNOWN:
         raise WeightsError("%s: these are names of no model known here (%s, ...); there is nothing to convert them to."
                            % (src, ", ".join(list(renamed.state)[:3])))

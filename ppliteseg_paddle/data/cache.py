@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.data.reading import UnreadableError, read_pair
+from ppliteseg_paddle.reading.pairs import UnreadableError, read_pair
 from ppliteseg_paddle.errors import ConfigError, DataError
 
 FORMAT = 1

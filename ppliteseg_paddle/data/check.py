@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.data.findings import ERROR, Findings
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.data.reading import UnreadableError, check_label, check_sizes, read_image, read_label
+from ppliteseg_paddle.reading.pairs import UnreadableError, check_label, check_sizes, read_image, read_label
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import DataError
 

@@ -15,11 +15,11 @@ import cv2  # noqa: F401  before paddle: see compat.load_image_codecs_before_pad
 import numpy as np
 import paddle
 
-from ppliteseg_paddle.config import expand_env
-from ppliteseg_paddle.data.catalog import LABEL_SETS
+from ppliteseg_paddle.config.source import expand_env
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.data.cache import open_cache
 from ppliteseg_paddle.data.randomness import Draws, seed_globals
-from ppliteseg_paddle.data.reading import UnreadableError, read_list, read_pair
+from ppliteseg_paddle.reading.pairs import UnreadableError, read_list, read_pair
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 

@@ -23,8 +23,8 @@ KINDS: Dict[str, Kind] = {
                     "correct the list or dataset_root, or take the lines off the list"),
     "unreadable": Kind(ERROR, "files that cannot be decoded", "training ends when it comes to one",
                        "copy or download them again, or take them off the list"),
-    "channels": Kind(ERROR, "labels with several channels", "the loss takes one class id a pixel, not a colour",
-                     "convert the colours to ids: ppliteseg data prepare folder --images DIR --masks DIR"),
+    "channels": Kind(ERROR, "labels with several channels", "the loss takes one class id a pixel, not a color",
+                     "convert the colors to ids: ppliteseg data prepare folder --images DIR --masks DIR"),
     "size": Kind(ERROR, "labels of another size than their image", "crops of image and label do not fit together, and the batch fails",
                  "make the labels again from the images, or resize them with nearest-neighbour interpolation"),
     "values": Kind(ERROR, "labels with values outside the classes", "the loss reads beyond its classes: a CUDA assert on a GPU, garbage on a CPU",
@@ -52,7 +52,7 @@ KINDS: Dict[str, Kind] = {
                           "move images with them to the validation list, or compare by mIoU_present"),
     "small": Kind(NOTE, "images smaller than the training crop", "they are padded, and the padding is not learnt from",
                   "use a smaller crop_size, or larger images"),
-    "channels_of_image": Kind(NOTE, "images that are not 8-bit colour", "grey is repeated three times, transparency dropped, 16 bits cut to 8",
+    "channels_of_image": Kind(NOTE, "images that are not 8-bit color", "grey is repeated three times, transparency dropped, 16 bits cut to 8",
                               "nothing, if that is what you want"),
 }
 

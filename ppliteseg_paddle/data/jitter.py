@@ -1,4 +1,4 @@
-"""Colour jitter in 8-bit arithmetic: PaddleSeg's `RandomDistort` without the way through Pillow.
+"""Color jitter in 8-bit arithmetic: PaddleSeg's `RandomDistort` without the way through Pillow.
 
 Images are BGR, uint8. Brightness and contrast equal Pillow's in every value, given the same mean; saturation and
 sharpness to one level; hue to twelve, and 0.7 on average even on noise, because Pillow cuts hue and saturation down to whole
@@ -24,7 +24,7 @@ _LEVELS = np.arange(256, dtype=np.float32)
 _CUT = -0.499
 
 
-class ColourJitter:
+class ColorJitter:
     """Brightness, contrast, saturation, hue and sharpness, each with its probability, in random order.
 
     Args: those of PaddleSeg's `RandomDistort`, with its defaults. A range r draws the factor from 1 - r to 1 + r, of hue
@@ -56,10 +56,10 @@ class ColourJitter:
 
 
 def apply(image: np.ndarray, operations: List[Operation], padding: np.ndarray, padded: int = 0) -> Tuple[np.ndarray, np.ndarray]:
-    """Carry out `operations` on an image and on the colour of the padding around it.
+    """Carry out `operations` on an image and on the color of the padding around it.
 
     Args:
-        padding: (1, 1, 3) or (1, 1) like `image`; padded: pixels of that colour outside `image`. They count in the mean
+        padding: (1, 1, 3) or (1, 1) like `image`; padded: pixels of that color outside `image`. They count in the mean
             that contrast is taken against, as in PaddleSeg, where the jitter follows the crop.
     Shape: image (H, W, 3), BGR, or (H, W); returns image and padding. `image` itself stays as it is.
     """

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.data.reading import read_image, read_label
+from ppliteseg_paddle.reading.pairs import read_image, read_label
 from ppliteseg_paddle.errors import DataError
 
 ENET_CONSTANT = 1.02

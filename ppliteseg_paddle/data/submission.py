@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.files import replace_file
+from ppliteseg_paddle.files import save_atomic
 
 # Label id of each of the 19 train ids. Source: the label table of `cityscapesscripts`.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -69,7 +69,7 @@ def write_prediction(folder: str, image_path: str, mask: np.ndarray) -> str:
     """Write the prediction of one image; returns its path."""
     path = os.path.join(folder, file_name(image_path))
     picture = Image.fromarray(label_ids(mask))
-    with replace_file(path, DataError) as temporary:
+    with save_atomic(path, DataError) as temporary:
         picture.save(temporary, "PNG")
     return path
 
@@ -120,7 +120,7 @@ def _check_file(path: str) -> None:
 
 def pack(folder: str, path: str) -> str:
     """Put a folder's predictions into a zip archive, without folders in it; returns its path."""
-    with replace_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+    with save_atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
         for name in sorted(os.listdir(folder)):
             archive.write(os.path.join(folder, name), name)
     return path

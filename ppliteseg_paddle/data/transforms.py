@@ -21,7 +21,7 @@ class Choices(NamedTuple):
 
 
 class FusedAugment:
-    """Random scale, crop, flip, colour jitter, normalisation and layout in one transform.
+    """Random scale, crop, flip, color jitter, normalisation and layout in one transform.
 
     In place of PaddleSeg's `ResizeStepScaling`, `RandomPaddingCrop`, `RandomHorizontalFlip`, `RandomDistort` and `Normalize`, in
     this order, whose distribution it has: everything is drawn first, then only the source pixels of the crop are scaled,
@@ -37,7 +37,7 @@ class FusedAugment:
             the flip). With jitter the first is cut to a whole number, as `RandomDistort` does.
         min_scale_factor, max_scale_factor, scale_step_size: step 0 draws any number between them.
         flip_prob: of a horizontal flip.
-        distort: arguments of `RandomDistort`; {} takes its defaults, None leaves colours alone.
+        distort: arguments of `RandomDistort`; {} takes its defaults, None leaves colors alone.
         mean, std: of `Normalize`, one number or one per channel (RGB).
         rare_class_crops: share of the samples whose crop is laid around a pixel of one of `rare_classes` (drawn among those
             that the label holds, then among its pixels; where the pixel comes to lie in the crop is random). 0 as in PaddleSeg.
@@ -62,12 +62,12 @@ class FusedAugment:
         if self.rare_class_crops and not self.rare_classes:
             raise ConfigError("rare_class_crops is %g, but rare_classes names no class: give their ids." % self.rare_class_crops)
         try:
-            self.jitter = None if distort is None else jitter.ColourJitter(**distort)
+            self.jitter = None if distort is None else jitter.ColorJitter(**distort)
         except TypeError:
             import inspect
 
             from ppliteseg_paddle.errors import suggest
-            known = set(inspect.signature(jitter.ColourJitter).parameters)
+            known = set(inspect.signature(jitter.ColorJitter).parameters)
             wrong = [key for key in distort if key not in known] if isinstance(distort, Mapping) else []
             raise ConfigError("distort takes no argument '%s'.%s" % (wrong[0], suggest(wrong[0], known)) if wrong else
                               "distort is %r: give the arguments of RandomDistort as a block with numbers." % (distort,)) from None

@@ -23,7 +23,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 import yaml
 
-from ppliteseg_paddle.data.catalog import LabelSet
+from ppliteseg_paddle.reading.label_sets import LabelSet
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
@@ -73,7 +73,7 @@ class Artifact:
     Args:
         folder: where the files are.
         model: the model's description; `type` names its class.
-        label_set: class names, colours, ignored value.
+        label_set: class names, colors, ignored value.
         preprocess: the steps from image to input.
         graphs: format -> {role: file name}, as in {"paddle": {"model": "model.json", "params": "model.pdiparams"}}.
         versions: of what wrote it.
@@ -138,7 +138,7 @@ class Artifact:
             "format_version": FORMAT_VERSION,
             "model": self.model,
             "classes": list(self.label_set.classes),
-            "palette": [list(colour) for colour in self.label_set.palette],
+            "palette": [list(color) for color in self.label_set.palette],
             "ignore_index": self.label_set.ignore_index,
             "label_set": self.label_set.name,
             "input": self.input.to_dict(),
@@ -271,7 +271,7 @@ def _read_yaml(folder: str) -> Dict[str, Any]:
 
 def _check_version(values: Mapping[str, Any], path: str) -> None:
     if "format_version" not in values and "Deploy" in values:
-        raise ArtifactError("%s was written by PaddleSeg's own export, which says neither classes nor colours; export the "
+        raise ArtifactError("%s was written by PaddleSeg's own export, which says neither classes nor colors; export the "
                             "weights with 'ppliteseg export'." % path)
     version = _need(values, "format_version", int, path)
     if version != FORMAT_VERSION:
@@ -285,7 +285,7 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
     classes, palette = _need(values, "classes", list, path), _need(values, "palette", list, path)
     try:
         label_set = LabelSet(str(values.get("label_set", "custom")), tuple(map(str, classes)),
-                             tuple(_colour(colour, i, path) for i, colour in enumerate(palette)),
+                             tuple(_color(color, i, path) for i, color in enumerate(palette)),
                              int(values.get("ignore_index", 255)))
         preprocess = Preprocess(_need(deploy, "transforms", list, path, "Deploy."), "Deploy.transforms")
         dynamic_shape = shape_range(values.get("dynamic_shape"))
@@ -322,10 +322,10 @@ def _tensor(values: Mapping[str, Any], key: str, path: str) -> Tensor:
                   block.get("color_order"), block.get("op"))
 
 
-def _colour(colour: Any, index: int, path: str) -> Tuple[int, int, int]:
-    if not (isinstance(colour, list) and len(colour) == 3 and all(isinstance(c, int) and 0 <= c <= 255 for c in colour)):
-        raise ArtifactError("%s: palette.%d is %r; a colour is [red, green, blue], each 0 to 255." % (path, index, colour))
-    return tuple(colour)
+def _color(color: Any, index: int, path: str) -> Tuple[int, int, int]:
+    if not (isinstance(color, list) and len(color) == 3 and all(isinstance(c, int) and 0 <= c <= 255 for c in color)):
+        raise ArtifactError("%s: palette.%d is %r; a color is [red, green, blue], each 0 to 255." % (path, index, color))
+    return tuple(color)
 
 
 def _need(values: Mapping[str, Any], key: str, kind: type, path: str, prefix: str = "") -> Any:

@@ -65,7 +65,7 @@ class Predictor:
         is_slide: segment images by a sliding window; see `deploy.sliding`.
         crop_size, stride: size and step of the window, (width, height) in pixels. `crop_size` may be left out where the
             network's size is fixed, `stride` is two thirds of it by default.
-    Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colours),
+    Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colors),
         `unknown_id` (the value of pixels below `unknown_below`).
     Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option needs
         scores and the graph returns class ids only.

@@ -1,9 +1,9 @@
-"""What is written of predictions: masks, overlays, colours, confidences, of images or as videos.
+"""What is written of predictions: masks, overlays, colors, confidences, of images or as videos.
 
     mask        the class ids: a palette PNG up to 8 bits, a grey one of 16 bits beyond; of a video one PNG a frame
-    overlay     the classes' colours over the image
-    color       the classes' colours alone
-    confidence  0 (none) to 255 (certain): a palette PNG; of a video its colours
+    overlay     the classes' colors over the image
+    color       the classes' colors alone
+    confidence  0 (none) to 255 (certain): a palette PNG; of a video its colors
 """
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import numpy as np
 
 from ppliteseg_paddle.deploy.predictor import Prediction
 from ppliteseg_paddle.deploy.video import VideoWriter
-from ppliteseg_paddle.visual.draw import RGB, colourise, draw_confidence, overlay, write_confidence, write_image, write_mask
+from ppliteseg_paddle.visual.draw import RGB, colorise, draw_confidence, overlay, write_confidence, write_image, write_mask
 
 _Palette = Sequence[RGB]
 
 # kind -> its picture, (H, W, 3) uint8 BGR
 PICTURES: Dict[str, Callable[[Prediction, _Palette], np.ndarray]] = {
     "overlay": lambda found, palette: overlay(found.image, found.mask, palette),
-    "color": lambda found, palette: colourise(found.mask, palette),
+    "color": lambda found, palette: colorise(found.mask, palette),
     "confidence": lambda found, palette: draw_confidence(found.confidence),
 }
 

@@ -5,7 +5,7 @@ from typing import Tuple
 
 import numpy as np
 
-from ppliteseg_paddle.data.catalog import LabelSet
+from ppliteseg_paddle.reading.label_sets import LabelSet
 
 
 def best_class(scores: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

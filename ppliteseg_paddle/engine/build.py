@@ -4,9 +4,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Optional, Sequence
 
-from ppliteseg_paddle import config as reader
-from ppliteseg_paddle.config_check import check_components, components, find_component
-from ppliteseg_paddle.data.catalog import LABEL_SETS, LabelSet, palette_for
+from ppliteseg_paddle.config import source as reader
+from ppliteseg_paddle.config.check import check_components, components, find_component
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, palette_for
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError
 
 # What a component raises because of its arguments. Anything else is a defect and keeps its traceback.
@@ -37,8 +37,8 @@ def load_config(path: str, opts: Optional[Sequence[str]] = None, iters: Optional
 
 def save_config(config, path: str) -> None:
     """Write the resolved configuration (bases merged, options and variables applied) as one YAML file, atomically."""
-    from ppliteseg_paddle.files import replace_file
-    with replace_file(path) as temporary:
+    from ppliteseg_paddle.files import save_atomic
+    with save_atomic(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(str(config))
 
@@ -203,7 +203,7 @@ def num_classes_of(config) -> int:
 
 
 def label_set_of(config) -> LabelSet:
-    """Names and colours of the configured classes, without reading any image.
+    """Names and colors of the configured classes, without reading any image.
 
     Taken from the data set's class, else from `classes.txt` in its root, else numbered.
     """

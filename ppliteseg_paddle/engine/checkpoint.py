@@ -75,7 +75,7 @@ def check_files(folder: str) -> None:
 
     Raises: WeightsError
     """
-    from ppliteseg_paddle.models.weight_files import check_pickle
+    from ppliteseg_paddle.weights.files import check_pickle
     for file in (PARAMS, OPTIMIZER, EMA_PARAMS):
         if os.path.isfile(os.path.join(folder, file)):
             check_pickle(os.path.join(folder, file))

@@ -56,7 +56,7 @@ def unreadable_share(config) -> float:
     return float(config.dic.get("max_unreadable_share", DEFAULT_UNREADABLE_SHARE))
 
 
-def go_past_unreadable(config, dataset) -> None:
+def skip_unreadable(config, dataset) -> None:
     """Let a data set leave unreadable files out, where the allowed share comes to one or more."""
     share = unreadable_share(config)
     if hasattr(dataset, "leave_out") and int(share * len(dataset)):

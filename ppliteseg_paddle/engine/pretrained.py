@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ppliteseg_paddle.engine.loop import replaced
+from ppliteseg_paddle.engine.loop.surroundings import replaced
 
 
 @contextlib.contextmanager
@@ -13,8 +13,8 @@ def safe_pretrained():
     asks for, and its downloads are unpacked without a look at the paths in them."""
     import paddle
     from paddleseg.utils import utils
-    from ppliteseg_paddle.models.weight_files import check_pickle
-    from ppliteseg_paddle.models.weights import load_by_name
+    from ppliteseg_paddle.weights.files import check_pickle
+    from ppliteseg_paddle.weights.load import load_by_name
     load = paddle.load
 
     def checked_load(path, *args, **kwargs):  # a few components read their file themselves

@@ -8,10 +8,10 @@ import sys
 import time
 from typing import Any, Dict
 
-from ppliteseg_paddle.engine import distributed
+from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS
-from ppliteseg_paddle.engine.show import CURVES_FILE
-from ppliteseg_paddle.engine.watch import LoopWatch
+from ppliteseg_paddle.engine.callbacks.show import CURVES_FILE
+from ppliteseg_paddle.engine.loop.monitor import Monitor
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json, write_json
 
@@ -19,7 +19,7 @@ HISTORY_FILE, CONFIG_FILE = "train.json", "config.yml"
 
 
 @contextlib.contextmanager
-def recorded(watch: LoopWatch, record: "Record", first: bool):
+def recorded(watch: Monitor, record: "Record", first: bool):
     """However the run ends, its record is whole; on Ctrl-C say how to go on."""
     try:
         yield
@@ -64,29 +64,29 @@ class Record:
         """That the run has taken, with those before a resume."""
         return self.earlier_seconds + time.monotonic() - self.begin
 
-    def write(self, watch: LoopWatch, finished: bool = False) -> None:
+    def write(self, watch: Monitor, finished: bool = False) -> None:
         begin = time.monotonic()
         write_json(os.path.join(self.save_dir, HISTORY_FILE), self.contents(watch, finished))
         self.written = time.monotonic()
         self.writing, self.noted = self.written - begin, self._events(watch)
 
-    def write_now_and_then(self, watch: LoopWatch) -> None:
+    def write_now_and_then(self, watch: Monitor) -> None:
         """At each checkpoint and evaluation; for rows of the log so seldom that it takes a hundredth of the time, however long the record."""
         if self._events(watch) != self.noted or time.monotonic() - self.written >= 100 * self.writing:
             self.write(watch)
 
     @staticmethod
-    def _events(watch: LoopWatch):
+    def _events(watch: Monitor):
         return watch.saved, len(watch.evaluations), watch.best.iteration, watch.ema_best.iteration
 
-    def contents(self, watch: LoopWatch, finished: bool = False) -> Dict[str, Any]:
+    def contents(self, watch: Monitor, finished: bool = False) -> Dict[str, Any]:
         return {
             **self.head, "finished": finished, "seconds": round(self.seconds(), 3),
             "best": {"mIoU": watch.best.miou, "iter": watch.best.iteration},
             "ema_best": {"mIoU": watch.ema_best.miou, "iter": watch.ema_best.iteration},
             "train": self.earlier["train"] + watch.rows, "eval": self.earlier["eval"] + watch.evaluations}
 
-    def result(self, watch: LoopWatch) -> Dict[str, Any]:
+    def result(self, watch: Monitor) -> Dict[str, Any]:
         last, curves = watch.saved or "", os.path.join(self.save_dir, CURVES_FILE)
         # The weights to go on with: the best that an evaluation has found, plain or averaged, else the last ones.
         scored = [(best.miou, os.path.join(best.folder, file))

@@ -8,23 +8,23 @@ import sys
 import time
 from typing import Any, Dict, Optional
 
-from ppliteseg_paddle.data.reading import UnreadableError
+from ppliteseg_paddle.reading.pairs import UnreadableError
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, check_fits, check_resume
-from ppliteseg_paddle.engine.data_checks import check_before_training, go_past_unreadable, left_out
+from ppliteseg_paddle.engine.data_checks import check_before_training, skip_unreadable, left_out
 from ppliteseg_paddle.engine.device import device_line, select_device
-from ppliteseg_paddle.engine import distributed
-from ppliteseg_paddle.engine.launch import NoteCheckpoints
-from ppliteseg_paddle.engine.loop import LoopWatch, loop_module, watched_loop
-from ppliteseg_paddle.engine.precise_bn import precise_at_the_end, precise_statistics_of
-from ppliteseg_paddle.engine.precision import autocast, check_precision, loop_in_bf16, precision_of_the_loop
+from ppliteseg_paddle.engine.loop import distributed
+from ppliteseg_paddle.engine.loop.launch import NoteCheckpoints
+from ppliteseg_paddle.engine.loop.surroundings import Monitor, loop_module, watched_loop
+from ppliteseg_paddle.engine.loop.precise_bn import precise_at_the_end, precise_statistics_of
+from ppliteseg_paddle.engine.loop.precision import autocast, check_precision, loop_in_bf16, precision_of_the_loop
 from ppliteseg_paddle.engine.record import CONFIG_FILE, HISTORY_FILE, Record, recorded, seconds_at
-from ppliteseg_paddle.engine.sampling import epochs_done, epochs_go_on, progress_of, seed_samples
+from ppliteseg_paddle.engine.loop.sampling import epochs_done, epochs_go_on, progress_of, seed_samples
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
-from ppliteseg_paddle.engine.show import show_run
+from ppliteseg_paddle.engine.callbacks.show import show_run
 from ppliteseg_paddle.engine.val import fast_evaluation
 from ppliteseg_paddle.errors import ConfigError, DependencyError
-from ppliteseg_paddle.files import read_json, replace_file
+from ppliteseg_paddle.files import read_json, save_atomic
 
 SAMPLE = 64            # pairs that are read before the start
 SAMPLE_SECONDS = 10.0  # and no longer than this
@@ -76,9 +76,9 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
         record = Record(save_dir, config, start, seed, chosen, precision, begin, max_minutes)
         if budget is None:
             log_iters = min(log_iters, config.iters - start)  # so that at least one line is logged
-        watch = LoopWatch(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
+        watch = Monitor(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
                           on_progress=lambda: rank == 0 and record.write_now_and_then(watch),
-                          observers=[NoteCheckpoints(resume_model)] if rank == 0 else (), clock=record.seconds, resumed=resume_model)
+                          callbacks=[NoteCheckpoints(resume_model)] if rank == 0 else (), clock=record.seconds, resumed=resume_model)
         total = _iters(config, budget, start)
         if budget is not None and parts["precise_bn"] is not None:
             budget.steps_after = parts["precise_bn"].steps * (2 if use_ema else 1)
@@ -140,7 +140,7 @@ def _budget(config, minutes, begin, ranks, resume_model, start):
     """The budget of time, with what a resumed run has used of it; None without one."""
     if minutes is None:
         return None
-    from ppliteseg_paddle.engine.budget import Budget, resume_budget
+    from ppliteseg_paddle.engine.loop.budget import Budget, resume_budget
     budget = Budget(minutes, config.iters, begin, ranks)
     if resume_model:
         record = read_json(os.path.join(os.path.dirname(os.path.normpath(resume_model)), HISTORY_FILE)) or {}
@@ -149,7 +149,7 @@ def _budget(config, minutes, begin, ranks, resume_model, start):
 
 
 def _iters(config, budget, start):
-    from ppliteseg_paddle.engine.budget import OpenEnd
+    from ppliteseg_paddle.engine.loop.budget import OpenEnd
     return config.iters if budget is None else OpenEnd(budget, start)
 
 
@@ -172,7 +172,7 @@ def _build_parts(config, do_eval, ranks, resume_model, use_ema, model_path, devi
     parts["precise_bn"] = precise_statistics_of(config, builder, parts["train_dataset"], mixed_precision)
     model = build.build(builder, "model", verbose)
     if model_path:
-        from ppliteseg_paddle.models.weights import load_weights
+        from ppliteseg_paddle.weights.load import load_weights
         load_weights(model, model_path)
     if resume_model:
         check_fits(model, resume_model, by_time=budget is not None)
@@ -183,7 +183,7 @@ def _build_parts(config, do_eval, ranks, resume_model, use_ema, model_path, devi
         import paddle
         model = builder.__dict__["model"] = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if budget is not None:
-        from ppliteseg_paddle.engine.budget import ScheduleByTime
+        from ppliteseg_paddle.engine.loop.budget import ScheduleByTime
         builder.__dict__["lr_scheduler"] = ScheduleByTime(build.build(builder, "lr_scheduler", verbose), budget)
     build.check_parameter_groups(config, model)
     parts.update(model=model, loss=build.build(builder, "loss", verbose),
@@ -209,7 +209,7 @@ def check_data(config, datasets: Dict[str, Any], full: bool = False, look: bool 
     """
     for name, dataset in datasets.items():
         if dataset is not None:
-            go_past_unreadable(config, dataset)
+            skip_unreadable(config, dataset)
             if look and not full:
                 check_sample(dataset, {"train": "training", "val": "validation"}[name])
     if look:
@@ -249,7 +249,7 @@ def check_save_dir(save_dir: str) -> None:
     if os.path.exists(save_dir) and not os.path.isdir(save_dir):
         raise ConfigError("--save_dir %s is a file: give a folder." % save_dir)
     with contextlib.suppress(ConfigError):
-        with replace_file(os.path.join(save_dir, ".probe")):
+        with save_atomic(os.path.join(save_dir, ".probe")):
             pass
         os.remove(os.path.join(save_dir, ".probe"))
         return

@@ -7,11 +7,12 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from ppliteseg_paddle.engine import build, distributed
+from ppliteseg_paddle.engine import build
+from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.device import device_line, select_device
-from ppliteseg_paddle.engine.loop import loop_module, reader_errors, replaced
+from ppliteseg_paddle.engine.loop.surroundings import loop_module, reader_errors, replaced
 from ppliteseg_paddle.engine.metrics import confusion_on_device, scores
-from ppliteseg_paddle.engine.precision import autocast, check_precision
+from ppliteseg_paddle.engine.loop.precision import autocast, check_precision
 from ppliteseg_paddle.errors import DataError
 
 
@@ -127,7 +128,7 @@ def val(config, model_path: Optional[str] = None, device: Optional[str] = None, 
     Returns: mIoU, mIoU_present, acc, kappa, dice, class_iou, class_names, images, and what was evaluated how.
     Raises: ConfigError, DataError, WeightsError
     """
-    from ppliteseg_paddle.models.weights import load_weights
+    from ppliteseg_paddle.weights.load import load_weights
     chosen, why = select_device(device)
     check_precision(precision, chosen)
     if distributed.rank() == 0:

@@ -17,6 +17,7 @@ from ppliteseg_paddle.compat import paddle_version
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 from ppliteseg_paddle.export import onnx_graph
+from ppliteseg_paddle.files import SOURCE_ROOT
 
 # Newest that onnxruntime 1.17 and TensorRT 8.6 read, too.
 OPSET = 17
@@ -52,8 +53,7 @@ def convert(model: str, params: str, path: str) -> None:
     Args: model, params: its two files; path: the ONNX file to write.
     Raises: ConfigError: if it holds an operator without an ONNX form.
     """
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [SOURCE_ROOT, os.environ.get("PYTHONPATH")]))}
     done = subprocess.run([sys.executable, "-c", _CONVERT, model, params, path, str(OPSET)], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, check=False)
     if done.returncode == 0 and os.path.isfile(path):

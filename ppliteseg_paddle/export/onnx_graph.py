@@ -10,7 +10,7 @@ import numpy as np
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
-from ppliteseg_paddle.export import onnx_tail
+from ppliteseg_paddle.export import blockwise_argmax as onnx_tail
 
 _LARGE = 256  # values from which on a weight is worth its Cast
 IMAGE_INPUT = Tensor("image", "uint8", "NHWC", (-1, -1, -1, 3), color_order="BGR")

@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ppliteseg_paddle.data.catalog import LabelSet
+from ppliteseg_paddle.reading.label_sets import LabelSet
 from ppliteseg_paddle.deploy.artifact import OUTPUT_OPS, PRECISIONS, Artifact, Tensor, writing
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
@@ -53,7 +53,7 @@ def export_model(model, save_dir: str, *, formats: Sequence[str] = ("paddle",), 
     Args:
         model: any layer that returns a list with the logits (N, classes, H, W) first.
         formats: keys of `FORMATS`; they share one folder.
-        label_set: its classes and their colours.
+        label_set: its classes and their colors.
         transforms: the configuration's validation transforms.
         input_shape: (N, 3, H, W), -1 where open; None leaves batch, height and width open. With a fixed size,
             images of other sizes are resized to it.
@@ -342,7 +342,7 @@ def _check_classes(model, label_set: LabelSet) -> None:
     if found is None:
         raise ConfigError("the model (%s) does not return a list of logits, so it cannot be exported." % type(model).__name__)
     if found != label_set.num_classes:
-        raise ConfigError("the model has %d classes, but the label set '%s' names %d; give names and colours for each class."
+        raise ConfigError("the model has %d classes, but the label set '%s' names %d; give names and colors for each class."
                           % (found, label_set.name, label_set.num_classes))
 
 

@@ -12,11 +12,11 @@ def write_quant_report(path: str, report: Mapping[str, Any]) -> List[str]:
 
     Raises: ConfigError: if a file cannot be written.
     """
-    from ppliteseg_paddle.files import replace_file, write_json
+    from ppliteseg_paddle.files import save_atomic, write_json
     stem = os.path.splitext(path)[0]
     written = [path, stem + ".md"]
     write_json(path, report)
-    with replace_file(stem + ".md") as temporary:
+    with save_atomic(stem + ".md") as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(markdown(report))
     try:

@@ -22,7 +22,7 @@ import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, suggest
-from ppliteseg_paddle.export import onnx_tail
+from ppliteseg_paddle.export import blockwise_argmax as onnx_tail
 
 METHODS = ("minmax", "entropy", "percentile")
 # What is quantised; all else (attention, resizing, argmax) is a few percent of the time and most of the harm.

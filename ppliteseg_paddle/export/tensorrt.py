@@ -25,7 +25,7 @@ def save_tensorrt(network: str, artifact: Artifact, folder: str, half: bool) -> 
     Returns: the file of each role.
     """
     import onnx
-    from ppliteseg_paddle.export.half import to_half
+    from ppliteseg_paddle.export.fp16 import to_fp16
     artifact = replace(artifact, output=artifact.output_of("tensorrt"))
     path = os.path.join(folder, MODEL_FILE)
     with tempfile.TemporaryDirectory(dir=folder) as aside:
@@ -35,7 +35,7 @@ def save_tensorrt(network: str, artifact: Artifact, folder: str, half: bool) -> 
     _save(model, path)
     if not half:
         return {"model": MODEL_FILE}
-    _save(to_half(model), os.path.join(folder, HALF_FILE))
+    _save(to_fp16(model), os.path.join(folder, HALF_FILE))
     return {"model": MODEL_FILE, "half": HALF_FILE}
 
 

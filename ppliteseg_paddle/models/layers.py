@@ -5,7 +5,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ppliteseg_paddle.models.convolution import conv_bn
+from ppliteseg_paddle.models.fused.conv_bn import conv_bn
 
 RESIZE_MODES = ("bilinear", "nearest")
 

@@ -61,7 +61,7 @@ class PPLiteSegNet(nn.Layer):
         self.seg_heads = nn.LayerList([SegHead(in_channels, mid_channels, num_classes)
                                        for in_channels, mid_channels in zip(head.out_channels, seg_head_channels)])
         if pretrained is not None:
-            from ppliteseg_paddle.models.weights import load_weights
+            from ppliteseg_paddle.weights.load import load_weights
             load_weights(self, pretrained)
 
     def forward(self, x):

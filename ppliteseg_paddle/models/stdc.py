@@ -78,7 +78,7 @@ class STDCNet(nn.Layer):
                                         *[STDCBlock(after, after, 1) for _ in range(count - 1)]))
         self.stages = nn.LayerList(stages)
         if pretrained is not None:
-            from ppliteseg_paddle.models.weights import load_weights
+            from ppliteseg_paddle.weights.load import load_weights
             load_weights(self, pretrained)
 
     def forward(self, x):

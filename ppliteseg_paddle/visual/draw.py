@@ -1,4 +1,4 @@
-"""Masks as colours: palette files, overlays on their images."""
+"""Masks as colors: palette files, overlays on their images."""
 from __future__ import annotations
 
 import io
@@ -13,28 +13,28 @@ from ppliteseg_paddle.files import write_bytes
 
 RGB = Tuple[int, int, int]
 
-# Pixels of no class: dark with lighter stripes, which no palette colour resembles.
-VOID_COLOUR: RGB = (38, 38, 42)
+# Pixels of no class: dark with lighter stripes, which no palette color resembles.
+VOID_COLOR: RGB = (38, 38, 42)
 VOID_STRIPE: RGB = (84, 84, 92)
 _STRIPE_PERIOD, _STRIPE_WIDTH = 10, 2  # pixels
 _VALUES = {np.dtype(np.uint8): 256, np.dtype(np.uint16): 65536}
 
 
-def colour_table(palette: Sequence[RGB], void: RGB = VOID_COLOUR, values: int = 256) -> np.ndarray:
-    """(values, 3) uint8 BGR: the colour of every value that a mask may hold; values without a class are void."""
+def color_table(palette: Sequence[RGB], void: RGB = VOID_COLOR, values: int = 256) -> np.ndarray:
+    """(values, 3) uint8 BGR: the color of every value that a mask may hold; values without a class are void."""
     table = np.empty((values, 3), np.uint8)
     table[:] = void[::-1]
     table[:len(palette)] = np.asarray(palette, np.uint8).reshape(-1, 3)[:, ::-1]
     return table
 
 
-def colourise(mask: np.ndarray, palette: Sequence[RGB], stripes: bool = True) -> np.ndarray:
-    """Draw a mask in its classes' colours.
+def colorise(mask: np.ndarray, palette: Sequence[RGB], stripes: bool = True) -> np.ndarray:
+    """Draw a mask in its classes' colors.
 
     Args: stripes: whether pixels of no class are striped, or plainly dark.
     Shape: mask (H, W) uint8 or uint16; returns (H, W, 3) uint8, BGR.
     """
-    table = colour_table(palette, values=_VALUES[mask.dtype])
+    table = color_table(palette, values=_VALUES[mask.dtype])
     picture = cv2.LUT(cv2.merge([mask] * 3), table.reshape(256, 1, 3)) if len(table) == 256 else table[mask]
     if stripes:
         void = mask >= len(palette)
@@ -50,19 +50,19 @@ def stripe_pattern(height: int, width: int) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[RGB], opacity: float = 0.55) -> np.ndarray:
-    """Lay a mask's colours over its image. Pixels of no class stay as they are; borders between classes are drawn.
+    """Lay a mask's colors over its image. Pixels of no class stay as they are; borders between classes are drawn.
 
-    Args: opacity: of the colours, 0 to 1.
+    Args: opacity: of the colors, 0 to 1.
     Shape: image (H, W, 3) uint8, BGR; mask (H, W) uint8 or uint16; returns (H, W, 3) uint8, BGR.
     Raises: DataError: if image and mask differ in size.
     """
     if image.shape[:2] != mask.shape:
         raise DataError("the mask has %dx%d pixels and its image %dx%d; they must be of one size."
                         % (mask.shape[1], mask.shape[0], image.shape[1], image.shape[0]))
-    coloured = colourise(mask, palette, stripes=False)
-    blended = cv2.addWeighted(image, 1 - opacity, coloured, opacity, 0)
+    colored = colorise(mask, palette, stripes=False)
+    blended = cv2.addWeighted(image, 1 - opacity, colored, opacity, 0)
     borders = class_borders(mask)
-    blended[borders] = coloured[borders]
+    blended[borders] = colored[borders]
     void = mask >= len(palette)
     blended[void] = image[void]
     return blended
@@ -89,22 +89,22 @@ def class_borders(mask: np.ndarray) -> np.ndarray:
 # --------------------------------------------------------------------------------------------
 def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB]) -> None:
     """Write a mask as a PNG whose values are the class ids. In 8 bits it has a palette, so that viewers show the classes'
-    colours; in 16 bits, for which PNG has no palettes, it is grey.
+    colors; in 16 bits, for which PNG has no palettes, it is grey.
 
     Shape: mask (H, W) uint8 or uint16.
     Raises: DataError: if the file cannot be written; none is left half-written.
     """
-    _write_indexed(path, mask, colour_table(palette) if mask.dtype == np.uint8 else None)
+    _write_indexed(path, mask, color_table(palette) if mask.dtype == np.uint8 else None)
 
 
 def write_confidence(path: str, confidence: np.ndarray) -> None:
-    """Write confidences as a palette PNG whose values are 0 (none) to 255 (certain); viewers show `draw_confidence`'s colours.
+    """Write confidences as a palette PNG whose values are 0 (none) to 255 (certain); viewers show `draw_confidence`'s colors.
 
     Shape: confidence (H, W), 0 to 1.
     Raises: DataError: if the file cannot be written; none is left half-written.
     """
-    colours = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS).reshape(256, 3)
-    _write_indexed(path, _as_bytes(confidence), colours)
+    colors = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS).reshape(256, 3)
+    _write_indexed(path, _as_bytes(confidence), colors)
 
 
 def _as_bytes(confidence: np.ndarray) -> np.ndarray:

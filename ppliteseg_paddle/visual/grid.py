@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.visual.draw import VOID_COLOUR, VOID_STRIPE, colourise, stripe_pattern
+from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, colorise, stripe_pattern
 
 _PAPER, _INK, _GREY, _LINE = (255, 255, 255), (28, 30, 36), (112, 118, 128), (222, 225, 230)
 _MARGIN, _GAP, _RADIUS = 36, 14, 8   # pixels
@@ -31,7 +31,7 @@ def grid(rows: Sequence[Row], label_set, title: str = "", subtitle: str = "",
     """Draw rows of image, truth and prediction; the truth's column is left out where no row has one.
 
     Args:
-        label_set: class names and colours.
+        label_set: class names and colors.
         title, subtitle: one line each above the table; empty for none.
         cell_width: pixels.
     Shape: returns (H, W, 3) uint8, BGR.
@@ -89,12 +89,12 @@ def _fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _mask_cell(mask: Optional[np.ndarray], label_set, width: int, height: int) -> np.ndarray:
-    """A coloured mask with smooth borders: enlarged by whole pixels first, then averaged down. No mask gives a blank."""
+    """A colored mask with smooth borders: enlarged by whole pixels first, then averaged down. No mask gives a blank."""
     if mask is None:
         return np.full((height, width, 3), 246, np.uint8)
     factor = max(1, math.ceil(2 * width / mask.shape[1]))
     large = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-    cell = cv2.resize(colourise(large, label_set.palette, stripes=False), (width, height), interpolation=cv2.INTER_AREA)
+    cell = cv2.resize(colorise(large, label_set.palette, stripes=False), (width, height), interpolation=cv2.INTER_AREA)
     void = (large >= label_set.num_classes).astype(np.float32)
     # Stripes are drawn at the picture's scale, so that they look alike in all cells and in the legend.
     void = cv2.resize(void, (width, height), interpolation=cv2.INTER_AREA) > 0.5
@@ -116,7 +116,7 @@ _SWATCH, _LEGEND_ROW = (30, 20), 34
 
 
 def _legend_layout(label_set, has_void: bool, width: int) -> _Legend:
-    entries = [(name.replace("_", " "), colour) for name, colour in zip(label_set.classes, label_set.palette)]
+    entries = [(name.replace("_", " "), color) for name, color in zip(label_set.classes, label_set.palette)]
     if has_void:
         entries.append(("unlabelled", None))
     widest = max(_text_width(name, _LEGEND) for name, _ in entries)
@@ -127,11 +127,11 @@ def _legend_layout(label_set, has_void: bool, width: int) -> _Legend:
 
 
 def _draw_legend(canvas: "_Canvas", legend: _Legend, left: int, top: int) -> None:
-    for i, (name, colour) in enumerate(legend.entries):
+    for i, (name, color) in enumerate(legend.entries):
         x, y = left + (i % legend.columns) * legend.column_width, top + (i // legend.columns) * _LEGEND_ROW
         swatch = np.empty((_SWATCH[1], _SWATCH[0], 3), np.uint8)
-        swatch[:] = (colour or VOID_COLOUR)[::-1]
-        if colour is None:
+        swatch[:] = (color or VOID_COLOR)[::-1]
+        if color is None:
             swatch[stripe_pattern(*swatch.shape[:2])] = VOID_STRIPE[::-1]
         canvas.paste((x, y), swatch, radius=4)
         canvas.text((x + _SWATCH[0] + 10, y + _SWATCH[1] // 2), name, _LEGEND, _INK, anchor="lm")
@@ -158,8 +158,8 @@ class _Canvas:
         self._page = Image.new("RGB", (width, height), _PAPER)
         self._draw = ImageDraw.Draw(self._page)
 
-    def text(self, position: Tuple[int, int], text: str, size: int, colour, anchor: str = "la") -> None:
-        self._draw.text(position, text, font=_font(size), fill=colour, anchor=anchor)
+    def text(self, position: Tuple[int, int], text: str, size: int, color, anchor: str = "la") -> None:
+        self._draw.text(position, text, font=_font(size), fill=color, anchor=anchor)
 
     def line(self, start: Tuple[int, int], end: Tuple[int, int]) -> None:
         self._draw.line([start, end], fill=_LINE, width=1)

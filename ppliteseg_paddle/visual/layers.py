@@ -9,15 +9,15 @@ from ppliteseg_paddle.visual.plots import _BLUE, _GREY, _INK, _LINE, _ORANGE, ne
 def layer_bars(path: str, rows: Sequence[Tuple[str, float, bool]], title: str, marked: str) -> str:
     """Draw a bar for each layer, in the given order from the top; returns `path`.
 
-    Args: rows: name, value, and whether it is marked, by another colour that the legend calls `marked`.
+    Args: rows: name, value, and whether it is marked, by another color that the legend calls `marked`.
     Raises: DependencyError: without matplotlib; DataError: if the file cannot be written.
     """
     figure = new_figure((9, max(2.5, 1.2 + 0.19 * len(rows))))
     axis = figure.subplots()
     places = list(range(len(rows)))
-    for chosen, colour, name in ((False, _BLUE, ""), (True, _ORANGE, marked)):
+    for chosen, color, name in ((False, _BLUE, ""), (True, _ORANGE, marked)):
         picked = [place for place in places if bool(rows[place][2]) == chosen]
-        axis.barh(picked, [rows[place][1] for place in picked], color=colour, height=0.75, label=name or "in 8 bits")
+        axis.barh(picked, [rows[place][1] for place in picked], color=color, height=0.75, label=name or "in 8 bits")
     axis.set_yticks(places)
     axis.set_yticklabels([row[0] for row in rows], fontsize=7)
     axis.invert_yaxis()

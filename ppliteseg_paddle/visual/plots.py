@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any, List, Mapping, Sequence, Tuple
 
 from ppliteseg_paddle.errors import DependencyError
-from ppliteseg_paddle.files import replace_file
+from ppliteseg_paddle.files import save_atomic
 
 _BLUE, _ORANGE, _INK, _GREY, _LINE = "#2a6fbb", "#d9722a", "#1c1e24", "#707680", "#dfe2e7"
 
@@ -51,15 +51,15 @@ def _plot_loss(axis, rows) -> None:
 
 
 def _plot_miou(axis, evaluations) -> None:
-    for ema, colour, name in ((False, _BLUE, "weights"), (True, _ORANGE, "averaged weights (EMA)")):
+    for ema, color, name in ((False, _BLUE, "weights"), (True, _ORANGE, "averaged weights (EMA)")):
         iterations, values = _columns([row for row in evaluations if bool(row["ema"]) == ema], "mIoU")
         if not values:
             continue
         values = [100 * value for value in values]
         best = max(range(len(values)), key=values.__getitem__)
-        axis.plot(iterations, values, color=colour, linewidth=1.6, marker="o", markersize=3,
+        axis.plot(iterations, values, color=color, linewidth=1.6, marker="o", markersize=3,
                   label="%s: best %.2f at %d" % (name, values[best], iterations[best]))
-        axis.plot(iterations[best], values[best], "o", markersize=8, markerfacecolor="none", color=colour)
+        axis.plot(iterations[best], values[best], "o", markersize=8, markerfacecolor="none", color=color)
         axis.legend(frameon=False, fontsize=9, loc="lower right")
     if not evaluations:
         axis.text(0.5, 0.5, "no evaluation yet (--do_eval)", transform=axis.transAxes, ha="center", color=_GREY, fontsize=10)
@@ -94,11 +94,11 @@ def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette,
     figure = new_figure((12, max(3.0, 1.4 + 0.32 * len(classes))))
     axes = figure.subplots(1, 2, sharey=True)
     names = [row["name"].replace("_", " ") for row in classes]
-    colours = [tuple(channel / 255 for channel in palette[i]) for i in range(len(classes))]
+    colors = [tuple(channel / 255 for channel in palette[i]) for i in range(len(classes))]
     places = list(range(len(classes)))
     smallest = min([row["share"] for row in classes if row["share"] > 0], default=1.0)
     for axis, key, heading in ((axes[0], "share", "share of labelled pixels (logarithmic)"), (axes[1], "image_share", "share of images")):
-        axis.barh(places, [row[key] for row in classes], color=colours, edgecolor="#3a3d44", linewidth=0.4, height=0.72)
+        axis.barh(places, [row[key] for row in classes], color=colors, edgecolor="#3a3d44", linewidth=0.4, height=0.72)
         for place, row in zip(places, classes):
             text = "%.1f %%" % (100 * row[key]) if row[key] >= 0.01 or not row[key] else "%.2g %%" % (100 * row[key])
             at = max(row[key], smallest / 3) if key == "share" else row[key]
@@ -137,6 +137,6 @@ def new_figure(size: Tuple[float, float]):
 
 def save_figure(figure, path: str) -> str:
     """Write a figure as a PNG; returns `path`. Raises: ConfigError: if that cannot be done."""
-    with replace_file(path) as temporary:
+    with save_atomic(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return path

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.visual.plots import new_figure, save_figure
 
-# A colour and a marker for each family of networks; the first that a name contains.
+# A color and a marker for each family of networks; the first that a name contains.
 _FAMILIES = (("PaddleSeg", "#8c6bb1", "D"), ("PP-LiteSeg", "#d1495b", "*"), ("STDC", "#2e6f95", "o"), ("BiSeNet", "#5b8e3e", "s"),
              ("DDRNet", "#c98b1b", "^"))
 _OTHER = ("other", "#55606e", "P")
@@ -14,7 +14,7 @@ Point = Dict[str, Any]
 
 
 def family(name: str) -> Tuple[str, str, str]:
-    """(family, colour, marker) of a network's name."""
+    """(family, color, marker) of a network's name."""
     return next((row for row in _FAMILIES if row[0].lower() in name.lower()), _OTHER)
 
 
@@ -56,14 +56,14 @@ def _panel(axis, where: str, points: List[Point], authors: bool) -> None:
     for point in points:
         by_family.setdefault(family(point["name"])[0], []).append(point)
     for members in by_family.values():
-        _, colour, marker = family(members[0]["name"])
+        _, color, marker = family(members[0]["name"])
         size = 190 if marker == "*" else 70
         ordered = sorted(members, key=lambda point: point["fps"])
-        axis.plot([point["fps"] for point in ordered], [point["miou"] for point in ordered], color=colour, alpha=0.3, linewidth=1.4, zorder=2)
+        axis.plot([point["fps"] for point in ordered], [point["miou"] for point in ordered], color=color, alpha=0.3, linewidth=1.4, zorder=2)
         for point in members:
             hollow = point.get("paper_miou") and not authors
-            axis.scatter(point["fps"], point["miou"], s=size, marker=marker, linewidths=1.6, edgecolors=colour,
-                         facecolors="white" if hollow else colour, zorder=3)
+            axis.scatter(point["fps"], point["miou"], s=size, marker=marker, linewidths=1.6, edgecolors=color,
+                         facecolors="white" if hollow else color, zorder=3)
     for point, (dx, dy) in zip(points, _label_places(points)):
         axis.annotate("%s\n%.3g FPS" % (point["name"], point["fps"]), (point["fps"], point["miou"]), xytext=(dx, dy),
                       textcoords="offset points", fontsize=8, color="#33363c", linespacing=1.05, va="center",
@@ -98,8 +98,8 @@ def _limits(axes, values: Sequence[float]) -> None:
 def _legend(figure, panels) -> None:
     from matplotlib.lines import Line2D
     seen = dict.fromkeys(family(point["name"]) for _, points, _ in panels for point in points)
-    handles = [Line2D([], [], linestyle="", marker=marker, color=colour, markersize=11 if marker == "*" else 7, label=name)
-               for name, colour, marker in seen]
+    handles = [Line2D([], [], linestyle="", marker=marker, color=color, markersize=11 if marker == "*" else 7, label=name)
+               for name, color, marker in seen]
     if any(point.get("paper_miou") for _, points, authors in panels if not authors for point in points):
         handles.append(Line2D([], [], linestyle="", marker="o", markerfacecolor="white", color="#55606e", markersize=7,
                               label="hollow: speed measured here, accuracy the paper's"))

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from ppliteseg_paddle.benchmark import recipe, train
-from ppliteseg_paddle.benchmark.train_contestant import STAGES
+from ppliteseg_paddle.benchmark.studies import recipe, training as train
+from ppliteseg_paddle.benchmark.studies.training_contestant import STAGES
 from ppliteseg_paddle.errors import PPLiteSegError
 
 OPTIONS = {"model": "T", "num_classes": 3, "batch_size": 2, "size": [32, 64], "min_kept": 100}

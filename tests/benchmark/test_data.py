@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from ppliteseg_paddle.benchmark import data
+from ppliteseg_paddle.benchmark.studies import samples as data
 from ppliteseg_paddle.benchmark.timing import Measurement
 
 
@@ -26,7 +26,7 @@ def test_cases_have_the_recipes_augmentation():
         case = data.CASES[name]
         assert case.scales == tuple(augment[key] for key in ("min_scale_factor", "max_scale_factor", "scale_step_size"))
         assert list(case.crop_size) == augment["crop_size"]
-        assert case.colours == augment["distort"]["brightness_range"]
+        assert case.colors == augment["distort"]["brightness_range"]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

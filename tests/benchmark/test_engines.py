@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from ppliteseg_paddle.benchmark import engines, floors
-from ppliteseg_paddle.benchmark.engines import RUNTIMES, open_engine
+from ppliteseg_paddle.benchmark.studies import engines, roofline as floors
+from ppliteseg_paddle.benchmark.studies.engines import RUNTIMES, open_engine
 from ppliteseg_paddle.deploy import cuda
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.errors import ConfigError, DependencyError
@@ -74,7 +74,7 @@ def test_what_onnx2torch_gets_computes_the_same_without_what_it_does_not_know(tm
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
-    from ppliteseg_paddle.benchmark.torch_peer import for_onnx2torch
+    from ppliteseg_paddle.benchmark.studies.torch_baseline import for_onnx2torch
 
     def weight(name, *shape):
         return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32)))

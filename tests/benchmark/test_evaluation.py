@@ -1,7 +1,7 @@
 import numpy as np
 import paddle
 
-from ppliteseg_paddle.benchmark.evaluation import measure, paddlesegs_areas
+from ppliteseg_paddle.benchmark.studies.evaluation import measure, paddlesegs_areas
 
 
 class Answers(paddle.nn.Layer):

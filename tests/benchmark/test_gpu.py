@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from ppliteseg_paddle.benchmark import gpu
-from ppliteseg_paddle.benchmark.gpu import main
+from ppliteseg_paddle.benchmark.studies import gpu
+from ppliteseg_paddle.benchmark.studies.gpu import main
 from ppliteseg_paddle.errors import ConfigError
 from tiny_onnx import tiny_artifact
 
@@ -51,7 +51,7 @@ def test_networks_are_compared_with_the_cpu_and_measured_in_turns(tmp_path, tiny
 
 def test_masks_that_differ_are_told_and_what_fails_is_noted(tmp_path, tiny, capsys):
     assert run(tmp_path, "--networks", "T1", "STDC1-Seg50", "--runtimes", "onnxruntime", "--precisions", "fp32", "int8", "fp16", "--no_paper",
-               "--no_floors") == 0
+               "--no_roofline") == 0
     result = json.loads((tmp_path / "out" / "gpu.json").read_text())
     assert {row["precision"]: row["differing_pixels"] > 0 for row in result["rows"]} == {"fp32": False, "int8": True}
     assert "it cannot be converted." in result["failures"]["export of STDC1-Seg50 in fp32"]

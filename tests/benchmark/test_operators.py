@@ -1,4 +1,4 @@
-from ppliteseg_paddle.benchmark.operators import _least, by_operator
+from ppliteseg_paddle.benchmark.studies.operators import _least, by_operator
 
 
 def test_the_least_time_of_a_node_counts_and_operators_are_summed_dearest_first():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ppliteseg_paddle.benchmark.peer import MODELS
+from ppliteseg_paddle.benchmark.studies.inference import MODELS
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

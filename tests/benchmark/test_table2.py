@@ -3,10 +3,10 @@ import json
 import pytest
 
 from exported import Small, small_model
-from ppliteseg_paddle.benchmark import networks
-from ppliteseg_paddle.benchmark.networks import NETWORKS, TABLE2, Network, accuracy_of
+from ppliteseg_paddle.benchmark.studies import networks
+from ppliteseg_paddle.benchmark.studies.networks import NETWORKS, TABLE2, Network, accuracy_of
 from ppliteseg_paddle.benchmark.paper import REPORTED, reported_order
-from ppliteseg_paddle.benchmark.table2 import main
+from ppliteseg_paddle.benchmark.studies.table2 import main
 from ppliteseg_paddle.deploy.artifact import Artifact
 
 

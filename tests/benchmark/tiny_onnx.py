@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 
-from ppliteseg_paddle.data.catalog import LABEL_SETS
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 

@@ -69,7 +69,7 @@ def test_predict_writes_a_palette_mask_and_an_overlay(tmp_path, capsys):
     status, result = run_json(capsys, "predict", "--model_dir", export_folder(), "--image_path", photo, "--save_dir", tmp_path / "out")
     assert status == 0 and result["images"] == 1 and result["unreadable"] == []
     with Image.open(tmp_path / "out" / "mask" / "photo.png") as mask:
-        assert mask.mode == "P" and mask.getpalette()[:33] == [value for colour in LABELS.palette for value in colour]
+        assert mask.mode == "P" and mask.getpalette()[:33] == [value for color in LABELS.palette for value in color]
         assert np.array_equal(np.asarray(mask), exported_predictor().predict(photo))
     assert cv2.imread(str(tmp_path / "out" / "overlay" / "photo.png")).shape == SIZE + (3,)
 

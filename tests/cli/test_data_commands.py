@@ -66,7 +66,7 @@ def test_stats_prints_weights_and_draws_pictures(config, capsys, tmp_path):
 def test_a_palette_of_another_length_is_refused(config, capsys, tmp_path):
     (tmp_path / "p.txt").write_text("1 2 3 a\n")
     assert main(["data", "stats", "--config", config[1], "--palette", str(tmp_path / "p.txt"), "--save_dir", str(tmp_path / "s")]) == 2
-    assert "has 1 colours, but there are 11 classes" in capsys.readouterr().err
+    assert "has 1 colors, but there are 11 classes" in capsys.readouterr().err
 
 
 def folder(tmp_path):

@@ -26,7 +26,7 @@ def test_json_has_plain_numbers_and_the_given_shape(capsys):
     assert result["parts"]["neck"]["parameters"] == 1024 * 96 + 4 * 96
 
 
-def test_an_input_that_is_no_colour_image_is_refused(capsys):
+def test_an_input_that_is_no_color_image_is_refused(capsys):
     assert main(["info", "--config", str(CITYSCAPES), "--input_shape", "1", "4", "64", "64"]) == 2
     assert "--input_shape 1 4 64 64: images have 3 channels: give N 3 H W." in capsys.readouterr().err
 

@@ -160,7 +160,7 @@ def test_a_second_ctrl_c_ends_a_camera_that_has_stopped_answering(tmp_path, caps
 # --------------------------------------------------------------------------------------------
 # Images: outputs and options
 # --------------------------------------------------------------------------------------------
-def test_colours_and_confidences_are_written_on_request(tmp_path, capsys):
+def test_colors_and_confidences_are_written_on_request(tmp_path, capsys):
     photo = write_photo(tmp_path / "photo.png")
     status, _ = run_json(capsys, "--model_dir", small_folder(), "--image_path", photo, "--save_dir", tmp_path / "out",
                          "--outputs", "color", "confidence")
@@ -169,8 +169,8 @@ def test_colours_and_confidences_are_written_on_request(tmp_path, capsys):
     mask, confidence = predictor.predict_with_confidence(photo)
     values, mode = values_of(tmp_path / "out" / "confidence" / "photo.png")
     assert mode == "P" and np.array_equal(values, np.rint(confidence * 255).astype(np.uint8))
-    colours = cv2.imread(str(tmp_path / "out" / "color" / "photo.png"))[:, :, ::-1]
-    assert np.array_equal(colours, np.array(predictor.label_set.palette, np.uint8)[mask])
+    colors = cv2.imread(str(tmp_path / "out" / "color" / "photo.png"))[:, :, ::-1]
+    assert np.array_equal(colors, np.array(predictor.label_set.palette, np.uint8)[mask])
 
 
 def test_unknown_pixels_are_written_and_counted(tmp_path, capsys):
@@ -197,8 +197,8 @@ def test_masks_of_300_classes_are_16_bit_pngs(tmp_path, capsys):
     mask = predictor.predict(photo)
     assert status == 0 and mode.startswith("I") and mask.max() > 255 and np.array_equal(values, mask)
     assert np.array_equal(cv2.imread(str(tmp_path / "out" / "mask" / "photo.png"), cv2.IMREAD_UNCHANGED), mask)
-    colours = cv2.imread(str(tmp_path / "out" / "color" / "photo.png"))[:, :, ::-1]
-    assert np.array_equal(colours, np.array(predictor.label_set.palette, np.uint8)[mask])
+    colors = cv2.imread(str(tmp_path / "out" / "color" / "photo.png"))[:, :, ::-1]
+    assert np.array_equal(colors, np.array(predictor.label_set.palette, np.uint8)[mask])
 
 
 def test_batches_of_mixed_sizes_give_every_image_its_files(tmp_path, capsys):
@@ -242,7 +242,7 @@ def test_large_images_go_through_sliding_windows(tmp_path, capsys, output_op, jo
     (["--image_path", "photo.png", "--unknown_below", "60"], "unknown_below is 60"),
     (["--image_path", "photo.png", "--outputs", "confidence"], "--outputs confidence needs probabilities, but the model in"),
     (["--image_path", "drive.avi", "--outputs", "confidence"], "export it with --output_op softmax"),
-    (["--image_path", "photo.png", "--outputs", "colour"], "colour"),
+    (["--image_path", "photo.png", "--outputs", "color"], "color"),
     (["--image_path", "photo.png", "--crop_size", "64", "64"], "add --is_slide"),
     (["--image_path", "photo.png", "--is_slide"], "give crop_size"),
     (["--image_path", "photo.png", "--is_slide", "--crop_size", "64", "64", "--stride", "80", "64"], "would leave pixels out"),

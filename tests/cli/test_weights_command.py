@@ -7,7 +7,7 @@ import pytest
 from ppliteseg_paddle import pp_liteseg_b
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.models.stdc import STDCNet813
-from ppliteseg_paddle.models.weight_files import read_state_dict, write_state_dict
+from ppliteseg_paddle.weights.files import read_state_dict, write_state_dict
 
 
 @pytest.fixture(scope="module")

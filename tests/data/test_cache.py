@@ -11,7 +11,7 @@ from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.data import cache as module
 from ppliteseg_paddle.data.cache import DiskCache, MemoryCache, write_cache
 from ppliteseg_paddle.data.dataset import CheckedDataset, StreetScenes
-from ppliteseg_paddle.data.reading import UnreadableError
+from ppliteseg_paddle.reading.pairs import UnreadableError
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError, DataError
 

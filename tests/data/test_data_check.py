@@ -60,7 +60,7 @@ def rotate_by_exif(root):
     replace_in_list(root, "images/03.png", "images/03.jpg")
 
 
-def colour_label(root):
+def color_label(root):
     label = cv2.imread(str(root / "labels" / "03.png"), cv2.IMREAD_UNCHANGED)
     cv2.imwrite(str(root / "labels" / "03.png"), cv2.merge([label * 3, label * 5, label * 7]))
 
@@ -93,7 +93,7 @@ FAULTS = {
     "an image that its EXIF data turn": (rotate_by_exif, "EXIF rotation"),
     "a value outside the classes": (lambda r: edit_label(r, lambda x: np.where(x == 8, 77, x), ["03.png"]), "holds the value 77"),
     "classes counted from one": (lambda r: edit_label(r, counted_from_one), "subtract 1"),
-    "a colour mask": (colour_label, "labels/03.png has 3 channels"),
+    "a color mask": (color_label, "labels/03.png has 3 channels"),
     "a label with transparency": (transparent_label, "labels/03.png has 4 channels"),
     "a label of 16 bits": (wide_values, "holds the values 300, 800, 25500"),
     "a binary mask of 0 and 255": (lambda r: edit_label(r, lambda x: np.where(x == 8, 255, 0).astype(np.uint8)), "0 and 255"),

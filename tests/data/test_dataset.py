@@ -5,7 +5,7 @@ from PIL import Image
 from tiny_data import make_data
 
 from ppliteseg_paddle.data.dataset import CamVid, CheckedDataset, StreetScenes, read_class_names
-from ppliteseg_paddle.data.reading import check_label, read_image, read_label, read_list
+from ppliteseg_paddle.reading.pairs import check_label, read_image, read_label, read_list
 from ppliteseg_paddle.errors import ConfigError, DataError
 
 
@@ -160,7 +160,7 @@ def test_palette_grey_and_16_bit_labels_are_read_as_class_ids(tmp_path, rng):
         np.testing.assert_array_equal(label, ids)
 
 
-def test_a_colour_label_is_reported_with_its_channels(tmp_path):
+def test_a_color_label_is_reported_with_its_channels(tmp_path):
     cv2.imwrite(str(tmp_path / "c.png"), np.zeros((4, 4, 3), np.uint8))
     assert "has 3 channels (RGB): a label is one channel of class ids" in error(read_label, str(tmp_path / "c.png"))
 

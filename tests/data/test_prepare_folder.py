@@ -14,7 +14,7 @@ from PIL import Image
 from ppliteseg_paddle.data.prepare.folder import carry_out, plan_folder
 from ppliteseg_paddle.data.prepare.label_forms import Census, convert, decide, facts_of
 from ppliteseg_paddle.data.prepare.pairing import pair_by_name
-from ppliteseg_paddle.data.reading import read_label, read_list
+from ppliteseg_paddle.reading.pairs import read_label, read_list
 from ppliteseg_paddle.errors import DataError
 
 QUIET = dict(num_workers=0, progress=False)
@@ -23,7 +23,7 @@ QUIET = dict(num_workers=0, progress=False)
 def form_of(paths, **how):
     census = Census()
     for path in paths:
-        census.add(str(path), facts_of(str(path), as_colours="table" in how))
+        census.add(str(path), facts_of(str(path), as_colors="table" in how))
     return decide(census, **how)
 
 
@@ -41,26 +41,26 @@ def converted(tmp_path, pixels, **how):
     return convert(str(path), form), form
 
 
-# --- property: colour masks are recovered exactly ---------------------------------------------
+# --- property: color masks are recovered exactly ---------------------------------------------
 
-COLOURS = st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=12, unique=True)
+COLORS = st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=12, unique=True)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(table=COLOURS, seed=st.integers(0, 2 ** 32 - 1), masks=st.integers(1, 3), alpha=st.booleans())
-def test_any_colour_masks_of_a_given_table_are_recovered_exactly(tmp_path, table, seed, masks, alpha):
+@given(table=COLORS, seed=st.integers(0, 2 ** 32 - 1), masks=st.integers(1, 3), alpha=st.booleans())
+def test_any_color_masks_of_a_given_table_are_recovered_exactly(tmp_path, table, seed, masks, alpha):
     rng = np.random.default_rng(seed)
     truths = [rng.integers(0, len(table), (7, 9)).astype(np.uint8) for _ in range(masks)]
     paths = [save(tmp_path / ("%d.png" % i), np.array(table, np.uint8)[truth], "RGBA" if alpha else None) for i, truth in enumerate(truths)]
-    form = form_of(paths, table=[(colour, "class %d" % i) for i, colour in enumerate(table)])
+    form = form_of(paths, table=[(color, "class %d" % i) for i, color in enumerate(table)])
     assert form.names == tuple("class %d" % i for i in range(len(table)))
     for path, truth in zip(paths, truths):
         np.testing.assert_array_equal(convert(str(path), form), truth)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(table=COLOURS.filter(lambda table: any(len(set(colour)) > 1 for colour in table)), seed=st.integers(0, 2 ** 32 - 1))
-def test_without_a_table_each_colour_becomes_one_class(tmp_path, table, seed):
+@given(table=COLORS.filter(lambda table: any(len(set(color)) > 1 for color in table)), seed=st.integers(0, 2 ** 32 - 1))
+def test_without_a_table_each_color_becomes_one_class(tmp_path, table, seed):
     truth = np.random.default_rng(seed).integers(0, len(table), (6, 8))
     truth.flat[:len(table)] = np.arange(len(table))
     path = save(tmp_path / "mask.png", np.array(table, np.uint8)[truth])
@@ -119,7 +119,7 @@ def test_sixteen_bit_ids_are_read(tmp_path):
     assert ids.tolist() == [[0, 1, 2]]
 
 
-def test_grey_colours_are_values_written_three_times(tmp_path):
+def test_grey_colors_are_values_written_three_times(tmp_path):
     ids, form = converted(tmp_path, np.array([[[0] * 3, [1] * 3, [2] * 3]], np.uint8))
     assert (ids.tolist(), form.kind) == ([[0, 1, 2]], "values")
 
@@ -130,7 +130,7 @@ def test_a_palette_image_keeps_its_indices(tmp_path):
     assert convert(str(path), form).tolist() == [[0, 1, 2]]
 
 
-def test_palettes_that_differ_from_file_to_file_are_read_as_colours(tmp_path):
+def test_palettes_that_differ_from_file_to_file_are_read_as_colors(tmp_path):
     images, masks = tmp_path / "i", tmp_path / "m"
     for folder in (images, masks):
         folder.mkdir()
@@ -142,10 +142,10 @@ def test_palettes_that_differ_from_file_to_file_are_read_as_colours(tmp_path):
     assert plan.make(plan.pairing.pairs[1]).tolist() == [[0, 1]]
 
 
-def test_colours_of_a_known_set_get_its_names_and_ids(tmp_path):
+def test_colors_of_a_known_set_get_its_names_and_ids(tmp_path):
     ids, form = converted(tmp_path, np.array([[[128, 64, 128], [0, 0, 142], [70, 130, 180], [0, 0, 0]]], np.uint8))
     assert ids.tolist() == [[0, 13, 10, 255]]
-    assert (form.what, form.names[13]) == ("the colours of cityscapes", "car")
+    assert (form.what, form.names[13]) == ("the colors of cityscapes", "car")
 
 
 def test_a_void_in_the_table_is_ignored(tmp_path):
@@ -154,9 +154,9 @@ def test_a_void_in_the_table_is_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("pixels, how, words", [
-    (np.array([[[1, 2, 3]]], np.uint8), {"table": [((9, 9, 9), "a")]}, "1 colours that the table does not know (1 2 3)"),
+    (np.array([[[1, 2, 3]]], np.uint8), {"table": [((9, 9, 9), "a")]}, "1 colors that the table does not know (1 2 3)"),
     (np.array([[0, 1, 2, 3, 4]], np.uint8), {"class_names": ["a", "b"]}, "the masks hold 5 values, but the class file names 2"),
-    (np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8), {"class_names": ["a"]}, "2 colours, but the class file names 1"),
+    (np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8), {"class_names": ["a"]}, "2 colors, but the class file names 1"),
     (np.array([[255, 255]], np.uint8), {"class_names": ["a", "b", "c"]}, "the ignored value 255 only"),
     (np.array([[0, 1]], np.uint8), {"remap": {0: 4}, "class_names": ["a", "b"]}, "the masks give the class ids [4]"),
     (np.arange(300, dtype=np.uint16)[None], {}, "300 values from 0 to 299"),
@@ -168,9 +168,9 @@ def test_masks_that_fit_nothing_are_reported(tmp_path, pixels, how, words):
     assert words in str(caught.value)
 
 
-def test_ids_and_colours_in_one_folder_are_refused(tmp_path):
+def test_ids_and_colors_in_one_folder_are_refused(tmp_path):
     paths = [save(tmp_path / "a.png", np.zeros((2, 2), np.uint8)), save(tmp_path / "b.png", np.array([[[1, 2, 3]]], np.uint8))]
-    with pytest.raises(DataError, match="several kinds: .*a.png holds class ids, .*b.png colours"):
+    with pytest.raises(DataError, match="several kinds: .*a.png holds class ids, .*b.png colors"):
         form_of(paths)
 
 
@@ -301,7 +301,7 @@ def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
     data = build_train_dataset(config)
     assert len(data) == 7 and data[0]["img"].shape == (3, 64, 64)
     for image, label, _ in read_list(str(tmp_path / "out" / "val.txt"), str(tmp_path / "out"), "\t"):
-        order = np.array([1, 2, 0])  # colours are numbered in their order: (0,0,0), (10,20,30), (200,100,0)
+        order = np.array([1, 2, 0])  # colors are numbered in their order: (0,0,0), (10,20,30), (200,100,0)
         np.testing.assert_array_equal(read_label(label), order[truths[image[-6:-4]]])
     content = yaml.safe_load(open(result["config"]))
     assert content["train_dataset"]["separator"] == "\t" and content["train_dataset"]["transforms"][0]["crop_size"] == [64, 64]

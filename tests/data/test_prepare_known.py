@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from mini_cityscapes import make_cityscapes
 
-from ppliteseg_paddle.data.catalog import label_set
+from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.data.prepare import camvid
 from ppliteseg_paddle.data.prepare.camvid import CLASSES_32, prepare_camvid, split_of
 from ppliteseg_paddle.data.prepare.cityscapes import prepare_cityscapes
-from ppliteseg_paddle.data.reading import read_label
+from ppliteseg_paddle.reading.pairs import read_label
 from ppliteseg_paddle.errors import DataError
 
 SMALL = dict(size=(128, 64), factor=1)
@@ -119,16 +119,16 @@ FRAMES = {"0001TP_006690": "train", "0001TP_008520": "train", "0001TP_008550": "
           "0016E5_07957": "train", "0016E5_07959": "val", "0016E5_08159": "val", "0016E5_08161": "train", "Seq05VD_f05100": "test"}
 
 
-def colour_mask():
+def color_mask():
     """32 stripes, one a class, and the 11-class label that belongs to them."""
     ids = {name: i for i, name in enumerate(label_set("camvid").classes)}
-    rows = [(colour, ids.get(group, 255)) for colour, group in CLASSES_32.values()]
-    mask = np.repeat(np.array([colour for colour, _ in rows], np.uint8)[None], 6, axis=0)
+    rows = [(color, ids.get(group, 255)) for color, group in CLASSES_32.values()]
+    mask = np.repeat(np.array([color for color, _ in rows], np.uint8)[None], 6, axis=0)
     return mask, np.repeat(np.array([i for _, i in rows], np.uint8)[None], 6, axis=0)
 
 
 def make_original(root):
-    mask, _ = colour_mask()
+    mask, _ = color_mask()
     for folder in ("701_StillsRaw_full", "LabeledApproved_full"):
         (root / folder).mkdir(parents=True)
     for name in FRAMES:
@@ -137,8 +137,8 @@ def make_original(root):
     return root
 
 
-def test_the_32_classes_have_colours_of_their_own_and_fill_all_11():
-    assert len(CLASSES_32) == 32 and len({colour for colour, _ in CLASSES_32.values()}) == 32
+def test_the_32_classes_have_colors_of_their_own_and_fill_all_11():
+    assert len(CLASSES_32) == 32 and len({color for color, _ in CLASSES_32.values()}) == 32
     assert {group for _, group in CLASSES_32.values()} == set(label_set("camvid").classes) | {None}
     assert [name for name, (_, group) in CLASSES_32.items() if group is None] == ["Void"]
 
@@ -160,16 +160,16 @@ def test_the_original_download_becomes_eleven_classes_and_the_usual_split(tmp_pa
     assert [split["pairs"] for split in result["splits"].values()] == [6, 2, 2]
     assert result["missing"][0] == "train: 6 pairs, the full set has 367"
     assert lines(root, "val.txt") == ["701_StillsRaw_full/0016E5_%s.png labels11/0016E5_%s.png" % (n, n) for n in ("07959", "08159")]
-    np.testing.assert_array_equal(read_label(str(root / "labels11" / "Seq05VD_f05100.png")), colour_mask()[1])
+    np.testing.assert_array_equal(read_label(str(root / "labels11" / "Seq05VD_f05100.png")), color_mask()[1])
     assert prepare_camvid(str(root), progress=False)["made"] == 0
 
 
-def test_a_colour_that_is_none_of_the_32_is_reported_with_the_file(tmp_path):
+def test_a_color_that_is_none_of_the_32_is_reported_with_the_file(tmp_path):
     root = make_original(tmp_path / "camvid")
-    mask = colour_mask()[0].copy()
+    mask = color_mask()[0].copy()
     mask[0, 0] = (1, 2, 3)
     cv2.imwrite(str(root / "LabeledApproved_full" / "0016E5_00390_L.png"), mask[..., ::-1])
-    with pytest.raises(DataError, match=r"0016E5_00390_L.png holds 1 colour that the table does not know \(1 2 3\), in 1 pixels"):
+    with pytest.raises(DataError, match=r"0016E5_00390_L.png holds 1 color that the table does not know \(1 2 3\), in 1 pixels"):
         prepare_camvid(str(root), num_workers=0, progress=False)
 
 

@@ -20,7 +20,7 @@ def write(folder, index, mask=None):
 
 def test_label_ids_and_class_names_are_those_of_the_official_package():
     from cityscapesscripts.helpers.labels import trainId2label
-    from ppliteseg_paddle.data.catalog import label_set
+    from ppliteseg_paddle.reading.label_sets import label_set
     known = label_set("cityscapes")
     assert submission.LABEL_IDS == tuple(trainId2label[i].id for i in range(19))
     assert known.classes == tuple(trainId2label[i].name for i in range(19))
@@ -66,7 +66,7 @@ def broken(folder, fault):
     path = os.path.join(str(folder), "berlin_000000_000019_pred_labelIds.png")
     if fault == "size":
         Image.fromarray(np.zeros((512, 1024), np.uint8)).save(path)
-    elif fault == "colour":
+    elif fault == "color":
         Image.fromarray(np.zeros((1024, 2048, 3), np.uint8)).save(path)
     elif fault == "ids":
         Image.fromarray(np.full((1024, 2048), 255, np.uint8)).save(path)
@@ -83,7 +83,7 @@ def broken(folder, fault):
 
 
 @pytest.mark.parametrize("fault, words", [
-    ("size", "is 1024x512 .L., but the server takes 2048x1024"), ("colour", "is 2048x1024 .RGB."), ("ids", "holds 255, which are no"),
+    ("size", "is 1024x512 .L., but the server takes 2048x1024"), ("color", "is 2048x1024 .RGB."), ("ids", "holds 255, which are no"),
     ("damaged", "cannot be decoded"), ("missing", "lacks the predictions of 1 frames: berlin_000000_000019"),
     ("twice", "are predictions of one frame"), ("text", "takes PNGs only"), ("foreign", "were not asked for .berlin_000007_000019")])
 def test_what_the_server_would_refuse_is_refused_here(tmp_path, fault, words):

@@ -115,7 +115,7 @@ def test_hue_equals_pillows_within_its_rounding(photo, shift):
     assert abs((ours - theirs).mean()) < 0.15
 
 
-def test_grey_images_are_jittered_without_colour(photo, label):
+def test_grey_images_are_jittered_without_color(photo, label):
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     augment = FusedAugment((64, 48), distort={name + "_prob": 1 for name in ("brightness", "contrast", "saturation", "hue", "sharpness")})
     choices = augment.draw(grey.shape, np.random.default_rng(0), grey=True)
@@ -192,9 +192,9 @@ def test_scales_corners_and_flips_are_distributed_as_paddlesegs():
 
 
 def test_jitter_draws_each_operation_with_its_probability_its_range_and_in_any_order():
-    colour = jitter.ColourJitter(brightness_range=0.4, contrast_prob=0.25, hue_range=10, sharpness_prob=0.1)
+    color = jitter.ColorJitter(brightness_range=0.4, contrast_prob=0.25, hue_range=10, sharpness_prob=0.1)
     generator = np.random.default_rng(0)
-    drawn = [colour.draw(generator) for _ in range(4000)]
+    drawn = [color.draw(generator) for _ in range(4000)]
     wanted = {"brightness": (0.5, 0.6, 1.4), "contrast": (0.25, 0.5, 1.5), "saturation": (0.5, 0.5, 1.5), "hue": (0.5, -10, 10),
               "sharpness": (0.1, 0.5, 1.5)}
     for name, (probability, low, high) in wanted.items():

@@ -4,7 +4,7 @@ import shutil
 import pytest
 import yaml
 
-from ppliteseg_paddle.data.catalog import LABEL_SETS
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor, writing
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ArtifactError
@@ -73,7 +73,7 @@ def test_paddlesegs_own_deployment_reads_the_folder(folder):
     (lambda v: v.update(format_version=2), "format_version 2.*reads 1.*Update"),
     (lambda v: v.update(format_version="1"), "'format_version' must be a whole number"),
     (lambda v: v.update(classes="sky"), "'classes' must be a list"),
-    (lambda v: v["palette"].pop(), "11 classes and 10 colours"),
+    (lambda v: v["palette"].pop(), "11 classes and 10 colors"),
     (lambda v: v["palette"].__setitem__(0, [0, 0, 256]), "palette.0"),
     (lambda v: v["input"].pop("layout"), "lacks 'input.layout'"),
     (lambda v: v["input"].update(shape=[3, 4]), r"input.shape \[3, 4\] does not fit the layout NCHW"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fake_tensorrt import FakeDriver, fake_tensorrt
-from ppliteseg_paddle.data.catalog import LABEL_SETS
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.deploy import cuda, tensorrt
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.backends import Options, open_backend

@@ -6,7 +6,7 @@ import pytest
 
 from ppliteseg_paddle.engine import checkpoint
 from ppliteseg_paddle.engine.checkpoint import BestModel, check_resume, latest_checkpoint
-from ppliteseg_paddle.files import check_writable, replace_file, write_json
+from ppliteseg_paddle.files import check_writable, save_atomic, write_json
 from ppliteseg_paddle.errors import ConfigError, WeightsError
 
 
@@ -21,7 +21,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(KeyError):
-        with replace_file(str(target)) as temporary:
+        with save_atomic(str(target)) as temporary:
             with open(temporary, "w") as file:
                 file.write("half")
             raise KeyError("stop")

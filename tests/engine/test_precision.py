@@ -2,7 +2,7 @@
 import paddle
 import pytest
 
-from ppliteseg_paddle.engine import precision
+from ppliteseg_paddle.engine.loop import precision
 from ppliteseg_paddle.errors import ConfigError
 
 

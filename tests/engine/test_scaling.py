@@ -80,7 +80,7 @@ def test_a_recipe_that_is_none_is_refused(recipe):
 def test_training_scales_the_recipe_once_and_says_what_it_did(capsys):
     from types import SimpleNamespace
 
-    from ppliteseg_paddle.config import Source
+    from ppliteseg_paddle.config.source import Source
     from ppliteseg_paddle.engine.train import fit_recipe
     values = {"recipe": {"devices": 4, "batch_size": 4}, "batch_size": 2, "iters": 1000,
               "lr_scheduler": {"type": "PolynomialDecay", "learning_rate": 0.008},

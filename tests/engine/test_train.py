@@ -15,7 +15,7 @@ from ppliteseg_paddle.engine import train as trainer
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
 from ppliteseg_paddle.engine.val import evaluate, val
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError, WeightsError
-from ppliteseg_paddle.models.weights import load_weights
+from ppliteseg_paddle.weights.load import load_weights
 
 
 @pytest.fixture(scope="module")
@@ -152,15 +152,15 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_record(config_path, tmp_
 
 
 def test_ctrl_c_says_how_to_go_on(config_path, tmp_path, monkeypatch, capsys):
-    from ppliteseg_paddle.engine import loop
-    logged = loop.LoopWatch.logged
+    from ppliteseg_paddle.engine.loop import surroundings as loop
+    logged = loop.Monitor.logged
 
     def interrupt(self, message):
         if "iter: 2/" in message:
             raise KeyboardInterrupt
         return logged(self, message)
 
-    monkeypatch.setattr(loop.LoopWatch, "logged", interrupt)
+    monkeypatch.setattr(loop.Monitor, "logged", interrupt)
     (tmp_path / "o" / "iter_900").mkdir(parents=True)
     for name in ("model.pdparams", "model.pdopt"):
         (tmp_path / "o" / "iter_900" / name).write_text("of another run")
@@ -168,7 +168,7 @@ def test_ctrl_c_says_how_to_go_on(config_path, tmp_path, monkeypatch, capsys):
         trainer.train(load_config(config_path), save_dir=str(tmp_path / "o"), log_iters=1, save_interval=1, device="cpu")
     assert "go on with: --resume_model %s\n" % (tmp_path / "o" / "iter_1") in capsys.readouterr().err
     assert [row["iter"] for row in read(str(tmp_path / "o"), "train.json")["train"]] == [1]
-    monkeypatch.setattr(loop.LoopWatch, "logged", logged)
+    monkeypatch.setattr(loop.Monitor, "logged", logged)
     result = trainer.train(load_config(config_path, iters=2), save_dir=str(tmp_path / "o"), resume_model=str(tmp_path / "o" / "iter_1"),
                            use_ema=True, device="cpu")
     assert (result["last_checkpoint"], result["model_path"]) == tuple(str(tmp_path / "o" / name) for name in ("iter_2", "iter_2/model.pdparams"))
@@ -185,7 +185,7 @@ def test_the_record_is_written_at_events_and_else_so_seldom_that_it_costs_nothin
     monkeypatch.setattr(record_module, "write_json", write_in_a_second)
     monkeypatch.setattr(record_module.time, "monotonic", lambda: clock[0])
     record = record_module.Record(str(tmp_path), load_config(config_path), 0, None, "cpu", "fp32", 0.0, None)
-    watch = trainer.LoopWatch(None, str(tmp_path))
+    watch = trainer.Monitor(None, str(tmp_path))
     for seconds, rows in ((0, 1), (60, 2), (39, 3), (2, 4), (50, 5)):
         clock[0] += seconds
         watch.rows = [{}] * rows

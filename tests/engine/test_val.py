@@ -6,10 +6,10 @@ from mini_cityscapes import official
 from PIL import Image
 from tiny_data import make_data, values, write_config
 
-from ppliteseg_paddle.data.catalog import label_set
+from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.data.submission import LABEL_IDS
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
-from ppliteseg_paddle.engine.loop import loop_module
+from ppliteseg_paddle.engine.loop.surroundings import loop_module
 from ppliteseg_paddle.engine.metrics import confusion_matrix, confusion_on_device, scores
 from ppliteseg_paddle.engine.val import evaluate, fast_evaluation, stack_equals
 

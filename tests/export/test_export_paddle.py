@@ -6,7 +6,7 @@ import yaml
 
 from exported import LABELS, TRANSFORMS, eager, export_folder, exported_predictor, few_ties, model, photograph, small_model
 from ppliteseg_paddle import Predictor
-from ppliteseg_paddle.data.catalog import LABEL_SETS
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
 
 

@@ -9,7 +9,7 @@ from ppliteseg_paddle.models.fld import FLDHead
 from ppliteseg_paddle.models.sppm import SPPM
 from ppliteseg_paddle.models.stdc import STDCNet813
 from ppliteseg_paddle.models.uafm import FUSIONS, PADDLESEG_ARM_TYPES
-from ppliteseg_paddle.models.weights import from_paddleseg
+from ppliteseg_paddle.weights.load import from_paddleseg
 
 BUILDERS = {"T": pp_liteseg_t, "B": pp_liteseg_b}
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from exported import LABELS, photograph
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.visual.draw import VOID_COLOUR, VOID_STRIPE, class_borders, colourise, overlay, write_image, write_mask
+from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, class_borders, colorise, overlay, write_image, write_mask
 from ppliteseg_paddle.visual.grid import Row, grid
 
 PALETTE = LABELS.palette
@@ -20,32 +20,32 @@ def scene(height=40, width=60):
     return mask
 
 
-def test_a_mask_file_holds_class_ids_and_shows_their_colours(tmp_path):
+def test_a_mask_file_holds_class_ids_and_shows_their_colors(tmp_path):
     path = str(tmp_path / "new" / "mask.png")
     write_mask(path, scene(), PALETTE)
     with Image.open(path) as file:
         assert file.mode == "P" and file.size == (60, 40)
         assert np.array_equal(np.asarray(file), scene())
-        colours = np.asarray(file.convert("RGB"))
-    assert tuple(colours[20, 0]) == PALETTE[0] and tuple(colours[20, 59]) == PALETTE[scene()[20, 59]]
-    assert tuple(colours[0, 0]) == VOID_COLOUR
+        colors = np.asarray(file.convert("RGB"))
+    assert tuple(colors[20, 0]) == PALETTE[0] and tuple(colors[20, 59]) == PALETTE[scene()[20, 59]]
+    assert tuple(colors[0, 0]) == VOID_COLOR
     # OpenCV expands the palette, PaddleSeg reads with Pillow: ids either way there.
     assert os.listdir(tmp_path / "new") == ["mask.png"]
 
 
-def test_every_class_gets_its_colour_and_void_is_striped():
-    picture = colourise(scene(), PALETTE)
+def test_every_class_gets_its_color_and_void_is_striped():
+    picture = colorise(scene(), PALETTE)
     for class_id in range(11):
         assert (picture[scene() == class_id] == PALETTE[class_id][::-1]).all()
     void = {tuple(int(v) for v in pixel[::-1]) for pixel in picture[scene() == 255]}
-    assert void == {VOID_COLOUR, VOID_STRIPE}
+    assert void == {VOID_COLOR, VOID_STRIPE}
 
 
-def test_an_overlay_mixes_colours_into_the_image_and_leaves_void_alone():
+def test_an_overlay_mixes_colors_into_the_image_and_leaves_void_alone():
     image, mask = photograph(40, 60), scene()
     picture = overlay(image, mask, PALETTE, opacity=0.5)
     inside = ~class_borders(mask) & (mask != 255)
-    expected = (image.astype(float) + colourise(mask, PALETTE, stripes=False)) / 2
+    expected = (image.astype(float) + colorise(mask, PALETTE, stripes=False)) / 2
     assert np.abs(picture[inside] - expected[inside]).max() <= 0.5
     assert np.array_equal(picture[mask == 255], image[mask == 255])
     assert not np.array_equal(picture, image) and picture.dtype == np.uint8
@@ -70,8 +70,8 @@ def test_a_grid_shows_each_row_with_headings_and_a_legend(tmp_path):
     picture = grid(rows, LABELS, "Title", "Subtitle", cell_width=240)
     assert picture.shape[1] == 2 * 36 + 3 * 240 + 2 * 14 and picture.dtype == np.uint8
     assert (picture[:10] == 255).all() and (picture[:, :10] == 255).all()  # white margins
-    for colour in PALETTE:  # each class occurs in a mask and in the legend
-        assert (picture == np.array(colour[::-1])).all(axis=2).sum() > 500
+    for color in PALETTE:  # each class occurs in a mask and in the legend
+        assert (picture == np.array(color[::-1])).all(axis=2).sum() > 500
     assert (picture == np.array(VOID_STRIPE[::-1])).all(axis=2).any()
     write_image(str(tmp_path / "grid.png"), picture)
     assert np.array_equal(cv2.imread(str(tmp_path / "grid.png")), picture)

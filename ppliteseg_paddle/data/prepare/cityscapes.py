@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from ppliteseg_paddle.data.catalog import label_set
+from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare.writing import write_classes, write_label, write_list
 from ppliteseg_paddle.errors import DataError, DependencyError
@@ -89,7 +89,7 @@ def _unpack(root: str, name: str) -> bool:
     import shutil
     import tempfile
 
-    from ppliteseg_paddle.archives import unpack
+    from ppliteseg_paddle.weights.archives import unpack
     aside = tempfile.mkdtemp(prefix=".unpacking-", dir=root)  # an interrupted run must not look like a whole folder
     try:
         for path in found:
@@ -150,7 +150,7 @@ def _make_label(frame: Frame) -> bool:
 def _from_label_ids(frame: Frame) -> bool:
     if not os.path.isfile(frame.stem + _IDS):
         return False
-    from ppliteseg_paddle.data.reading import read_label
+    from ppliteseg_paddle.reading.pairs import read_label
     table = np.full(256, 255, np.uint8)
     for label in labels_of_package().labels:
         if label.id >= 0 and 0 <= label.trainId < 255:

@@ -92,9 +92,9 @@ def _form_of(paths, class_names, remap, table, num_workers, progress) -> Form:
     return decide(census, class_names, remap, table)
 
 
-def _census(paths, as_colours: bool, num_workers, progress) -> Census:
+def _census(paths, as_colors: bool, num_workers, progress) -> Census:
     census = Census()
-    for path, facts in zip(paths, run_parallel(functools.partial(facts_of, as_colours=as_colours), paths, num_workers,
+    for path, facts in zip(paths, run_parallel(functools.partial(facts_of, as_colors=as_colors), paths, num_workers,
                                                "looking at masks", "mask", progress)):
         census.add(path, facts)
     return census

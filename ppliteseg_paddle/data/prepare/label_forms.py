@@ -1,4 +1,4 @@
-"""What the masks of a folder are (ids, palette, colours, 0/255, counted from 1, ...), and how they become class ids."""
+"""What the masks of a folder are (ids, palette, colors, 0/255, counted from 1, ...), and how they become class ids."""
 from __future__ import annotations
 
 import collections
@@ -7,16 +7,16 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ppliteseg_paddle.data.catalog import LABEL_SETS, RGB
-from ppliteseg_paddle.data.colours import codes, colour_of, count_codes, ids_of_colours, read_rgb
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS, RGB
+from ppliteseg_paddle.reading.color_masks import codes, color_of, count_codes, ids_of_colors, read_rgb
 from ppliteseg_paddle.errors import DataError
 
 IGNORED = 255
-MOST_COLOURS = 256
+MOST_COLORS = 256
 
 
 class MaskFacts(NamedTuple):
-    """What one mask holds: `kind` "values" or "colours", pixels of each value or colour code."""
+    """What one mask holds: `kind` "values" or "colors", pixels of each value or color code."""
 
     kind: str
     counts: Dict[int, int]
@@ -24,7 +24,7 @@ class MaskFacts(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One value or colour, and what becomes of it. `id` 255 is ignored."""
+    """One value or color, and what becomes of it. `id` 255 is ignored."""
 
     source: Any  # int, or (R, G, B)
     id: int
@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
 
 class Form(NamedTuple):
-    """How masks are to be read: `kind` "values" or "colours"; `what` for people; `names` and `palette` of the classes."""
+    """How masks are to be read: `kind` "values" or "colors"; `what` for people; `names` and `palette` of the classes."""
 
     kind: str
     what: str
@@ -41,27 +41,27 @@ class Form(NamedTuple):
     names: Tuple[str, ...]
 
 
-def facts_of(path: str, as_colours: bool = False) -> MaskFacts:
+def facts_of(path: str, as_colors: bool = False) -> MaskFacts:
     """Look at one mask.
 
-    Args: as_colours: take the colours of a palette image, not its indices.
-    Raises: DataError: if it cannot be decoded, or has more colours than a mask can have.
+    Args: as_colors: take the colors of a palette image, not its indices.
+    Raises: DataError: if it cannot be decoded, or has more colors than a mask can have.
     """
     try:
         with Image.open(path) as file:
             pixels, mode, palette = np.asarray(file), file.mode, file.getpalette()
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         raise DataError("mask %s cannot be decoded: it is damaged or no image." % path) from None
-    if pixels.ndim == 2 and not (mode == "P" and as_colours):
+    if pixels.ndim == 2 and not (mode == "P" and as_colors):
         if pixels.dtype.kind == "f":
             raise DataError("mask %s holds floating-point numbers: save class ids as whole numbers." % path)
         table = tuple(zip(*[iter(palette)] * 3)) if mode == "P" and palette else ()
         return MaskFacts("values", count_codes(pixels.astype(np.uint8) if pixels.dtype == bool else pixels), table)
     counts = count_codes(codes(read_rgb(path)))
-    if len(counts) > MOST_COLOURS:
-        raise DataError("mask %s holds %d colours, more than classes can be: it is a photograph, or was saved as JPEG or smoothed. "
+    if len(counts) > MOST_COLORS:
+        raise DataError("mask %s holds %d colors, more than classes can be: it is a photograph, or was saved as JPEG or smoothed. "
                         "Export the masks as PNG without anti-aliasing." % (path, len(counts)))
-    return MaskFacts("colours", counts)
+    return MaskFacts("colors", counts)
 
 
 class Census:
@@ -69,23 +69,23 @@ class Census:
 
     def __init__(self):
         self.values: collections.Counter = collections.Counter()
-        self.colours: collections.Counter = collections.Counter()
+        self.colors: collections.Counter = collections.Counter()
         self.palettes: set = set()
         self.kinds: Dict[str, str] = {}  # kind -> first file
 
     def add(self, path: str, facts: MaskFacts) -> None:
         self.kinds.setdefault(facts.kind, path)
-        (self.values if facts.kind == "values" else self.colours).update(facts.counts)
+        (self.values if facts.kind == "values" else self.colors).update(facts.counts)
         if facts.palette:
             used = max(facts.counts) + 1
             self.palettes.add(facts.palette[:used])
-        if len(self.colours) > MOST_COLOURS:
-            raise DataError("the masks hold more than %d colours in all (%s is one of them): give the colours of the classes with "
-                            "--colours FILE." % (MOST_COLOURS, path))
+        if len(self.colors) > MOST_COLORS:
+            raise DataError("the masks hold more than %d colors in all (%s is one of them): give the colors of the classes with "
+                            "--colors FILE." % (MOST_COLORS, path))
 
     @property
     def palettes_disagree(self) -> bool:
-        """Whether an index means different colours in different files."""
+        """Whether an index means different colors in different files."""
         tables = sorted(self.palettes, key=len)
         return any(short != tables[-1][:len(short)] for short in tables)
 
@@ -97,32 +97,32 @@ def decide(census: Census, class_names: Optional[Sequence[str]] = None, remap: O
     Args:
         class_names: in the order of their ids; None finds out how many there are.
         remap: value -> id by hand; other values stay what they are.
-        table: (colour, name) of each class.
+        table: (color, name) of each class.
     Raises: DataError: if the masks are of several kinds, or do not fit `class_names` or `table`.
     """
     if len(census.kinds) > 1:
-        if any(len(set(colour_of(code))) > 1 for code in census.colours) or table:
-            raise DataError("the masks are of several kinds: %s holds class ids, %s colours; prepare them apart."
-                            % (census.kinds["values"], census.kinds["colours"]))
+        if any(len(set(color_of(code))) > 1 for code in census.colors) or table:
+            raise DataError("the masks are of several kinds: %s holds class ids, %s colors; prepare them apart."
+                            % (census.kinds["values"], census.kinds["colors"]))
     if table is not None:
         return _by_table(census, table)
-    grey = census.colours and all(len(set(colour_of(code))) == 1 for code in census.colours)
-    if census.colours and not grey:
-        return _by_colours(census, class_names)
+    grey = census.colors and all(len(set(color_of(code))) == 1 for code in census.colors)
+    if census.colors and not grey:
+        return _by_colors(census, class_names)
     values = collections.Counter(census.values)
-    for code, pixels in census.colours.items():  # grey colours are values written three times
+    for code, pixels in census.colors.items():  # grey colors are values written three times
         values[code & 255] += pixels
     return _by_values(dict(values), class_names, remap)
 
 
 def convert(path: str, form: Form) -> np.ndarray:
-    """One mask as class ids. Shape: (H, W) uint8. Raises: DataError: for a value or colour that the form does not know."""
-    if form.kind == "colours":
-        return ids_of_colours(read_rgb(path), np.array([row.source for row in form.rows]),
+    """One mask as class ids. Shape: (H, W) uint8. Raises: DataError: for a value or color that the form does not know."""
+    if form.kind == "colors":
+        return ids_of_colors(read_rgb(path), np.array([row.source for row in form.rows]),
                               np.array([row.id for row in form.rows], np.uint8), path)
     with Image.open(path) as file:
         values = np.asarray(file)
-    # Grey colours are values written three times.
+    # Grey colors are values written three times.
     values = codes(read_rgb(path)) & 255 if values.ndim == 3 else values.astype(np.int64)
     known = {row.source: row.id for row in form.rows}
     result = np.full(values.shape, IGNORED, np.uint8)
@@ -134,44 +134,44 @@ def convert(path: str, form: Form) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------------------------
-# Colours
+# Colors
 # --------------------------------------------------------------------------------------------
 def _by_table(census: Census, table: Sequence[Tuple[RGB, str]]) -> Form:
-    if not census.colours and census.values:
-        raise DataError("--colours goes with colour masks, but %s holds class ids." % census.kinds["values"])
-    known = {int(codes(np.array(colour))): i for i, (colour, _) in enumerate(table)}
-    strangers = [code for code in census.colours if code not in known]
+    if not census.colors and census.values:
+        raise DataError("--colors goes with color masks, but %s holds class ids." % census.kinds["values"])
+    known = {int(codes(np.array(color))): i for i, (color, _) in enumerate(table)}
+    strangers = [code for code in census.colors if code not in known]
     if strangers:
-        raise DataError("the masks hold %d colours that the table does not know (%s): add them to it."
-                        % (len(strangers), ", ".join("%d %d %d" % colour_of(code) for code in strangers[:5])))
+        raise DataError("the masks hold %d colors that the table does not know (%s): add them to it."
+                        % (len(strangers), ", ".join("%d %d %d" % color_of(code) for code in strangers[:5])))
     names = _names_of(table)
     ids, count = [], 0
     for _, name in table:
         void = name.lower() in ("void", "ignore", "ignored", "unlabelled", "unlabeled")
         ids.append(IGNORED if void else count)
         count += not void
-    rows = [Row(tuple(colour), ids[i], names[i], census.colours.get(int(codes(np.array(colour))), 0)) for i, (colour, _) in enumerate(table)]
-    return Form("colours", "colours of the given table", rows, tuple(row.name for row in rows if row.id != IGNORED))
+    rows = [Row(tuple(color), ids[i], names[i], census.colors.get(int(codes(np.array(color))), 0)) for i, (color, _) in enumerate(table)]
+    return Form("colors", "colors of the given table", rows, tuple(row.name for row in rows if row.id != IGNORED))
 
 
 def _names_of(table) -> List[str]:
     return [name or "class_%d" % i for i, (_, name) in enumerate(table)]
 
 
-def _by_colours(census: Census, class_names: Optional[Sequence[str]]) -> Form:
-    found = {colour_of(code): pixels for code, pixels in census.colours.items()}
-    coloured = set(found) - {(0, 0, 0)}
+def _by_colors(census: Census, class_names: Optional[Sequence[str]]) -> Form:
+    found = {color_of(code): pixels for code, pixels in census.colors.items()}
+    colored = set(found) - {(0, 0, 0)}
     for known in LABEL_SETS.values():
-        if len(coloured) >= 3 and coloured <= set(known.palette) and class_names is None:
-            rows = [Row(colour, i, known.classes[i], found.get(colour, 0)) for i, colour in enumerate(known.palette)]
+        if len(colored) >= 3 and colored <= set(known.palette) and class_names is None:
+            rows = [Row(color, i, known.classes[i], found.get(color, 0)) for i, color in enumerate(known.palette)]
             if (0, 0, 0) in found:
                 rows.append(Row((0, 0, 0), IGNORED, "ignored", found[0, 0, 0]))
-            return Form("colours", "the colours of %s" % known.name, rows, known.classes)
-    colours = sorted(found)
-    _same_number(class_names, len(colours), "colours")
-    names = tuple(class_names or ["background" if colour == (0, 0, 0) else "class_%d" % i for i, colour in enumerate(colours)])
-    return Form("colours", "%d colours, found in the masks" % len(colours),
-                [Row(colour, i, names[i], found[colour]) for i, colour in enumerate(colours)], names)
+            return Form("colors", "the colors of %s" % known.name, rows, known.classes)
+    colors = sorted(found)
+    _same_number(class_names, len(colors), "colors")
+    names = tuple(class_names or ["background" if color == (0, 0, 0) else "class_%d" % i for i, color in enumerate(colors)])
+    return Form("colors", "%d colors, found in the masks" % len(colors),
+                [Row(color, i, names[i], found[color]) for i, color in enumerate(colors)], names)
 
 
 # --------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def _by_colours(census: Census, class_names: Optional[Sequence[str]]) -> Form:
 def _by_values(found: Dict[int, int], class_names: Optional[Sequence[str]], remap: Optional[Mapping[int, int]]) -> Form:
     values = sorted(found)
     known = [value for value in values if value != IGNORED]
-    if values and (values[0] < 0 or (len(values) > MOST_COLOURS)):
+    if values and (values[0] < 0 or (len(values) > MOST_COLORS)):
         raise DataError("the masks hold %d values from %d to %d: these are no class ids (instance ids, depth?)."
                         % (len(values), values[0], values[-1]))
     number = len(class_names) if class_names is not None else None

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.files import replace_file, write_bytes
+from ppliteseg_paddle.files import save_atomic, write_bytes
 
 Pair = Tuple[str, str]
 
@@ -20,7 +20,7 @@ def write_text(path: str, text: str) -> None:
 
 def write_label(path: str, label: np.ndarray) -> None:
     """Write a label as a grey PNG. Shape: (H, W) uint8. Raises: DataError: if it cannot be written."""
-    with replace_file(path, DataError) as temporary:
+    with save_atomic(path, DataError) as temporary:
         Image.fromarray(label).save(temporary, "PNG")
 
 

@@ -1,0 +1,182 @@
+"""What a run writes for VisualDL: scalars, predictions beside the truth, and the model's graph.
+
+PaddleSeg's loop writes losses, learning rate, times, mIoU and accuracy by itself; it gets a `Board` as its writer, which adds what it leaves
+out: each class's IoU, kappa, images/s, pictures. After a resume the curves go on in one piece: VisualDL shows the newest file of a folder
+only, so the records up to the checkpoint are carried over into it.
+"""
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import sys
+import time
+from typing import Any, List, Optional, Sequence, Tuple
+
+from ppliteseg_paddle.engine.loop.surroundings import replaced
+from ppliteseg_paddle.engine.loop.monitor import Callback
+from ppliteseg_paddle.errors import PPLiteSegError
+
+SAMPLES = 3        # validation images whose predictions are shown
+CELL_WIDTH = 400   # pixels of an image, its truth and its prediction each
+FLUSH_SECONDS = 5  # VisualDL's own 120 leave the page empty for two minutes
+
+
+class Board(Callback):
+    """Stands where the loop expects VisualDL's `LogWriter`, and hears of the run as an callback.
+
+    Args:
+        save_dir: where the records go; start: iteration from which the run goes on, 0 for a fresh one.
+        classes: their names; samples: whose predictions are shown at each evaluation.
+    """
+
+    def __init__(self, save_dir: str, classes: Sequence[str], start: int = 0, samples: Optional["Samples"] = None):
+        self.save_dir, self.classes, self.start, self.samples = save_dir, [_tag(name) for name in classes], start, samples
+        self.watch: Any = None
+        self.writer: Any = None
+
+    # --- in place of LogWriter ---
+    def open(self) -> None:
+        from visualdl import LogWriter
+        earlier = sorted(glob.glob(os.path.join(self.save_dir, "vdlrecords.*.log")))
+        name = "vdlrecords.%010d.log" % max([int(time.time())] + [_number(path) + 1 for path in earlier])
+        kept = records_up_to(earlier[-1], self.start) if earlier and self.start else []
+        self.writer = LogWriter(self.save_dir, file_name=name, flush_secs=FLUSH_SECONDS)
+        for record in kept:
+            self.writer._get_file_writer().add_record(record)
+
+    def add_scalar(self, tag: str, value, step: int) -> None:
+        """From the loop. The first loss after a resume in the middle of a window is that of fewer steps, see `Monitor.logged`."""
+        value = float(value) * (self.watch.correction if self.watch and tag.startswith("Train/loss") else 1)
+        self.writer.add_scalar(tag, value, step)
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+    # --- what the loop leaves out ---
+    def logged(self, watch, row) -> None:
+        self.watch = watch
+        self.writer.add_scalar("Train/ips", row["ips"], row["iter"])
+
+    def evaluated(self, watch, model, evaluation) -> None:
+        step, ema = watch.steps, evaluation["ema"]
+        self.writer.add_scalar("Evaluate/Ema_Kappa" if ema else "Evaluate/Kappa", evaluation["kappa"], step)
+        for name, value in zip(self.classes, evaluation["class_iou"]):
+            self.writer.add_scalar("%s/%s" % ("IoU_Ema" if ema else "IoU", name), value, step)
+        if self.samples is not None and self.samples.ema == ema:
+            for name, picture in self.samples.draw(model, step):
+                self.writer.add_image("Predictions/%s" % name, picture[:, :, ::-1], step)
+
+    def add_graph(self, model, shape: Sequence[int]) -> None:
+        """Write the model's graph. A model that cannot be traced trains all the same: that is said, and the page has no graph."""
+        from ppliteseg_paddle.files import save_atomic
+        from ppliteseg_paddle.engine.callbacks.visualdl_graph import model_graph
+        try:
+            graph = model_graph(model, shape)
+        except Exception as error:  # whatever tracing a model of any kind may raise
+            lines = str(error).strip().splitlines()
+            print("warning: VisualDL gets no graph, as the model could not be traced: %s: %s"
+                  % (type(error).__name__, lines[-1].strip() if lines else ""), file=sys.stderr)
+            return
+        with save_atomic(os.path.join(self.save_dir, "vdlgraph.%010d.log" % time.time())) as temporary:
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump(graph, file)
+
+
+class Samples:
+    """A few validation images, the same at every evaluation, drawn beside their truth and the prediction.
+
+    Args:
+        dataset: the validation set, or None; count: images out of it, spread evenly.
+        config: says how predictions are made, see `predict.EvaluationPredictor`.
+        ema: whether the averaged weights' predictions are shown, or the plain ones'.
+        precision, amp_level: in which the run evaluates.
+    """
+
+    def __init__(self, dataset, config, ema: bool = False, count: int = SAMPLES, precision: str = "fp32", amp_level: str = "O1"):
+        self.config, self.ema, self.precision = config, ema, (precision, amp_level)
+        self.pairs: List[Tuple[str, Any, Any]] = []  # name, image, label
+        count = min(count, len(dataset)) if hasattr(dataset, "read") else 0
+        for number in range(count):
+            index = (2 * number + 1) * len(dataset) // (2 * count)
+            try:
+                image, label = dataset.read(index)
+            except PPLiteSegError:
+                continue  # reported where all images are read
+            stem = os.path.splitext(os.path.basename(dataset.file_list[index][0]))[0]
+            self.pairs.append(("%d %s" % (number + 1, _tag(stem)), image, label))
+
+    def draw(self, model, step: int):
+        """Name and picture of each image. Shape: (H, W, 3) uint8, BGR."""
+        from ppliteseg_paddle.engine.loop.precision import autocast
+        from ppliteseg_paddle.engine.predict import EvaluationPredictor
+        from ppliteseg_paddle.visual.grid import Row, grid
+        was_training = model.training
+        model.eval()
+        predictor, pictures = EvaluationPredictor(model, self.config), []
+        for name, image, label in self.pairs:
+            with autocast(*self.precision):
+                mask = predictor.predict(image)
+            color = image if image.ndim == 3 else image[:, :, None].repeat(3, axis=2)
+            subtitle = "iteration %d%s" % (step, ", averaged weights" if self.ema else "")
+            pictures.append((name, grid([Row(color, label, mask)], predictor.label_set, subtitle=subtitle, cell_width=CELL_WIDTH)))
+        if was_training:
+            model.train()
+        return pictures
+
+
+# --------------------------------------------------------------------------------------------
+# Records
+# --------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def written(board: Optional[Board]):
+    """Reason: the loop opens VisualDL's writer by itself, in each rank, a new file after each resume, and leaves it open on an error."""
+    import visualdl
+    if board is not None:
+        board.open()
+    try:
+        with replaced(visualdl, "LogWriter", lambda *args, **kwargs: board or _Silent()):
+            yield
+    finally:
+        if board is not None:
+            board.close()
+
+
+class _Silent:
+    """The writer of all ranks but the first."""
+
+    def add_scalar(self, tag, value, step):
+        """Nothing."""
+
+    def close(self):
+        """Nothing."""
+
+
+def records_up_to(path: str, step: int) -> List[Any]:
+    """VisualDL's records of a file, up to an iteration; what a killed run has left half-written is left out."""
+    from google.protobuf.message import DecodeError
+    from visualdl.proto import record_pb2
+    from visualdl.reader.record_reader import RecordReader
+    kept = []
+    for content in RecordReader(path).get_all():
+        record = record_pb2.Record()
+        try:
+            record.ParseFromString(content)
+        except DecodeError:
+            break
+        if record.values and record.values[0].id <= step and record.values[0].WhichOneof("one_value") != "meta_data":
+            kept.append(record)
+    return kept
+
+
+def _number(path: str) -> int:
+    digits = os.path.basename(path).split(".")[1]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _tag(name: str) -> str:
+    """A name as a part of a tag: `/` would begin a group, and VisualDL refuses `%`."""
+    return str(name).replace("/", "-").replace("%", "")

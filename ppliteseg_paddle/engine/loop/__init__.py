@@ -1,0 +1,1 @@
+"""What surrounds PaddleSeg's training loop, which itself runs unmodified."""

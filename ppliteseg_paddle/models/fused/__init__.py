@@ -1,0 +1,1 @@
+"""Convolution, batch norm and ReLU in one call of oneDNN, for training on the CPU."""

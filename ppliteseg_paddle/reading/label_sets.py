@@ -1,0 +1,109 @@
+"""The label sets that we know by name: their classes, their colors, the value that is ignored.
+
+Pure Python, so that the command line and the exported model's metadata can read it for free.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+from ppliteseg_paddle.reading.palettes import COLORS, RGB, further_colors
+from ppliteseg_paddle.errors import ConfigError, suggest
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Classes of a data set: class id `i` is called `classes[i]` and drawn in `palette[i]` (RGB, 0-255).
+
+    Raises: ConfigError: if there are not as many colors as classes, or a class name occurs twice.
+    """
+
+    name: str
+    classes: Tuple[str, ...]
+    palette: Tuple[RGB, ...]
+    ignore_index: int = 255
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != len(self.palette):
+            raise ConfigError("label set '{}' has {} classes and {} colors; give one color per class".format(
+                self.name, len(self.classes), len(self.palette)))
+        twice = sorted({c for c in self.classes if self.classes.count(c) > 1})
+        if twice:
+            raise ConfigError("label set '{}' names {} twice; class names must differ".format(
+                self.name, ", ".join(twice)))
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+
+def _from_rows(name: str, *rows: Tuple[str, RGB]) -> LabelSet:
+    return LabelSet(name, tuple(r[0] for r in rows), tuple(r[1] for r in rows))
+
+
+LABEL_SETS = {
+    # Source: the 11 classes that segmentation papers use of CamVid's 32, in SegNet's order and colors.
+    "camvid": _from_rows(
+        "camvid",
+        ("sky", (128, 128, 128)),
+        ("building", (128, 0, 0)),
+        ("pole", (192, 192, 128)),
+        ("road", (128, 64, 128)),
+        ("pavement", (60, 40, 222)),
+        ("tree", (128, 128, 0)),
+        ("sign_symbol", (192, 128, 128)),
+        ("fence", (64, 64, 128)),
+        ("car", (64, 0, 128)),
+        ("pedestrian", (64, 64, 0)),
+        ("bicyclist", (0, 128, 192)),
+    ),
+    # Source: the 19 evaluated classes of Cityscapes, in the order of its train ids, official colors.
+    "cityscapes": _from_rows(
+        "cityscapes",
+        ("road", (128, 64, 128)),
+        ("sidewalk", (244, 35, 232)),
+        ("building", (70, 70, 70)),
+        ("wall", (102, 102, 156)),
+        ("fence", (190, 153, 153)),
+        ("pole", (153, 153, 153)),
+        ("traffic light", (250, 170, 30)),
+        ("traffic sign", (220, 220, 0)),
+        ("vegetation", (107, 142, 35)),
+        ("terrain", (152, 251, 152)),
+        ("sky", (70, 130, 180)),
+        ("person", (220, 20, 60)),
+        ("rider", (255, 0, 0)),
+        ("car", (0, 0, 142)),
+        ("truck", (0, 0, 70)),
+        ("bus", (0, 60, 100)),
+        ("train", (0, 80, 100)),
+        ("motorcycle", (0, 0, 230)),
+        ("bicycle", (119, 11, 32)),
+    ),
+}
+
+
+def label_set(name: str) -> LabelSet:
+    """The label set of that name.
+
+    Raises: ConfigError: if there is none; the message names the nearest ones.
+    """
+    if name in LABEL_SETS:
+        return LABEL_SETS[name]
+    raise ConfigError("unknown label set '{}'.{}".format(name, suggest(name, LABEL_SETS)))
+
+
+def palette_for(num_classes: int) -> Tuple[RGB, ...]:
+    """Distinct colors for a data set that brings none: the known set of that size, else those of
+    `palette.COLORS`, which stay apart from their neighbours, also for color-blind readers.
+
+    The first colors stay the same whatever `num_classes` is, unless a known set has exactly that size.
+
+    Raises: ConfigError: if `num_classes` is not between 1 and 65535 (masks have 8 or 16 bits).
+    """
+    if not 1 <= num_classes <= 65535:
+        raise ConfigError("num_classes is {}; a palette holds 1 to 65535 colors".format(num_classes))
+    for known in LABEL_SETS.values():
+        if known.num_classes == num_classes:
+            return known.palette
+    return COLORS[:num_classes] + further_colors(num_classes - len(COLORS))

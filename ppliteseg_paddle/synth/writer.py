@@ -1,0 +1,237 @@
+"""Writes generated scenes as a data set in PaddleSeg's list form, with worker processes, and resumes or reuses one."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from tqdm import tqdm
+
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+from ppliteseg_paddle.files import SOURCE_ROOT
+from ppliteseg_paddle.synth.scene import LARGEST, SMALLEST
+from ppliteseg_paddle.synth.worker import SPLITS, TROUBLE, Job, draw_job, job_paths, write_file
+from ppliteseg_paddle.errors import ConfigError, DataError
+
+GENERATOR_VERSION = 1  # raise it whenever the same seed gives other pictures
+
+_DONE, _BEGUN = "synth.json", "synth.partial.json"
+_OURS = re.compile(r"(train|val)_\d{5,}\.(jpg|png)(\.tmp)?")
+
+
+def generate(
+    out_dir: str,
+    train: int = 600,
+    val: int = 60,
+    size: Tuple[int, int] = (480, 360),
+    seed: int = 0,
+    num_workers: Optional[int] = None,
+    progress: bool = True,
+    overwrite: bool = False,
+) -> Dict[str, object]:
+    """Write `train` + `val` scenes to `out_dir`.
+
+    The same arguments give the same bytes, whatever the number of workers is. Lists are written last, so
+    that a folder with lists is a whole data set; an interrupted run goes on where it stopped; a finished
+    set of the same parameters is reused.
+
+    Args:
+        size: (width, height), pixels.
+        num_workers: processes; None takes one per core, at most eight; 0 and 1 draw in this process.
+        progress: show a bar on stderr.
+        overwrite: replace a generated set of other parameters. Files of other origin are never removed.
+
+    Returns: out_dir, train, val, size, seed, num_classes, reused, drawn (scenes), seconds.
+
+    Raises:
+        ConfigError: a number is out of range.
+        DataError: `out_dir` holds something else, or cannot be written to.
+    """
+    _check(train, val, size, seed, num_workers)
+    start = time.perf_counter()
+    out = Path(out_dir)
+    parameters = {
+        "generator_version": GENERATOR_VERSION,
+        "train": int(train),
+        "val": int(val),
+        "size": [int(size[0]), int(size[1])],
+        "seed": int(seed),
+    }
+    try:
+        finished = _prepare(out, parameters, overwrite)
+        jobs = [
+            (str(out), split, index, int(seed), (int(size[0]), int(size[1])))
+            for split, count in zip(SPLITS, (train, val))
+            for index in range(count)
+        ]
+        missing = [job for job in jobs if not all(path.is_file() for path in job_paths(job))]
+        if not finished or missing:
+            _forget_lists(out)
+            write_file(out / _BEGUN, _json(parameters))
+            _draw_all(missing, num_workers, progress)
+            _write_lists(out, jobs, parameters)
+    except OSError as error:
+        raise DataError(
+            "cannot write the data set to '{}': {}; choose another --out".format(out_dir, error.strerror or error)
+        ) from error
+    return {
+        "out_dir": str(out),
+        "train": int(train),
+        "val": int(val),
+        "size": parameters["size"],
+        "seed": int(seed),
+        "num_classes": LABEL_SETS["camvid"].num_classes,
+        "reused": not missing,
+        "drawn": len(missing),
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def _check(train: int, val: int, size: Tuple[int, int], seed: int, num_workers: Optional[int]) -> None:
+    for name, value in (("train", train), ("val", val), ("seed", seed), ("num_workers", num_workers or 0)):
+        if value < 0:
+            raise ConfigError("--{} is {}; it cannot be negative".format(name, value))
+    if train + val == 0:
+        raise ConfigError("--train and --val are both 0; ask for at least one scene")
+    width, height = size
+    if not (SMALLEST <= width <= LARGEST and SMALLEST <= height <= LARGEST):
+        raise ConfigError(
+            "--size is {} {}; width and height must be {} to {} pixels".format(width, height, SMALLEST, LARGEST)
+        )
+
+
+def _prepare(out: Path, parameters: dict, overwrite: bool) -> bool:
+    """Make the folder ready. Returns whether it already holds this very set, finished."""
+    if out.exists() and not out.is_dir():
+        raise DataError("'{}' is a file, not a folder; choose another --out".format(out))
+    found = _read(out / _DONE)
+    if found == parameters:
+        return True
+    if found is None and _read(out / _BEGUN) == parameters:
+        return False
+    if out.is_dir() and any(out.iterdir()):
+        if not overwrite:
+            other = found or _read(out / _BEGUN)
+            what = (
+                " (it holds a generated set of other parameters: {})".format(_differences(other, parameters))
+                if other
+                else ""
+            )
+            raise DataError("'{}' is not empty{}; choose another --out or pass --overwrite".format(out, what))
+        _forget_lists(out)
+        for folder in ("images", "labels"):
+            for path in sorted((out / folder).glob("*")):
+                if _OURS.fullmatch(path.name):
+                    path.unlink()
+    for folder in ("images", "labels"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    return False
+
+
+def _differences(found: dict, wanted: dict) -> str:
+    return ", ".join("{} {}".format(key, found.get(key)) for key in wanted if found.get(key) != wanted[key])
+
+
+def _forget_lists(out: Path) -> None:
+    for name in (_DONE, _BEGUN, "train.txt", "val.txt", "classes.txt"):
+        if (out / name).exists():
+            (out / name).unlink()
+    for folder in ("images", "labels"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+
+
+def _write_lists(out: Path, jobs: List[Job], parameters: dict) -> None:
+    write_file(out / "classes.txt", "\n".join(LABEL_SETS["camvid"].classes) + "\n")
+    for split in SPLITS:
+        lines = [
+            "{} {}\n".format(*(path.relative_to(out).as_posix() for path in job_paths(job)))
+            for job in jobs
+            if job[1] == split
+        ]
+        write_file(out / (split + ".txt"), "".join(lines))
+    os.replace(out / _BEGUN, out / _DONE)
+
+
+def _draw_all(jobs: List[Job], num_workers: Optional[int], progress: bool) -> None:
+    workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
+    workers = min(workers, len(jobs))
+    with tqdm(
+        total=len(jobs), desc="drawing scenes", unit="scene", disable=not progress or not jobs, file=sys.stderr
+    ) as bar:
+        for _ in map(draw_job, jobs) if workers <= 1 else _in_processes(jobs, workers):
+            bar.update()
+
+
+def _in_processes(jobs: List[Job], workers: int) -> Iterator[None]:
+    """Draw in processes of their own, one share each; yields once for each scene.
+
+    Plain processes rather than `multiprocessing`: a fork would inherit OpenCV's thread pool without its
+    threads and wait for them for ever, and a spawn would run the caller's script again.
+    """
+    news: "queue.SimpleQueue" = queue.SimpleQueue()
+    crew = [_start(jobs[first::workers], news) for first in range(workers)]
+    working = workers
+    try:
+        while working:
+            item = news.get()
+            if isinstance(item, str):
+                if item.startswith(TROUBLE):
+                    raise OSError(item[len(TROUBLE) :].strip())
+                yield
+                continue
+            working -= 1
+            if item:
+                raise DataError(
+                    "a worker process ended with status {} (out of memory?); run the same command again to go on, "
+                    "with a smaller --num_workers".format(item)
+                )
+    finally:
+        for process in crew:
+            process.terminate()
+            process.wait()
+
+
+def _start(share: List[Job], news: "queue.SimpleQueue") -> subprocess.Popen:
+    """A worker, and a thread that passes its lines on, and its exit status when it has ended."""
+    known = os.environ.get("PYTHONPATH")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from ppliteseg_paddle.synth.worker import main; main()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=dict(os.environ, PYTHONPATH=SOURCE_ROOT + os.pathsep + known if known else SOURCE_ROOT),
+        encoding="utf-8",
+    )
+
+    def follow() -> None:
+        try:
+            with process.stdin as stdin:
+                stdin.write(json.dumps(share))
+        except BrokenPipeError:
+            pass  # it has ended already; its exit status says more
+        for line in process.stdout:
+            news.put(line)
+        news.put(process.wait())
+
+    threading.Thread(target=follow, daemon=True).start()
+    return process
+
+
+def _json(value: dict) -> str:
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def _read(path: Path) -> Optional[dict]:
+    """The JSON object in a file, or None if there is no such file or nothing readable in it."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,189 @@
+"""Read and write files of named arrays. What a file is, its content tells, not its name."""
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import zipfile
+from typing import Any, Dict, Mapping, Tuple
+
+import numpy as np
+
+from ppliteseg_paddle.weights import archives, download
+from ppliteseg_paddle.errors import DependencyError, WeightsError
+from ppliteseg_paddle.files import save_atomic
+from ppliteseg_paddle.weights.pickles import PICKLE_ERRORS, ArrayUnpickler
+from ppliteseg_paddle.weights.torch_files import LEGACY_MAGIC, is_torch_zip, read_torch_legacy, read_torch_zip
+
+StateDict = Dict[str, np.ndarray]
+
+SUFFIXES = (".pdparams", ".safetensors")  # that can be written
+# paddle.save and paddle.load know a state dict by this entry: structured name -> parameter name.
+_NAME_TABLE = "StructuredToParameterName@@"
+# Keys under which checkpoints hold the state dict among other things.
+_NESTED = ("state_dict", "model")
+
+
+# --------------------------------------------------------------------------------------------
+# Reading
+# --------------------------------------------------------------------------------------------
+def read_state_dict(path: str) -> StateDict:
+    """Names and arrays of a weight file; see `read_weight_file`."""
+    return read_weight_file(path)[0]
+
+
+def read_weight_file(path: str) -> Tuple[StateDict, str]:
+    """Names and arrays of a weight file, and its format.
+
+    Formats: Paddle's pickle (.pdparams), safetensors, PyTorch's zip and older pickles, and tar or zip archives that
+    hold one such file. Nothing that a file asks to be run is run.
+
+    Args: path: a path, or an http(s) address, which is downloaded first (`download.fetch`).
+    Raises: WeightsError: if it is missing, unreadable, no file of arrays, or asks to run code; DownloadError.
+    """
+    if download.is_url(path):
+        path = download.fetch(path)
+    if not os.path.isfile(path):
+        hint = " It is a folder; name the file in it, such as %s." % os.path.join(path, "model.pdparams") \
+            if os.path.isdir(path) else ""
+        raise WeightsError("weight file %s does not exist.%s" % (path, hint))
+    if os.path.getsize(path) == 0:
+        raise WeightsError("weight file %s is empty." % path)
+    kind = sniff(path)
+    if kind == "archive":
+        return _read_archive(path)
+    try:
+        content, kind = _READERS[kind](path)
+    except DependencyError:
+        raise
+    except WeightsError as error:
+        raise WeightsError("weight file %s: %s" % (path, error)) from None
+    except PICKLE_ERRORS + (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise WeightsError("weight file %s cannot be read as %s (%s); it may be cut short or of another kind."
+                           % (path, _SUFFIX_OF[kind], error)) from error
+    return _arrays_of(content, path), kind
+
+
+def check_pickle(path: str) -> None:
+    """See that a pickle (.pdparams, .pdopt) holds arrays, numbers, texts and containers only, before Paddle reads it: its own
+    reader runs whatever a file asks for.
+
+    Raises: WeightsError: if it asks for anything else, or cannot be read.
+    """
+    try:
+        _read_pickle(path)
+    except WeightsError as error:
+        raise WeightsError("%s: %s" % (path, error)) from None
+    except PICKLE_ERRORS + (OSError,) as error:
+        raise WeightsError("%s cannot be read (%s); it may be cut short or of another kind." % (path, error)) from error
+
+
+def sniff(path: str) -> str:
+    """"archive", "zip" (PyTorch's), "safetensors", "web page" or "pickle" (whatever is none of the others).
+
+    Raises: WeightsError: for a damaged zip file.
+    """
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if zipfile.is_zipfile(path):
+        try:
+            return "zip" if is_torch_zip(path) else "archive"
+        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:  # its end is there, what the end tells of is not
+            raise WeightsError("weight file %s is a damaged zip file (%s): get it anew." % (path, error)) from error
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < os.path.getsize(path):
+        return "safetensors"
+    if head.lstrip()[:5].lower() in (b"<html", b"<!doc", b"<?xml"):
+        return "web page"
+    return "archive" if head[:1] != b"\x80" and archives.is_archive(path) else "pickle"
+
+
+def _read_pickle(path: str):
+    with open(path, "rb") as file:
+        first = ArrayUnpickler(file).load()
+        if isinstance(first, int) and first == LEGACY_MAGIC:
+            return read_torch_legacy(file), "PyTorch (before 1.6)"
+        return first, "Paddle"
+
+
+def _read_safetensors(path: str):
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError:
+        raise DependencyError("reading %s needs the package safetensors: pip install safetensors" % path) from None
+    try:
+        return load_file(path), "safetensors"
+    except SafetensorError as error:
+        raise ValueError(error) from error
+
+
+def _refuse_web_page(path: str):
+    raise WeightsError("it is a web page, not weights: its download did not reach the file itself. Get it anew.")
+
+
+_READERS = {"pickle": _read_pickle, "zip": lambda path: (read_torch_zip(path), "PyTorch"),
+            "safetensors": _read_safetensors, "web page": _refuse_web_page}
+_SUFFIX_OF = {"pickle": ".pdparams", "zip": "PyTorch checkpoint", "safetensors": ".safetensors"}
+
+
+def _read_archive(path: str) -> Tuple[StateDict, str]:
+    with tempfile.TemporaryDirectory(prefix="ppliteseg-") as folder:
+        names = [name for name in archives.unpack(path, folder)
+                 if name.endswith(SUFFIXES + (".pth", ".pt", ".ckpt")) and not os.path.basename(name).startswith(".")]
+        chosen = [name for name in names if os.path.basename(name) == "model.pdparams"] or names
+        if len(chosen) != 1:
+            raise WeightsError("archive %s holds %s; unpack it and name the one to use."
+                               % (path, "several weight files (%s)" % ", ".join(chosen) if chosen else "no weight file"))
+        try:
+            return read_weight_file(os.path.join(folder, chosen[0]))
+        except WeightsError as error:
+            raise WeightsError(str(error).replace(os.path.join(folder, ""), "%s: " % path)) from error
+
+
+def _arrays_of(content: Any, path: str) -> StateDict:
+    if not isinstance(content, dict):
+        raise WeightsError("weight file %s holds a %s, not names and arrays." % (path, type(content).__name__))
+    for key in _NESTED:
+        if isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    arrays = {str(name): _array(value) for name, value in content.items() if _array(value) is not None}
+    if not arrays:
+        raise WeightsError("weight file %s holds no arrays." % path)
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise WeightsError("weight file %s: %s has the type %s, which is no number." % (path, name, array.dtype))
+    return arrays
+
+
+def _array(value: Any):
+    """An array as it is, and of the pair (name, array) that paddle.save writes outside state dicts, the array."""
+    if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[0], str):
+        value = value[1]
+    return value if isinstance(value, np.ndarray) else None
+
+
+# --------------------------------------------------------------------------------------------
+# Writing
+# --------------------------------------------------------------------------------------------
+def write_state_dict(path: str, state: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as .pdparams (as paddle.save would) or .safetensors, by the suffix; whole or not at all.
+
+    Raises: WeightsError: for another suffix, or if the place cannot be written.
+    """
+    if not path.endswith(SUFFIXES):
+        raise WeightsError("%s: weights can be written as %s; end the name so." % (path, " or ".join(SUFFIXES)))
+    state = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    with save_atomic(path, WeightsError) as temporary, open(temporary, "wb") as file:
+        if path.endswith(".safetensors"):
+            file.write(_safetensors_bytes(path, state))
+        else:
+            pickle.dump({**state, _NAME_TABLE: {name: name for name in state}}, file, protocol=4)
+
+
+def _safetensors_bytes(path: str, state: StateDict) -> bytes:
+    try:
+        from safetensors.numpy import save
+    except ImportError:
+        raise DependencyError("writing %s needs the package safetensors: pip install safetensors" % path) from None
+    return save(state, metadata={"producer": "ppliteseg_paddle"})

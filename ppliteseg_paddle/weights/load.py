@@ -1,0 +1,158 @@
+"""Put weight files into models: read, rename, check, load.
+
+Known by their names: state dicts of ours, of PaddleSeg's `PPLiteSeg`, of its STDC backbones, and of the STDC authors'
+PyTorch checkpoints (`weight_names`); by their content: Paddle's, PyTorch's and safetensors files (`weight_files`).
+"""
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, field
+from typing import Iterable, List, Optional, Tuple
+
+from ppliteseg_paddle.errors import WeightsError
+from ppliteseg_paddle.weights.files import read_state_dict
+from ppliteseg_paddle.weights.names import (BACKBONES, OURS, PADDLESEG, Renamed, StateDict, from_paddleseg, identify,
+                                                  stdc_blocks, to_ours, to_paddleseg)
+
+__all__ = ["LoadReport", "from_paddleseg", "load_by_name", "load_weights", "read_state_dict"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class LoadReport:
+    """What `load_weights` did. Names are ours, except of `ignored`, which has what no segmentation model uses
+    (the ImageNet classifier, PyTorch's step counters) as the file calls it; `mismatched` has (name, shape in the
+    file, shape in the model)."""
+
+    source: str
+    loaded: List[str] = field(default_factory=list)
+    missing: List[str] = field(default_factory=list)
+    unexpected: List[str] = field(default_factory=list)
+    mismatched: List[Tuple[str, list, list]] = field(default_factory=list)
+    ignored: List[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self):
+        text = "%d arrays loaded (%s)" % (len(self.loaded), self.source)
+        if self.mismatched:
+            text += "; left as they were, the file has another number of classes: " + ", ".join(
+                "%s (file %s, model %s)" % item for item in self.mismatched)
+        if self.missing:
+            text += "; not in the file, left as they were: " + _some(self.missing)
+        if self.unexpected:
+            text += "; in the file only: " + _some(self.unexpected)
+        if self.ignored:
+            text += "; not used here: " + _some(sorted({_part(name) for name in self.ignored}))
+        return text
+
+
+def load_weights(model, path: str, strict: bool = False) -> LoadReport:
+    """Load a weight file into `model`, in place, and log what was not loaded.
+
+    A file of a backbone alone fits a whole model's backbone. A file for another number of classes fits but for
+    the classifiers, unless `strict`. PaddleSeg's own `PPLiteSeg` takes its files and ours as well.
+
+    Args:
+        path: path or http(s) address of a file in any form that `weight_files.read_weight_file` knows.
+        strict: whether every array of the model must come from the file, and the file be of a model of the same form
+            (to evaluate, predict or export).
+    Raises: WeightsError: if the file cannot be read or does not fit; the model is unchanged then. DownloadError.
+    """
+    import paddle
+    tensors = model.state_dict()
+    renamed = _renamed(read_state_dict(path), tensors)
+    state, report = renamed.state, LoadReport(renamed.source, ignored=renamed.ignored)
+    targets = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    if not any(name in targets for name in state) and any("backbone." + name in targets for name in state):
+        state = {"backbone." + name: array for name, array in state.items()}
+        report.source += ", backbone only"
+    _check_backbone(path, state, targets)
+    fitting = {}
+    for name, shape in targets.items():
+        if name not in state:
+            report.missing.append(name)
+        elif list(state[name].shape) != shape:
+            report.mismatched.append((name, list(state[name].shape), shape))
+        else:
+            fitting[name] = state[name]
+    report.loaded = list(fitting)
+    report.unexpected = [name for name in state if name not in targets]
+    _check_fit(path, report, strict)
+    for name, array in fitting.items():
+        tensors[name].set_value(paddle.to_tensor(array).astype(tensors[name].dtype))
+    _log.log(logging.INFO if report.complete and not report.ignored else logging.WARNING, "%s: %s", path, report)
+    return report
+
+
+def load_by_name(model, path: Optional[str]) -> None:
+    """Load into a component of PaddleSeg what its `pretrained:` names, by PaddleSeg's rule: what fits by name and shape.
+
+    Args: as `load_weights`; None loads nothing.
+    Raises: WeightsError: if the file cannot be read, asks to run code, or nothing in it fits. DownloadError.
+    Source: PaddleSeg `utils/utils.py::load_pretrained_model`, which reads the file with Paddle's own reader.
+    """
+    if path is None:
+        return
+    import paddle
+    state, tensors = read_state_dict(path), model.state_dict()
+    fitting = [name for name, tensor in tensors.items() if name in state and list(state[name].shape) == list(tensor.shape)]
+    if not fitting:
+        raise WeightsError("weight file %s has none of %s's arrays (it has %s, ...); it belongs to another model."
+                           % (path, type(model).__name__, _some(list(state), 3)))
+    for name in fitting:
+        tensors[name].set_value(paddle.to_tensor(state[name]).astype(tensors[name].dtype))
+    _log.info("%s: %d of %d arrays loaded into %s", path, len(fitting), len(tensors), type(model).__name__)
+
+
+def _renamed(state: StateDict, targets: Iterable[str]) -> Renamed:
+    """The file's arrays under the names that the model uses: ours, or those of PaddleSeg's `PPLiteSeg`."""
+    if identify(targets) != PADDLESEG:
+        return to_ours(state)
+    source = identify(state)
+    return Renamed(to_paddleseg(state) if source == OURS else state, source)
+
+
+def _check_backbone(path: str, state: Iterable[str], targets: Iterable[str]) -> None:
+    """STDC2 has every array of STDC1, in the same shapes, and more: loaded into it, the network would be another one."""
+    found, wanted = stdc_blocks(state), stdc_blocks(targets)
+    if any(found) and any(wanted) and found != wanted:
+        texts = ["%s (%s blocks)" % (BACKBONES.get(blocks, "another STDC"), ", ".join(map(str, blocks))) for blocks in (found, wanted)]
+        raise WeightsError("weight file %s does not fit the model: its backbone is %s, the model's is %s." % (path, *texts))
+
+
+def _check_fit(path: str, report: LoadReport, strict: bool) -> None:
+    if not report.loaded:
+        raise WeightsError("weight file %s has none of the model's arrays (it has %s, ...); it belongs to another model."
+                           % (path, _some(report.unexpected, 3)))
+    wrong = [item for item in report.mismatched if strict or not _is_classifier(item[0])]
+    if wrong:
+        raise WeightsError("weight file %s does not fit the model: %s%s." % (
+            path, "; ".join("%s has shape %s, expected %s" % (name, found, wanted) for name, found, wanted in wrong[:3]),
+            " and %d more" % (len(wrong) - 3) if len(wrong) > 3 else ""))
+    backbone_only = all(name.startswith("backbone.") for name in report.loaded)
+    missing = [name for name in report.missing if strict or not (backbone_only and not name.startswith("backbone."))]
+    # A file of three fusions has all that a model of two needs, in the same shapes; masks would be wrong without a word.
+    surplus = [name for name in report.unexpected if strict and name.startswith(("backbone.", "neck.", "head."))]
+    if surplus:
+        raise WeightsError("weight file %s belongs to a model of another form: %s are in the file, but not in the model."
+                           % (path, _some(surplus)))
+    if missing:
+        raise WeightsError("weight file %s lacks %d of the model's arrays: %s." % (path, len(missing), _some(missing)))
+
+
+def _is_classifier(name: str) -> bool:
+    return re.search(r"seg_heads\.\d+\.classifier\.", name) is not None
+
+
+def _part(name: str) -> str:
+    """What an ignored array belongs to: step counters are many, and one word names them all."""
+    return "num_batches_tracked" if name.endswith(".num_batches_tracked") else name.split(".")[0]
+
+
+def _some(names: List[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (" and %d more" % (len(names) - limit) if len(names) > limit else "")

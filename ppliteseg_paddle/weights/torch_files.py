@@ -1,0 +1,107 @@
+"""Read PyTorch checkpoints without PyTorch: the zip form (since 1.6) and the run of pickles before it.
+
+The STDC authors publish theirs under names that end in .tar; what a file is, its content tells.
+"""
+from __future__ import annotations
+
+import pickle
+import struct
+import zipfile
+from typing import Any, BinaryIO, Callable, Dict
+
+import numpy as np
+
+from ppliteseg_paddle.errors import WeightsError
+from ppliteseg_paddle.weights.pickles import ArrayUnpickler, Storage, TensorView, TorchUnpickler, numbers_from_bytes
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+
+
+def is_torch_zip(path: str) -> bool:
+    """Whether a zip archive is a PyTorch checkpoint."""
+    with zipfile.ZipFile(path) as archive:
+        return _pickle_member(archive) is not None
+
+
+def _pickle_member(archive: zipfile.ZipFile):
+    return next((name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")), None)
+
+
+def read_torch_zip(path: str) -> Any:
+    """The content of a zip checkpoint, tensors as numpy arrays.
+
+    Raises: WeightsError, and what `pickles.PICKLE_ERRORS` and zipfile raise for damaged files.
+    """
+    with zipfile.ZipFile(path) as archive:
+        member = _pickle_member(archive)
+        root = member[:-len("data.pkl")]
+        names = set(archive.namelist())
+        order = archive.read(root + "byteorder") if root + "byteorder" in names else b"little"
+        cache: Dict[str, np.ndarray] = {}
+
+        def read(storage: Storage) -> np.ndarray:
+            if storage.key not in cache:
+                name = root + "data/" + storage.key
+                if name not in names:
+                    raise WeightsError("the checkpoint lacks its part %s" % name)
+                cache[storage.key] = numbers_from_bytes(archive.read(name), storage.dtype, ">" if order == b"big" else "<")
+            return cache[storage.key]
+
+        with archive.open(member) as file:
+            return _with_arrays(TorchUnpickler(file).load(), read)
+
+
+def read_torch_legacy(file: BinaryIO) -> Any:
+    """The content of a checkpoint from before PyTorch 1.6: magic number, protocol, system, object, keys, numbers.
+
+    Args: file: positioned after the magic number.
+    Raises: WeightsError, and what `pickles.PICKLE_ERRORS` says for damaged files.
+    """
+    protocol = ArrayUnpickler(file).load()
+    system = ArrayUnpickler(file).load()
+    if protocol != LEGACY_PROTOCOL or not isinstance(system, dict):
+        raise WeightsError("it is a PyTorch checkpoint of an unknown protocol (%r)" % (protocol,))
+    unpickler = _RecordingUnpickler(file)
+    content = unpickler.load()
+    keys = ArrayUnpickler(file).load()
+    order = "<" if system.get("little_endian", True) else ">"
+    storages = {}
+    for key in keys:
+        (count,) = struct.unpack(order + "q", _exactly(file, 8))
+        dtype = unpickler.dtypes.get(str(key))
+        if dtype is None or count < 0:
+            raise WeightsError("storage %s of the checkpoint is used nowhere" % key)
+        width = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+        storages[str(key)] = numbers_from_bytes(_exactly(file, count * width), dtype, order)
+    return _with_arrays(content, lambda storage: storages[storage.key])
+
+
+class _RecordingUnpickler(TorchUnpickler):
+    """Notes the type of each storage: in this form the numbers follow, without their type."""
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.dtypes: Dict[str, str] = {}
+
+    def persistent_load(self, pid):
+        storage = super().persistent_load(pid)
+        self.dtypes[storage.key] = storage.dtype
+        return storage
+
+
+def _exactly(file: BinaryIO, count: int) -> bytes:
+    data = file.read(count)
+    if len(data) != count:
+        raise pickle.UnpicklingError("%d bytes are missing at its end" % (count - len(data)))
+    return data
+
+
+def _with_arrays(value: Any, read: Callable[[Storage], np.ndarray]) -> Any:
+    if isinstance(value, TensorView):
+        return value.array(read)
+    if isinstance(value, dict):
+        return {key: _with_arrays(item, read) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_arrays(item, read) for item in value]
+    return value

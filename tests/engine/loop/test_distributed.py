@@ -1,0 +1,201 @@
+"""Several ranks on one CPU, through Paddle's launcher and gloo, beside one process that sees the same images."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import paddle
+import pytest
+import rank_worker
+from tiny_data import make_data, values, write_config
+
+from ppliteseg_paddle.engine.loop import distributed, surroundings as loop
+from ppliteseg_paddle.engine.train import set_seed
+from ppliteseg_paddle.engine.loop.monitor import Monitor
+from ppliteseg_paddle.models.pp_liteseg import pp_liteseg_t
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@pytest.fixture(scope="module")
+def config_path(tmp_path_factory):
+    root = make_data(tmp_path_factory.mktemp("ranks") / "data", val=5)
+    return write_config(root / "c.yml", values(root))
+
+
+@pytest.fixture(scope="module")
+def two_ranks(config_path, tmp_path_factory):
+    """What each of two ranks saw, and the folder of their runs."""
+    out = str(tmp_path_factory.mktemp("two"))
+    command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", out + "/log",
+               os.path.join(HERE, "rank_worker.py"), config_path, out]
+    path = os.pathsep.join([os.path.dirname(HERE), HERE, os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    seen = []
+    for rank in range(2):
+        with open("%s/rank_%d.json" % (out, rank)) as file:
+            seen.append(json.load(file))
+    return seen, out
+
+
+def one_process(config_path, folder, fixed):
+    return rank_worker.losses(config_path, 4, str(folder / "one"), fixed)["train"]
+
+
+def test_two_ranks_give_the_losses_of_one_process_with_twice_the_batch(two_ranks, config_path, tmp_path):
+    """Nothing differs but the order of sums, once batch norm does not depend on who else is in the batch."""
+    alone = one_process(config_path, tmp_path, fixed=True)
+    np.testing.assert_allclose(two_ranks[0][0]["fixed"]["train"], alone, rtol=1e-4)
+
+
+def test_with_batch_norm_over_each_ranks_images_the_losses_differ_a_little(two_ranks, config_path, tmp_path):
+    alone, together = one_process(config_path, tmp_path, fixed=False), two_ranks[0][0]["plain"]["train"]
+    assert alone != together
+    np.testing.assert_allclose(together, alone, rtol=0.1)
+
+
+def test_an_evaluation_is_shared_without_counting_an_image_twice(two_ranks, config_path):
+    seen, out = two_ranks
+    alone = rank_worker.scores(config_path, out + "/plain/iter_3/model.pdparams")
+    assert [rank["share"] for rank in seen] == [[0, 2, 4], [1, 3]]
+    for rank in seen:
+        assert rank["scores"]["images"] == 5
+        for name in ("mIoU", "acc", "class_iou", "class_recall"):  # a pixel may fall to another class with another number of threads
+            assert rank["scores"][name] == pytest.approx(alone[name], abs=1e-3)
+    assert seen[0]["scores"] == seen[1]["scores"]
+    assert seen[0]["plain"]["eval"][-1] == seen[0]["scores"]["mIoU"]  # what the loop measured on both
+
+
+def test_precise_statistics_are_those_of_all_ranks_images(two_ranks, config_path):
+    seen, out = two_ranks
+    alone = rank_worker.precise(config_path, out + "/plain/iter_3/model.pdparams")
+    for rank in seen:
+        for name in ("mean", "variance"):  # of the first layer: those after it normalise by their own batch
+            np.testing.assert_allclose(rank["precise"][name], alone[name], rtol=1e-4, atol=1e-6)
+
+
+def test_ranks_add_up_arrays(two_ranks):
+    assert [rank["sum"] for rank in two_ranks[0]] == [[2, 11], [2, 11]]
+
+
+def test_the_first_rank_alone_prints_and_writes(two_ranks):
+    out = two_ranks[1]
+    with open(out + "/log/workerlog.1") as file:
+        text = file.read()
+    assert "[TRAIN]" not in text and "[EVAL]" not in text and "training from iteration" not in text
+    assert sorted(os.listdir(out)) == ["fixed", "log", "plain", "rank_0.json", "rank_1.json"]
+
+
+# --- without other ranks ---------------------------------------------------------------------
+
+def test_a_single_process_takes_all_and_waits_for_nobody():
+    distributed.meet()
+    assert list(distributed.share(3)) == [0, 1, 2]
+    assert distributed.sum_over_ranks(np.array([3])).tolist() == [3]
+
+
+def test_gradients_are_averaged_in_one_buffer_of_all(monkeypatch):
+    """Two ranks whose gradients are 1 and 3, the other one's transfer played."""
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    monkeypatch.setattr(paddle.distributed, "all_reduce", lambda flat: flat.add_(paddle.full_like(flat, 3.0)))
+    model = paddle.nn.Linear(3, 2)
+    model.weight.stop_gradient = False
+    loss = model.weight.sum()  # the bias is not used
+    loss.backward()
+    average = distributed._Average(model)
+    average()
+    assert model.weight.grad.numpy().tolist() == [[2.0, 2.0]] * 3
+    assert model.bias.grad.numpy().tolist() == [1.5, 1.5]
+    model.clear_gradients()
+    (5 * model.weight.sum()).backward()
+    average()
+    assert model.weight.grad.numpy().tolist() == [[4.0, 4.0]] * 3
+
+
+def test_statistics_of_batch_norm_become_the_mean_over_ranks(monkeypatch):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    monkeypatch.setattr(distributed, "sum_over_ranks", lambda values: values + 3)
+    model = pp_liteseg_t(num_classes=2)
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    distributed.average_statistics(model)
+    for name, value in model.state_dict().items():
+        is_statistic = name.endswith(("_mean", "_variance"))
+        np.testing.assert_allclose(value.numpy(), (weights[name] + 3) / 2 if is_statistic else weights[name], err_msg=name)
+
+
+def test_ranks_draw_different_numbers_from_one_seed():
+    import random
+    drawn = []
+    for rank in (0, 1, 0):
+        set_seed(5, rank)
+        drawn.append((random.random(), np.random.rand()))
+    assert drawn[0] == drawn[2] and drawn[0] != drawn[1]
+
+
+@pytest.mark.parametrize("text, lost", [
+    ("[/x/gloo/transport/tcp/pair.cc:576] Read error [127.0.0.1]:3: Connection reset by peer", True),
+    ("(External) NCCL error(6), remote process exited", True), ("(InvalidArgument) shapes differ", False)])
+def test_errors_of_the_transfer_are_told_from_others(text, lost, tmp_path):
+    run = distributed._Run(None, None, Monitor(None, str(tmp_path)))
+    with pytest.raises(RuntimeError if not lost else distributed.RankLost) as caught:
+        with distributed._end_together(run):
+            raise RuntimeError(text)
+    if lost:
+        assert str(caught.value).startswith("another rank has ended, so rank 0 of 1 ends after iteration 0; no checkpoint was written yet")
+
+
+def a_run(tmp_path):
+    model = paddle.nn.Linear(3, 2)
+    return distributed._Run(model, paddle.optimizer.SGD(0.1, parameters=model.parameters()), Monitor(None, str(tmp_path)))
+
+
+def test_a_rank_told_to_end_after_an_update_saves_that_step(tmp_path):
+    """Long work may follow the update, as the counting of batch norm's statistics: the launcher does not wait for it."""
+    run = a_run(tmp_path)
+    run.updating = True
+    with pytest.raises(distributed.RankLost, match="ends after iteration 0; go on with: --resume_model %s" % (tmp_path / "iter_1")):
+        with loop.safe_saving(run.watch), distributed._end_together(run):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+    assert {"model.pdparams", "model.pdopt"} <= set(os.listdir(tmp_path / "iter_1"))
+
+
+def test_the_checkpoint_of_another_run_is_neither_advised_nor_taken_for_saved(tmp_path):
+    run = a_run(tmp_path / "o")
+    for number in (1, 900):
+        (tmp_path / "o" / ("iter_%d" % number)).mkdir(parents=True)
+        for name in ("model.pdparams", "model.pdopt"):
+            (tmp_path / "o" / ("iter_%d" % number) / name).write_text("of another run")
+    run.done = 1
+    with pytest.raises(distributed.RankLost, match="go on with: --resume_model %s" % (tmp_path / "o" / "iter_1")):
+        with loop.safe_saving(run.watch), distributed._end_together(run):
+            raise RuntimeError("gloo: connection closed")
+    assert sorted(paddle.load(str(tmp_path / "o" / "iter_1" / "model.pdparams"))) == ["bias", "weight"]
+
+
+def test_mixed_precision_updates_whole_too(tmp_path):
+    """Under a loss scale the loop calls `minimize`, not `step`; a signal in the middle of it waits for its end."""
+    run = a_run(tmp_path)
+
+    class Optimizer:
+        def step(self):
+            pytest.fail("not called")
+
+        def minimize(self, loss):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            self.seen = run.torn, loss
+            return "updated"
+
+    run.optimizer = optimizer = Optimizer()
+    with pytest.raises(distributed.RankLost, match="launcher ended this rank"):
+        with distributed._end_together(run), distributed._data_parallel(run):
+            run.watch.save_dir = str(tmp_path / "unused")
+            run.optimizer = paddle.optimizer.SGD(0.1, parameters=run.model.parameters())  # what is saved
+            optimizer.minimize(0.5)
+    assert optimizer.seen == (True, 0.5) and not run.torn
+    assert "minimize" not in vars(optimizer)

@@ -1,0 +1,133 @@
+"""Ranks that end well, that refuse, and that die."""
+import json
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from tiny_data import make_data, values, write_config
+
+from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.cli.ranks import RANK_FLAGS, without_flags
+from ppliteseg_paddle.engine.loop import launch
+from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
+
+# In PYTHONPATH, so that the second rank ends itself in the middle of the run.
+SABOTAGE = """
+import os, signal, threading, time
+def die():
+    while not os.path.isfile(%r):
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
+if os.environ.get("PADDLE_TRAINER_ID") == "1":
+    threading.Thread(target=die, daemon=True).start()
+"""
+
+
+def test_a_rank_that_dies_ends_the_run_with_its_name_and_a_checkpoint_to_go_on_from(tmp_path, monkeypatch, capfd):
+    root, save_dir = make_data(tmp_path / "data"), tmp_path / "o"
+    config = write_config(root / "c.yml", values(root))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SABOTAGE % str(save_dir / "iter_2" / "model.pdopt"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]))
+    status = main(["train", "--config", config, "--save_dir", str(save_dir), "--nproc_per_node", "2", "--iters", "500",
+                   "--batch_size", "2", "--save_interval", "2", "--keep_checkpoint_max", "1", "--device", "cpu"])
+    last = [line for line in capfd.readouterr().err.splitlines() if line][-1]
+    assert status == 3
+    assert last.startswith("error: rank 1 was ended by SIGKILL (9), as when memory runs out; its log is %s." % (save_dir / "log" / "workerlog.1"))
+    folder = last.split("--resume_model ")[1]
+    assert folder.startswith(str(save_dir / "iter_"))
+    assert {"model.pdparams", "model.pdopt"} <= set(os.listdir(folder))
+
+
+def failure(tmp_path, status=-9, rank=0, told=None, checkpoint=None):
+    for number in range(2):
+        (tmp_path / ("workerlog.%d" % number)).write_text("")
+    return launch._failure({"rank": rank, "status": status, "log": "x"}, told or {}, str(tmp_path), checkpoint)
+
+
+def test_what_a_rank_refuses_is_the_error_of_the_whole(tmp_path):
+    error = failure(tmp_path, 2, told={0: {"refused": "data/train.txt does not exist."}, 1: {"lost": "x"}})
+    assert (type(error), str(error)) == (ConfigError, "data/train.txt does not exist.")
+
+
+def test_the_rank_that_ended_first_is_named_not_the_one_that_missed_it(tmp_path):
+    error = failure(tmp_path, 3, rank=0, told={0: {"lost": "another rank has ended"}}, checkpoint="o/iter_4")
+    assert error.exit_status == 3
+    assert str(error) == ("rank 1 ended without a word; its log is %s. Go on with: --resume_model o/iter_4"
+                          % (tmp_path / "workerlog.1"))
+
+
+def test_a_defect_in_a_rank_is_named(tmp_path):
+    error = failure(tmp_path, 1, rank=1, told={1: {"error": "ended with ZeroDivisionError: division by zero"}})
+    assert str(error) == "rank 1 ended with ZeroDivisionError: division by zero; its log is %s." % (tmp_path / "workerlog.1")
+
+
+@pytest.mark.parametrize("kind, expected", [
+    (ConfigError("no such file"), {"refused": "no such file"}),
+    (launch.RankFailed("gone"), {"lost": "gone"}),
+    (ValueError("bad\nmore"), {"error": "ended with ValueError: bad"})])
+def test_a_rank_leaves_word_of_how_it_ended(tmp_path, monkeypatch, kind, expected):
+    monkeypatch.setenv(launch.NOTES, str(tmp_path))
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
+    with pytest.raises(type(kind)):
+        with launch.noting():
+            raise kind
+    assert json.loads((tmp_path / "rank_1.json").read_text()) == expected
+
+
+def test_the_result_goes_to_the_launching_process(tmp_path, monkeypatch):
+    monkeypatch.setenv(launch.NOTES, str(tmp_path))
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
+    with launch.noting() as note:
+        note["result"] = {"mIoU": 0.5}
+    assert note["result"] == {"rank": 0}
+    assert json.loads((tmp_path / "rank_0.json").read_text()) == {"result": {"mIoU": 0.5}}
+
+
+def test_flags_of_the_launcher_are_taken_out_of_the_command():
+    argv = ["train", "--config", "c.yml", "--nproc_per_node", "2", "--do_eval", "--log_dir=x", "--opts", "iters=3"]
+    assert without_flags(argv, RANK_FLAGS) == ["train", "--config", "c.yml", "--do_eval", "--opts", "iters=3"]
+
+
+def test_gpus_that_paddle_lacks_are_refused():
+    with pytest.raises(PPLiteSegError, match="--devices 0,1: the installed Paddle .* is a CPU build. Give --nproc_per_node N"):
+        launch.check_devices(None, "0,1")
+    launch.check_devices(8, None)  # ranks on the CPU
+    with pytest.raises(ConfigError, match="--devices 0,1 and --device cpu do not go together"):
+        launch.check_devices(None, "0,1", "cpu")
+    with pytest.raises(ConfigError, match="--device gpu:1 names one device for all ranks: choose GPUs with --devices"):
+        launch.check_devices(2, None, "gpu:1")
+
+
+def test_the_first_rank_leaves_word_of_its_checkpoints(tmp_path, monkeypatch):
+    launch.NoteCheckpoints("o/iter_3")  # without a launcher: nobody to tell
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv(launch.NOTES, str(tmp_path))
+    notes = launch.NoteCheckpoints("o/iter_3")
+    assert json.loads((tmp_path / "checkpoint.json").read_text()) == {"folder": "o/iter_3"}
+    notes.saved(SimpleNamespace(saved="o/iter_9"))
+    assert json.loads((tmp_path / "checkpoint.json").read_text()) == {"folder": "o/iter_9"}
+
+
+def test_a_launcher_that_has_not_heard_of_ctrl_c_is_ended_though_its_pipe_is_full(monkeypatch, capfd):
+    monkeypatch.setattr(launch, "INTERRUPT_SECONDS", 0.5)
+    code = "import sys, time\nfor _ in range(20000):\n    print('step of a run')\nsys.stdout.flush()\ntime.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    launch._wait_for_the_end(process)
+    assert process.returncode == -signal.SIGTERM
+    assert capfd.readouterr().err.count("step of a run") == 20000
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(command, environment):
+        with open(os.path.join(environment[launch.NOTES], "checkpoint.json"), "w") as file:
+            json.dump({"folder": "o/iter_7"}, file)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "_follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launch.launch(["train"], nproc_per_node=2, log_dir=str(tmp_path))
+    assert capsys.readouterr().err == "\nstopped; go on with: --resume_model o/iter_7\n"

@@ -1,0 +1,85 @@
+import io
+import os
+import stat
+import tarfile
+import zipfile
+
+import pytest
+
+from ppliteseg_paddle.weights import archives
+from ppliteseg_paddle.errors import DownloadError
+
+
+def write_tar(path, members, mode="w:gz"):
+    """members: name -> bytes, or the type of a tar member that is no file."""
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                info.type, info.linkname = {"symlink": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "device": tarfile.CHRTYPE,
+                                            "folder": tarfile.DIRTYPE}[content], "good.txt"
+                archive.addfile(info)
+            else:
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return str(path)
+
+
+def write_zip(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name)
+            if content == "symlink":
+                info.external_attr, content = (stat.S_IFLNK | 0o777) << 16, b"good.txt"
+            archive.writestr(info, content)
+    return str(path)
+
+
+@pytest.mark.parametrize("write", [write_tar, lambda path, members: write_tar(path, members, "w"), write_zip],
+                         ids=["tar.gz", "tar", "zip"])
+def test_files_land_below_the_folder(write, tmp_path):
+    path = write(tmp_path / "archive", {"good.txt": b"1", "./deep/er/b.bin": b"22", "deep/c..d": b"3"})
+    assert archives.is_archive(path)
+    target = tmp_path / "out"
+    assert archives.unpack(path, str(target)) == ["deep/c..d", "deep/er/b.bin", "good.txt"]
+    assert (target / "deep" / "er" / "b.bin").read_bytes() == b"22"
+
+
+BAD = {"../outside.txt": "leads out of the folder", "a/../../outside.txt": "leads out of the folder", "/outside.txt": "is an absolute path",
+       "..\\outside.txt": "leads out of the folder", "C:/outside.txt": "is an absolute path"}
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+@pytest.mark.parametrize("name", list(BAD))
+def test_a_member_that_would_land_elsewhere_is_refused_and_nothing_is_written(write, name, tmp_path):
+    path = write(tmp_path / "archive", {"good.txt": b"1", name: b"bad"})
+    target = tmp_path / "deep" / "out"
+    with pytest.raises(DownloadError, match="was not unpacked: its member .* %s" % BAD[name]):
+        archives.unpack(path, str(target))
+    assert not target.exists() and not list(tmp_path.rglob("outside.txt"))
+
+
+@pytest.mark.parametrize("write, kind, text", [(write_tar, "symlink", "is a link"), (write_tar, "hard link", "is a link"),
+                                               (write_tar, "device", "is a device"), (write_zip, "symlink", "is a link")])
+def test_links_and_devices_are_refused_and_nothing_is_written(write, kind, text, tmp_path):
+    path = write(tmp_path / "archive", {"good.txt": b"1", "bad": kind})
+    with pytest.raises(DownloadError, match="its member 'bad' %s" % text):
+        archives.unpack(path, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_BYTES", 1000)
+    path = write_tar(tmp_path / "archive", {"a": b"0" * 600, "b": b"0" * 600})
+    with pytest.raises(DownloadError, match="would unpack to 1200 bytes, more than the 1000"):
+        archives.unpack(path, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_archive_is_told(tmp_path):
+    whole = write_tar(tmp_path / "whole", {"a": os.urandom(5000)})
+    damaged = tmp_path / "damaged"
+    with open(whole, "rb") as file:
+        damaged.write_bytes(file.read()[:3000])
+    with pytest.raises(DownloadError, match="cannot be unpacked"):
+        archives.unpack(str(damaged), str(tmp_path / "out"))
