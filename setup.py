@@ -1,4 +1,5 @@
 """Installation. Every pin says why; they were installed and tried together on Python 3.9 to 3.12."""
+
 import pathlib
 import re
 
@@ -56,8 +57,10 @@ setup(
     packages=find_packages(include=["ppliteseg_paddle", "ppliteseg_paddle.*"]),
     install_requires=BASE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": [
-        "ppliteseg = ppliteseg_paddle.cli.main:main",
-        "paddleseg = ppliteseg_paddle.cli.main:main",  # PaddleSeg ships no command of its own
-    ]},
+    entry_points={
+        "console_scripts": [
+            "ppliteseg = ppliteseg_paddle.cli.main:main",
+            "paddleseg = ppliteseg_paddle.cli.main:main",  # PaddleSeg ships no command of its own
+        ]
+    },
 )

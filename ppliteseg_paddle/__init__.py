@@ -4,6 +4,7 @@ Importing this package is cheap: neither paddle nor paddleseg is loaded. What it
 watch for them (`compat.install_import_hooks`): as soon as anybody imports paddleseg, our components
 join its registry, so that `SegBuilder(Config("configs/camvid/...yml"))` builds them.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str):
     if name not in _LAZY:
-        raise AttributeError("module %r has no attribute %r" % (__name__, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
+
     value = getattr(importlib.import_module(_LAZY[name]), name)
     globals()[name] = value
     return value

@@ -3,6 +3,7 @@
 Each mend states its reason, where it applies, and when it can go. Importing this module costs
 nothing; paddle and paddleseg are touched only inside functions.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -11,7 +12,6 @@ import importlib.abc
 import importlib.util
 import os
 import sys
-from typing import Dict, Optional, Tuple
 
 # Read now: importing paddle sets the variable to 1.
 _OMP_NUM_THREADS_OF_THE_USER = None if "paddle" in sys.modules else os.environ.get("OMP_NUM_THREADS")
@@ -20,10 +20,14 @@ _compute_threads = 1  # see `use_all_cores`
 
 # PaddleSeg registry -> our components, "module:class". The names are ours alone: PaddleSeg's `PPLiteSeg`,
 # `STDC1` and `STDC2` stay what they are.
-COMPONENTS: Dict[str, Tuple[str, ...]] = {
+COMPONENTS: dict[str, tuple[str, ...]] = {
     "BACKBONES": ("ppliteseg_paddle.models.stdc:STDCNet813", "ppliteseg_paddle.models.stdc:STDCNet1446"),
-    "MODELS": ("ppliteseg_paddle.models.pp_liteseg:PPLiteSegNet", "ppliteseg_paddle.models.sppm:SPPM",
-               "ppliteseg_paddle.models.conv_neck:ConvNeck", "ppliteseg_paddle.models.fld:FLDHead"),
+    "MODELS": (
+        "ppliteseg_paddle.models.pp_liteseg:PPLiteSegNet",
+        "ppliteseg_paddle.models.sppm:SPPM",
+        "ppliteseg_paddle.models.conv_neck:ConvNeck",
+        "ppliteseg_paddle.models.fld:FLDHead",
+    ),
     "LOSSES": ("ppliteseg_paddle.losses.cross_entropy:CELoss", "ppliteseg_paddle.losses.cross_entropy:OhemCELoss"),
     "TRANSFORMS": ("ppliteseg_paddle.data.transforms:FusedAugment",),
     "DATASETS": ("ppliteseg_paddle.data.dataset:CamVid", "ppliteseg_paddle.data.dataset:StreetScenes"),
@@ -42,6 +46,7 @@ def register() -> None:
     Source: PaddleSeg `cvlibs/manager.py`.
     """
     from paddleseg.cvlibs import manager
+
     for registry, targets in COMPONENTS.items():
         held = getattr(manager, registry).components_dict
         for target in targets:
@@ -50,8 +55,10 @@ def register() -> None:
             if name not in held:
                 getattr(manager, registry).add_component(component)
             elif held[name] is not component:
-                raise RuntimeError("PaddleSeg's registry %s already holds another '%s' (%r); ppliteseg_paddle cannot "
-                                   "register its own." % (registry, name, held[name]))
+                raise RuntimeError(
+                    f"PaddleSeg's registry {registry} already holds another '{name}' ({held[name]!r}); ppliteseg_paddle cannot "
+                    "register its own."
+                )
     apply_paddleseg_fixes()
 
 
@@ -140,9 +147,10 @@ def _is_amd_with_avx2(cpuinfo: str = "/proc/cpuinfo") -> bool:
     return "AuthenticAMD" in described and {"avx2", "fma"} <= set(described.split())
 
 
-def paddle_version() -> Optional[Tuple[int, ...]]:
+def paddle_version() -> tuple[int, ...] | None:
     """(3, 2, 2) of the installed Paddle without importing it; None if there is none."""
     from importlib import metadata
+
     for name in ("paddlepaddle", "paddlepaddle-gpu"):
         try:
             text = metadata.version(name)
@@ -161,6 +169,7 @@ def use_all_cores() -> int:
     Can go: when Paddle chooses the number of threads by itself.
     """
     import paddle
+
     global _compute_threads
     wanted, ranks_here = _OMP_NUM_THREADS_OF_THE_USER, int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)
     if wanted and wanted.isdigit() and int(wanted) > (1 if ranks_here > 1 else 0):
@@ -186,6 +195,7 @@ def apply_paddleseg_fixes() -> None:
     """Replace in paddleseg what cannot run on the installed Paddle, and nothing else."""
     import paddle
     from paddleseg.utils import metrics
+
     if metrics.calculate_area is not calculate_area and paddle.sum(paddle.ones([1], dtype="int64")).ndim == 0:
         metrics.calculate_area = calculate_area
 
@@ -204,10 +214,11 @@ def calculate_area(pred, label, num_classes, ignore_index=255):
     Source: PaddleSeg `utils/metrics.py::calculate_area`, whose results it equals.
     """
     import paddle
+
     pred = paddle.squeeze(pred, axis=1) if pred.ndim == 4 else pred
     label = paddle.squeeze(label, axis=1) if label.ndim == 4 else label
     if list(pred.shape) != list(label.shape):
-        raise ValueError("pred and label must have one shape, but are %s and %s." % (list(pred.shape), list(label.shape)))
+        raise ValueError(f"pred and label must have one shape, but are {list(pred.shape)} and {list(label.shape)}.")
     pred, label = pred.astype("int64").flatten(), label.astype("int64").flatten()
     other = paddle.full_like(label, num_classes)  # the bin for all that does not count
 
@@ -216,8 +227,11 @@ def calculate_area(pred, label, num_classes, ignore_index=255):
         return paddle.bincount(paddle.where(where, ids, other), minlength=num_classes + 1)[:num_classes].astype("int64")
 
     known = label != ignore_index
-    return (count(pred, paddle.logical_and(known, pred == label)), count(pred, known),
-            count(label, paddle.ones_like(known)))
+    return (
+        count(pred, paddle.logical_and(known, pred == label)),
+        count(pred, known),
+        count(label, paddle.ones_like(known)),
+    )
 
 
 @contextlib.contextmanager
@@ -228,16 +242,22 @@ def paddleseg_arithmetic():
     Can go: when PaddleSeg's release computes its losses on Paddle 3.
     """
     import paddle
+
     if (paddle_version() or (0,)) < (3,):
         yield
         return
-    operations = {name: getattr(paddle.Tensor, name)
-                  for name in ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__")}
+    operations = {
+        name: getattr(paddle.Tensor, name)
+        for name in ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__")
+    }
 
     def of_the_left_type(operation):
         def operate(self, other):
-            mixed = isinstance(other, paddle.Tensor) and paddle.is_floating_point(self) != paddle.is_floating_point(other)
+            mixed = isinstance(other, paddle.Tensor) and paddle.is_floating_point(self) != paddle.is_floating_point(
+                other
+            )
             return operation(self, other.astype(self.dtype) if mixed else other)
+
         return operate
 
     for name, operation in operations.items():

@@ -3,10 +3,11 @@
 A message says what was found, where, what is allowed and what to do. Anything that is not a
 `PPLiteSegError` is a defect of ours and keeps its traceback.
 """
+
 from __future__ import annotations
 
 import difflib
-from typing import Iterable
+from collections.abc import Iterable
 
 
 class PPLiteSegError(Exception):
@@ -48,7 +49,7 @@ def suggest(name: object, names: Iterable[str], limit: int = 3) -> str:
     folded = {c.lower(): c for c in choices}
     near = [folded[m] for m in difflib.get_close_matches(str(name).lower(), list(folded), limit, 0.6)]
     if near:
-        return " Did you mean {}?".format(" or ".join("'%s'" % n for n in near))
+        return " Did you mean {}?".format(" or ".join(f"'{n}'" for n in near))
     if 0 < len(choices) <= 12:
         return " Choose from: {}.".format(", ".join(choices))
     return ""

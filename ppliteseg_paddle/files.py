@@ -1,11 +1,13 @@
 """Files that are written whole or not at all."""
+
 from __future__ import annotations
 
 import contextlib
 import json
 import os
 import tempfile
-from typing import Any, Dict, Iterator, Optional, Type
+from collections.abc import Iterator
+from typing import Any
 
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
@@ -22,14 +24,14 @@ _UMASK = _umask()  # once: it can only be read by setting it, for all threads
 
 
 @contextlib.contextmanager
-def save_atomic(path: str, error: Type[PPLiteSegError] = ConfigError) -> Iterator[str]:
+def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterator[str]:
     """Yield a temporary path beside `path`, which takes its place when the block ends without an exception.
 
     Raises: `error`: if the folder or the file cannot be written, or `path` is a folder. What the block itself raises, other
         than an OSError, passes.
     """
     if os.path.isdir(path):
-        raise error("cannot write %s: it is a folder; give a file." % path)
+        raise error(f"cannot write {path}: it is a folder; give a file.")
     folder, temporary = os.path.dirname(os.path.abspath(path)), None
     try:
         os.makedirs(folder, exist_ok=True)
@@ -39,17 +41,16 @@ def save_atomic(path: str, error: Type[PPLiteSegError] = ConfigError) -> Iterato
         os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
     except OSError as problem:
-        raise error("cannot write %s: %s." % (path, problem.strerror or problem)) from problem
+        raise error(f"cannot write {path}: {problem.strerror or problem}.") from problem
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.remove(temporary)
 
 
-def write_bytes(path: str, content: bytes, error: Type[PPLiteSegError] = ConfigError) -> None:
+def write_bytes(path: str, content: bytes, error: type[PPLiteSegError] = ConfigError) -> None:
     """Write a file whole or not at all: another process may read it meanwhile. Raises: `error`: if it cannot be written."""
-    with save_atomic(path, error) as temporary:
-        with open(temporary, "wb") as file:
-            file.write(content)
+    with save_atomic(path, error) as temporary, open(temporary, "wb") as file:
+        file.write(content)
 
 
 def check_writable(path: str) -> None:
@@ -57,6 +58,7 @@ def check_writable(path: str) -> None:
 
     Raises: ConfigError
     """
+
     class Enough(Exception):
         pass
 
@@ -66,13 +68,12 @@ def check_writable(path: str) -> None:
 
 def write_json(path: str, values: Any) -> None:
     """Write JSON atomically; numbers that JSON lacks (NaN, infinity) become null."""
-    with save_atomic(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(_finite(values), file, indent=2, ensure_ascii=False)
-            file.write("\n")
+    with save_atomic(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(_finite(values), file, indent=2, ensure_ascii=False)
+        file.write("\n")
 
 
-def read_json(path: str) -> Optional[Dict[str, Any]]:
+def read_json(path: str) -> dict[str, Any] | None:
     """A JSON object; None if the file is absent or holds none, as after a crash of an older run."""
     try:
         with open(path, encoding="utf-8") as file:

@@ -1,10 +1,11 @@
 """Shared by all tests: our package before paddle (see `compat.load_image_codecs_before_paddle`), and seeds."""
-import ppliteseg_paddle  # noqa: F401  (first, on purpose)
 
 import signal
 
 import numpy as np
 import pytest
+
+import ppliteseg_paddle  # noqa: F401  (first, on purpose)
 
 # Started in the background, as by nohup, a process ignores Ctrl-C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -15,6 +16,7 @@ def seeds():
     import random
 
     import paddle
+
     paddle.seed(0)
     np.random.seed(0)
     random.seed(0)
@@ -29,6 +31,7 @@ def by_paddle(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(convolution, "_block", lambda *args: None)
             return function(*args)
+
     return run
 
 

@@ -1,26 +1,31 @@
 """A small trained-looking model and its export, made once for all tests that need one."""
+
 import functools
 import tempfile
 
 import cv2
 import numpy as np
-
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS
-
 import paddle  # after ours
 import paddle.nn.functional as F
+
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
 LABELS = LABEL_SETS["camvid"]
 TRANSFORMS = [{"type": "Normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}]
 _KEEP = []  # temporary folders, removed with the process
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def photograph(height=427, width=640):
     """A real photograph, BGR."""
     from sklearn.datasets import load_sample_image
+
     image = np.ascontiguousarray(load_sample_image("china.jpg")[:, :, ::-1])
-    return image if image.shape[:2] == (height, width) else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return (
+        image
+        if image.shape[:2] == (height, width)
+        else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    )
 
 
 def few_ties(pixels):
@@ -29,14 +34,17 @@ def few_ties(pixels):
     return max(1e-4, 1 / pixels)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def model():
     """PP-LiteSeg-T with random weights and batch statistics as training leaves them, so that masks show many classes."""
     from ppliteseg_paddle import pp_liteseg_t
+
     paddle.seed(7)
     net = pp_liteseg_t(num_classes=LABELS.num_classes)
-    batch = paddle.to_tensor(np.stack([photograph(192, 256), photograph(192, 256)[:, ::-1]]).transpose(0, 3, 1, 2) / 128.0 - 1.0,
-                             dtype="float32")
+    batch = paddle.to_tensor(
+        np.stack([photograph(192, 256), photograph(192, 256)[:, ::-1]]).transpose(0, 3, 1, 2) / 128.0 - 1.0,
+        dtype="float32",
+    )
     net.train()
     with paddle.no_grad():
         for _ in range(12):
@@ -66,52 +74,83 @@ def small_model(num_classes=11):
     return Small(num_classes)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def export_folder(input_shape=None, output_op="argmax"):
     """Folder of an export of `model()`."""
     from ppliteseg_paddle.export.paddle import export_paddle
+
     folder = tempfile.TemporaryDirectory()
     _KEEP.append(folder)
     path = folder.name + "/export"
-    export_paddle(model(), path, label_set=LABELS, transforms=TRANSFORMS, input_shape=input_shape, output_op=output_op,
-                  check_image=photograph())
+    export_paddle(
+        model(),
+        path,
+        label_set=LABELS,
+        transforms=TRANSFORMS,
+        input_shape=input_shape,
+        output_op=output_op,
+        check_image=photograph(),
+    )
     return path
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def export_formats(input_shape=None, preprocess_in_graph=False):
     """Folder of an export of `model()` as ONNX and OpenVINO."""
     from ppliteseg_paddle.export.paddle import export_model
+
     folder = tempfile.TemporaryDirectory()
     _KEEP.append(folder)
     path = folder.name + "/export"
-    export_model(model(), path, formats=("onnx", "openvino"), label_set=LABELS, transforms=TRANSFORMS, input_shape=input_shape,
-                 preprocess_in_graph=preprocess_in_graph, check_image=photograph(192, 256))
+    export_model(
+        model(),
+        path,
+        formats=("onnx", "openvino"),
+        label_set=LABELS,
+        transforms=TRANSFORMS,
+        input_shape=input_shape,
+        preprocess_in_graph=preprocess_in_graph,
+        check_image=photograph(192, 256),
+    )
     return path
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def exported_predictor(input_shape=None, output_op="argmax"):
     from ppliteseg_paddle import Predictor
+
     return Predictor(export_folder(input_shape, output_op))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def eager():
     from ppliteseg_paddle.deploy.preprocess import Preprocess
     from ppliteseg_paddle.export.paddle import eager_predictor
+
     return eager_predictor(model(), LABELS, Preprocess(TRANSFORMS))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def small_folder(output_op="softmax", input_shape=None, num_classes=11):
     """Folder of an export of `small_model()`, in a second."""
-    from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
     from ppliteseg_paddle.export.paddle import export_paddle
+    from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
+
     folder = tempfile.TemporaryDirectory()
     _KEEP.append(folder)
     path = folder.name + "/export"
-    labels = LABELS if num_classes == LABELS.num_classes else LabelSet("many", tuple(map(str, range(num_classes))), palette_for(num_classes))
-    export_paddle(small_model(num_classes), path, label_set=labels, transforms=TRANSFORMS, input_shape=input_shape, output_op=output_op,
-                  check_image=photograph(64, 96))
+    labels = (
+        LABELS
+        if num_classes == LABELS.num_classes
+        else LabelSet("many", tuple(map(str, range(num_classes))), palette_for(num_classes))
+    )
+    export_paddle(
+        small_model(num_classes),
+        path,
+        label_set=labels,
+        transforms=TRANSFORMS,
+        input_shape=input_shape,
+        output_op=output_op,
+        check_image=photograph(64, 96),
+    )
     return path

@@ -1,4 +1,5 @@
 """A miniature Cityscapes in the official layout, of generated scenes, written by the tests that need one."""
+
 import json
 
 import cv2
@@ -15,7 +16,9 @@ def make_cityscapes(root, train=2, val=2, test=1, size=(256, 128), factor=8, see
     unlabelled, and a license plate (id -1) lies on each road.
     """
     from cityscapesscripts.preparation.json2labelImg import json2labelImg
+
     from ppliteseg_paddle.synth.scene import render_scene
+
     rng = np.random.default_rng(seed)
     names = []
     for split, count in (("train", train), ("val", val), ("test", test)):
@@ -27,7 +30,11 @@ def make_cityscapes(root, train=2, val=2, test=1, size=(256, 128), factor=8, see
                 folder.mkdir(parents=True, exist_ok=True)
             image, label = render_scene(rng, size)
             width, height = size[0] * factor, size[1] * factor
-            cv2.imwrite(str(folders[0] / (name + "_leftImg8bit.png")), cv2.resize(image, (width, height)), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            cv2.imwrite(
+                str(folders[0] / (name + "_leftImg8bit.png")),
+                cv2.resize(image, (width, height)),
+                [cv2.IMWRITE_PNG_COMPRESSION, 1],
+            )
             path = folders[1] / (name + "_gtFine_polygons.json")
             path.write_text(json.dumps({"imgHeight": height, "imgWidth": width, "objects": _objects(label, factor)}))
             json2labelImg(str(path), str(path).replace("_polygons.json", "_labelIds.png"), "ids")
@@ -47,13 +54,20 @@ def _objects(label, factor):
                 objects.append({"label": name, "polygon": points})
     height, width = label.shape[0] * factor, label.shape[1] * factor
     objects.append({"label": "static", "polygon": [[0, 0], [width, 0], [width, height // 16], [0, height // 16]]})
-    objects.append({"label": "license plate", "polygon": [[8, height - 16], [40, height - 16], [40, height - 8], [8, height - 8]]})
-    objects.append({"label": "cargroup", "polygon": [[60, height - 40], [120, height - 40], [120, height - 8], [60, height - 8]]})
+    objects.append(
+        {"label": "license plate", "polygon": [[8, height - 16], [40, height - 16], [40, height - 8], [8, height - 8]]}
+    )
+    objects.append(
+        {"label": "cargroup", "polygon": [[60, height - 40], [120, height - 40], [120, height - 8], [60, height - 8]]}
+    )
     return objects
 
 
 def official(predictions, truths):
     """Class IoU average of `cityscapesscripts` for files of label ids."""
     from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as evaluation
+
     evaluation.args.quiet, evaluation.args.JSONOutput, evaluation.args.evalInstLevelScore = True, False, False
-    return evaluation.evaluateImgLists([str(path) for path in predictions], [str(path) for path in truths], evaluation.args)
+    return evaluation.evaluateImgLists(
+        [str(path) for path in predictions], [str(path) for path in truths], evaluation.args
+    )

@@ -1,16 +1,16 @@
 """What tests start as each of several ranks: short trainings through the loop, an evaluation, and what each rank saw of them."""
+
 import contextlib
 import json
 import sys
 
-import ppliteseg_paddle  # noqa: F401  (first, on purpose)
-
 import numpy as np
 
+import ppliteseg_paddle  # noqa: F401  (first, on purpose)
 from ppliteseg_paddle.engine import build
-from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine import train as trainer
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
+from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precise_bn import precise_statistics_of
 from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.weights.load import load_weights
@@ -31,8 +31,15 @@ def losses(config_path, batch_size, save_dir, fixed):
     """The losses that a run records, image for image the same whatever the number of ranks."""
     trainer._build_parts = with_fixed_statistics if fixed else build_parts
     try:
-        trainer.train(load_config(config_path, iters=ITERS, batch_size=batch_size), save_dir=save_dir, log_iters=3 if fixed else 1,
-                      do_eval=not fixed, save_interval=3, seed=3, device="cpu")
+        trainer.train(
+            load_config(config_path, iters=ITERS, batch_size=batch_size),
+            save_dir=save_dir,
+            log_iters=3 if fixed else 1,
+            do_eval=not fixed,
+            save_interval=3,
+            seed=3,
+            device="cpu",
+        )
     finally:
         trainer._build_parts = build_parts
     if distributed.rank():
@@ -63,7 +70,10 @@ def precise(config_path, weights):
 
 
 def main(config_path, out):
-    result = {"plain": losses(config_path, 2, out + "/plain", False), "fixed": losses(config_path, 2, out + "/fixed", True)}
+    result = {
+        "plain": losses(config_path, 2, out + "/plain", False),
+        "fixed": losses(config_path, 2, out + "/fixed", True),
+    }
     distributed.meet()
     result["scores"] = scores(config_path, out + "/plain/iter_3/model.pdparams")
     result["precise"] = precise(config_path, out + "/plain/iter_3/model.pdparams")

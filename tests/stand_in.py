@@ -1,13 +1,14 @@
 """A predictor without a runtime: scores follow from each pixel's brightness. For what does not depend on who infers."""
+
 import threading
 
 import numpy as np
 
-from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.backends import Backend
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
 
 NORMALIZE = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
 
@@ -56,15 +57,32 @@ def softmax(scores, axis):
     return exponentials / exponentials.sum(axis=axis, keepdims=True)
 
 
-def stand_in(op="none", num_classes=11, shape=(-1, 3, -1, -1), transforms=(NORMALIZE,), in_graph=False, ignore_index=255, **options):
+def stand_in(
+    op="none",
+    num_classes=11,
+    shape=(-1, 3, -1, -1),
+    transforms=(NORMALIZE,),
+    in_graph=False,
+    ignore_index=255,
+    **options,
+):
     """A predictor on a `StandIn`."""
     batch, _, height, width = shape
     output = Tensor("out", "float32", "NCHW", (batch, num_classes, height, width), op=op)
     if op == "argmax":
         output = Tensor("out", "uint8", "NHW", (batch, height, width), op=op)
-    artifact = Artifact("export", {"type": "StandIn"}, labels(num_classes, ignore_index), Preprocess(list(transforms)),
-                        Tensor("x", "float32", "NCHW", shape, color_order="RGB"), output, {}, {},
-                        image_input=Tensor("image", "uint8", "NHWC", (-1, -1, -1, 3)), in_graph=("onnx",) if in_graph else ())
+    artifact = Artifact(
+        "export",
+        {"type": "StandIn"},
+        labels(num_classes, ignore_index),
+        Preprocess(list(transforms)),
+        Tensor("x", "float32", "NCHW", shape, color_order="RGB"),
+        output,
+        {},
+        {},
+        image_input=Tensor("image", "uint8", "NHWC", (-1, -1, -1, 3)),
+        in_graph=("onnx",) if in_graph else (),
+    )
     return Predictor.of(artifact, StandIn(op, num_classes, "onnx" if in_graph else "paddle"), **options)
 
 

@@ -1,4 +1,5 @@
 """Mends of the installed Paddle and PaddleSeg that are not seen elsewhere."""
+
 import os
 
 import paddle
@@ -9,8 +10,15 @@ from ppliteseg_paddle import compat
 CPUINFO = "processor : 0\nvendor_id : %s\nmodel name : x\nflags : fpu sse %s\n\n"
 
 
-@pytest.mark.parametrize("vendor, flags, expected", [("AuthenticAMD", "fma avx2", True), ("AuthenticAMD", "avx2", False),
-                                                     ("AuthenticAMD", "fma4 avx", False), ("GenuineIntel", "fma avx2", False)])
+@pytest.mark.parametrize(
+    "vendor, flags, expected",
+    [
+        ("AuthenticAMD", "fma avx2", True),
+        ("AuthenticAMD", "avx2", False),
+        ("AuthenticAMD", "fma4 avx", False),
+        ("GenuineIntel", "fma avx2", False),
+    ],
+)
 def test_only_amd_processors_with_avx2_get_the_other_matrix_products(tmp_path, monkeypatch, vendor, flags, expected):
     (tmp_path / "cpuinfo").write_text(CPUINFO % (vendor, flags))
     assert compat._is_amd_with_avx2(str(tmp_path / "cpuinfo")) is expected

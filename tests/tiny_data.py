@@ -1,4 +1,5 @@
 """A tiny data set and a configuration for it, written by the tests that need one."""
+
 import cv2
 import numpy as np
 import yaml
@@ -16,9 +17,11 @@ def make_data(root, train=8, val=4, seed=0):
         label = np.zeros((HEIGHT, WIDTH), np.uint8)
         label[24:] = 3
         left = int(rng.integers(0, 40))
-        label[20:36, left:left + 20] = 8
+        label[20:36, left : left + 20] = 8
         label[:3] = 255
-        image = np.stack([label * 20, 255 - label * 20, label * 10], axis=-1).astype(int) + rng.integers(-20, 20, (HEIGHT, WIDTH, 3))
+        image = np.stack([label * 20, 255 - label * 20, label * 10], axis=-1).astype(int) + rng.integers(
+            -20, 20, (HEIGHT, WIDTH, 3)
+        )
         cv2.imwrite(str(root / "images" / ("%02d.png" % index)), image.clip(0, 255).astype(np.uint8))
         cv2.imwrite(str(root / "labels" / ("%02d.png" % index)), label)
         lines.append("images/%02d.png labels/%02d.png" % (index, index))
@@ -29,19 +32,33 @@ def make_data(root, train=8, val=4, seed=0):
 
 def values(root, **changes):
     """A configuration for `make_data(root)` as a dict; `changes` replaces top-level keys."""
+
     def dataset(mode):
         return {"type": "StreetScenes", "dataset_root": str(root), "mode": mode, "transforms": [{"type": "Normalize"}]}
+
     return {
-        "batch_size": 4, "iters": 4, "train_dataset": dataset("train"), "val_dataset": dataset("val"),
+        "batch_size": 4,
+        "iters": 4,
+        "train_dataset": dataset("train"),
+        "val_dataset": dataset("val"),
         "optimizer": {"type": "SGD", "momentum": 0.9, "weight_decay": 5.0e-4},
         "lr_scheduler": {"type": "PolynomialDecay", "learning_rate": 0.01, "end_lr": 0, "power": 0.9},
         "loss": {"types": [{"type": "CELoss", "ignore_index": 255}], "coef": [1, 0.5, 0.5]},
         "model": {
-            "type": "PPLiteSegNet", "num_classes": 11, "backbone": {"type": "STDCNet813"},
+            "type": "PPLiteSegNet",
+            "num_classes": 11,
+            "backbone": {"type": "STDCNet813"},
             "neck": {"type": "SPPM", "in_channels": 1024, "out_channels": 128, "bin_sizes": [1, 2, 4]},
-            "head": {"type": "FLDHead", "in_channels": [256, 512, 1024], "neck_channels": 128, "out_channels": [32, 64, 128]},
-            "seg_head_channels": [32, 64, 64]},
-        **changes}
+            "head": {
+                "type": "FLDHead",
+                "in_channels": [256, 512, 1024],
+                "neck_channels": 128,
+                "out_channels": [32, 64, 128],
+            },
+            "seg_head_channels": [32, 64, 64],
+        },
+        **changes,
+    }
 
 
 def write_config(path, content):

@@ -1,4 +1,5 @@
 """On what a figure was measured: processor, GPU, memory, system, load, versions. A figure is worth nothing without."""
+
 from __future__ import annotations
 
 import os
@@ -8,33 +9,68 @@ import subprocess
 import sys
 import time
 from importlib import metadata
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from ppliteseg_paddle.deploy.backends import default_threads
 
 # Packages whose versions are noted where they are installed. Nothing is imported for it.
-PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnx", "paddle2onnx",
-            "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx",
-            "tensorrt-rtx-cu13", "torch", "onnx2torch")
-_GPU_FIELDS = {"name": "name", "driver": "driver_version", "memory": "memory.total", "clock_sm": "clocks.sm", "clock_memory": "clocks.mem",
-               "clock_sm_max": "clocks.max.sm", "power_limit": "power.limit", "temperature": "temperature.gpu",
-               "compute_capability": "compute_cap", "utilisation": "utilization.gpu"}
+PACKAGES = (
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "paddlepaddle",
+    "paddlepaddle-gpu",
+    "paddleseg",
+    "onnx",
+    "paddle2onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-cu12",
+    "tensorrt-cu13",
+    "tensorrt-rtx",
+    "tensorrt-rtx-cu13",
+    "torch",
+    "onnx2torch",
+)
+_GPU_FIELDS = {
+    "name": "name",
+    "driver": "driver_version",
+    "memory": "memory.total",
+    "clock_sm": "clocks.sm",
+    "clock_memory": "clocks.mem",
+    "clock_sm_max": "clocks.max.sm",
+    "power_limit": "power.limit",
+    "temperature": "temperature.gpu",
+    "compute_capability": "compute_cap",
+    "utilisation": "utilization.gpu",
+}
 
 
-def machine() -> Dict[str, Any]:
+def machine() -> dict[str, Any]:
     """Processor, GPUs, memory, system, load and versions: plain values, ready for JSON."""
     import cv2
+
     return {
-        "processor": _processor(), "architecture": platform.machine(), "cpus": os.cpu_count(), "cpus_usable": default_threads(),
-        "gpus": gpus(), "memory_gib": _memory_gib(), "system": platform.platform(),
+        "processor": _processor(),
+        "architecture": platform.machine(),
+        "cpus": os.cpu_count(),
+        "cpus_usable": default_threads(),
+        "gpus": gpus(),
+        "memory_gib": _memory_gib(),
+        "system": platform.platform(),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "opencv_threads": cv2.getNumThreads(), "versions": versions(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "opencv_threads": cv2.getNumThreads(),
+        "versions": versions(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 
-def versions() -> Dict[str, str]:
+def versions() -> dict[str, str]:
     """Package -> version, of what is installed."""
     from ppliteseg_paddle import __version__
+
     found = {"ppliteseg_paddle": __version__, "python": "%d.%d.%d" % sys.version_info[:3]}
     for package in PACKAGES:
         try:
@@ -44,19 +80,23 @@ def versions() -> Dict[str, str]:
     return found
 
 
-def gpus() -> List[Dict[str, str]]:
+def gpus() -> list[dict[str, str]]:
     """NVIDIA GPUs as nvidia-smi reports them, with their clocks as found; none where it is absent or fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
     query = [program, "--query-gpu=" + ",".join(_GPU_FIELDS.values()), "--format=csv,noheader"]
     try:
-        done = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
     if done.returncode:
         return []
-    return [dict(zip(_GPU_FIELDS, map(str.strip, line.split(",")))) for line in done.stdout.splitlines() if line.strip()]
+    return [
+        dict(zip(_GPU_FIELDS, map(str.strip, line.split(",")))) for line in done.stdout.splitlines() if line.strip()
+    ]
 
 
 def _processor() -> str:
@@ -70,8 +110,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _memory_gib() -> Optional[float]:
+def _memory_gib() -> float | None:
     try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 ** 30, 1)
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, ValueError, OSError):  # Windows
         return None

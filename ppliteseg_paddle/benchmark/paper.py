@@ -2,9 +2,10 @@
 
 Source: arXiv 2204.02681, tables 2 and 4.
 """
+
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 SETTING = "GTX 1080 Ti, ONNX to TensorRT 7.1.3, FP32, batch 1; resizing the image and the mask included"
 
@@ -13,20 +14,20 @@ class Reported(NamedTuple):
     """A row of a table: the network's input in (height, width), mIoU in percent, frames per second."""
 
     name: str
-    size: Tuple[int, int]
-    val_miou: Optional[float]
-    test_miou: Optional[float]
-    fps: Optional[float]
+    size: tuple[int, int]
+    val_miou: float | None
+    test_miou: float | None
+    fps: float | None
     dataset: str = "Cityscapes"
     table: int = 2
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {**self._asdict(), "size": list(self.size), "source": "paper, table %d" % self.table, "setting": SETTING}
 
 
 SMALL, LARGE, CAMVID = (512, 1024), (768, 1536), (720, 960)
 # key -> what the paper reports. The keys are those of `benchmark.networks.NETWORKS`.
-REPORTED: Dict[str, Reported] = {
+REPORTED: dict[str, Reported] = {
     "T1": Reported("PP-LiteSeg-T1", SMALL, 73.1, 72.0, 273.6),
     "B1": Reported("PP-LiteSeg-B1", SMALL, 75.3, 73.9, 195.3),
     "T2": Reported("PP-LiteSeg-T2", LARGE, 76.0, 74.9, 143.6),
@@ -39,9 +40,9 @@ REPORTED: Dict[str, Reported] = {
     "T-CamVid": Reported("PP-LiteSeg-T", CAMVID, None, 73.3, 222.3, "CamVid", 4),
     "B-CamVid": Reported("PP-LiteSeg-B", CAMVID, None, 75.0, 154.8, "CamVid", 4),
 }
-TABLE2: List[str] = [key for key, row in REPORTED.items() if row.table == 2]
+TABLE2: list[str] = [key for key, row in REPORTED.items() if row.table == 2]
 
 
-def reported_order(keys: List[str]) -> List[str]:
+def reported_order(keys: list[str]) -> list[str]:
     """Those keys, fastest first as the paper has them; keys that it does not report are left out."""
     return sorted((key for key in keys if key in REPORTED and REPORTED[key].fps), key=lambda key: -REPORTED[key].fps)

@@ -3,11 +3,13 @@
 Several contestants (exported folders, runtimes) take turns in one run, and every result says what it was measured on.
 `throughput` is in a module of its own.
 """
+
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable
 
 import cv2
 import numpy as np
@@ -23,8 +25,11 @@ from ppliteseg_paddle.deploy.preprocess import Preprocess, restore
 # then "forward" holds them.
 PARTS = ("resize", "normalise", "copy_in", "forward", "copy_out", "argmax", "resize_back", "convert")
 # The paper's three, and what each is made of.
-GROUPS = {"preprocess": ("resize", "normalise"), "inference": ("copy_in", "forward", "copy_out", "argmax"),
-          "postprocess": ("resize_back", "convert")}
+GROUPS = {
+    "preprocess": ("resize", "normalise"),
+    "inference": ("copy_in", "forward", "copy_out", "argmax"),
+    "postprocess": ("resize_back", "convert"),
+}
 # The image of the paper's protocol: (height, width) of Cityscapes.
 PAPER_IMAGE = (1024, 2048)
 
@@ -36,16 +41,23 @@ class Contestant:
     name: str
     artifact: Artifact
     backend: str = "auto"
-    device: Optional[str] = None
-    num_threads: Optional[int] = None
+    device: str | None = None
+    num_threads: int | None = None
 
-    def open(self, num_threads: Optional[int] = None) -> Predictor:
+    def open(self, num_threads: int | None = None) -> Predictor:
         """Raises: as `open_backend`."""
-        return Predictor.of(self.artifact, open_backend(self.backend, self.artifact, self.device, num_threads or self.num_threads))
+        return Predictor.of(
+            self.artifact, open_backend(self.backend, self.artifact, self.device, num_threads or self.num_threads)
+        )
 
 
-def latency(contestants: Sequence[Contestant], images: Mapping[str, np.ndarray], warmup: Optional[int] = None,
-            repeats: Optional[int] = None, progress: Optional[Progress] = None) -> List[Dict[str, Any]]:
+def latency(
+    contestants: Sequence[Contestant],
+    images: Mapping[str, np.ndarray],
+    warmup: int | None = None,
+    repeats: int | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
     """Steady-state latency: one image at a time, from decoded pixels to a mask of the image's size.
 
     Every stage ends when its device is done. Reading and decoding the file is not part of it.
@@ -57,13 +69,21 @@ def latency(contestants: Sequence[Contestant], images: Mapping[str, np.ndarray],
     for name, predictor in predictors.items():
         predictor.predict(images[name])  # refuses an image of a size that the graph does not take
     calls = {name: _call(predictor, images[name]) for name, predictor in predictors.items()}
-    measured = measure_in_turns(calls, warmup, repeats, progress, rest_between(predictor.backend for predictor in predictors.values()))
+    measured = measure_in_turns(
+        calls, warmup, repeats, progress, rest_between(predictor.backend for predictor in predictors.values())
+    )
     return _rows("latency", measured, predictors, images)
 
 
-def paper(contestants: Sequence[Contestant], encoded: np.ndarray, size: Tuple[int, int], warmup: Optional[int] = None,
-          repeats: Optional[int] = None, progress: Optional[Progress] = None,
-          against: Optional[Mapping[str, str]] = None) -> List[Dict[str, Any]]:
+def paper(
+    contestants: Sequence[Contestant],
+    encoded: np.ndarray,
+    size: tuple[int, int],
+    warmup: int | None = None,
+    repeats: int | None = None,
+    progress: Progress | None = None,
+    against: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
     """The paper's protocol: an image of 1024x2048 is resized to the network's size, inferred, and its mask resized back.
 
     `total` is these three. Decoding is timed, too, and not part of it.
@@ -75,6 +95,7 @@ def paper(contestants: Sequence[Contestant], encoded: np.ndarray, size: Tuple[in
     Returns: as `latency`.
     Source: paper, section 4.1 and table 2.
     """
+
     def decode() -> np.ndarray:
         return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
 
@@ -85,7 +106,9 @@ def paper(contestants: Sequence[Contestant], encoded: np.ndarray, size: Tuple[in
         predictors[contestant.name] = fitted.open()
         predictors[contestant.name].predict(image)
     calls = {name: _call(predictor, image, decode) for name, predictor in predictors.items()}
-    measured = measure_in_turns(calls, warmup, repeats, progress, rest_between(predictor.backend for predictor in predictors.values()))
+    measured = measure_in_turns(
+        calls, warmup, repeats, progress, rest_between(predictor.backend for predictor in predictors.values())
+    )
     return _rows("paper", measured, predictors, {name: image for name in predictors}, against)
 
 
@@ -94,7 +117,7 @@ def rest_between(backends: Iterable[Any]) -> float:
     return REST_SECONDS if any(str(backend.describe()["device"]).startswith("cpu") for backend in backends) else 0.0
 
 
-def resizing_to(artifact: Artifact, size: Tuple[int, int]) -> Artifact:
+def resizing_to(artifact: Artifact, size: tuple[int, int]) -> Artifact:
     """An artifact whose preprocessing ends at the network's size: itself if it does so already or has it inside its graph, else
     with a Resize to `size` before Normalize."""
     policy = artifact.preprocess.resize_policy
@@ -106,26 +129,30 @@ def resizing_to(artifact: Artifact, size: Tuple[int, int]) -> Artifact:
     return replace(artifact, preprocess=Preprocess(steps[:at] + [resize] + steps[at:]))
 
 
-def paper_image(image: np.ndarray) -> Tuple[np.ndarray, str]:
+def paper_image(image: np.ndarray) -> tuple[np.ndarray, str]:
     """Encode an image as the paper's protocol takes it: 1024x2048, PNG as in Cityscapes. Returns: the bytes, and what was done."""
     height, width = PAPER_IMAGE
     done = "as it is"
     if image.shape[:2] != PAPER_IMAGE:
         done = "resized from %dx%d beforehand" % image.shape[:2]
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_LINEAR)
+        image = cv2.resize(
+            image, (width, height), interpolation=cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_LINEAR
+        )
     return cv2.imencode(".png", image)[1], done
 
 
 # --------------------------------------------------------------------------------------------
 # One call, one row
 # --------------------------------------------------------------------------------------------
-def _call(predictor: Predictor, image: np.ndarray, decode: Optional[Callable[[], np.ndarray]] = None) -> Callable[[], Dict[str, float]]:
+def _call(
+    predictor: Predictor, image: np.ndarray, decode: Callable[[], np.ndarray] | None = None
+) -> Callable[[], dict[str, float]]:
     artifact, backend = predictor.artifact, predictor.backend
     in_graph = backend.graph in artifact.in_graph
     narrow = np.uint8 if artifact.label_set.num_classes <= 256 else np.uint16  # as `Predictor` returns masks
 
-    def call() -> Dict[str, float]:
-        seconds: Dict[str, float] = {}
+    def call() -> dict[str, float]:
+        seconds: dict[str, float] = {}
         last = time.perf_counter()
 
         def done(step: str) -> None:
@@ -151,48 +178,72 @@ def _call(predictor: Predictor, image: np.ndarray, decode: Optional[Callable[[],
             ids.astype(narrow)
             done("convert")
         return {**seconds, **_grouped(seconds), "total": last - start}
+
     return call
 
 
-def _grouped(seconds: Mapping[str, float]) -> Dict[str, float]:
+def _grouped(seconds: Mapping[str, float]) -> dict[str, float]:
     return {group: sum(seconds.get(part, 0.0) for part in parts) for group, parts in GROUPS.items()}
 
 
-def _rows(protocol: str, measured: Mapping[str, Measurement], predictors: Mapping[str, Predictor],
-          images: Mapping[str, np.ndarray], against: Optional[Mapping[str, str]] = None) -> List[Dict[str, Any]]:
+def _rows(
+    protocol: str,
+    measured: Mapping[str, Measurement],
+    predictors: Mapping[str, Predictor],
+    images: Mapping[str, np.ndarray],
+    against: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
     if against is None:
         against = dict.fromkeys(measured, next(iter(measured)))
     rows = []
     for name, measurement in measured.items():
         predictor, image = predictors[name], images[name]
-        stages = {stage: describe(measurement.seconds[stage]) for stage in ("decode", *PARTS, *GROUPS, "total")
-                  if stage in measurement.seconds}
+        stages = {
+            stage: describe(measurement.seconds[stage])
+            for stage in ("decode", *PARTS, *GROUPS, "total")
+            if stage in measurement.seconds
+        }
         batch, _ = predictor.preprocess(image)
-        rows.append({
-            "name": name, "protocol": protocol, "batch_size": 1, **identity(predictor),
-            "image_size": [image.shape[1], image.shape[0]], "input_shape": list(batch.shape),
-            "warmup": measurement.warmup, "steady": measurement.steady, "repeats": len(measurement.seconds["total"]),
-            "latency_ms": stages["total"]["median_ms"], "fps": stages["total"]["fps"],
-            "times_faster": ratios(measured, against[name])[name] if name in against else None,
-            "stages": stages, "fused": fused(predictor, stages),
-        })
+        rows.append(
+            {
+                "name": name,
+                "protocol": protocol,
+                "batch_size": 1,
+                **identity(predictor),
+                "image_size": [image.shape[1], image.shape[0]],
+                "input_shape": list(batch.shape),
+                "warmup": measurement.warmup,
+                "steady": measurement.steady,
+                "repeats": len(measurement.seconds["total"]),
+                "latency_ms": stages["total"]["median_ms"],
+                "fps": stages["total"]["fps"],
+                "times_faster": ratios(measured, against[name])[name] if name in against else None,
+                "stages": stages,
+                "fused": fused(predictor, stages),
+            }
+        )
     return rows
 
 
-def identity(predictor: Predictor) -> Dict[str, Any]:
+def identity(predictor: Predictor) -> dict[str, Any]:
     """What ran: backend, model, precision."""
     artifact, backend = predictor.artifact, predictor.backend.describe()
-    return {"backend": backend, "precision": backend.get("precision") or artifact.precision,
-            "model": {**artifact.model, "folder": artifact.folder, "output_op": artifact.output.op}}
+    return {
+        "backend": backend,
+        "precision": backend.get("precision") or artifact.precision,
+        "model": {**artifact.model, "folder": artifact.folder, "output_op": artifact.output.op},
+    }
 
 
-def fused(predictor: Predictor, stages: Mapping[str, Any]) -> Dict[str, str]:
+def fused(predictor: Predictor, stages: Mapping[str, Any]) -> dict[str, str]:
     """Part -> where it is done, of the parts that have no time of their own. What does not take place at all is left out."""
     artifact = predictor.artifact
     in_graph = predictor.backend.graph in artifact.in_graph
     resizes = bool(artifact.preprocess.resize_policy)
-    where = {"copy_in": "forward (this runtime reads the image's memory itself)",
-             "copy_out": "forward (this runtime returns the mask itself)"}
+    where = {
+        "copy_in": "forward (this runtime reads the image's memory itself)",
+        "copy_out": "forward (this runtime returns the mask itself)",
+    }
     if artifact.output.op == "argmax":
         where["argmax"] = "forward (in the graph)"
     if in_graph:
@@ -202,7 +253,7 @@ def fused(predictor: Predictor, stages: Mapping[str, Any]) -> Dict[str, str]:
     return {part: place for part, place in where.items() if part not in stages}
 
 
-def result_of(rows: Sequence[Mapping[str, Any]], **more: Any) -> Dict[str, Any]:
+def result_of(rows: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
     """What is written as JSON: the first row at the top, the others in "compared", each with its ratio to the first."""
     first, *others = rows
     return {**first, **({"compared": list(others)} if others else {}), **more, "machine": machine()}

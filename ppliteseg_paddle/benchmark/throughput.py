@@ -1,9 +1,11 @@
 """The protocol `throughput`: as many images in flight as pay."""
+
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
@@ -27,9 +29,15 @@ class Plan(NamedTuple):
     batch_size: int
 
 
-def throughput(contestants: Sequence[Contestant], images: Dict[str, np.ndarray], streams: Optional[int] = None,
-               batch_size: Optional[int] = None, rounds: int = _ROUNDS, window: float = _WINDOW_SECONDS,
-               progress: Callable[[str], None] = lambda what: None) -> List[Dict[str, Any]]:
+def throughput(
+    contestants: Sequence[Contestant],
+    images: dict[str, np.ndarray],
+    streams: int | None = None,
+    batch_size: int | None = None,
+    rounds: int = _ROUNDS,
+    window: float = _WINDOW_SECONDS,
+    progress: Callable[[str], None] = lambda what: None,
+) -> list[dict[str, Any]]:
     """Images a second with several in flight, from decoded pixels to masks of the image's size.
 
     For each contestant the best number of streams and images in a batch is searched first; then all take turns.
@@ -44,11 +52,16 @@ def throughput(contestants: Sequence[Contestant], images: Dict[str, np.ndarray],
     """
     chosen, tried = {}, {}
     for contestant in contestants:
-        chosen[contestant.name], tried[contestant.name] = _best(contestant, images[contestant.name], streams, batch_size, window, progress)
-    crews = {contestant.name: _Crew(contestant, chosen[contestant.name], images[contestant.name]) for contestant in contestants}
+        chosen[contestant.name], tried[contestant.name] = _best(
+            contestant, images[contestant.name], streams, batch_size, window, progress
+        )
+    crews = {
+        contestant.name: _Crew(contestant, chosen[contestant.name], images[contestant.name])
+        for contestant in contestants
+    }
     try:
-        rates: Dict[str, List[float]] = {name: [] for name in crews}
-        calls: Dict[str, List[float]] = {name: [] for name in crews}
+        rates: dict[str, list[float]] = {name: [] for name in crews}
+        calls: dict[str, list[float]] = {name: [] for name in crews}
         for _ in range(rounds):
             for name, crew in crews.items():
                 rate, seconds = crew.run(window)
@@ -62,18 +75,26 @@ def throughput(contestants: Sequence[Contestant], images: Dict[str, np.ndarray],
             crew.close()
 
 
-def _best(contestant: Contestant, image: np.ndarray, streams: Optional[int], batch_size: Optional[int], window: float,
-          progress: Callable[[str], None]) -> Tuple[Plan, List[Dict[str, Any]]]:
+def _best(
+    contestant: Contestant,
+    image: np.ndarray,
+    streams: int | None,
+    batch_size: int | None,
+    window: float,
+    progress: Callable[[str], None],
+) -> tuple[Plan, list[dict[str, Any]]]:
     """Climb: more streams while that pays, then larger batches. Returns the plan, and what was tried."""
     open_batch = contestant.artifact.input.size_of("N") == -1
     if batch_size is not None and batch_size > 1 and not open_batch:
-        raise ConfigError("the graph in %s takes one image at a time, not %d; export it with --input_shape -1 3 H W, or leave "
-                          "--batch_size out." % (contestant.artifact.folder, batch_size))
+        raise ConfigError(
+            "the graph in %s takes one image at a time, not %d; export it with --input_shape -1 3 H W, or leave "
+            "--batch_size out." % (contestant.artifact.folder, batch_size)
+        )
     threads = contestant.num_threads or default_threads()
     most = min(_MAX_STREAMS, 2 * threads) if not (contestant.device or "").startswith("gpu") else _MAX_STREAMS
-    stream_choices = [streams] if streams else [2 ** i for i in range(most.bit_length()) if 2 ** i <= most]
+    stream_choices = [streams] if streams else [2**i for i in range(most.bit_length()) if 2**i <= most]
     batch_choices = [batch_size] if batch_size else list(_BATCHES if open_batch else (1,))
-    tried: List[Dict[str, Any]] = []
+    tried: list[dict[str, Any]] = []
 
     def rate_of(plan: Plan) -> float:
         for entry in tried:
@@ -110,10 +131,10 @@ class _Crew:
         for predictor in self.predictors:
             self._segment(predictor)
 
-    def run(self, window: float) -> Tuple[float, List[float]]:
+    def run(self, window: float) -> tuple[float, list[float]]:
         """Work for `window` seconds, at least two batches a stream. Returns images a second, and seconds of each batch."""
-        seconds: List[List[float]] = [[] for _ in self.predictors]
-        failures: List[BaseException] = []
+        seconds: list[list[float]] = [[] for _ in self.predictors]
+        failures: list[BaseException] = []
         start = threading.Barrier(len(self.predictors))
 
         def work(i: int) -> None:
@@ -135,7 +156,9 @@ class _Crew:
         for thread in threads:
             thread.join()
         if failures:
-            raise next((error for error in failures if not isinstance(error, threading.BrokenBarrierError)), failures[0])
+            raise next(
+                (error for error in failures if not isinstance(error, threading.BrokenBarrierError)), failures[0]
+            )
         # Each stream by its own clock, so that the end of the window, where streams fall idle one by one, does not count.
         rate = sum(self.plan.batch_size * len(each) / sum(each) for each in seconds)
         return rate, [value for each in seconds for value in each]
@@ -145,26 +168,41 @@ class _Crew:
         batch = prepared[0][0] if len(prepared) == 1 else np.concatenate([batch for batch, _ in prepared])
         output = predictor.forward(batch)
         if len(output) != len(prepared):
-            raise DataError("%s returned %d masks for a batch of %d images." % (self.contestant.name, len(output), len(prepared)))
+            raise DataError(
+                "%s returned %d masks for a batch of %d images." % (self.contestant.name, len(output), len(prepared))
+            )
         for i, (_, undo) in enumerate(prepared):
-            predictor.postprocess(output[i:i + 1], undo)
+            predictor.postprocess(output[i : i + 1], undo)
 
     def close(self) -> None:
         """Let go of the graphs before the next plan loads its own."""
         self.predictors = []
 
 
-def _row(crew: _Crew, rates: Sequence[float], seconds: Sequence[float], first: Sequence[float], tried) -> Dict[str, Any]:
+def _row(
+    crew: _Crew, rates: Sequence[float], seconds: Sequence[float], first: Sequence[float], tried
+) -> dict[str, Any]:
     ordered = sorted(rates)
     predictor, image = crew.predictors[0], crew.image
     per_round = sorted(rate / reference for rate, reference in zip(rates, first))
     batch, _ = predictor.preprocess(image)
     shape = [crew.plan.batch_size, *batch.shape[1:]]
     return {
-        "name": crew.contestant.name, "protocol": "throughput", **crew.plan._asdict(), "threads_per_stream": crew.threads_each,
-        **identity(predictor), "image_size": [image.shape[1], image.shape[0]], "input_shape": shape,
-        "fps": median(rates), "fps_p25": percentile(ordered, 25), "fps_p75": percentile(ordered, 75),
-        "spread": (percentile(ordered, 75) - percentile(ordered, 25)) / median(rates), "rounds": len(rates),
-        "times_faster": {name: percentile(per_round, percent) for name, percent in (("median", 50), ("p25", 25), ("p75", 75))},
-        "latency_in_flight": describe(seconds), "tried": tried,
+        "name": crew.contestant.name,
+        "protocol": "throughput",
+        **crew.plan._asdict(),
+        "threads_per_stream": crew.threads_each,
+        **identity(predictor),
+        "image_size": [image.shape[1], image.shape[0]],
+        "input_shape": shape,
+        "fps": median(rates),
+        "fps_p25": percentile(ordered, 25),
+        "fps_p75": percentile(ordered, 75),
+        "spread": (percentile(ordered, 75) - percentile(ordered, 25)) / median(rates),
+        "rounds": len(rates),
+        "times_faster": {
+            name: percentile(per_round, percent) for name, percent in (("median", 50), ("p25", 25), ("p75", 75))
+        },
+        "latency_in_flight": describe(seconds),
+        "tried": tried,
     }

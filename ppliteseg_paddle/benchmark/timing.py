@@ -1,9 +1,11 @@
 """Timing calls: warm up until they are steady, repeat in turns, describe the spread."""
+
 from __future__ import annotations
 
 import math
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple, Optional
 
 from ppliteseg_paddle.errors import ConfigError
 
@@ -16,14 +18,14 @@ _MIN_REPEATS, _MIN_SECONDS, _MAX_REPEATS = 20, 3.0, 2000
 # whoever comes next. So each turn begins with a rest, and lasts for several calls where these are short.
 REST_SECONDS, _TURN_SECONDS = 0.3, 1.0
 
-Call = Callable[[], Dict[str, float]]
+Call = Callable[[], dict[str, float]]
 Progress = Callable[[int, Optional[int]], None]
 
 
 class Measurement(NamedTuple):
     """Seconds of every timed call, in order, by stage; how many calls went before; whether they had become steady."""
 
-    seconds: Dict[str, List[float]]
+    seconds: dict[str, list[float]]
     warmup: int
     steady: bool
 
@@ -31,20 +33,29 @@ class Measurement(NamedTuple):
 def timed(work: Callable[[], Any]) -> Call:
     """A call for `measure` around any function that waits for its device: "total" by the wall clock, and "cpu", the
     processor seconds of all threads, which tell more on a machine that others use too."""
-    def call() -> Dict[str, float]:
+
+    def call() -> dict[str, float]:
         wall, cpu = time.perf_counter(), time.process_time()
         work()
         return {"cpu": time.process_time() - cpu, "total": time.perf_counter() - wall}
+
     return call
 
 
-def measure(call: Call, warmup: Optional[int] = None, repeats: Optional[int] = None, progress: Optional[Progress] = None) -> Measurement:
+def measure(
+    call: Call, warmup: int | None = None, repeats: int | None = None, progress: Progress | None = None
+) -> Measurement:
     """Time one call in steady state; arguments as `measure_in_turns` has them."""
     return measure_in_turns({"": call}, warmup, repeats, progress)[""]
 
 
-def measure_in_turns(calls: Mapping[str, Call], warmup: Optional[int] = None, repeats: Optional[int] = None,
-                     progress: Optional[Progress] = None, rest: float = 0.0) -> Dict[str, Measurement]:
+def measure_in_turns(
+    calls: Mapping[str, Call],
+    warmup: int | None = None,
+    repeats: int | None = None,
+    progress: Progress | None = None,
+    rest: float = 0.0,
+) -> dict[str, Measurement]:
     """Time several calls in steady state, one after the other in every round, so that whatever else the machine does meets
     them all.
 
@@ -65,7 +76,7 @@ def measure_in_turns(calls: Mapping[str, Call], warmup: Optional[int] = None, re
     report = progress or (lambda done, of: None)
     before = _warm_up(calls, warmup, report)
     turn, rest = (_calls_in_turn(before), rest) if rest and len(calls) > 1 else (1, 0.0)
-    runs: Dict[str, List[Dict[str, float]]] = {name: [] for name in calls}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in calls}
     done, spent = 0, 0.0
     while done < (repeats or _MAX_REPEATS):
         count = min(turn, (repeats or _MAX_REPEATS) - done)
@@ -79,13 +90,17 @@ def measure_in_turns(calls: Mapping[str, Call], warmup: Optional[int] = None, re
         report(done, repeats)
         if repeats is None and done >= _MIN_REPEATS and spent >= _MIN_SECONDS * len(calls):
             break
-    return {name: Measurement({stage: [run[stage] for run in rounds] for stage in rounds[0]}, len(before[name]), _agree(before[name]))
-            for name, rounds in runs.items()}
+    return {
+        name: Measurement(
+            {stage: [run[stage] for run in rounds] for stage in rounds[0]}, len(before[name]), _agree(before[name])
+        )
+        for name, rounds in runs.items()
+    }
 
 
-def _warm_up(calls: Mapping[str, Call], warmup: Optional[int], report: Progress) -> Dict[str, List[float]]:
+def _warm_up(calls: Mapping[str, Call], warmup: int | None, report: Progress) -> dict[str, list[float]]:
     """Returns: name -> seconds of its calls."""
-    times: Dict[str, List[float]] = {name: [] for name in calls}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     start, rounds = time.perf_counter(), 0
     while rounds < warmup if warmup is not None else time.perf_counter() - start < _MAX_WARMUP_SECONDS * len(calls):
         for name, call in calls.items():
@@ -98,13 +113,13 @@ def _warm_up(calls: Mapping[str, Call], warmup: Optional[int], report: Progress)
     return times
 
 
-def _calls_in_turn(warm_up: Mapping[str, List[float]]) -> int:
+def _calls_in_turn(warm_up: Mapping[str, list[float]]) -> int:
     """How many calls of the slowest contestant a turn holds."""
     slowest = max((median(times) for times in warm_up.values() if times), default=_TURN_SECONDS)
     return max(1, int(_TURN_SECONDS / max(slowest, 1e-6)))
 
 
-def ratios(measured: Mapping[str, Measurement], reference: str, stage: str = "total") -> Dict[str, Dict[str, float]]:
+def ratios(measured: Mapping[str, Measurement], reference: str, stage: str = "total") -> dict[str, dict[str, float]]:
     """How many times faster than the reference each one is.
 
     Returns: name -> "median", "p25" and "p75" over the rounds of the ratio within a round: what slows one round slows both.
@@ -113,7 +128,9 @@ def ratios(measured: Mapping[str, Measurement], reference: str, stage: str = "to
     result = {}
     for name, measurement in measured.items():
         each = sorted(a / b for a, b in zip(base, measurement.seconds[stage]) if b > 0)
-        result[name] = {"median": percentile(each, 50), "p25": percentile(each, 25), "p75": percentile(each, 75)} if each else {}
+        result[name] = (
+            {"median": percentile(each, 50), "p25": percentile(each, 25), "p75": percentile(each, 75)} if each else {}
+        )
     return result
 
 
@@ -121,11 +138,11 @@ def _agree(times: Sequence[float]) -> bool:
     """Whether the last two windows have nearly the same median."""
     if len(times) < 2 * _WINDOW:
         return False
-    earlier, later = median(times[-2 * _WINDOW:-_WINDOW]), median(times[-_WINDOW:])
+    earlier, later = median(times[-2 * _WINDOW : -_WINDOW]), median(times[-_WINDOW:])
     return abs(later - earlier) <= _TOLERANCE * earlier
 
 
-def describe(seconds: Sequence[float]) -> Dict[str, Any]:
+def describe(seconds: Sequence[float]) -> dict[str, Any]:
     """Milliseconds of a stage: median, mean, p90, p99, least, most, standard deviation, spread; and calls a second.
 
     `spread` is the distance between the quartiles as a part of the median: below 0.05 the machine was quiet.
@@ -134,8 +151,12 @@ def describe(seconds: Sequence[float]) -> Dict[str, Any]:
     mean = sum(times) / len(times)
     middle = percentile(times, 50)
     return {
-        "median_ms": middle, "mean_ms": mean, "p90_ms": percentile(times, 90), "p99_ms": percentile(times, 99),
-        "min_ms": times[0], "max_ms": times[-1],
+        "median_ms": middle,
+        "mean_ms": mean,
+        "p90_ms": percentile(times, 90),
+        "p99_ms": percentile(times, 99),
+        "min_ms": times[0],
+        "max_ms": times[-1],
         "std_ms": math.sqrt(sum((value - mean) ** 2 for value in times) / len(times)),
         "spread": (percentile(times, 75) - percentile(times, 25)) / middle if middle else 0.0,
         "fps": 1000.0 / middle if middle else 0.0,

@@ -5,6 +5,7 @@ paper       an image of 1024x2048 is resized to the network's size, inferred, an
 throughput  as many images in flight as pay; finds the best number of streams and images in a batch
 
 Warm-up goes on until times are steady; every call waits for its device. Several folders or backends take turns in one run."""
+
 from __future__ import annotations
 
 import sys
@@ -19,20 +20,44 @@ PROTOCOLS = ("latency", "paper", "throughput")
 
 def add_arguments(parser) -> None:
     add_flags(parser, "model_dir", model_dir={"required": True})
-    parser.add_argument("--compare", nargs="+", default=[], metavar="DIR", help="further folders, in turns with the first")
-    parser.add_argument("--backend", nargs="+", default=["auto"], metavar="NAME",
-                        help="what runs it: auto, onnxruntime, openvino, paddle, paddle-native, ...; several take turns "
-                        "(default: auto, the fastest that works)")
+    parser.add_argument(
+        "--compare", nargs="+", default=[], metavar="DIR", help="further folders, in turns with the first"
+    )
+    parser.add_argument(
+        "--backend",
+        nargs="+",
+        default=["auto"],
+        metavar="NAME",
+        help="what runs it: auto, onnxruntime, openvino, paddle, paddle-native, ...; several take turns "
+        "(default: auto, the fastest that works)",
+    )
     parser.add_argument("--protocol", choices=PROTOCOLS, default="latency", help="what is timed (default: %(default)s)")
-    parser.add_argument("--image", "--image_path", dest="image_path", metavar="FILE", help="the image (default: a generated one)")
-    parser.add_argument("--input_shape", type=positive_int, nargs=4, metavar=("N", "C", "H", "W"),
-                        help="1 3 H W: the image's size in pixels, with --protocol paper the network's (default: the graph's own where it "
-                        "is fixed, the image's own with --image, else %d %d)" % DEFAULT_SIZE)
-    parser.add_argument("--warmup", type=count, metavar="N", help="calls before timing starts (default: until times are steady)")
-    parser.add_argument("--repeats", type=positive_int, metavar="N",
-                        help="timed calls, with --protocol throughput windows of 1 s (default: 3 s of them, at least 20; 6 windows)")
-    parser.add_argument("--streams", type=positive_int, metavar="N", help="throughput: so many at once (default: the best number)")
-    parser.add_argument("--batch_size", type=positive_int, metavar="N", help="throughput: images in a batch (default: the best number)")
+    parser.add_argument(
+        "--image", "--image_path", dest="image_path", metavar="FILE", help="the image (default: a generated one)"
+    )
+    parser.add_argument(
+        "--input_shape",
+        type=positive_int,
+        nargs=4,
+        metavar=("N", "C", "H", "W"),
+        help="1 3 H W: the image's size in pixels, with --protocol paper the network's (default: the graph's own where it "
+        "is fixed, the image's own with --image, else %d %d)" % DEFAULT_SIZE,
+    )
+    parser.add_argument(
+        "--warmup", type=count, metavar="N", help="calls before timing starts (default: until times are steady)"
+    )
+    parser.add_argument(
+        "--repeats",
+        type=positive_int,
+        metavar="N",
+        help="timed calls, with --protocol throughput windows of 1 s (default: 3 s of them, at least 20; 6 windows)",
+    )
+    parser.add_argument(
+        "--streams", type=positive_int, metavar="N", help="throughput: so many at once (default: the best number)"
+    )
+    parser.add_argument(
+        "--batch_size", type=positive_int, metavar="N", help="throughput: images in a batch (default: the best number)"
+    )
     parser.add_argument("--num_threads", type=positive_int, metavar="N", help="CPU threads (default: all)")
     add_flags(parser, "device", "save_json")
 
@@ -40,6 +65,7 @@ def add_arguments(parser) -> None:
 def run(args) -> dict:
     from ppliteseg_paddle.benchmark.protocols import result_of
     from ppliteseg_paddle.files import check_writable, write_json
+
     _check(args)
     if args.save_json:
         check_writable(args.save_json)
@@ -53,15 +79,18 @@ def run(args) -> dict:
 
 def summary(result: dict) -> str:
     from ppliteseg_paddle.visual.report import benchmark_text
+
     return benchmark_text(result)
 
 
 def _check(args) -> None:
     if args.input_shape and args.input_shape[:2] != [1, 3]:
-        raise ConfigError("--input_shape is %s; it must start with 1 3: one image, three channels." % args.input_shape)
+        raise ConfigError(f"--input_shape is {args.input_shape}; it must start with 1 3: one image, three channels.")
     for name in ("streams", "batch_size"):
         if getattr(args, name) and args.protocol != "throughput":
-            raise ConfigError("--%s is for --protocol throughput; the protocol %s takes one image at a time." % (name, args.protocol))
+            raise ConfigError(
+                f"--{name} is for --protocol throughput; the protocol {args.protocol} takes one image at a time."
+            )
 
 
 def _contestants(args) -> list:
@@ -69,6 +98,7 @@ def _contestants(args) -> list:
 
     from ppliteseg_paddle.benchmark.protocols import Contestant
     from ppliteseg_paddle.deploy.artifact import Artifact
+
     folders = list(dict.fromkeys([args.model_dir, *args.compare]))
     backends = list(dict.fromkeys(args.backend))
     short = [os.path.basename(os.path.normpath(folder)) for folder in folders]
@@ -77,13 +107,14 @@ def _contestants(args) -> list:
     for folder, label in zip(folders, labels):
         artifact = Artifact.read(folder)
         for backend in backends:
-            name = label if len(backends) == 1 else backend if len(folders) == 1 else "%s, %s" % (label, backend)
+            name = label if len(backends) == 1 else backend if len(folders) == 1 else f"{label}, {backend}"
             made.append(Contestant(name, artifact, backend, args.device, args.num_threads))
     return made
 
 
 def _latency(args, contestants):
     from ppliteseg_paddle.benchmark.protocols import latency
+
     images = {contestant.name: _image(args, contestant.artifact) for contestant in contestants}
     with _bar(args) as bar:
         return latency(contestants, images, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n)), {}
@@ -93,24 +124,33 @@ def _paper(args, contestants):
     from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2
     from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, paper, paper_image
     from ppliteseg_paddle.deploy.preprocess import generated_image, read_image
+
     encoded, done = paper_image(read_image(args.image_path) if args.image_path else generated_image(*PAPER_IMAGE))
     for contestant in contestants:
         _check_fixed(args, contestant.artifact)
     size = tuple(args.input_shape[2:]) if args.input_shape else DEFAULT_SIZE
     with _bar(args) as bar:
         rows = paper(contestants, encoded, size, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n))
-    image = {"file": args.image_path or "generated", "size": [PAPER_IMAGE[1], PAPER_IMAGE[0]], "encoding": "PNG", "prepared": done}
+    image = {
+        "file": args.image_path or "generated",
+        "size": [PAPER_IMAGE[1], PAPER_IMAGE[0]],
+        "encoding": "PNG",
+        "prepared": done,
+    }
     return rows, {"image": image, "reported": [REPORTED[key].to_dict() for key in TABLE2]}
 
 
 def _throughput(args, contestants):
     from ppliteseg_paddle.benchmark.throughput import throughput
+
     images = {contestant.name: _image(args, contestant.artifact) for contestant in contestants}
     given = {"rounds": args.repeats} if args.repeats else {}
     with _bar(args) as bar:
+
         def progress(what):
             bar.update()
             bar.set_postfix_str(what)
+
         return throughput(contestants, images, args.streams, args.batch_size, progress=progress, **given), {}
 
 
@@ -119,6 +159,7 @@ _MEASURES = {"latency": _latency, "paper": _paper, "throughput": _throughput}
 
 def _bar(args):
     from tqdm import tqdm
+
     total = args.repeats if args.protocol != "throughput" else None
     return tqdm(total=total, desc="benchmark", unit="round", file=sys.stderr, disable=None)
 
@@ -131,14 +172,18 @@ def _check_fixed(args, artifact) -> None:
     """Raises: ConfigError: if --input_shape asks for a size that the graph does not take."""
     fixed = _fixed(artifact)
     if args.input_shape and fixed not in (None, tuple(args.input_shape[2:])):
-        raise ConfigError("--input_shape asks for %dx%d (height x width), but the graph in %s is fixed at %dx%d; export with "
-                          "that --input_shape, or without." % (*args.input_shape[2:], artifact.folder, *fixed))
+        raise ConfigError(
+            "--input_shape asks for %dx%d (height x width), but the graph in %s is fixed at %dx%d; export with "
+            "that --input_shape, or without." % (*args.input_shape[2:], artifact.folder, *fixed)
+        )
 
 
 def _image(args, artifact):
     """The image to time, of the size that flags, file or graph say."""
     import cv2
+
     from ppliteseg_paddle.deploy.preprocess import generated_image, read_image
+
     _check_fixed(args, artifact)
     size = tuple(args.input_shape[2:]) if args.input_shape else None
     if args.image_path:

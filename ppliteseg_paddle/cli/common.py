@@ -2,6 +2,7 @@
 
 Only argparse and our errors are imported here: `ppliteseg --help` must answer at once.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -13,7 +14,7 @@ def positive_int(text: str) -> int:
     """argparse type: a whole number of at least 1."""
     value = _whole(text)
     if value < 1:
-        raise argparse.ArgumentTypeError("%s is not allowed: give a whole number of at least 1" % text)
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: give a whole number of at least 1")
     return value
 
 
@@ -21,7 +22,7 @@ def count(text: str) -> int:
     """argparse type: a whole number of at least 0."""
     value = _whole(text)
     if value < 0:
-        raise argparse.ArgumentTypeError("%s is not allowed: give a whole number of at least 0" % text)
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: give a whole number of at least 0")
     return value
 
 
@@ -30,9 +31,9 @@ def positive_float(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError("'%s' is not a number" % text) from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("%s is not allowed: give a number above 0" % text)
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: give a number above 0")
     return value
 
 
@@ -45,35 +46,53 @@ def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError("'%s' is not a whole number" % text) from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
 
 
 # name -> keyword arguments of `add_argument`. The spelling is PaddleSeg's; `main` accepts dashes too.
 FLAGS = {
     "config": dict(metavar="FILE", help="YAML configuration, in PaddleSeg's dialect"),
-    "opts": dict(nargs="+", action="extend", metavar="KEY=VALUE",
-                 help="change values of the configuration, as in: batch_size=2 "
-                      "train_dataset.dataset_root=/data/camvid loss.coef.0=0.5"),
+    "opts": dict(
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUE",
+        help="change values of the configuration, as in: batch_size=2 "
+        "train_dataset.dataset_root=/data/camvid loss.coef.0=0.5",
+    ),
     "model_path": dict(metavar="FILE", help="trained weights (.pdparams, .safetensors, ...: see `weights --help`)"),
     "model_dir": dict(metavar="DIR", help="exported model, as `export` writes it"),
     "image_path": dict(metavar="PATH", help="an image, a folder of images, or a text file with one image a line"),
     "save_dir": dict(metavar="DIR", default="output", help="where to write (default: %(default)s)"),
     "save_json": dict(metavar="FILE", help="write the result as JSON"),
     "device": dict(metavar="NAME", help="cpu, gpu, gpu:1, xpu, npu or mlu (default: gpu where there is one, else cpu)"),
-    "num_workers": dict(type=count, default=0, metavar="N",
-                        help="processes that read data; 0 reads in the main process (default: %(default)s)"),
-    "batch_size": dict(type=positive_int, metavar="N", help="images in a step on one device (default: the configuration's)"),
+    "num_workers": dict(
+        type=count,
+        default=0,
+        metavar="N",
+        help="processes that read data; 0 reads in the main process (default: %(default)s)",
+    ),
+    "batch_size": dict(
+        type=positive_int, metavar="N", help="images in a step on one device (default: the configuration's)"
+    ),
     "iters": dict(type=positive_int, metavar="N", help="training iterations (default: the configuration's)"),
     "learning_rate": dict(type=positive_float, metavar="X", help="learning rate (default: the configuration's)"),
-    "precision": dict(choices=["fp32", "fp16", "bf16"], default="fp32",
-                      help="fp16 and bf16 are mixed precision and need a GPU, bf16 one that has it (default: %(default)s)"),
-    "amp_level": dict(choices=["O1", "O2"], default="O1",
-                      help="with fp16 or bf16: O1 mixes per operator, O2 casts nearly everything (default: %(default)s)"),
+    "precision": dict(
+        choices=["fp32", "fp16", "bf16"],
+        default="fp32",
+        help="fp16 and bf16 are mixed precision and need a GPU, bf16 one that has it (default: %(default)s)",
+    ),
+    "amp_level": dict(
+        choices=["O1", "O2"],
+        default="O1",
+        help="with fp16 or bf16: O1 mixes per operator, O2 casts nearly everything (default: %(default)s)",
+    ),
     "seed": dict(type=count, metavar="N", help="seed of paddle, numpy and random"),
     "verbose": dict(action="store_true", help="show what PaddleSeg logs about each component, too"),
     # Test-time augmentation and sliding windows, for `val` and `predict`.
     "aug_eval": dict(action="store_true", help="average over --scales and flips"),
-    "scales": dict(type=positive_float, nargs="+", metavar="X", help="scales of the image, with --aug_eval (default: 1.0)"),
+    "scales": dict(
+        type=positive_float, nargs="+", metavar="X", help="scales of the image, with --aug_eval (default: 1.0)"
+    ),
     "flip_horizontal": dict(action="store_true", help="average with the image flipped left to right, with --aug_eval"),
     "flip_vertical": dict(action="store_true", help="average with the image flipped upside down, with --aug_eval"),
     "is_slide": dict(action="store_true", help="evaluate by a sliding window"),
@@ -105,12 +124,15 @@ def palette_of(path, label_set):
         return label_set
     import dataclasses
 
-    from ppliteseg_paddle.reading.palettes import read_colors
     from ppliteseg_paddle.errors import DataError
+    from ppliteseg_paddle.reading.palettes import read_colors
+
     rows = read_colors(path)
     if len(rows) != label_set.num_classes:
-        raise DataError("palette %s has %d colors, but there are %d classes: give one a line, in the order of their ids."
-                        % (path, len(rows), label_set.num_classes))
+        raise DataError(
+            "palette %s has %d colors, but there are %d classes: give one a line, in the order of their ids."
+            % (path, len(rows), label_set.num_classes)
+        )
     return dataclasses.replace(label_set, palette=tuple(color for color, _ in rows))
 
 

@@ -2,6 +2,7 @@
 
 Each step is a command of its own, shown before it runs, so that you can repeat it with other settings.
 Writes to --save_dir: metrics.json, grid.png, export/, benchmark.json, and what led to them."""
+
 from __future__ import annotations
 
 import os
@@ -14,12 +15,31 @@ GRID_ROWS = 5
 
 
 def add_arguments(parser) -> None:
-    add_flags(parser, "config", "save_dir", "iters", "seed", "num_workers", config={"required": True},
-              save_dir={"default": "demo_output"}, seed={"default": 0})
-    parser.add_argument("--train", type=positive_int, default=480, metavar="N", help="training scenes (default: %(default)s)")
-    parser.add_argument("--val", type=positive_int, default=40, metavar="N", help="validation scenes (default: %(default)s)")
-    parser.add_argument("--size", type=positive_int, nargs=2, default=[320, 240], metavar=("W", "H"),
-                        help="size of the scenes in pixels (default: 320 240)")
+    add_flags(
+        parser,
+        "config",
+        "save_dir",
+        "iters",
+        "seed",
+        "num_workers",
+        config={"required": True},
+        save_dir={"default": "demo_output"},
+        seed={"default": 0},
+    )
+    parser.add_argument(
+        "--train", type=positive_int, default=480, metavar="N", help="training scenes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--val", type=positive_int, default=40, metavar="N", help="validation scenes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--size",
+        type=positive_int,
+        nargs=2,
+        default=[320, 240],
+        metavar=("W", "H"),
+        help="size of the scenes in pixels (default: 320 240)",
+    )
 
 
 def run(args) -> dict:
@@ -27,40 +47,99 @@ def run(args) -> dict:
     data, trained, export = (os.path.join(out, name) for name in ("data", "train", "export"))
     config = os.path.join(trained, "config.yml")
     steps = _Steps()
-    steps.run("data", "synth", "--out", data, "--train", args.train, "--val", args.val, "--size", *args.size,
-              "--seed", args.seed)
-    training = steps.run("train", "--config", args.config, "--save_dir", trained, "--seed", args.seed, "--log_iters", 50,
-                         "--num_workers", args.num_workers, *(["--iters", args.iters] if args.iters else []),
-                         "--opts", "train_dataset.dataset_root=" + data, "val_dataset.dataset_root=" + data)
+    steps.run(
+        "data",
+        "synth",
+        "--out",
+        data,
+        "--train",
+        args.train,
+        "--val",
+        args.val,
+        "--size",
+        *args.size,
+        "--seed",
+        args.seed,
+    )
+    training = steps.run(
+        "train",
+        "--config",
+        args.config,
+        "--save_dir",
+        trained,
+        "--seed",
+        args.seed,
+        "--log_iters",
+        50,
+        "--num_workers",
+        args.num_workers,
+        *(["--iters", args.iters] if args.iters else []),
+        "--opts",
+        "train_dataset.dataset_root=" + data,
+        "val_dataset.dataset_root=" + data,
+    )
     weights = training["model_path"]
     metrics = steps.run("val", "--config", config, "--model_path", weights)
     steps.run("export", "--config", config, "--model_path", weights, "--save_dir", export)
-    steps.run("predict", "--model_dir", export, "--image_path", os.path.join(data, "val.txt"),
-              "--save_dir", os.path.join(out, "predictions"))
-    latency = steps.run("benchmark", "--model_dir", export, "--input_shape", 1, 3, args.size[1], args.size[0],
-                        "--save_json", os.path.join(out, "benchmark.json"))
+    steps.run(
+        "predict",
+        "--model_dir",
+        export,
+        "--image_path",
+        os.path.join(data, "val.txt"),
+        "--save_dir",
+        os.path.join(out, "predictions"),
+    )
+    latency = steps.run(
+        "benchmark",
+        "--model_dir",
+        export,
+        "--input_shape",
+        1,
+        3,
+        args.size[1],
+        args.size[0],
+        "--save_json",
+        os.path.join(out, "benchmark.json"),
+    )
     _write_metrics(os.path.join(out, "metrics.json"), metrics, steps.seconds, training, latency)
-    subtitle = "PP-LiteSeg-T after %d iterations on %d generated scenes: mIoU %.1f %%, %.0f frames/s on this machine" % (
-        training["iterations"], args.train, 100 * metrics["mIoU"], latency["fps"])
+    subtitle = (
+        "PP-LiteSeg-T after %d iterations on %d generated scenes: mIoU %.1f %%, %.0f frames/s on this machine"
+        % (training["iterations"], args.train, 100 * metrics["mIoU"], latency["fps"])
+    )
     _write_grid(os.path.join(out, "grid.png"), export, data, subtitle)
-    return {"save_dir": out, "mIoU": metrics["mIoU"], "fps": latency["fps"], "latency_ms": latency["latency_ms"],
-            "seconds": round(sum(steps.seconds.values()), 1), "config": config, "model_path": weights}
+    return {
+        "save_dir": out,
+        "mIoU": metrics["mIoU"],
+        "fps": latency["fps"],
+        "latency_ms": latency["latency_ms"],
+        "seconds": round(sum(steps.seconds.values()), 1),
+        "config": config,
+        "model_path": weights,
+    }
 
 
 def summary(result: dict) -> str:
     out = result["save_dir"]
-    made = [("grid.png", "look at this first: image, ground truth, prediction"),
-            ("metrics.json", "mIoU %.1f %%, IoU of each class, seconds of each step" % (100 * result["mIoU"])),
-            ("benchmark.json", "latency: %.1f ms an image, %.0f frames/s" % (result["latency_ms"], result["fps"])),
-            ("export/", "the trained model for Paddle Inference, with all that Predictor needs"),
-            ("predictions/", "masks and overlays of the validation scenes"),
-            ("train/", "checkpoints, train.json and the resolved config.yml")]
-    lines = ["made in %.0f s:" % result["seconds"]]
+    made = [
+        ("grid.png", "look at this first: image, ground truth, prediction"),
+        ("metrics.json", "mIoU %.1f %%, IoU of each class, seconds of each step" % (100 * result["mIoU"])),
+        ("benchmark.json", "latency: {:.1f} ms an image, {:.0f} frames/s".format(result["latency_ms"], result["fps"])),
+        ("export/", "the trained model for Paddle Inference, with all that Predictor needs"),
+        ("predictions/", "masks and overlays of the validation scenes"),
+        ("train/", "checkpoints, train.json and the resolved config.yml"),
+    ]
+    lines = ["made in {:.0f} s:".format(result["seconds"])]
     lines += ["  %-34s %s" % (os.path.join(out, name), text) for name, text in made]
-    lines += ["", "what to try next:",
-              "  ppliteseg predict --model_dir %s --image_path YOUR_PHOTOS --save_dir output/predictions" % os.path.join(out, "export"),
-              "  ppliteseg train --config configs/camvid/ppliteseg_t_camvid_480x360.yml --do_eval   # real photographs",
-              "  ppliteseg --help                                                                  # all commands"]
+    lines += [
+        "",
+        "what to try next:",
+        "  ppliteseg predict --model_dir {} --image_path YOUR_PHOTOS --save_dir output/predictions".format(
+            os.path.join(out, "export")
+        ),
+        "  ppliteseg train --config configs/camvid/ppliteseg_t_camvid_480x360.yml --do_eval   # real photographs",
+        "  ppliteseg --help                                                                  # all commands",
+    ]
     return "\n".join(lines)
 
 
@@ -72,8 +151,9 @@ class _Steps:
 
     def run(self, command: str, *arguments) -> dict:
         from ppliteseg_paddle.cli.main import parse
+
         argv = [str(argument) for argument in arguments]
-        print("\n$ ppliteseg %s %s" % (command, " ".join(argv)), file=sys.stderr, flush=True)
+        print("\n$ ppliteseg {} {}".format(command, " ".join(argv)), file=sys.stderr, flush=True)
         args = parse(command, argv)
         start = time.perf_counter()
         result = args._module.run(args)
@@ -85,9 +165,20 @@ class _Steps:
 
 def _write_metrics(path: str, metrics: dict, seconds: dict, training: dict, latency: dict) -> None:
     from ppliteseg_paddle.files import write_json
-    write_json(path, {**metrics, "timings": {"seconds": seconds, "seconds_total": round(sum(seconds.values()), 2),
-                                             "training_iterations": training["iterations"],
-                                             "latency_ms": latency["latency_ms"], "fps": latency["fps"]}})
+
+    write_json(
+        path,
+        {
+            **metrics,
+            "timings": {
+                "seconds": seconds,
+                "seconds_total": round(sum(seconds.values()), 2),
+                "training_iterations": training["iterations"],
+                "latency_ms": latency["latency_ms"],
+                "fps": latency["fps"],
+            },
+        },
+    )
 
 
 def _write_grid(path: str, export: str, data: str, subtitle: str) -> None:
@@ -99,8 +190,11 @@ def _write_grid(path: str, export: str, data: str, subtitle: str) -> None:
     from ppliteseg_paddle.reading.pairs import read_image, read_label, read_list
     from ppliteseg_paddle.visual.draw import write_image
     from ppliteseg_paddle.visual.grid import Row, grid
+
     pairs = [(image, read_label(label)) for image, label, _ in read_list(os.path.join(data, "val.txt"), data)]
     pairs.sort(key=lambda pair: -len(np.unique(pair[1])))
     predictor = Predictor(export)
     rows = [Row(read_image(image), label, predictor.predict(image)) for image, label in pairs[:GRID_ROWS]]
-    write_image(path, grid(rows, label_set("camvid"), title="Street scenes, segmented by PP-LiteSeg", subtitle=subtitle))
+    write_image(
+        path, grid(rows, label_set("camvid"), title="Street scenes, segmented by PP-LiteSeg", subtitle=subtitle)
+    )

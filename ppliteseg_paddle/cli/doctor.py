@@ -2,6 +2,7 @@
 
 Exit status 2 if training or inference with Paddle cannot work. Every package is tried in a process
 of its own, so that one which is broken, or ends its process, is reported like the others."""
+
 from __future__ import annotations
 
 import concurrent.futures
@@ -11,12 +12,32 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import Dict, List, Optional, Tuple
+
 from ppliteseg_paddle.files import SOURCE_ROOT
 
-PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "pillow", "pyyaml", "tqdm", "paddlepaddle",
-            "paddlepaddle-gpu", "paddleseg", "visualdl", "pandas", "matplotlib", "protobuf", "safetensors", "onnx",
-            "onnxruntime", "onnxruntime-gpu", "openvino", "paddle2onnx", "ml-dtypes", "setuptools")
+PACKAGES = (
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "pillow",
+    "pyyaml",
+    "tqdm",
+    "paddlepaddle",
+    "paddlepaddle-gpu",
+    "paddleseg",
+    "visualdl",
+    "pandas",
+    "matplotlib",
+    "protobuf",
+    "safetensors",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "paddle2onnx",
+    "ml-dtypes",
+    "setuptools",
+)
 
 _CONV = """
 import ppliteseg_paddle, paddle
@@ -47,7 +68,7 @@ assert cv2.imdecode(data, -1) is not None, 'a PNG cannot be read beside paddle'
 print('reads PNG beside paddle')
 """
 # (name, code that prints a detail, needed for: "training", "inference" or nothing)
-PROBES: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
+PROBES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("numpy", "import numpy; print(numpy.__version__)", ("training", "inference")),
     ("opencv (cv2)", "import cv2; print(cv2.__version__)", ("training", "inference")),
     ("paddle", "import ppliteseg_paddle, paddle; print(paddle.__version__)", ("training", "inference")),
@@ -60,7 +81,10 @@ PROBES: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
 )
 # Runtimes that can run an exported model: (name, code).
 BACKENDS = (
-    ("Paddle Inference", "import ppliteseg_paddle, paddle.inference as i; i.Config(); print(i.get_version().split()[1])"),
+    (
+        "Paddle Inference",
+        "import ppliteseg_paddle, paddle.inference as i; i.Config(); print(i.get_version().split()[1])",
+    ),
     ("ONNX Runtime", "import onnxruntime as o; print(o.__version__, ' '.join(o.get_available_providers()))"),
     ("OpenVINO", "import openvino as o; print(o.__version__)"),
     ("Paddle2ONNX (export)", "import ppliteseg_paddle, paddle2onnx as p; print(p.__version__)"),
@@ -78,31 +102,41 @@ def run(args) -> dict:
     rows = [(name, code) for name, code, _ in PROBES] + list(BACKENDS)
     with concurrent.futures.ThreadPoolExecutor(max_workers=max(2, min(4, os.cpu_count() or 2))) as pool:
         outcomes = dict(zip([name for name, _ in rows], pool.map(probe, [code for _, code in rows])))
-    checks = [{"name": name, "ok": outcomes[name][0], "detail": outcomes[name][1], "needed_for": list(needed)}
-              for name, _, needed in PROBES]
-    works = {purpose: all(check["ok"] for check in checks if purpose in check["needed_for"])
-             for purpose in ("training", "inference")}
+    checks = [
+        {"name": name, "ok": outcomes[name][0], "detail": outcomes[name][1], "needed_for": list(needed)}
+        for name, _, needed in PROBES
+    ]
+    works = {
+        purpose: all(check["ok"] for check in checks if purpose in check["needed_for"])
+        for purpose in ("training", "inference")
+    }
     return {
-        "python": platform.python_version(), "platform": platform.platform(), "cpus": os.cpu_count(),
-        "packages": packages, "checks": checks,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": packages,
+        "checks": checks,
         "backends": [{"name": name, "ok": outcomes[name][0], "detail": outcomes[name][1]} for name, _ in BACKENDS],
-        "works": works, "findings": findings(packages, outcomes),
+        "works": works,
+        "findings": findings(packages, outcomes),
         "exit_status": 0 if all(works.values()) else 2,
     }
 
 
 def summary(result: dict) -> str:
-    lines = ["Python %s, %s, %s CPUs" % (result["python"], result["platform"], result["cpus"]), "", "versions"]
+    lines = ["Python {}, {}, {} CPUs".format(result["python"], result["platform"], result["cpus"]), "", "versions"]
     lines += ["  %-24s %s" % item for item in result["packages"].items() if item[1]]
     absent = [name for name, version in result["packages"].items() if not version]
-    lines += ["  not installed: %s" % ", ".join(absent), "", "checks"]
+    lines += ["  not installed: {}".format(", ".join(absent)), "", "checks"]
     lines += [_row(check) for check in result["checks"]] + ["", "runtimes for an exported model"]
     lines += [_row(check) for check in result["backends"]]
     if result["findings"]:
         lines += ["", "to mend"]
         for finding in result["findings"]:
-            lines += ["  %-8s %s" % (finding["level"], finding["what"]), "           %s" % finding["mend"]]
-    lines += [""] + ["%s: %s" % (purpose, "works" if ok else "CANNOT WORK") for purpose, ok in result["works"].items()]
+            lines += ["  %-8s %s" % (finding["level"], finding["what"]), "           {}".format(finding["mend"])]
+    lines += [""] + [
+        "{}: {}".format(purpose, "works" if ok else "CANNOT WORK") for purpose, ok in result["works"].items()
+    ]
     return "\n".join(lines)
 
 
@@ -111,20 +145,29 @@ def _row(check: dict) -> str:
     return "  %-24s %-5s %s" % (check["name"], status, check["detail"])
 
 
-def _version(package: str) -> Optional[str]:
+def _version(package: str) -> str | None:
     from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def probe(code: str, timeout: float = 180) -> Tuple[bool, str]:
+def probe(code: str, timeout: float = 180) -> tuple[bool, str]:
     """Run Python code in a process of its own. Returns: whether it ended well, and its last line or its error."""
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([SOURCE_ROOT, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
+    environment = dict(
+        os.environ, PYTHONPATH=os.pathsep.join([SOURCE_ROOT, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    )
     try:
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=timeout,
-                              env=environment, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
     except subprocess.TimeoutExpired:
         return False, "did not answer within %d s" % timeout
     if done.returncode < 0:
@@ -143,13 +186,13 @@ def _shorter(text: str) -> str:
 # --------------------------------------------------------------------------------------------
 # Known trouble and its mend
 # --------------------------------------------------------------------------------------------
-def findings(packages: Dict[str, Optional[str]], outcomes: Dict[str, Tuple[bool, str]]) -> List[Dict[str, str]]:
+def findings(packages: dict[str, str | None], outcomes: dict[str, tuple[bool, str]]) -> list[dict[str, str]]:
     """What is known to be wrong with these versions on this machine: {"level", "what", "mend"}, errors first.
 
     Args:
         packages: name -> version or None; outcomes: name of a probe -> (ok, detail).
     """
-    found: List[Dict[str, str]] = []
+    found: list[dict[str, str]] = []
 
     def add(level: str, condition, what: str, mend: str) -> None:
         if condition:
@@ -162,46 +205,108 @@ def findings(packages: Dict[str, Optional[str]], outcomes: Dict[str, Tuple[bool,
     failed = {name for name, (ok, _) in outcomes.items() if not ok}
     cv2_detail = outcomes.get("opencv (cv2)", (True, ""))[1]
 
-    add("error", not (3, 9) <= sys.version_info[:2] <= (3, 12), "Python %s is outside 3.9 to 3.12" % platform.python_version(),
-        "make the environment with a Python from 3.9 to 3.12")
+    add(
+        "error",
+        not (3, 9) <= sys.version_info[:2] <= (3, 12),
+        f"Python {platform.python_version()} is outside 3.9 to 3.12",
+        "make the environment with a Python from 3.9 to 3.12",
+    )
     add("error", not paddle, "PaddlePaddle is not installed", "pip install '.[cpu]'   (or '.[gpu]')")
-    add("error", not version["paddleseg"], "PaddleSeg is not installed; training and export need it", "pip install '.[cpu]'   (or '.[gpu]')")
-    add("error", version["paddleseg"] and version["paddleseg"] != (2, 8, 0),
-        "PaddleSeg %s is installed; the training loop is known as of 2.8.0" % packages["paddleseg"], "pip install paddleseg==2.8.0")
-    add("error", cpu and gpu, "paddlepaddle and paddlepaddle-gpu are both installed and overwrite each other's files",
-        "pip uninstall paddlepaddle paddlepaddle-gpu, then install one of them")
-    old = [name for name, is_old in (("opencv-python", () < opencv <= (4, 6, 0)), ("paddlepaddle", () < paddle < (3,))) if is_old]
-    add("error", version["numpy"] >= (2,) and old,
-        "NumPy %s is installed beside %s, built for NumPy 1" % (packages["numpy"], " and ".join(old)), "pip install 'numpy<2'")
-    add("error", version["pandas"] >= (3,), "pandas %s wants NumPy 2; visualdl needs pandas" % packages["pandas"], "pip install 'pandas<3'")
-    add("warning", version["ml-dtypes"] >= (0, 6), "ml-dtypes %s wants NumPy 2; onnx needs ml-dtypes" % packages["ml-dtypes"],
-        "pip install 'ml-dtypes<0.5.5' 'onnx<1.18' 'numpy<2'")
-    add("warning", paddle and paddle < (3,) and version["protobuf"] >= (7,),
-        "protobuf %s: training on several devices fails with PaddlePaddle 2.6" % packages["protobuf"], "pip install 'protobuf<7'")
-    add("warning", paddle and (3, 3) <= paddle < (3, 4),
+    add(
+        "error",
+        not version["paddleseg"],
+        "PaddleSeg is not installed; training and export need it",
+        "pip install '.[cpu]'   (or '.[gpu]')",
+    )
+    add(
+        "error",
+        version["paddleseg"] and version["paddleseg"] != (2, 8, 0),
+        "PaddleSeg {} is installed; the training loop is known as of 2.8.0".format(packages["paddleseg"]),
+        "pip install paddleseg==2.8.0",
+    )
+    add(
+        "error",
+        cpu and gpu,
+        "paddlepaddle and paddlepaddle-gpu are both installed and overwrite each other's files",
+        "pip uninstall paddlepaddle paddlepaddle-gpu, then install one of them",
+    )
+    old = [
+        name
+        for name, is_old in (("opencv-python", () < opencv <= (4, 6, 0)), ("paddlepaddle", () < paddle < (3,)))
+        if is_old
+    ]
+    add(
+        "error",
+        version["numpy"] >= (2,) and old,
+        "NumPy {} is installed beside {}, built for NumPy 1".format(packages["numpy"], " and ".join(old)),
+        "pip install 'numpy<2'",
+    )
+    add(
+        "error",
+        version["pandas"] >= (3,),
+        "pandas {} wants NumPy 2; visualdl needs pandas".format(packages["pandas"]),
+        "pip install 'pandas<3'",
+    )
+    add(
+        "warning",
+        version["ml-dtypes"] >= (0, 6),
+        "ml-dtypes {} wants NumPy 2; onnx needs ml-dtypes".format(packages["ml-dtypes"]),
+        "pip install 'ml-dtypes<0.5.5' 'onnx<1.18' 'numpy<2'",
+    )
+    add(
+        "warning",
+        paddle and paddle < (3,) and version["protobuf"] >= (7,),
+        "protobuf {}: training on several devices fails with PaddlePaddle 2.6".format(packages["protobuf"]),
+        "pip install 'protobuf<7'",
+    )
+    add(
+        "warning",
+        paddle and (3, 3) <= paddle < (3, 4),
         "PaddlePaddle 3.3 cannot run this model with oneDNN on a CPU (PaddlePaddle issue 77340), so inference is about 4 times slower",
-        "pip install paddlepaddle==3.2.2, or run the model with ONNX Runtime or OpenVINO")
+        "pip install paddlepaddle==3.2.2, or run the model with ONNX Runtime or OpenVINO",
+    )
     add("error", "libGL" in cv2_detail, "OpenCV finds no libGL on this machine", "apt-get install libgl1 libglib2.0-0")
-    add("error", "opencv (cv2)" in failed and "numpy" in cv2_detail and version["numpy"] < (2,),
-        "OpenCV and NumPy do not fit together: %s" % cv2_detail, "pip install --force-reinstall 'numpy<2' 'opencv-python<=4.6.0'")
-    add("error", paddle and "paddle" in failed and version["numpy"] < (2,), "paddle cannot be imported: %s" % outcomes.get("paddle", (0, ""))[1],
-        "pip install --force-reinstall '.[cpu]'")
-    add("warning", cpu and not gpu and shutil.which("nvidia-smi"), "this machine has an NVIDIA GPU, but PaddlePaddle is a CPU build",
-        "pip uninstall paddlepaddle && pip install '.[gpu]'   (GPUs since Hopper: see README)")
-    add("error", gpu and "convolution" in failed and "paddle" not in failed,
-        "PaddlePaddle-GPU %s cannot compute on this machine: %s" % (packages["paddlepaddle-gpu"], outcomes.get("convolution", (0, ""))[1]),
-        "install a build with kernels for this GPU (see README), or use --device cpu")
+    add(
+        "error",
+        "opencv (cv2)" in failed and "numpy" in cv2_detail and version["numpy"] < (2,),
+        f"OpenCV and NumPy do not fit together: {cv2_detail}",
+        "pip install --force-reinstall 'numpy<2' 'opencv-python<=4.6.0'",
+    )
+    add(
+        "error",
+        paddle and "paddle" in failed and version["numpy"] < (2,),
+        "paddle cannot be imported: {}".format(outcomes.get("paddle", (0, ""))[1]),
+        "pip install --force-reinstall '.[cpu]'",
+    )
+    add(
+        "warning",
+        cpu and not gpu and shutil.which("nvidia-smi"),
+        "this machine has an NVIDIA GPU, but PaddlePaddle is a CPU build",
+        "pip uninstall paddlepaddle && pip install '.[gpu]'   (GPUs since Hopper: see README)",
+    )
+    add(
+        "error",
+        gpu and "convolution" in failed and "paddle" not in failed,
+        "PaddlePaddle-GPU {} cannot compute on this machine: {}".format(
+            packages["paddlepaddle-gpu"], outcomes.get("convolution", (0, ""))[1]
+        ),
+        "install a build with kernels for this GPU (see README), or use --device cpu",
+    )
     free = _shared_memory_mib()
-    add("warning", free is not None and free < 256, "/dev/shm has %s MiB free; training with --num_workers may die with a bus error" % free,
-        "use --num_workers 0, or start the container with --shm-size=1g")
+    add(
+        "warning",
+        free is not None and free < 256,
+        f"/dev/shm has {free} MiB free; training with --num_workers may die with a bus error",
+        "use --num_workers 0, or start the container with --shm-size=1g",
+    )
     return sorted(found, key=lambda finding: finding["level"])
 
 
-def _numbers(text: Optional[str]) -> Tuple[int, ...]:
+def _numbers(text: str | None) -> tuple[int, ...]:
     """'3.2.2' -> (3, 2, 2); () for None, which is less than any version."""
     match = re.match(r"\d+(\.\d+)*", text or "")
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
-def _shared_memory_mib() -> Optional[int]:
-    return shutil.disk_usage("/dev/shm").free // 2 ** 20 if os.path.isdir("/dev/shm") else None
+def _shared_memory_mib() -> int | None:
+    return shutil.disk_usage("/dev/shm").free // 2**20 if os.path.isdir("/dev/shm") else None

@@ -1,6 +1,7 @@
 """Write a trained model as a folder for deployment: graph, weights, and deploy.yaml, which describes them.
 
 What was written is run on an image and compared with the model; if they differ, nothing is left behind."""
+
 from __future__ import annotations
 
 import os
@@ -11,52 +12,116 @@ from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
 
 def add_arguments(parser) -> None:
-    add_flags(parser, "config", "model_path", "save_dir", config={"required": True}, model_path={"required": True},
-              save_dir={"default": "output/export"})
-    parser.add_argument("--format", nargs="+", choices=["paddle", "onnx", "openvino", "tensorrt"], default=["paddle"], dest="formats",
-                        help="one or several, into one folder; tensorrt is ONNX in the form that TensorRT builds its engines of "
-                        "(default: paddle)")
+    add_flags(
+        parser,
+        "config",
+        "model_path",
+        "save_dir",
+        config={"required": True},
+        model_path={"required": True},
+        save_dir={"default": "output/export"},
+    )
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=["paddle", "onnx", "openvino", "tensorrt"],
+        default=["paddle"],
+        dest="formats",
+        help="one or several, into one folder; tensorrt is ONNX in the form that TensorRT builds its engines of "
+        "(default: paddle)",
+    )
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--input_shape", type=int, nargs=4, metavar=("N", "C", "H", "W"),
-                       help="fix the input's size, as in 1 3 512 1024; images of other sizes are resized to it "
-                       "(default: any size)")
-    sizes.add_argument("--dynamic_shape", type=shape, nargs=3, metavar=("MIN", "OPT", "MAX"),
-                       help="leave batch, height and width open between two shapes, with the one that is met most, as in "
-                       "1,3,256,256 1,3,512,1024 4,3,1024,2048; TensorRT tunes its engines to them")
-    parser.add_argument("--output_op", choices=["argmax", "softmax", "none"], default="argmax",
-                        help="what leaves the graph: class ids, probabilities, or logits (default: %(default)s)")
-    parser.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32",
-                        help="fp16: half the file's size, and what TensorRT computes in; int8: needs --calib_data "
-                        "(default: %(default)s)")
-    parser.add_argument("--calib_data", metavar="LIST", help="int8: a text file with 50 to 200 images, one a line, relative to the "
-                        "list's folder; a label may follow each, as in a data set's list (where there are labels, the loss of mIoU is "
-                        "measured on them, or on the validation set if it is there)")
-    parser.add_argument("--calib_method", choices=["minmax", "entropy", "percentile"], default="minmax",
-                        help="int8: how values become a range (default: %(default)s)")
-    parser.add_argument("--quant_report", metavar="FILE", help="int8: write every layer's sensitivity as JSON, and beside it as "
-                        "Markdown and as a picture")
-    parser.add_argument("--preprocess_in_graph", action="store_true",
-                        help="all formats but paddle: the graph takes uint8 NHWC BGR images of any size, resizes and normalises "
-                        "them itself, and returns masks of their size")
-    add_flags(parser, "image_path", "device", "opts", "verbose",
-              image_path={"help": "image to compare export and model on (default: the first one of the validation set)"})
+    sizes.add_argument(
+        "--input_shape",
+        type=int,
+        nargs=4,
+        metavar=("N", "C", "H", "W"),
+        help="fix the input's size, as in 1 3 512 1024; images of other sizes are resized to it (default: any size)",
+    )
+    sizes.add_argument(
+        "--dynamic_shape",
+        type=shape,
+        nargs=3,
+        metavar=("MIN", "OPT", "MAX"),
+        help="leave batch, height and width open between two shapes, with the one that is met most, as in "
+        "1,3,256,256 1,3,512,1024 4,3,1024,2048; TensorRT tunes its engines to them",
+    )
+    parser.add_argument(
+        "--output_op",
+        choices=["argmax", "softmax", "none"],
+        default="argmax",
+        help="what leaves the graph: class ids, probabilities, or logits (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "fp16", "int8"],
+        default="fp32",
+        help="fp16: half the file's size, and what TensorRT computes in; int8: needs --calib_data "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--calib_data",
+        metavar="LIST",
+        help="int8: a text file with 50 to 200 images, one a line, relative to the "
+        "list's folder; a label may follow each, as in a data set's list (where there are labels, the loss of mIoU is "
+        "measured on them, or on the validation set if it is there)",
+    )
+    parser.add_argument(
+        "--calib_method",
+        choices=["minmax", "entropy", "percentile"],
+        default="minmax",
+        help="int8: how values become a range (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quant_report",
+        metavar="FILE",
+        help="int8: write every layer's sensitivity as JSON, and beside it as Markdown and as a picture",
+    )
+    parser.add_argument(
+        "--preprocess_in_graph",
+        action="store_true",
+        help="all formats but paddle: the graph takes uint8 NHWC BGR images of any size, resizes and normalises "
+        "them itself, and returns masks of their size",
+    )
+    add_flags(
+        parser,
+        "image_path",
+        "device",
+        "opts",
+        "verbose",
+        image_path={"help": "image to compare export and model on (default: the first one of the validation set)"},
+    )
 
 
 def run(args) -> dict:
     from ppliteseg_paddle.engine.build import label_set_of
+
     _check_quantisation(args)
     config, model = load_trained(args)
     transforms = val_transforms(config)
     from ppliteseg_paddle.export.paddle import export_model
+
     source, image = _check_image(args.image_path, config)
     calibration = _calibration(args, config) if args.precision == "int8" else None
-    report = export_model(model, args.save_dir, formats=args.formats, label_set=label_set_of(config), transforms=transforms,
-                          input_shape=args.input_shape, dynamic_shape=args.dynamic_shape, precision=args.precision,
-                          calibration=calibration, output_op=args.output_op, preprocess_in_graph=args.preprocess_in_graph, check_image=image,
-                          description={"config": os.path.basename(args.config), "weights": os.path.basename(args.model_path)})
+    report = export_model(
+        model,
+        args.save_dir,
+        formats=args.formats,
+        label_set=label_set_of(config),
+        transforms=transforms,
+        input_shape=args.input_shape,
+        dynamic_shape=args.dynamic_shape,
+        precision=args.precision,
+        calibration=calibration,
+        output_op=args.output_op,
+        preprocess_in_graph=args.preprocess_in_graph,
+        check_image=image,
+        description={"config": os.path.basename(args.config), "weights": os.path.basename(args.model_path)},
+    )
     report["check"]["image"] = source
     if args.quant_report:
         from ppliteseg_paddle.export.quant_report import write_quant_report
+
         report["quant_report"] = write_quant_report(args.quant_report, report["quantisation"])
     return report
 
@@ -65,55 +130,95 @@ def summary(result: dict) -> str:
     check, shape = result["check"], result["input"]["shape"]
     size = "any size" if result["input"]["dynamic"] else "%d x %d" % (shape[3], shape[2])
     lines = [
-        "exported    %s (%s, %.1f MB)" % (result["save_dir"], ", ".join(result["files"]), sum(result["files"].values()) / 1e6),
-        "input       %s, %s" % (result["input"]["layout"], size),
-        "output      %s, %s" % (result["output"]["op"], result["output"]["dtype"])]
+        "exported    {} ({}, {:.1f} MB)".format(
+            result["save_dir"], ", ".join(result["files"]), sum(result["files"].values()) / 1e6
+        ),
+        "input       {}, {}".format(result["input"]["layout"], size),
+        "output      {}, {}".format(result["output"]["op"], result["output"]["dtype"]),
+    ]
     if result["image_input"]:
-        lines.insert(2, "            or images as they are, uint8 NHWC BGR of any size: %s" % ", ".join(
-            name for name in result["formats"] if name != "paddle"))
-    lines.append("compared    with the model on %s:" % check["image"])
+        lines.insert(
+            2,
+            "            or images as they are, uint8 NHWC BGR of any size: {}".format(
+                ", ".join(name for name in result["formats"] if name != "paddle")
+            ),
+        )
+    lines.append("compared    with the model on {}:".format(check["image"]))
     for name, values in check.get("formats", {result["formats"][0]: check}).items():
-        same = "equal in every pixel" if not values["differing_pixels"] else "%.4f %% of pixels differ%s" % (
-            100 * values["differing_pixels"], "" if result.get("quantisation") else ", all near-ties")
-        lines.append("  %-10s%s; scores within %.2g (%s on %s)" % (name, same, values["max_difference"], values["backend"],
-                                                                   values["device"]))
+        same = (
+            "equal in every pixel"
+            if not values["differing_pixels"]
+            else "{:.4f} % of pixels differ{}".format(
+                100 * values["differing_pixels"], "" if result.get("quantisation") else ", all near-ties"
+            )
+        )
+        lines.append(
+            "  %-10s%s; scores within %.2g (%s on %s)"
+            % (name, same, values["max_difference"], values["backend"], values["device"])
+        )
     lines += _quantisation_lines(result)
     folder = shlex.quote(result["save_dir"])
-    return "\n".join(lines + ["", "next:", "  ppliteseg predict   --model_dir %s --image_path PHOTOS" % folder,
-                              "  ppliteseg benchmark --model_dir %s" % folder])
+    return "\n".join(
+        lines
+        + [
+            "",
+            "next:",
+            f"  ppliteseg predict   --model_dir {folder} --image_path PHOTOS",
+            f"  ppliteseg benchmark --model_dir {folder}",
+        ]
+    )
 
 
 def _quantisation_lines(result: dict) -> list:
     values = result.get("quantisation")
     if not values:
         return []
-    lines = ["int8        %d of %d layers in float, chosen on %d images; ranges (%s) from %d" % (
-        len(values["float_layers"]), len(values["layers"]), values["sensitivity_images"], values["method"], values["images"])]
+    lines = [
+        "int8        %d of %d layers in float, chosen on %d images; ranges (%s) from %d"
+        % (
+            len(values["float_layers"]),
+            len(values["layers"]),
+            values["sensitivity_images"],
+            values["method"],
+            values["images"],
+        )
+    ]
     accuracy = values.get("accuracy")
     if accuracy:
         lost = accuracy["lost_points"]
-        lines.append("mIoU        %.2f %% -> %.2f %%: %.2f points %s on %d %s images" % (
-            100 * accuracy["fp32_mIoU"], 100 * accuracy["int8_mIoU"], abs(lost), "lost" if lost > 0 else "gained", accuracy["images"],
-            accuracy["on"]))
+        lines.append(
+            "mIoU        %.2f %% -> %.2f %%: %.2f points %s on %d %s images"
+            % (
+                100 * accuracy["fp32_mIoU"],
+                100 * accuracy["int8_mIoU"],
+                abs(lost),
+                "lost" if lost > 0 else "gained",
+                accuracy["images"],
+                accuracy["on"],
+            )
+        )
     else:
         lines.append("mIoU        not known: --calib_data names no labels")
-    return lines + ["report      %s" % ", ".join(result["quant_report"])] if "quant_report" in result else lines
+    return lines + ["report      {}".format(", ".join(result["quant_report"]))] if "quant_report" in result else lines
 
 
 def _check_quantisation(args) -> None:
     if args.precision == "int8" and args.calib_data is None:
-        raise ConfigError("--precision int8 needs --calib_data LIST: a text file with 50 to 200 images, one a line, such as a data "
-                          "set's train.txt.")
+        raise ConfigError(
+            "--precision int8 needs --calib_data LIST: a text file with 50 to 200 images, one a line, such as a data "
+            "set's train.txt."
+        )
     if args.precision != "int8":
         for flag in ("calib_data", "quant_report"):
             if getattr(args, flag):
-                raise ConfigError("--%s is for --precision int8; give both, or neither." % flag)
+                raise ConfigError(f"--{flag} is for --precision int8; give both, or neither.")
 
 
 def _calibration(args, config):
     """What INT8 is measured on: the list, and the validation set where it is on this machine."""
     from ppliteseg_paddle.engine.build import build_val_dataset
     from ppliteseg_paddle.export.quantize import Calibration, read_list
+
     images = read_list(args.calib_data)
     try:
         validation = [tuple(pair[:2]) for pair in build_val_dataset(config).file_list if len(pair) > 1]
@@ -128,9 +233,11 @@ def load_trained(args):
     Raises: ConfigError, WeightsError.
     """
     from ppliteseg_paddle.engine.build import build_model, load_config
+
     config = load_config(args.config, args.opts)
     from ppliteseg_paddle.engine.device import select_device
     from ppliteseg_paddle.weights.load import load_weights
+
     select_device(args.device)
     model = build_model(config, pretrained=False, verbose=args.verbose)
     load_weights(model, args.model_path, strict=True)
@@ -144,19 +251,23 @@ def val_transforms(config):
     Raises: ConfigError: if there are none, or one that cannot serve on new images.
     """
     from ppliteseg_paddle.deploy.preprocess import Preprocess
+
     block = config.dic.get("val_dataset") or {}
     if "transforms" not in block:
-        raise ConfigError("%s: there is no val_dataset.transforms, so it is not known how images enter the model; add it."
-                          % config.source.path)
+        raise ConfigError(
+            f"{config.source.path}: there is no val_dataset.transforms, so it is not known how images enter the model; add it."
+        )
     return Preprocess(block["transforms"], config.source.of("val_dataset.transforms"))
 
 
 def _check_image(path, config):
     """What to call the image that is compared on, and the image; None if it has to be generated."""
     from ppliteseg_paddle.deploy.preprocess import read_image
+
     if path is not None:
         return path, read_image(path)
     from ppliteseg_paddle.engine.build import build_val_dataset
+
     try:
         path = build_val_dataset(config).file_list[0][0]
         return path, read_image(path)

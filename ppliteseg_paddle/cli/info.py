@@ -1,6 +1,7 @@
 """Parameters and multiply-adds by part, feature shapes, strides and memory of a configured model.
 
 Multiply-adds are counted as paddle.flops counts them. No data set is needed, and no weights are loaded."""
+
 from __future__ import annotations
 
 from ppliteseg_paddle.cli.common import add_flags, positive_int
@@ -9,26 +10,32 @@ from ppliteseg_paddle.errors import ConfigError
 
 def add_arguments(parser) -> None:
     add_flags(parser, "config", config={"required": True})
-    parser.add_argument("--input_shape", type=positive_int, nargs=4, metavar=("N", "C", "H", "W"),
-                        help="shape of the input (default: one image of the training crop's size)")
+    parser.add_argument(
+        "--input_shape",
+        type=positive_int,
+        nargs=4,
+        metavar=("N", "C", "H", "W"),
+        help="shape of the input (default: one image of the training crop's size)",
+    )
     add_flags(parser, "opts", "verbose")
 
 
 def run(args) -> dict:
     from ppliteseg_paddle.engine.build import build_model, load_config
     from ppliteseg_paddle.models.complexity import measure
+
     config = load_config(args.config, args.opts)
     model = build_model(config, pretrained=False, verbose=args.verbose)
     _check_model(model, args.config)
     shape = args.input_shape or _default_shape(config.dic)
     if shape[1] != 3:
-        raise ConfigError("--input_shape %s: images have 3 channels: give N 3 H W." % " ".join(map(str, shape)))
+        raise ConfigError("--input_shape {}: images have 3 channels: give N 3 H W.".format(" ".join(map(str, shape))))
     return {"config": args.config, "num_classes": model.num_classes, **measure(model, shape)}
 
 
 def _check_model(model, path: str) -> None:
     if not all(hasattr(model, name) for name in ("backbone", "neck", "head", "seg_heads")):
-        raise ConfigError("%s: info describes PPLiteSegNet, but model.type is %s." % (path, type(model).__name__))
+        raise ConfigError(f"{path}: info describes PPLiteSegNet, but model.type is {type(model).__name__}.")
 
 
 def _default_shape(values: dict) -> list:
@@ -40,8 +47,12 @@ def _default_shape(values: dict) -> list:
 
 
 def summary(result: dict) -> str:
-    lines = ["%s, %d classes, input %s" % (result["config"], result["num_classes"], "x".join(map(str, result["input_shape"]))), "",
-             "%-22s %12s %12s %10s %14s" % ("part", "parameters", "learned", "GMACs", "of these conv")]
+    lines = [
+        "%s, %d classes, input %s"
+        % (result["config"], result["num_classes"], "x".join(map(str, result["input_shape"]))),
+        "",
+        "%-22s %12s %12s %10s %14s" % ("part", "parameters", "learned", "GMACs", "of these conv"),
+    ]
     rows = [(name, part) for name, part in result["parts"].items() if not name.startswith("auxiliary")]
     for name, part in rows + [("total, inference", result["total"])]:
         lines.append(_row(name, part))
@@ -52,21 +63,30 @@ def summary(result: dict) -> str:
     for row in result["features"]:
         lines.append("%-22s %-18s %s" % (row["name"], "x".join(map(str, row["shape"])), _stride(row["stride"])))
     memory = result["memory"]
-    lines += ["", "memory, float32: weights %s; largest layer's input and output %s; kept for gradients at least %s"
-              % tuple(_megabytes(memory[key]) for key in ("weights", "largest_layer", "kept_for_gradients")),
-              "parameters include running statistics; learned are those that training changes.",
-              "GMACs as paddle.flops counts them; not counted: %s." % result["not_counted"]]
+    lines += [
+        "",
+        "memory, float32: weights {}; largest layer's input and output {}; kept for gradients at least {}".format(
+            *tuple(_megabytes(memory[key]) for key in ("weights", "largest_layer", "kept_for_gradients"))
+        ),
+        "parameters include running statistics; learned are those that training changes.",
+        "GMACs as paddle.flops counts them; not counted: {}.".format(result["not_counted"]),
+    ]
     return "\n".join(lines)
 
 
 def _row(name: str, part: dict) -> str:
-    return "%-22s %12s %12s %10.3f %14.3f" % (name, "{:,}".format(part["parameters"]), "{:,}".format(part["learned"]),
-                                              part["macs"] / 1e9, part["conv_macs"] / 1e9)
+    return "%-22s %12s %12s %10.3f %14.3f" % (
+        name,
+        "{:,}".format(part["parameters"]),
+        "{:,}".format(part["learned"]),
+        part["macs"] / 1e9,
+        part["conv_macs"] / 1e9,
+    )
 
 
 def _stride(pair) -> str:
-    height, width = ("%g" % number for number in pair)
-    return height if height == width else "%s x %s" % (height, width)
+    height, width = (f"{number:g}" for number in pair)
+    return height if height == width else f"{height} x {width}"
 
 
 def _megabytes(count: int) -> str:

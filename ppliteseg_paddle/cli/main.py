@@ -3,6 +3,7 @@
 Results go to stdout (a summary, or JSON with --json); logs, progress and errors go to stderr.
 Exit status: 0 done, 2 bad input (one line on stderr), 130 interrupted, 1 a defect (with its traceback).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -50,8 +51,8 @@ INSTALL = {
 
 # Warnings on whatever Paddle does that nobody who runs a command can act upon.
 NOISE = (
-    "No ccache found",            # Paddle 3 at import, about compiling C++ extensions
-    r"\s*Non compatible API",     # Paddle 3.2 and later, where its own PaddleSeg-era calls resemble torch's
+    "No ccache found",  # Paddle 3 at import, about compiling C++ extensions
+    r"\s*Non compatible API",  # Paddle 3.2 and later, where its own PaddleSeg-era calls resemble torch's
     "When training, we now always track",  # Paddle, of every batch norm
 )
 
@@ -60,30 +61,43 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose complaints have the form of all our errors: one line, exit status 2."""
 
     def error(self, message):
-        raise ConfigError("%s (see: %s --help)" % (message, self.prog))
+        raise ConfigError(f"{message} (see: {self.prog} --help)")
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of one command, or with None the top-level one, which only knows the commands' names."""
     if command is None:
         listing = "\n".join("  %-10s %s" % item for item in COMMANDS.items())
-        parser = _Parser(prog=_program(), usage="%(prog)s COMMAND [flags]", allow_abbrev=False,
-                         formatter_class=argparse.RawDescriptionHelpFormatter,
-                         description="PP-LiteSeg: real-time semantic segmentation with PaddlePaddle.",
-                         epilog="commands:\n%s\n\n'%s COMMAND --help' lists a command's flags." % (listing, _program()))
+        parser = _Parser(
+            prog=_program(),
+            usage="%(prog)s COMMAND [flags]",
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            description="PP-LiteSeg: real-time semantic segmentation with PaddlePaddle.",
+            epilog=f"commands:\n{listing}\n\n'{_program()} COMMAND --help' lists a command's flags.",
+        )
         parser.add_argument("--version", action="store_true", help="print the version and exit")
         return parser
     module = importlib.import_module("ppliteseg_paddle.cli." + command)
     description = (module.__doc__ or COMMANDS[command]).strip()
-    parser = _Parser(prog="%s %s" % (_program(), command), description=description, allow_abbrev=False,
-                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(
+        prog=f"{_program()} {command}",
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     module.add_arguments(parser)
     for each in _with_subparsers(parser):
         # SUPPRESS, not False: a nested parser's default would overwrite what was given before the sub-command.
-        each.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
-                          help="print the result as JSON in place of the summary")
-        each.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
-                          help="show the traceback of an error")
+        each.add_argument(
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="print the result as JSON in place of the summary",
+        )
+        each.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+        )
     parser.set_defaults(_module=module)
     return parser
 
@@ -113,14 +127,18 @@ def _run(argv: list) -> int:
         return 0 if argv else 2
     if argv[0] == "--version":
         from ppliteseg_paddle import __version__
-        print("ppliteseg %s" % __version__)
+
+        print(f"ppliteseg {__version__}")
         return 0
     command = argv[0]
     if command not in COMMANDS:
         if command.startswith("-"):
-            raise ConfigError("'%s' stands where the command belongs: write %s COMMAND first, COMMAND being one of %s."
-                              % (command, _program(), ", ".join(COMMANDS)))
-        raise ConfigError("unknown command '%s'.%s" % (command, suggest(command, COMMANDS)))
+            raise ConfigError(
+                "'{}' stands where the command belongs: write {} COMMAND first, COMMAND being one of {}.".format(
+                    command, _program(), ", ".join(COMMANDS)
+                )
+            )
+        raise ConfigError(f"unknown command '{command}'.{suggest(command, COMMANDS)}")
     args = parse(command, argv[1:])
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
@@ -142,11 +160,17 @@ def parse(command: str, argv: list) -> argparse.Namespace:
     args, unknown = parser.parse_known_args(argv)
     args._argv = [command, *argv]
     if unknown:
-        flags = [option for each in _with_subparsers(parser) for option in each._option_string_actions
-                 if option.startswith("--")]
+        flags = [
+            option
+            for each in _with_subparsers(parser)
+            for option in each._option_string_actions
+            if option.startswith("--")
+        ]
         name = unknown[0].split("=")[0]
         near = suggest(name, flags) if name.startswith("-") else ""
-        raise ConfigError("%s: unknown argument '%s'.%s" % (command, unknown[0], near or " See: %s --help" % parser.prog))
+        raise ConfigError(
+            "{}: unknown argument '{}'.{}".format(command, unknown[0], near or f" See: {parser.prog} --help")
+        )
     return args
 
 
@@ -172,16 +196,17 @@ def _dependency_error(error: ImportError) -> DependencyError:
     if package == "ppliteseg_paddle":
         raise error
     if isinstance(error, ModuleNotFoundError) and package in INSTALL:
-        return DependencyError("%s is not installed. Install it with: %s" % (package, INSTALL[package]))
+        return DependencyError(f"{package} is not installed. Install it with: {INSTALL[package]}")
     text = " ".join(str(error).split())
-    return DependencyError("a package cannot be imported: %s. Run '%s doctor': it names the cause and the mend."
-                           % (text, _program()))
+    return DependencyError(
+        f"a package cannot be imported: {text}. Run '{_program()} doctor': it names the cause and the mend."
+    )
 
 
 def _report(error: PPLiteSegError, debug: bool) -> int:
     if debug:
         traceback.print_exception(type(error), error, error.__traceback__)
-    print("error: %s" % " ".join(str(error).split()), file=sys.stderr)
+    print("error: {}".format(" ".join(str(error).split())), file=sys.stderr)
     return error.exit_status
 
 

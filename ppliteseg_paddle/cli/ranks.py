@@ -1,28 +1,35 @@
 """Flags of the commands that run on several devices or machines."""
+
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 from ppliteseg_paddle.cli.common import count, positive_int
 
 # name -> keyword arguments of `add_argument`. The spelling is that of `paddle.distributed.launch`, but for --node_rank.
 RANK_FLAGS = {
-    "nproc_per_node": dict(type=positive_int, metavar="N", help="processes on this machine, one a device; on the CPU they share its cores"),
+    "nproc_per_node": dict(
+        type=positive_int, metavar="N", help="processes on this machine, one a device; on the CPU they share its cores"
+    ),
     "devices": dict(metavar="LIST", help="GPUs of this machine to use, one process each, as in 0,1,2"),
     "nnodes": dict(metavar="N", help="machines; start the same command on each (default: 1)"),
     "master": dict(metavar="HOST:PORT", help="with --nnodes: a port of the first machine where all meet"),
-    "node_rank": dict(type=count, metavar="N", help="with --nnodes: this machine's number, 0 for the first (default: as they come)"),
+    "node_rank": dict(
+        type=count, metavar="N", help="with --nnodes: this machine's number, 0 for the first (default: as they come)"
+    ),
     "log_dir": dict(metavar="DIR", help="where to keep what each process prints"),
 }
 
 
 def add_rank_flags(parser) -> None:
-    group = parser.add_argument_group("several devices or machines (any of these starts one process a device; see docs/distributed.md)")
+    group = parser.add_argument_group(
+        "several devices or machines (any of these starts one process a device; see docs/distributed.md)"
+    )
     for name, arguments in RANK_FLAGS.items():
         group.add_argument("--" + name, **arguments)
 
 
-def launched_instead(args, save_dir: Optional[str] = None) -> Optional[dict]:
+def launched_instead(args, save_dir: str | None = None) -> dict | None:
     """The result of `args`' command line run on several processes, if it asks for them and this is not one of them; else None.
 
     Args: save_dir: of a training run; gets the logs.
@@ -31,6 +38,7 @@ def launched_instead(args, save_dir: Optional[str] = None) -> Optional[dict]:
     if not given:
         return None
     from ppliteseg_paddle.engine.loop.launch import launch, launched
+
     if launched():
         return None
     if save_dir:
@@ -38,7 +46,7 @@ def launched_instead(args, save_dir: Optional[str] = None) -> Optional[dict]:
     return launch(without_flags(args._argv, RANK_FLAGS), device=args.device, **given)
 
 
-def without_flags(argv: Sequence[str], names) -> List[str]:
+def without_flags(argv: Sequence[str], names) -> list[str]:
     """A command line without the flags of these names and their values."""
     kept, skip = [], False
     for item in argv:

@@ -2,6 +2,7 @@
 
 Writes to --save_dir: iter_N/ (checkpoints), best_model/ (with --do_eval), config.yml (all values
 resolved, ready for val, predict and export) and train.json (losses and evaluations)."""
+
 from __future__ import annotations
 
 import shlex
@@ -13,26 +14,68 @@ from ppliteseg_paddle.errors import ConfigError
 
 def add_arguments(parser) -> None:
     add_flags(parser, "config", "save_dir", "iters", "batch_size", "learning_rate", config={"required": True})
-    parser.add_argument("--global_batch_size", type=positive_int, metavar="N",
-                        help="images in a step on all devices together, in place of --batch_size")
-    parser.add_argument("--max_minutes", type=positive_float, metavar="N",
-                        help="train for N minutes of wall time in place of a number of iterations; the learning rate's "
-                             "schedule is spread over the time. A last evaluation and checkpoint come after it")
+    parser.add_argument(
+        "--global_batch_size",
+        type=positive_int,
+        metavar="N",
+        help="images in a step on all devices together, in place of --batch_size",
+    )
+    parser.add_argument(
+        "--max_minutes",
+        type=positive_float,
+        metavar="N",
+        help="train for N minutes of wall time in place of a number of iterations; the learning rate's "
+        "schedule is spread over the time. A last evaluation and checkpoint come after it",
+    )
     parser.add_argument("--do_eval", action="store_true", help="evaluate at each save and keep the best model")
-    parser.add_argument("--save_interval", type=positive_int, default=1000, metavar="N",
-                        help="iterations between checkpoints (default: %(default)s)")
-    parser.add_argument("--log_iters", type=positive_int, default=10, metavar="N",
-                        help="iterations between log lines (default: %(default)s)")
-    parser.add_argument("--keep_checkpoint_max", type=count, default=5, metavar="N",
-                        help="checkpoints to keep; 0 keeps all (default: %(default)s)")
-    parser.add_argument("--use_vdl", action="store_true", help="write curves, sample predictions and the model's graph for VisualDL to --save_dir")
+    parser.add_argument(
+        "--save_interval",
+        type=positive_int,
+        default=1000,
+        metavar="N",
+        help="iterations between checkpoints (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log_iters",
+        type=positive_int,
+        default=10,
+        metavar="N",
+        help="iterations between log lines (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep_checkpoint_max",
+        type=count,
+        default=5,
+        metavar="N",
+        help="checkpoints to keep; 0 keeps all (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--use_vdl",
+        action="store_true",
+        help="write curves, sample predictions and the model's graph for VisualDL to --save_dir",
+    )
     parser.add_argument("--use_ema", action="store_true", help="also keep an average of the weights over time")
-    parser.add_argument("--no_auto_scale", action="store_true",
-                        help="keep learning rate, iterations and min_kept where devices or batch differ from the recipe's")
+    parser.add_argument(
+        "--no_auto_scale",
+        action="store_true",
+        help="keep learning rate, iterations and min_kept where devices or batch differ from the recipe's",
+    )
     parser.add_argument("--resume_model", metavar="DIR", help="go on from this checkpoint folder (iter_N)")
-    add_flags(parser, "model_path", "device", "num_workers", "precision", "amp_level", "seed", "opts", "verbose",
-              model_path={"help": "weights to start from (.pdparams, .safetensors, ...: see `weights --help`)"})
-    parser.add_argument("--full_check", action="store_true", help="check all of the data before the start, not a sample")
+    add_flags(
+        parser,
+        "model_path",
+        "device",
+        "num_workers",
+        "precision",
+        "amp_level",
+        "seed",
+        "opts",
+        "verbose",
+        model_path={"help": "weights to start from (.pdparams, .safetensors, ...: see `weights --help`)"},
+    )
+    parser.add_argument(
+        "--full_check", action="store_true", help="check all of the data before the start, not a sample"
+    )
     add_rank_flags(parser)
 
 
@@ -43,6 +86,7 @@ def run(args) -> dict:
     if result is not None:
         return result
     from ppliteseg_paddle.engine.loop.launch import noting
+
     with noting() as note:
         note["result"] = _train(args)
     return note["result"]
@@ -51,13 +95,29 @@ def run(args) -> dict:
 def _train(args) -> dict:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.train import train
+
     config = load_config(args.config, args.opts, args.iters, _batch_size(args), args.learning_rate)
-    return train(config, save_dir=args.save_dir, do_eval=args.do_eval, save_interval=args.save_interval,
-                 log_iters=args.log_iters, num_workers=args.num_workers, use_vdl=args.use_vdl, use_ema=args.use_ema,
-                 resume_model=args.resume_model, keep_checkpoint_max=args.keep_checkpoint_max,
-                 model_path=args.model_path, device=args.device, precision=args.precision, amp_level=args.amp_level,
-                 seed=args.seed, full_check=args.full_check, auto_scale=not args.no_auto_scale, verbose=args.verbose,
-                 max_minutes=args.max_minutes)
+    return train(
+        config,
+        save_dir=args.save_dir,
+        do_eval=args.do_eval,
+        save_interval=args.save_interval,
+        log_iters=args.log_iters,
+        num_workers=args.num_workers,
+        use_vdl=args.use_vdl,
+        use_ema=args.use_ema,
+        resume_model=args.resume_model,
+        keep_checkpoint_max=args.keep_checkpoint_max,
+        model_path=args.model_path,
+        device=args.device,
+        precision=args.precision,
+        amp_level=args.amp_level,
+        seed=args.seed,
+        full_check=args.full_check,
+        auto_scale=not args.no_auto_scale,
+        verbose=args.verbose,
+        max_minutes=args.max_minutes,
+    )
 
 
 def _batch_size(args):
@@ -65,33 +125,44 @@ def _batch_size(args):
     if args.global_batch_size is None:
         return args.batch_size
     from ppliteseg_paddle.engine.loop.distributed import ranks
+
     if args.batch_size is not None:
-        raise ConfigError("--batch_size counts one device's images and --global_batch_size those of all: give one of them.")
+        raise ConfigError(
+            "--batch_size counts one device's images and --global_batch_size those of all: give one of them."
+        )
     if args.global_batch_size % ranks():
-        raise ConfigError("--global_batch_size %d cannot be shared equally by %d devices: give a multiple of %d."
-                          % (args.global_batch_size, ranks(), ranks()))
+        raise ConfigError(
+            "--global_batch_size %d cannot be shared equally by %d devices: give a multiple of %d."
+            % (args.global_batch_size, ranks(), ranks())
+        )
     return args.global_batch_size // ranks()
 
 
 def summary(result: dict) -> str:
     if "rank" in result:
-        return "rank %s is done" % result["rank"]
-    lines = ["trained %d iterations in %s" % (result["iterations"] - result["start_iteration"], _duration(result["seconds"]))]
+        return "rank {} is done".format(result["rank"])
+    lines = [
+        "trained %d iterations in %s" % (result["iterations"] - result["start_iteration"], _duration(result["seconds"]))
+    ]
     if result["final_loss"] is not None:
-        lines.append("loss        %.4f -> %.4f" % (result["first_loss"], result["final_loss"]))
+        lines.append("loss        {:.4f} -> {:.4f}".format(result["first_loss"], result["final_loss"]))
     if result["best_mIoU"] is not None:
         lines.append("best mIoU   %.2f %% at iteration %d" % (100 * result["best_mIoU"], result["best_iteration"]))
     if result["ema_best_mIoU"] is not None:
-        lines.append("EMA mIoU    %.2f %% at iteration %d" % (100 * result["ema_best_mIoU"], result["ema_best_iteration"]))
+        lines.append(
+            "EMA mIoU    %.2f %% at iteration %d" % (100 * result["ema_best_mIoU"], result["ema_best_iteration"])
+        )
     if result["left_out"]:
         lines.append("left out    %d unreadable images: %s" % (len(result["left_out"]), ", ".join(result["left_out"])))
-    lines += ["weights     %s" % result["model_path"], "record      %s" % result["history"]]
+    lines += ["weights     {}".format(result["model_path"]), "record      {}".format(result["history"])]
     if result["curves"]:
-        lines.append("curves      %s" % result["curves"])
+        lines.append("curves      {}".format(result["curves"]))
     lines += ["", "next:"]
-    common = "--config %s --model_path %s" % (shlex.quote(result["config"]), shlex.quote(result["model_path"]))
-    lines += ["  ppliteseg val    %s" % common,
-              "  ppliteseg export %s --save_dir %s" % (common, shlex.quote(result["save_dir"] + "/export"))]
+    common = "--config {} --model_path {}".format(shlex.quote(result["config"]), shlex.quote(result["model_path"]))
+    lines += [
+        f"  ppliteseg val    {common}",
+        "  ppliteseg export {} --save_dir {}".format(common, shlex.quote(result["save_dir"] + "/export")),
+    ]
     return "\n".join(lines)
 
 

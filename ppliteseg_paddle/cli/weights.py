@@ -2,6 +2,7 @@
 
 Known: this project's files, PaddleSeg's PP-LiteSeg and STDC backbones (.pdparams), the STDC authors' PyTorch
 checkpoints, .safetensors, archives of one of these, and http(s) addresses of them (add #sha256=... to verify)."""
+
 from __future__ import annotations
 
 import argparse
@@ -10,27 +11,46 @@ import argparse
 def add_arguments(parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     raw = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    convert = actions.add_parser("convert", help="write a file under other names or in another format",
-                                 description="Convert SRC to DST (.pdparams or .safetensors).", **raw)
+    convert = actions.add_parser(
+        "convert",
+        help="write a file under other names or in another format",
+        description="Convert SRC to DST (.pdparams or .safetensors).",
+        **raw,
+    )
     convert.add_argument("src", metavar="SRC", help="weight file or http(s) address")
     convert.add_argument("dst", metavar="DST", help="file to write: .pdparams or .safetensors")
-    convert.add_argument("--to", choices=["ours", "paddleseg"], default="ours",
-                         help="whose names DST uses; paddleseg: for its own PPLiteSeg (default: %(default)s)")
-    show = actions.add_parser("show", help="tell what a file is", description="Tell what FILE is and list its arrays.", **raw)
+    convert.add_argument(
+        "--to",
+        choices=["ours", "paddleseg"],
+        default="ours",
+        help="whose names DST uses; paddleseg: for its own PPLiteSeg (default: %(default)s)",
+    )
+    show = actions.add_parser(
+        "show", help="tell what a file is", description="Tell what FILE is and list its arrays.", **raw
+    )
     show.add_argument("file", metavar="FILE", help="weight file or http(s) address")
 
 
 def run(args) -> dict:
     from ppliteseg_paddle.weights.files import read_weight_file
     from ppliteseg_paddle.weights.names import describe, to_ours
+
     path = args.src if args.action == "convert" else args.file
     arrays, file_format = read_weight_file(path)
     renamed = to_ours(arrays)
-    result = {"action": args.action, "file": path, "format": file_format, "names": renamed.source,
-              **describe(renamed.state), "parameters": _parameters(arrays), "ignored": renamed.ignored}
+    result = {
+        "action": args.action,
+        "file": path,
+        "format": file_format,
+        "names": renamed.source,
+        **describe(renamed.state),
+        "parameters": _parameters(arrays),
+        "ignored": renamed.ignored,
+    }
     if args.action == "show":
-        result["arrays"] = [{"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
-                            for name, array in arrays.items()]
+        result["arrays"] = [
+            {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()
+        ]
         return result
     return {**result, **_convert(renamed, path, args.dst, args.to)}
 
@@ -39,9 +59,13 @@ def _convert(renamed, src: str, dst: str, to: str) -> dict:
     from ppliteseg_paddle.errors import WeightsError
     from ppliteseg_paddle.weights.files import write_state_dict
     from ppliteseg_paddle.weights.names import UNKNOWN, to_paddleseg
+
     if renamed.source == UNKNOWN:
-        raise WeightsError("%s: these are names of no model known here (%s, ...); there is nothing to convert them to."
-                           % (src, ", ".join(list(renamed.state)[:3])))
+        raise WeightsError(
+            "{}: these are names of no model known here ({}, ...); there is nothing to convert them to.".format(
+                src, ", ".join(list(renamed.state)[:3])
+            )
+        )
     state = to_paddleseg(renamed.state) if to == "paddleseg" else renamed.state
     write_state_dict(dst, state)
     return {"written": dst, "to": to, "written_arrays": len(state)}
@@ -57,22 +81,36 @@ def _parameters(arrays) -> dict:
 
 
 def summary(result: dict) -> str:
-    what = "PP-LiteSeg-%s" % result["preset"] if result["preset"] else result["backbone"] or "unknown model"
+    what = "PP-LiteSeg-{}".format(result["preset"]) if result["preset"] else result["backbone"] or "unknown model"
     if not result["preset"] and result["levels"]:
         what = "a PP-LiteSeg with %d fusions, backbone %s" % (result["levels"], result["backbone"] or "other than STDC")
     classes = ", %d classes" % result["num_classes"] if result["num_classes"] else ""
-    lines = ["%s: %s%s" % (result["file"], what, classes),
-             "  format      %s" % result["format"], "  names       %s" % result["names"],
-             "  parameters  %s learned, %s statistics" % tuple("{:,}".format(result["parameters"][key]) for key in ("learned", "statistics"))]
+    lines = [
+        "{}: {}{}".format(result["file"], what, classes),
+        "  format      {}".format(result["format"]),
+        "  names       {}".format(result["names"]),
+        "  parameters  {} learned, {} statistics".format(
+            *tuple("{:,}".format(result["parameters"][key]) for key in ("learned", "statistics"))
+        ),
+    ]
     if result["ignored"]:
-        parts = sorted({name.split(".")[0] if not name.endswith("num_batches_tracked") else "num_batches_tracked"
-                        for name in result["ignored"]})
+        parts = sorted(
+            {
+                name.split(".")[0] if not name.endswith("num_batches_tracked") else "num_batches_tracked"
+                for name in result["ignored"]
+            }
+        )
         lines.append("  not used    %s (%d arrays)" % (", ".join(parts), len(result["ignored"])))
     if result["action"] == "convert":
-        lines.append("wrote %s: %d arrays under %s names" % (result["written"], result["written_arrays"],
-                                                             "PaddleSeg's" if result["to"] == "paddleseg" else "our"))
+        lines.append(
+            "wrote %s: %d arrays under %s names"
+            % (result["written"], result["written_arrays"], "PaddleSeg's" if result["to"] == "paddleseg" else "our")
+        )
         return "\n".join(lines)
     width = max(len(row["name"]) for row in result["arrays"])
     lines += ["", "%d arrays:" % len(result["arrays"])]
-    lines += ["  %-*s  %-8s %s" % (width, row["name"], row["dtype"], "x".join(map(str, row["shape"])) or "-") for row in result["arrays"]]
+    lines += [
+        "  %-*s  %-8s %s" % (width, row["name"], row["dtype"], "x".join(map(str, row["shape"])) or "-")
+        for row in result["arrays"]
+    ]
     return "\n".join(lines)

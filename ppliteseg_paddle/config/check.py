@@ -3,11 +3,13 @@
 `check_form` looks at keys and kinds of values; `check_components` asks PaddleSeg's registry for
 every `type` and compares its arguments, and imports paddleseg for that, inside the function.
 """
+
 from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Tuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ppliteseg_paddle.errors import ConfigError, suggest
 
@@ -15,12 +17,30 @@ if TYPE_CHECKING:
     from ppliteseg_paddle.config.source import Source
 
 REQUIRED = ("batch_size", "iters", "train_dataset", "optimizer", "lr_scheduler", "loss", "model")
-TOP_LEVEL = REQUIRED + ("val_dataset", "test_config", "to_static_training", "distill_loss", "recipe",
-                        "max_unreadable_share", "data_cache", "ema_decay", "precise_bn")
+TOP_LEVEL = REQUIRED + (
+    "val_dataset",
+    "test_config",
+    "to_static_training",
+    "distill_loss",
+    "recipe",
+    "max_unreadable_share",
+    "data_cache",
+    "ema_decay",
+    "precise_bn",
+)
 UNUSED = ("test_dataset",)  # resembles two of the above, occurs in PaddleSeg files, and nothing reads it
 # What `evaluate` takes from `test_config`; the loop passes the rest itself. Source: PaddleSeg core/val.py.
-TEST_CONFIG = ("aug_eval", "scales", "flip_horizontal", "flip_vertical", "is_slide", "stride", "crop_size", "auc_roc",
-               "print_detail")
+TEST_CONFIG = (
+    "aug_eval",
+    "scales",
+    "flip_horizontal",
+    "flip_vertical",
+    "is_slide",
+    "stride",
+    "crop_size",
+    "auc_roc",
+    "print_detail",
+)
 # Place of a component in the file -> (PaddleSeg registry, what to call one).
 PLACES = (
     (re.compile(r"model"), "MODELS", "model"),
@@ -60,10 +80,12 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
     for key in values:
         near = suggest(key, TOP_LEVEL)
         if key not in TOP_LEVEL + UNUSED and near.startswith(" Did you mean"):
-            raise ConfigError("%s: unknown key.%s" % (source.of(str(key)), near))
+            raise ConfigError(f"{source.of(str(key))}: unknown key.{near}")
     missing = [key for key in REQUIRED if key not in values]
     if missing:
-        raise ConfigError("%s: missing %s. A configuration needs %s." % (source.path, ", ".join(missing), ", ".join(REQUIRED)))
+        raise ConfigError(
+            "{}: missing {}. A configuration needs {}.".format(source.path, ", ".join(missing), ", ".join(REQUIRED))
+        )
     for key in ("batch_size", "iters"):
         _expect(_is_int(values[key]) and values[key] >= 1, source, key, values[key], "a whole number of at least 1")
     if "max_unreadable_share" in values:
@@ -71,21 +93,41 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
         _expect(_is_number(share) and 0 <= share <= 1, source, "max_unreadable_share", share, "a number from 0 to 1")
     if "ema_decay" in values:
         decay = values["ema_decay"]
-        _expect(_is_number(decay) and 0 < decay < 1, source, "ema_decay", decay, "a number between 0 and 1 (PaddleSeg's is 0.999)")
+        _expect(
+            _is_number(decay) and 0 < decay < 1,
+            source,
+            "ema_decay",
+            decay,
+            "a number between 0 and 1 (PaddleSeg's is 0.999)",
+        )
     if "precise_bn" in values:
         images = values["precise_bn"]
-        _expect(_is_int(images) and (images == 0 or images >= 2), source, "precise_bn", images, "a number of images: 0 (off), or 2 and more")
+        _expect(
+            _is_int(images) and (images == 0 or images >= 2),
+            source,
+            "precise_bn",
+            images,
+            "a number of images: 0 (off), or 2 and more",
+        )
     if values.get("data_cache") is not None:
-        _expect(isinstance(values["data_cache"], str), source, "data_cache", values["data_cache"], "a folder of `data cache`, or memory")
+        _expect(
+            isinstance(values["data_cache"], str),
+            source,
+            "data_cache",
+            values["data_cache"],
+            "a folder of `data cache`, or memory",
+        )
     for key in ("train_dataset", "val_dataset", "optimizer", "lr_scheduler", "loss", "model", "test_config"):
         if key in values:
             _expect(isinstance(values[key], dict), source, key, values[key], "a block of 'key: value' lines")
     for key in ("train_dataset", "val_dataset", "optimizer", "lr_scheduler", "model"):
         if key in values and not isinstance(values[key].get("type"), str):
-            raise ConfigError("%s: no 'type' is given: it names the class to build." % source.of(key))
+            raise ConfigError(f"{source.of(key)}: no 'type' is given: it names the class to build.")
     for key in ("backbone", "neck", "head") if values["model"]["type"] == "PPLiteSegNet" else ("backbone",):
         if key in values["model"]:
-            _expect(_is_block(values["model"][key]), source, "model." + key, values["model"][key], "a block with a 'type'")
+            _expect(
+                _is_block(values["model"][key]), source, "model." + key, values["model"][key], "a block with a 'type'"
+            )
     for key in ("train_dataset", "val_dataset"):
         if "transforms" in values.get(key, {}):
             _check_transforms(key + ".transforms", values[key]["transforms"], source)
@@ -109,23 +151,32 @@ def _check_loss(key: str, loss: Mapping[str, Any], source: Source) -> None:
     for part in ("types", "coef"):
         _expect(isinstance(loss.get(part), list) and loss[part], source, key + "." + part, loss.get(part), "a list")
     for index, item in enumerate(loss["types"]):
-        _expect(isinstance(item, dict) and isinstance(item.get("type"), str), source, "%s.types.%d" % (key, index), item,
-                "a block with a 'type'")
+        _expect(
+            isinstance(item, dict) and isinstance(item.get("type"), str),
+            source,
+            "%s.types.%d" % (key, index),
+            item,
+            "a block with a 'type'",
+        )
     for index, number in enumerate(loss["coef"]):
         _expect(_is_number(number), source, "%s.coef.%d" % (key, index), number, "a number")
     types, coefs = len(loss["types"]), len(loss["coef"])
     if types not in (1, coefs):
-        raise ConfigError("%s: %d types for %d coef: give one type for all outputs, or one for each." % (source.of(key), types, coefs))
+        raise ConfigError(
+            "%s: %d types for %d coef: give one type for all outputs, or one for each." % (source.of(key), types, coefs)
+        )
 
 
 def _check_test_config(test: Mapping[str, Any], source: Source) -> None:
     for key in test:
         if key not in TEST_CONFIG:
-            raise ConfigError("%s: unknown key.%s" % (source.of("test_config.%s" % key), suggest(key, TEST_CONFIG)))
+            raise ConfigError("{}: unknown key.{}".format(source.of(f"test_config.{key}"), suggest(key, TEST_CONFIG)))
     if "scales" in test:
         scales = test["scales"]
         # PaddleSeg takes a float or a list and fails on a whole number, after the first training interval.
-        good = isinstance(scales, float) or (isinstance(scales, (list, tuple)) and scales and all(map(_is_number, scales)))
+        good = isinstance(scales, float) or (
+            isinstance(scales, (list, tuple)) and scales and all(map(_is_number, scales))
+        )
         _expect(good, source, "test_config.scales", scales, "a number with a point (1.0) or a list of numbers")
     for key in ("crop_size", "stride"):
         if test.get(key) is not None:
@@ -133,7 +184,11 @@ def _check_test_config(test: Mapping[str, Any], source: Source) -> None:
             good = isinstance(pair, (list, tuple)) and len(pair) == 2 and all(_is_int(n) and n > 0 for n in pair)
             _expect(good, source, "test_config." + key, pair, "[width, height]")
         elif test.get("is_slide"):
-            raise ConfigError("%s: a sliding window needs test_config.%s: [width, height]." % (source.of("test_config.is_slide"), key))
+            raise ConfigError(
+                "{}: a sliding window needs test_config.{}: [width, height].".format(
+                    source.of("test_config.is_slide"), key
+                )
+            )
 
 
 def _expect(good: Any, source: Source, key: str, value: Any, wanted: str) -> None:
@@ -141,14 +196,14 @@ def _expect(good: Any, source: Source, key: str, value: Any, wanted: str) -> Non
         return
     hint = ""
     if isinstance(value, str) and _NUMBER_WITHOUT_POINT.fullmatch(value):
-        hint = " YAML reads %s as text: write a point and a sign, as in 1.0e-5." % value
-    raise ConfigError("%s: expected %s, found %s.%s" % (source.of(key), wanted, kind_of(value), hint))
+        hint = f" YAML reads {value} as text: write a point and a sign, as in 1.0e-5."
+    raise ConfigError(f"{source.of(key)}: expected {wanted}, found {kind_of(value)}.{hint}")
 
 
 # --------------------------------------------------------------------------------------------
 # Checking the components: types and their arguments, against PaddleSeg's registry
 # --------------------------------------------------------------------------------------------
-def components(values: Mapping[str, Any]) -> Iterator[Tuple[str, Dict[str, Any]]]:
+def components(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(key, block) of every block that PaddleSeg's builder will build: those with a `type`, and those directly in them."""
     for key in ("model", "train_dataset", "val_dataset", "optimizer"):
         if key in values:
@@ -158,11 +213,11 @@ def components(values: Mapping[str, Any]) -> Iterator[Tuple[str, Dict[str, Any]]
             yield from _nested("%s.types.%d" % (key, index), block)
 
 
-def _nested(key: str, block: Dict[str, Any]) -> Iterator[Tuple[str, Dict[str, Any]]]:
+def _nested(key: str, block: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield key, block
     for name, value in block.items():
         if _is_block(value):
-            yield from _nested("%s.%s" % (key, name), value)
+            yield from _nested(f"{key}.{name}", value)
         elif isinstance(value, list):
             for index, item in enumerate(value):
                 if _is_block(item):
@@ -176,7 +231,9 @@ def check_components(values: Mapping[str, Any], source: Source) -> None:
     """
     for key, block in components(values):
         if not isinstance(block["type"], str):
-            raise ConfigError("%s: expected the name of a class, found %s." % (source.of(key + ".type"), kind_of(block["type"])))
+            raise ConfigError(
+                "{}: expected the name of a class, found {}.".format(source.of(key + ".type"), kind_of(block["type"]))
+            )
         name = _optimizer_name(block) if key == "optimizer" else block["type"]
         component = _find(key, name, source)
         _check_arguments(key, block, component, source)
@@ -187,13 +244,16 @@ def check_components(values: Mapping[str, Any], source: Source) -> None:
         classes = _num_classes(values.get(key), source)
         given = values["model"].get("num_classes")
         if classes is not None and given is not None and given != classes:
-            raise ConfigError("%s is %s, but %s (%s) has %d classes. Set them to one number."
-                              % (source.of("model.num_classes"), given, key, values[key]["type"], classes))
+            raise ConfigError(
+                "%s is %s, but %s (%s) has %d classes. Set them to one number."
+                % (source.of("model.num_classes"), given, key, values[key]["type"], classes)
+            )
 
 
 def find_component(name: str):
     """(registry name, component) of a `type`, looked up in PaddleSeg's order; None if there is none."""
     from paddleseg.cvlibs import manager
+
     for registry in REGISTRIES:
         held = getattr(manager, registry).components_dict
         if name in held:
@@ -209,15 +269,21 @@ def _optimizer_name(block: Mapping[str, Any]) -> str:
 
 def _find(key: str, name: str, source: Source):
     from paddleseg.cvlibs import manager
-    wanted, word = next(((registry, word) for pattern, registry, word in PLACES if pattern.fullmatch(key)), (None, "component"))
+
+    wanted, word = next(
+        ((registry, word) for pattern, registry, word in PLACES if pattern.fullmatch(key)), (None, "component")
+    )
     found = find_component(name)
     if found is not None and (wanted is None or found[0] == wanted or name in getattr(manager, wanted).components_dict):
         return found[1]
     names = [n for registry in ([wanted] if wanted else REGISTRIES) for n in getattr(manager, registry).components_dict]
     if found is not None:
-        raise ConfigError("%s: '%s' is registered among PaddleSeg's %s, not as a %s.%s"
-                          % (source.of(key + ".type"), name, found[0].lower(), word, suggest(name, names)))
-    raise ConfigError("%s: there is no %s '%s'.%s" % (source.of(key + ".type"), word, name, suggest(name, names)))
+        raise ConfigError(
+            "{}: '{}' is registered among PaddleSeg's {}, not as a {}.{}".format(
+                source.of(key + ".type"), name, found[0].lower(), word, suggest(name, names)
+            )
+        )
+    raise ConfigError("{}: there is no {} '{}'.{}".format(source.of(key + ".type"), word, name, suggest(name, names)))
 
 
 def _check_arguments(key: str, block: Mapping[str, Any], component, source: Source) -> None:
@@ -226,12 +292,23 @@ def _check_arguments(key: str, block: Mapping[str, Any], component, source: Sour
         return
     for name in block:
         if name != "type" and name not in parameters:
-            raise ConfigError("%s: %s takes no such argument.%s"
-                              % (source.of("%s.%s" % (key, name)), block["type"], suggest(name, parameters)))
-    missing = [name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL
-               and name not in block and name not in FILLED_IN.get(key, ())]
+            raise ConfigError(
+                "{}: {} takes no such argument.{}".format(
+                    source.of(f"{key}.{name}"), block["type"], suggest(name, parameters)
+                )
+            )
+    missing = [
+        name
+        for name, p in parameters.items()
+        if p.default is p.empty
+        and p.kind is not p.VAR_POSITIONAL
+        and name not in block
+        and name not in FILLED_IN.get(key, ())
+    ]
     if missing:
-        raise ConfigError("%s: %s needs %s, which is not given." % (source.of(key), block["type"], ", ".join(missing)))
+        raise ConfigError(
+            "{}: {} needs {}, which is not given.".format(source.of(key), block["type"], ", ".join(missing))
+        )
 
 
 def _check_values(key: str, block: Mapping[str, Any], source: Source) -> None:
@@ -239,9 +316,12 @@ def _check_values(key: str, block: Mapping[str, Any], source: Source) -> None:
         value = block.get(name)
         if name not in block or (value is None and name == "weight"):
             continue
-        good = _is_int(value) if wanted == _WHOLE else (
-            isinstance(value, (list, tuple)) and all(map(_is_int if wanted == _WHOLES else _is_number, value)))
-        _expect(good, source, "%s.%s" % (key, name), value, wanted)
+        good = (
+            _is_int(value)
+            if wanted == _WHOLE
+            else (isinstance(value, (list, tuple)) and all(map(_is_int if wanted == _WHOLES else _is_number, value)))
+        )
+        _expect(good, source, f"{key}.{name}", value, wanted)
 
 
 def _check_weights(values: Mapping[str, Any], source: Source) -> None:
@@ -250,11 +330,13 @@ def _check_weights(values: Mapping[str, Any], source: Source) -> None:
     for index, block in enumerate(values["loss"]["types"]):
         weight = block.get("weight")
         if isinstance(weight, list) and _is_int(classes) and len(weight) != classes:
-            raise ConfigError("%s: %d weights for %d classes: give one for each, in the order of their ids."
-                              % (source.of("loss.types.%d.weight" % index), len(weight), classes))
+            raise ConfigError(
+                "%s: %d weights for %d classes: give one for each, in the order of their ids."
+                % (source.of("loss.types.%d.weight" % index), len(weight), classes)
+            )
 
 
-def _parameters(component) -> Dict[str, inspect.Parameter]:
+def _parameters(component) -> dict[str, inspect.Parameter]:
     if not inspect.isclass(component):
         return dict(inspect.signature(component).parameters)
     parameters = dict(inspect.signature(component.__init__).parameters)
@@ -264,22 +346,36 @@ def _parameters(component) -> Dict[str, inspect.Parameter]:
 
 def _check_scheduler(block: Mapping[str, Any], source: Source) -> None:
     import paddle
-    schedulers = {name: item for name, item in vars(paddle.optimizer.lr).items()
-                  if inspect.isclass(item) and issubclass(item, paddle.optimizer.lr.LRScheduler)}
+
+    schedulers = {
+        name: item
+        for name, item in vars(paddle.optimizer.lr).items()
+        if inspect.isclass(item) and issubclass(item, paddle.optimizer.lr.LRScheduler)
+    }
     if block["type"] not in schedulers:
-        raise ConfigError("%s: there is no learning-rate scheduler '%s'.%s"
-                          % (source.of("lr_scheduler.type"), block["type"], suggest(block["type"], schedulers)))
+        raise ConfigError(
+            "{}: there is no learning-rate scheduler '{}'.{}".format(
+                source.of("lr_scheduler.type"), block["type"], suggest(block["type"], schedulers)
+            )
+        )
     parameters = inspect.signature(schedulers[block["type"]].__init__).parameters
     extra = {"warmup_iters", "warmup_start_lr"}
     for name in block:
         if name != "type" and name not in extra and name not in parameters:
-            raise ConfigError("%s: %s takes no such argument.%s" % (source.of("lr_scheduler.%s" % name), block["type"],
-                                                                    suggest(name, (set(parameters) | extra) - {"self"})))
+            raise ConfigError(
+                "{}: {} takes no such argument.{}".format(
+                    source.of(f"lr_scheduler.{name}"),
+                    block["type"],
+                    suggest(name, (set(parameters) | extra) - {"self"}),
+                )
+            )
     if "warmup_iters" in block and "warmup_start_lr" not in block:
-        raise ConfigError("%s: a warm-up needs lr_scheduler.warmup_start_lr, too." % source.of("lr_scheduler.warmup_iters"))
+        raise ConfigError(
+            "{}: a warm-up needs lr_scheduler.warmup_start_lr, too.".format(source.of("lr_scheduler.warmup_iters"))
+        )
 
 
-def _num_classes(block: Optional[Mapping[str, Any]], source: Source) -> Optional[int]:
+def _num_classes(block: Mapping[str, Any] | None, source: Source) -> int | None:
     if not block:
         return None
     found = find_component(block["type"])
@@ -307,5 +403,5 @@ def kind_of(value: Any) -> str:
     if isinstance(value, dict):
         return "a block"
     if isinstance(value, (list, tuple)):
-        return "a list" if len(str(value)) > 40 else "the list %s" % (value,)
-    return "the text '%s'" % value if isinstance(value, str) else "%r" % (value,)
+        return "a list" if len(str(value)) > 40 else f"the list {value}"
+    return f"the text '{value}'" if isinstance(value, str) else f"{value!r}"

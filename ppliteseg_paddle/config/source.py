@@ -3,14 +3,16 @@
 A file that PaddleSeg accepts means the same here. What is added: `${VARIABLE:-default}` in any
 text, list indices in `--opts`, and checks (`config_check`) before anything is built.
 """
+
 from __future__ import annotations
 
 import copy
 import os
 import re
 from ast import literal_eval
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import yaml
 
@@ -25,24 +27,29 @@ class Source:
     """Where values came from, so that an error can name the file that set a key."""
 
     path: str
-    files: List[Tuple[str, Any]] = field(default_factory=list)  # (file, its own content), first one wins
-    options: List[str] = field(default_factory=list)            # keys set by --opts or another flag
-    variables: Dict[str, str] = field(default_factory=dict)     # key -> environment variable that its value names
+    files: list[tuple[str, Any]] = field(default_factory=list)  # (file, its own content), first one wins
+    options: list[str] = field(default_factory=list)  # keys set by --opts or another flag
+    variables: dict[str, str] = field(default_factory=dict)  # key -> environment variable that its value names
 
     def of(self, key: str) -> str:
         """'FILE: KEY' for the file, or '--opts', that sets `key`."""
         if any(key == option or key.startswith(option + ".") for option in self.options):
-            return "--opts %s" % key
+            return f"--opts {key}"
         parts = key.split(".")
         best = max(self.files, key=lambda item: _depth(item[1], parts), default=(self.path, None))
-        return "%s: %s" % (best[0], key)
+        return f"{best[0]}: {key}"
 
 
 # --------------------------------------------------------------------------------------------
 # Reading
 # --------------------------------------------------------------------------------------------
-def load(path: str, opts: Optional[Sequence[str]] = None, iters: Optional[int] = None, batch_size: Optional[int] = None,
-         learning_rate: Optional[float] = None) -> Tuple[Dict[str, Any], Source]:
+def load(
+    path: str,
+    opts: Sequence[str] | None = None,
+    iters: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+) -> tuple[dict[str, Any], Source]:
     """Read a configuration with its bases, apply what the command line changes, expand variables, check its form.
 
     Args:
@@ -66,13 +73,13 @@ def load(path: str, opts: Optional[Sequence[str]] = None, iters: Optional[int] =
     return values, source
 
 
-def read_yaml(path: str) -> Dict[str, Any]:
+def read_yaml(path: str) -> dict[str, Any]:
     """One YAML file as a dict, its bases not yet followed.
 
     Raises: ConfigError: if it is missing, no YAML (with the line), or no mapping.
     """
     if not str(path).endswith((".yml", ".yaml")):
-        raise ConfigError("configuration %s must end in .yml or .yaml." % path)
+        raise ConfigError(f"configuration {path} must end in .yml or .yaml.")
     try:
         with open(path, encoding="utf-8") as file:
             # The loader that PaddleSeg uses; since PyYAML 5.4 it creates plain data only.
@@ -81,38 +88,44 @@ def read_yaml(path: str) -> Dict[str, Any]:
         folder = os.path.dirname(path) or "."
         names = os.listdir(folder) if os.path.isdir(folder) else []
         near = suggest(os.path.basename(path), [name for name in names if name.endswith((".yml", ".yaml"))])
-        raise ConfigError("configuration %s does not exist.%s" % (path, near)) from None
+        raise ConfigError(f"configuration {path} does not exist.{near}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("configuration %s cannot be read: %s." % (path, error)) from None
+        raise ConfigError(f"configuration {path} cannot be read: {error}.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = ":%d" % (mark.line + 1) if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError("%s%s: no valid YAML: %s." % (path, place, " ".join(problem.split()))) from None
+        raise ConfigError("{}{}: no valid YAML: {}.".format(path, place, " ".join(problem.split()))) from None
     if not isinstance(values, dict):
-        raise ConfigError("%s holds %s, not 'key: value' lines." % (path, "nothing" if values is None else kind_of(values)))
+        raise ConfigError(
+            "{} holds {}, not 'key: value' lines.".format(path, "nothing" if values is None else kind_of(values))
+        )
     return values
 
 
-def _read_with_bases(path: str, source: Source, chain: Tuple[str, ...]) -> Dict[str, Any]:
+def _read_with_bases(path: str, source: Source, chain: tuple[str, ...]) -> dict[str, Any]:
     real = os.path.realpath(path)
     if real in chain:
-        raise ConfigError("%s: _base_ leads back to itself: %s." % (source.path, " -> ".join(chain[chain.index(real):] + (real,))))
+        raise ConfigError(
+            "{}: _base_ leads back to itself: {}.".format(
+                source.path, " -> ".join(chain[chain.index(real) :] + (real,))
+            )
+        )
     values = read_yaml(path)
     bases = values.pop("_base_", None) or []
     bases = bases if isinstance(bases, list) else [bases]
     source.files.append((path, copy.deepcopy(values)))
     for base in bases:
         if not isinstance(base, str):
-            raise ConfigError("%s: _base_ must be a path or a list of paths, but holds %r." % (path, base))
+            raise ConfigError(f"{path}: _base_ must be a path or a list of paths, but holds {base!r}.")
         base_path = os.path.normpath(os.path.join(os.path.dirname(path), base))
         if not os.path.isfile(base_path):
-            raise ConfigError("%s: _base_ '%s' does not exist (looked for %s)." % (path, base, base_path))
+            raise ConfigError(f"{path}: _base_ '{base}' does not exist (looked for {base_path}).")
         values = merge(values, _read_with_bases(base_path, source, chain + (real,)))
     return values
 
 
-def merge(values: Mapping[str, Any], base: Mapping[str, Any]) -> Dict[str, Any]:
+def merge(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     """`values` over `base`, dict by dict; a dict with `_inherited_: False` takes nothing from its base.
 
     Source: PaddleSeg `cvlibs/config.py::merge_config_dicts`, also in that of several bases the first one wins.
@@ -150,7 +163,7 @@ def _unshared(value: Any) -> Any:
 # --------------------------------------------------------------------------------------------
 # Changing
 # --------------------------------------------------------------------------------------------
-def apply_option(values: Dict[str, Any], option: str, source: Source) -> None:
+def apply_option(values: dict[str, Any], option: str, source: Source) -> None:
     """Apply one `key=value` of --opts in place.
 
     The value is read as a Python literal (0.5, [1, 2], 'text', None), else as text; `true` and
@@ -162,7 +175,7 @@ def apply_option(values: Dict[str, Any], option: str, source: Source) -> None:
     """
     key, equals, text = option.partition("=")
     if not equals or not key.strip():
-        raise ConfigError("--opts wants key=value, as in batch_size=2, but got '%s'." % option)
+        raise ConfigError(f"--opts wants key=value, as in batch_size=2, but got '{option}'.")
     if text in ("true", "false"):
         value = text == "true"
     else:
@@ -173,7 +186,7 @@ def apply_option(values: Dict[str, Any], option: str, source: Source) -> None:
     _set(values, key.strip(), value, source)
 
 
-def _set(values: Dict[str, Any], key: str, value: Any, source: Source) -> None:
+def _set(values: dict[str, Any], key: str, value: Any, source: Source) -> None:
     parts = key.split(".")
     if parts[0] == "test_config" and len(parts) > 1:
         values.setdefault("test_config", {})  # optional in a file, and the place that one most often sets by hand
@@ -190,17 +203,19 @@ def _set(values: Dict[str, Any], key: str, value: Any, source: Source) -> None:
 
 def _existing(place: Any, part: str, key: str, parent: str):
     """The key or index under which `part` is found in `place`."""
-    where = "'%s'" % parent if parent else "the configuration"
+    where = f"'{parent}'" if parent else "the configuration"
     if isinstance(place, dict):
         if part in place:
             return part
-        raise ConfigError("--opts %s: %s has no key '%s'.%s" % (key, where, part, suggest(part, place)))
+        raise ConfigError(f"--opts {key}: {where} has no key '{part}'.{suggest(part, place)}")
     if isinstance(place, list):
         if part.lstrip("-").isdigit() and -len(place) <= int(part) < len(place):
             return int(part)
-        raise ConfigError("--opts %s: %s is a list of %d: give an index from 0 to %d in place of '%s'."
-                          % (key, where, len(place), len(place) - 1, part))
-    raise ConfigError("--opts %s: %s is %s and holds no keys." % (key, where, kind_of(place)))
+        raise ConfigError(
+            "--opts %s: %s is a list of %d: give an index from 0 to %d in place of '%s'."
+            % (key, where, len(place), len(place) - 1, part)
+        )
+    raise ConfigError(f"--opts {key}: {where} is {kind_of(place)} and holds no keys.")
 
 
 def expand_env(text: str) -> str:
@@ -208,14 +223,18 @@ def expand_env(text: str) -> str:
 
     Raises: ConfigError: if a variable without default is not set.
     """
+
     def value_of(match):
         name, default = match.groups()
         value = os.environ.get(name)
         if value or (value is not None and default is None):
             return value
         if default is None:
-            raise ConfigError("'%s': the environment variable %s is not set. Set it, or write ${%s:-default}." % (text, name, name))
+            raise ConfigError(
+                f"'{text}': the environment variable {name} is not set. Set it, or write ${{{name}:-default}}."
+            )
         return default
+
     return _VARIABLE.sub(value_of, text)
 
 
@@ -234,7 +253,7 @@ def expand_values(value: Any, key: str, source: Source) -> Any:
 
 
 def _joined(key: str, part: Any) -> str:
-    return "%s.%s" % (key, part) if key else str(part)
+    return f"{key}.{part}" if key else str(part)
 
 
 def _depth(values: Any, parts: Sequence[str]) -> int:

@@ -2,24 +2,26 @@
 
 Pairs are read in processes; what is kept of one is a few numbers, so the memory does not depend on the images.
 """
+
 from __future__ import annotations
 
 import functools
 import hashlib
 import os
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.data.findings import ERROR, Findings
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.reading.pairs import UnreadableError, check_label, check_sizes, read_image, read_label
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.pairs import UnreadableError, check_label, check_sizes, read_image, read_label
 
 DEFAULT_UNREADABLE_SHARE = 0.01  # of a split's pairs, left out with a message; the configuration's max_unreadable_share
-QUICK_SAMPLE = 64                # labels that are looked into before a training starts
+QUICK_SAMPLE = 64  # labels that are looked into before a training starts
 
 
 class Form(NamedTuple):
@@ -33,9 +35,9 @@ class Form(NamedTuple):
 class PairReport(NamedTuple):
     """What is kept of a pair."""
 
-    problems: List[Tuple[str, str]]        # (key of `findings.KINDS`, message)
-    size: Optional[Tuple[int, int]] = None  # width, height
-    pixels: Optional[np.ndarray] = None    # int64 (256,): pixels of each label value
+    problems: list[tuple[str, str]]  # (key of `findings.KINDS`, message)
+    size: tuple[int, int] | None = None  # width, height
+    pixels: np.ndarray | None = None  # int64 (256,): pixels of each label value
     image_digest: bytes = b""
     label_digest: bytes = b""
 
@@ -43,20 +45,20 @@ class PairReport(NamedTuple):
 # --------------------------------------------------------------------------------------------
 # One pair
 # --------------------------------------------------------------------------------------------
-def inspect_pair(pair: Sequence[Optional[str]], form: Form, images: bool = True) -> PairReport:
+def inspect_pair(pair: Sequence[str | None], form: Form, images: bool = True) -> PairReport:
     """Read an image and its label, and say what is wrong with them.
 
     Args: images: False looks at the label alone.
     """
     image_path, label_path = pair
-    problems: List[Tuple[str, str]] = []
+    problems: list[tuple[str, str]] = []
     image = _try(problems, "unreadable", image_path, read_image, form.img_channels) if images else None
     size, image_digest = None, b""
     if image is not None:
         size, image_digest = (image.shape[1], image.shape[0]), _digest(image)
         mode = _mode(image_path)
         if form.img_channels == 3 and mode != "RGB":
-            problems.append(("channels_of_image", "%s (%s)" % (image_path, mode)))
+            problems.append(("channels_of_image", f"{image_path} ({mode})"))
     if label_path is None:
         return PairReport(problems, size, None, image_digest)
     if os.path.realpath(image_path) == os.path.realpath(label_path):
@@ -102,7 +104,7 @@ def _digest(pixels: np.ndarray) -> bytes:
 
 
 def _known(pixels: np.ndarray, form: Form) -> np.ndarray:
-    known = pixels[:form.num_classes].copy()
+    known = pixels[: form.num_classes].copy()
     if 0 <= form.ignore_index < form.num_classes:
         known[form.ignore_index] = 0
     return known
@@ -118,8 +120,8 @@ class Split:
         self.pairs, self.form, self.read = pairs, form, 0
         self.pixels = np.zeros(256, np.int64)
         self.images = np.zeros(256, np.int64)
-        self.smallest: Optional[Tuple[int, int]] = None  # by area
-        self.largest: Optional[Tuple[int, int]] = None
+        self.smallest: tuple[int, int] | None = None  # by area
+        self.largest: tuple[int, int] | None = None
 
     def add(self, report: PairReport) -> None:
         self.read += 1
@@ -135,19 +137,44 @@ class Split:
     def complete(self) -> bool:
         return self.read == self.pairs
 
-    def to_dict(self, names: Sequence[str]) -> Dict[str, Any]:
+    def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
         known = _known(self.pixels, self.form)
-        total, ignored = int(known.sum()), int(self.pixels[self.form.ignore_index]) if 0 <= self.form.ignore_index < 256 else 0
-        classes = [{"id": i, "name": names[i], "pixels": int(known[i]), "share": float(known[i] / total) if total else 0.0,
-                    "images": int(self.images[i]), "image_share": float(self.images[i] / self.read) if self.read else 0.0}
-                   for i in range(self.form.num_classes)]
-        return {"pairs": self.pairs, "read": self.read, "smallest": self.smallest, "largest": self.largest,
-                "labelled_pixels": total, "ignored_pixels": ignored, "classes": classes}
+        total, ignored = (
+            int(known.sum()),
+            int(self.pixels[self.form.ignore_index]) if 0 <= self.form.ignore_index < 256 else 0,
+        )
+        classes = [
+            {
+                "id": i,
+                "name": names[i],
+                "pixels": int(known[i]),
+                "share": float(known[i] / total) if total else 0.0,
+                "images": int(self.images[i]),
+                "image_share": float(self.images[i] / self.read) if self.read else 0.0,
+            }
+            for i in range(self.form.num_classes)
+        ]
+        return {
+            "pairs": self.pairs,
+            "read": self.read,
+            "smallest": self.smallest,
+            "largest": self.largest,
+            "labelled_pixels": total,
+            "ignored_pixels": ignored,
+            "classes": classes,
+        }
 
 
-def check_datasets(datasets: Mapping[str, Any], names: Optional[Sequence[str]] = None, batch_size: int = 1,
-                   max_unreadable_share: float = DEFAULT_UNREADABLE_SHARE, sample: Optional[int] = None, images: bool = True,
-                   num_workers: Optional[int] = None, progress: bool = True) -> Dict[str, Any]:
+def check_datasets(
+    datasets: Mapping[str, Any],
+    names: Sequence[str] | None = None,
+    batch_size: int = 1,
+    max_unreadable_share: float = DEFAULT_UNREADABLE_SHARE,
+    sample: int | None = None,
+    images: bool = True,
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Check the pairs of data sets.
 
     Args:
@@ -173,7 +200,7 @@ def check_datasets(datasets: Mapping[str, Any], names: Optional[Sequence[str]] =
             _check_existence(pairs, chosen, name, found)
         jobs = [pairs[i] for i in chosen]
         inspect = functools.partial(inspect_pair, form=form, images=images)
-        reports = run_parallel(inspect, jobs, num_workers, "checking %s" % name, progress=progress)
+        reports = run_parallel(inspect, jobs, num_workers, f"checking {name}", progress=progress)
         for (image_path, _), report in zip(jobs, reports):
             split.add(report)
             for kind, message in report.problems:
@@ -184,25 +211,34 @@ def check_datasets(datasets: Mapping[str, Any], names: Optional[Sequence[str]] =
                 _compare(seen, report, name, image_path, found)
         _judge_split(name, split, found, names, batch_size, max_unreadable_share)
     rows = found.rows()
-    return {"findings": rows, "errors": sum(row["severity"] == ERROR for row in rows),
-            "complete": all(split.complete for split in splits.values()),
-            "splits": {name: split.to_dict(names or ["class_%d" % i for i in range(split.form.num_classes)])
-                       for name, split in splits.items()}}
+    return {
+        "findings": rows,
+        "errors": sum(row["severity"] == ERROR for row in rows),
+        "complete": all(split.complete for split in splits.values()),
+        "splits": {
+            name: split.to_dict(names or ["class_%d" % i for i in range(split.form.num_classes)])
+            for name, split in splits.items()
+        },
+    }
 
 
-def first_error(result: Mapping[str, Any]) -> Optional[str]:
+def first_error(result: Mapping[str, Any]) -> str | None:
     """One line about the first finding that training would fail on; None if there is none."""
     for row in result["findings"]:
         if row["severity"] == ERROR:
-            more = " (%d such in %s; 'ppliteseg data check' lists what is wrong)" % (row["count"], row["split"]) if row["count"] > 1 else ""
+            more = (
+                " (%d such in %s; 'ppliteseg data check' lists what is wrong)" % (row["count"], row["split"])
+                if row["count"] > 1
+                else ""
+            )
             text = row["first"][0]
             if row["kind"] in ("same_file", "one_class", "no_labels", "few"):
-                text = "%s: %s: %s. Mend: %s." % (row["split"], row["title"], text, row["fix"])
+                text = "{}: {}: {}. Mend: {}.".format(row["split"], row["title"], text, row["fix"])
             return text + more
     return None
 
 
-def crop_size_of(dataset) -> Optional[Tuple[int, int]]:
+def crop_size_of(dataset) -> tuple[int, int] | None:
     """(width, height) of the first crop among a data set's transforms. PaddleSeg's keep (height, width)."""
     for transform in getattr(getattr(dataset, "transforms", None), "transforms", []):
         size = getattr(transform, "crop_size", None)
@@ -214,7 +250,7 @@ def crop_size_of(dataset) -> Optional[Tuple[int, int]]:
 # --------------------------------------------------------------------------------------------
 # Judging
 # --------------------------------------------------------------------------------------------
-def _spread(size: int, sample: Optional[int]) -> List[int]:
+def _spread(size: int, sample: int | None) -> list[int]:
     if sample is None or sample >= size:
         return list(range(size))
     return sorted({round(i * (size - 1) / max(sample - 1, 1)) for i in range(sample)})
@@ -225,15 +261,15 @@ def _check_existence(pairs, chosen: Sequence[int], name: str, found: Findings) -
     for index, pair in enumerate(pairs):
         for path in pair if index not in looked_into else ():
             if path is not None and not os.path.exists(path):
-                found.add("missing", name, "%s does not exist: correct the list or dataset_root." % path)
+                found.add("missing", name, f"{path} does not exist: correct the list or dataset_root.")
 
 
-def _compare(seen: Dict[bytes, tuple], report: PairReport, name: str, path: str, found: Findings) -> None:
+def _compare(seen: dict[bytes, tuple], report: PairReport, name: str, path: str, found: Findings) -> None:
     if report.image_digest not in seen:
         seen[report.image_digest] = (name, path, report.label_digest)
         return
     other_split, other_path, other_label = seen[report.image_digest]
-    message = "%s = %s" % (path, other_path)
+    message = f"{path} = {other_path}"
     if other_split != name:
         found.add("leak", name, message)
     elif report.label_digest and other_label and report.label_digest != other_label:
@@ -263,7 +299,11 @@ def _judge_split(name: str, split: Split, found: Findings, names, batch_size: in
     if not present.size and not values:
         found.add("no_labels", name, "%d labels hold only the ignored value %d" % (split.read, form.ignore_index))
     elif present.size == 1 and form.num_classes > 1 and name == "train" and not values:
-        found.add("one_class", name, "class %s, and else only the ignored value %d" % (label(int(present[0])), form.ignore_index))
+        found.add(
+            "one_class",
+            name,
+            "class %s, and else only the ignored value %d" % (label(int(present[0])), form.ignore_index),
+        )
     elif present.size:
         for i in sorted(set(range(form.num_classes)) - set(present.tolist()) - {form.ignore_index}):
             found.add("absent_class" if name == "train" else "absent_in_val", name, label(i))

@@ -5,23 +5,24 @@ bad data: one line that names the file, the fault and the mend, where PaddleSeg 
 cryptic assertion in the loss. paddleseg is imported inside functions only: while it is being
 imported, `compat.register` imports this module.
 """
+
 from __future__ import annotations
 
 import os
 import sys
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import cv2  # noqa: F401  before paddle: see compat.load_image_codecs_before_paddle
 import numpy as np
 import paddle
 
 from ppliteseg_paddle.config.source import expand_env
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.data.cache import open_cache
 from ppliteseg_paddle.data.randomness import Draws, seed_globals
-from ppliteseg_paddle.reading.pairs import UnreadableError, read_list, read_pair
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+from ppliteseg_paddle.reading.pairs import UnreadableError, read_list, read_pair
 
 MODES = ("train", "val", "test")
 
@@ -43,54 +44,77 @@ class CheckedDataset(paddle.io.Dataset):
     label_set = None
     img_channels = 3
     origin = ""  # how to get the data, for the error message where they are missing
-    list_path: Optional[str] = None
+    list_path: str | None = None
     draws: Draws
     cache = None  # of `use_cache`
-    unreadable: Optional["Unreadable"] = None  # what is left out; None ends at the first unreadable file
+    unreadable: Unreadable | None = None  # what is left out; None ends at the first unreadable file
 
-    def __init__(self, mode, dataset_root, transforms, num_classes, img_channels=3, train_path=None, val_path=None,
-                 test_path=None, separator=" ", ignore_index=255, edge=False):
+    def __init__(
+        self,
+        mode,
+        dataset_root,
+        transforms,
+        num_classes,
+        img_channels=3,
+        train_path=None,
+        val_path=None,
+        test_path=None,
+        separator=" ",
+        ignore_index=255,
+        edge=False,
+    ):
         from paddleseg.transforms import Compose
+
         self.mode = str(mode).lower()
         if self.mode not in MODES:
-            raise ConfigError("mode is '%s'.%s" % (mode, suggest(mode, MODES)))
+            raise ConfigError(f"mode is '{mode}'.{suggest(mode, MODES)}")
         if not isinstance(transforms, (list, tuple)):
-            raise ConfigError("transforms must be a list, but is %r." % (transforms,))
+            raise ConfigError(f"transforms must be a list, but is {transforms!r}.")
         if img_channels not in (1, 3):
-            raise ConfigError("img_channels is %r: allowed are 3 and 1." % (img_channels,))
+            raise ConfigError(f"img_channels is {img_channels!r}: allowed are 3 and 1.")
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-            raise ConfigError("num_classes is %r: give a whole number of at least 1." % (num_classes,))
-        self.num_classes, self.img_channels, self.ignore_index, self.edge = num_classes, img_channels, ignore_index, edge
+            raise ConfigError(f"num_classes is {num_classes!r}: give a whole number of at least 1.")
+        self.num_classes, self.img_channels, self.ignore_index, self.edge = (
+            num_classes,
+            img_channels,
+            ignore_index,
+            edge,
+        )
         self.transforms = Compose(list(transforms), img_channels=img_channels)
         _check_transforms(self)
         self.dataset_root = existing_root(dataset_root)
         list_path = {"train": train_path, "val": val_path, "test": test_path}[self.mode]
         if list_path is None:
-            raise ConfigError("mode is '%s', so %s_path is needed: the list of 'image label' pairs." % (self.mode, self.mode))
+            raise ConfigError(f"mode is '{self.mode}', so {self.mode}_path is needed: the list of 'image label' pairs.")
         self.list_path = self.find_list(expand_env(list_path))
         pairs = read_list(self.list_path, self.dataset_root, separator, needs_label=self.mode != "test")
         self.file_list = [[image, label] for image, label, _ in pairs]
-        self.draws = Draws(len(self.file_list))  # read by `FusedAugment`, and in worker processes by PaddleSeg's transforms
+        self.draws = Draws(
+            len(self.file_list)
+        )  # read by `FusedAugment`, and in worker processes by PaddleSeg's transforms
 
     @classmethod
-    def of(cls, dataset) -> "CheckedDataset":
+    def of(cls, dataset) -> CheckedDataset:
         """A data set of PaddleSeg's that lists pairs and reads them as `Dataset` does (`Cityscapes`), with checked reading."""
         checked = cls.__new__(cls)
         checked.__dict__.update(vars(dataset))
         if not checked.file_list:
-            raise DataError("%s holds no images with labels for mode '%s'; ppliteseg data prepare cityscapes makes Cityscapes' labels."
-                            % (dataset.dataset_root, dataset.mode))
+            raise DataError(
+                f"{dataset.dataset_root} holds no images with labels for mode '{dataset.mode}'; ppliteseg data prepare cityscapes makes Cityscapes' labels."
+            )
         checked.draws = Draws(len(checked.file_list))
         _check_transforms(checked)
         for image, label in checked.file_list if type(dataset).__name__ == "Cityscapes" else ():
             # PaddleSeg pairs two sorted lists one by one: a missing label shifts all that follow.
             frame = os.path.basename(image).split("_leftImg8bit")[0]
             if not os.path.basename(label).startswith(frame + "_"):
-                raise DataError("%s is paired with %s: an image has no label, or a label no image. Run: ppliteseg data prepare "
-                                "cityscapes --root %s" % (image, label, dataset.dataset_root))
+                raise DataError(
+                    f"{image} is paired with {label}: an image has no label, or a label no image. Run: ppliteseg data prepare "
+                    f"cityscapes --root {dataset.dataset_root}"
+                )
         return checked
 
-    def leave_out(self, max_share: float) -> "Unreadable":
+    def leave_out(self, max_share: float) -> Unreadable:
         """From now on go past unreadable files, as long as they are no more than `max_share` of the pairs."""
         self.unreadable = Unreadable(self.file_list, max_share)
         return self.unreadable
@@ -99,18 +123,20 @@ class CheckedDataset(paddle.io.Dataset):
         """Where the list file is: as given, as PaddleSeg takes it."""
         inside = os.path.join(self.dataset_root, list_path)
         if not os.path.exists(list_path) and os.path.exists(inside):
-            raise DataError("list %s does not exist; `type: Dataset` takes it relative to the working directory. "
-                            "Write: %s" % (list_path, inside))
+            raise DataError(
+                f"list {list_path} does not exist; `type: Dataset` takes it relative to the working directory. "
+                f"Write: {inside}"
+            )
         return list_path
 
-    def read(self, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The decoded, checked pair before any transform: image (BGR or grey, uint8) and label (None without one).
 
         Both may be views of a cache, and are not to be written to.
         """
         return self.decode(index) if self.cache is None else self.cache.read(index)
 
-    def decode(self, index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    def decode(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """`read` from the files themselves, whatever cache there is."""
         return read_pair(*self.file_list[index], self.img_channels, self.num_classes, self.ignore_index)
 
@@ -138,7 +164,9 @@ class CheckedDataset(paddle.io.Dataset):
 
     def transformed(self, index: int, transforms) -> np.ndarray:
         """An image alone, through other transforms. Shape: returns (C, H, W) float32."""
-        return transforms({"img": self._read_or_replace(index)[0].astype("float32"), "trans_info": [], "gt_fields": []})["img"]
+        return transforms(
+            {"img": self._read_or_replace(index)[0].astype("float32"), "trans_info": [], "gt_fields": []}
+        )["img"]
 
     def __getitem__(self, index):
         generator = self.draws.generator(index) if self.mode == "train" else None
@@ -165,6 +193,7 @@ class CheckedDataset(paddle.io.Dataset):
     def _with_edge(self, data):
         if self.edge:
             from paddleseg.transforms.functional import mask_to_binary_edge
+
             data["edge"] = mask_to_binary_edge(data["label"], radius=2, num_classes=self.num_classes)
         return data
 
@@ -180,6 +209,7 @@ class Unreadable:
 
     def __init__(self, file_list, max_share: float):
         from multiprocessing.sharedctypes import RawArray
+
         self.file_list, self.max_share = file_list, max_share
         self._flags = RawArray("B", len(file_list))  # shared with worker processes, which are started later
 
@@ -191,13 +221,15 @@ class Unreadable:
         if self._flags[index]:
             return
         self._flags[index] = 1
-        print("left out: %s" % error, file=sys.stderr, flush=True)
+        print(f"left out: {error}", file=sys.stderr, flush=True)
         paths = self.paths()
         if len(paths) > self.max_share * len(self.file_list):
-            raise DataError("%d of %d pairs cannot be read, more than max_unreadable_share (%g) allows: %s. Mend them, or take them "
-                            "off the list." % (len(paths), len(self.file_list), self.max_share, ", ".join(paths)))
+            raise DataError(
+                "%d of %d pairs cannot be read, more than max_unreadable_share (%g) allows: %s. Mend them, or take them "
+                "off the list." % (len(paths), len(self.file_list), self.max_share, ", ".join(paths))
+            )
 
-    def paths(self) -> List[str]:
+    def paths(self) -> list[str]:
         """The images that were left out."""
         return [pair[0] for pair, flag in zip(self.file_list, self._flags) if flag]
 
@@ -212,10 +244,30 @@ class _KnownDataset(CheckedDataset):
     IGNORE_INDEX = 255
     IMG_CHANNELS = 3
 
-    def __init__(self, transforms, dataset_root, mode="train", train_path="train.txt", val_path="val.txt",
-                 test_path="test.txt", separator=" ", edge=False):
-        super().__init__(mode, dataset_root, transforms, self.NUM_CLASSES, self.IMG_CHANNELS, train_path, val_path,
-                         test_path, separator, self.IGNORE_INDEX, edge)
+    def __init__(
+        self,
+        transforms,
+        dataset_root,
+        mode="train",
+        train_path="train.txt",
+        val_path="val.txt",
+        test_path="test.txt",
+        separator=" ",
+        edge=False,
+    ):
+        super().__init__(
+            mode,
+            dataset_root,
+            transforms,
+            self.NUM_CLASSES,
+            self.IMG_CHANNELS,
+            train_path,
+            val_path,
+            test_path,
+            separator,
+            self.IGNORE_INDEX,
+            edge,
+        )
 
     def find_list(self, list_path: str) -> str:
         return os.path.join(self.dataset_root, list_path)
@@ -239,7 +291,9 @@ class StreetScenes(_KnownDataset):
 def _check_transforms(dataset) -> None:
     """See that images to be judged are not cropped at random."""
     if dataset.mode != "train" and any(isinstance(step, FusedAugment) for step in dataset.transforms.transforms):
-        raise ConfigError("FusedAugment draws at random and is for mode 'train'; mode is '%s': give Normalize in its place." % dataset.mode)
+        raise ConfigError(
+            f"FusedAugment draws at random and is for mode 'train'; mode is '{dataset.mode}': give Normalize in its place."
+        )
 
 
 def existing_root(dataset_root: str, advice: str = "") -> str:
@@ -249,15 +303,17 @@ def existing_root(dataset_root: str, advice: str = "") -> str:
     Raises: ConfigError: if it is no text; DataError: if there is no such folder.
     """
     if not isinstance(dataset_root, str):
-        raise ConfigError("dataset_root is %r: give the path of a folder." % (dataset_root,))
+        raise ConfigError(f"dataset_root is {dataset_root!r}: give the path of a folder.")
     root = expand_env(dataset_root)
     if not os.path.isdir(root):
         fault = "is no folder" if os.path.exists(root) else "does not exist"
-        raise DataError("dataset_root %s %s.%s" % (root, fault, advice or " Give the folder that holds the lists and images."))
+        raise DataError(
+            "dataset_root {} {}.{}".format(root, fault, advice or " Give the folder that holds the lists and images.")
+        )
     return root
 
 
-def read_class_names(dataset_root: str, num_classes: int) -> Optional[Sequence[str]]:
+def read_class_names(dataset_root: str, num_classes: int) -> Sequence[str] | None:
     """Names from `dataset_root`/classes.txt, one a line; None if there is no such file.
 
     Raises: DataError: if it does not name `num_classes` classes.
@@ -268,5 +324,7 @@ def read_class_names(dataset_root: str, num_classes: int) -> Optional[Sequence[s
     with open(path, encoding="utf-8-sig") as file:
         names = [line.strip() for line in file if line.strip()]
     if len(names) != num_classes:
-        raise DataError("%s names %d classes, but num_classes is %d: give one name a line." % (path, len(names), num_classes))
+        raise DataError(
+            "%s names %d classes, but num_classes is %d: give one name a line." % (path, len(names), num_classes)
+        )
     return names

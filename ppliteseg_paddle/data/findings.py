@@ -1,8 +1,9 @@
 """What can be wrong with a data set: how grave it is, what it does in training, and the mend."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List
+from typing import Any
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 FIRST = 5  # files that a finding names
@@ -18,42 +19,112 @@ class Kind:
     fix: str
 
 
-KINDS: Dict[str, Kind] = {
-    "missing": Kind(ERROR, "files that do not exist", "training ends when it comes to one",
-                    "correct the list or dataset_root, or take the lines off the list"),
-    "unreadable": Kind(ERROR, "files that cannot be decoded", "training ends when it comes to one",
-                       "copy or download them again, or take them off the list"),
-    "channels": Kind(ERROR, "labels with several channels", "the loss takes one class id a pixel, not a color",
-                     "convert the colors to ids: ppliteseg data prepare folder --images DIR --masks DIR"),
-    "size": Kind(ERROR, "labels of another size than their image", "crops of image and label do not fit together, and the batch fails",
-                 "make the labels again from the images, or resize them with nearest-neighbour interpolation"),
-    "values": Kind(ERROR, "labels with values outside the classes", "the loss reads beyond its classes: a CUDA assert on a GPU, garbage on a CPU",
-                   "map them to class ids or to the ignored value, or raise num_classes; ppliteseg data prepare folder does it"),
-    "same_file": Kind(ERROR, "pairs whose label is the image itself", "the image's grey values would be taken for classes",
-                      "correct the list: 'image label' a line"),
-    "one_class": Kind(ERROR, "all labels hold one and the same class", "the model learns to answer it everywhere",
-                      "binary masks of 0 and 255 need 255 -> 1 (ppliteseg data prepare folder does it); else look at how the labels were made"),
-    "no_labels": Kind(ERROR, "no pixel is labelled in the whole set", "the loss is empty (nan or 0) and nothing is learnt",
-                      "look at ignore_index and at how the labels were made"),
-    "few": Kind(ERROR, "fewer images than one batch", "the training loop would wait for a full batch for ever",
-                "use a smaller batch_size, or add images"),
-    "left_out": Kind(WARNING, "files that cannot be read, few enough to go on without", "they are left out, and reported by name",
-                     "copy or download them again, or take them off the list"),
-    "empty_label": Kind(WARNING, "labels without a single labelled pixel", "these images teach nothing; a batch of them alone gives no gradient",
-                        "label them, or take them off the list"),
-    "duplicate": Kind(WARNING, "images that occur more than once", "they weigh more than the others", "take the copies off the list"),
-    "contradiction": Kind(WARNING, "equal images with different labels", "the model is taught two answers to one question",
-                          "keep the right label, take the other pair off the list"),
-    "leak": Kind(WARNING, "images that are in train and in val", "the evaluation flatters: it asks what was learnt by heart",
-                 "take them off one of the lists"),
-    "absent_class": Kind(WARNING, "classes that no training label holds", "they can never be predicted, and count as IoU 0 in mIoU",
-                         "check names and ids of the classes, or lower num_classes"),
-    "absent_in_val": Kind(NOTE, "classes that no validation label holds", "each counts as IoU 0 in mIoU; mIoU_present leaves them out",
-                          "move images with them to the validation list, or compare by mIoU_present"),
-    "small": Kind(NOTE, "images smaller than the training crop", "they are padded, and the padding is not learnt from",
-                  "use a smaller crop_size, or larger images"),
-    "channels_of_image": Kind(NOTE, "images that are not 8-bit color", "grey is repeated three times, transparency dropped, 16 bits cut to 8",
-                              "nothing, if that is what you want"),
+KINDS: dict[str, Kind] = {
+    "missing": Kind(
+        ERROR,
+        "files that do not exist",
+        "training ends when it comes to one",
+        "correct the list or dataset_root, or take the lines off the list",
+    ),
+    "unreadable": Kind(
+        ERROR,
+        "files that cannot be decoded",
+        "training ends when it comes to one",
+        "copy or download them again, or take them off the list",
+    ),
+    "channels": Kind(
+        ERROR,
+        "labels with several channels",
+        "the loss takes one class id a pixel, not a color",
+        "convert the colors to ids: ppliteseg data prepare folder --images DIR --masks DIR",
+    ),
+    "size": Kind(
+        ERROR,
+        "labels of another size than their image",
+        "crops of image and label do not fit together, and the batch fails",
+        "make the labels again from the images, or resize them with nearest-neighbour interpolation",
+    ),
+    "values": Kind(
+        ERROR,
+        "labels with values outside the classes",
+        "the loss reads beyond its classes: a CUDA assert on a GPU, garbage on a CPU",
+        "map them to class ids or to the ignored value, or raise num_classes; ppliteseg data prepare folder does it",
+    ),
+    "same_file": Kind(
+        ERROR,
+        "pairs whose label is the image itself",
+        "the image's grey values would be taken for classes",
+        "correct the list: 'image label' a line",
+    ),
+    "one_class": Kind(
+        ERROR,
+        "all labels hold one and the same class",
+        "the model learns to answer it everywhere",
+        "binary masks of 0 and 255 need 255 -> 1 (ppliteseg data prepare folder does it); else look at how the labels were made",
+    ),
+    "no_labels": Kind(
+        ERROR,
+        "no pixel is labelled in the whole set",
+        "the loss is empty (nan or 0) and nothing is learnt",
+        "look at ignore_index and at how the labels were made",
+    ),
+    "few": Kind(
+        ERROR,
+        "fewer images than one batch",
+        "the training loop would wait for a full batch for ever",
+        "use a smaller batch_size, or add images",
+    ),
+    "left_out": Kind(
+        WARNING,
+        "files that cannot be read, few enough to go on without",
+        "they are left out, and reported by name",
+        "copy or download them again, or take them off the list",
+    ),
+    "empty_label": Kind(
+        WARNING,
+        "labels without a single labelled pixel",
+        "these images teach nothing; a batch of them alone gives no gradient",
+        "label them, or take them off the list",
+    ),
+    "duplicate": Kind(
+        WARNING, "images that occur more than once", "they weigh more than the others", "take the copies off the list"
+    ),
+    "contradiction": Kind(
+        WARNING,
+        "equal images with different labels",
+        "the model is taught two answers to one question",
+        "keep the right label, take the other pair off the list",
+    ),
+    "leak": Kind(
+        WARNING,
+        "images that are in train and in val",
+        "the evaluation flatters: it asks what was learnt by heart",
+        "take them off one of the lists",
+    ),
+    "absent_class": Kind(
+        WARNING,
+        "classes that no training label holds",
+        "they can never be predicted, and count as IoU 0 in mIoU",
+        "check names and ids of the classes, or lower num_classes",
+    ),
+    "absent_in_val": Kind(
+        NOTE,
+        "classes that no validation label holds",
+        "each counts as IoU 0 in mIoU; mIoU_present leaves them out",
+        "move images with them to the validation list, or compare by mIoU_present",
+    ),
+    "small": Kind(
+        NOTE,
+        "images smaller than the training crop",
+        "they are padded, and the padding is not learnt from",
+        "use a smaller crop_size, or larger images",
+    ),
+    "channels_of_image": Kind(
+        NOTE,
+        "images that are not 8-bit color",
+        "grey is repeated three times, transparency dropped, 16 bits cut to 8",
+        "nothing, if that is what you want",
+    ),
 }
 
 
@@ -64,7 +135,7 @@ class Finding:
     kind: str
     split: str
     count: int = 0
-    first: List[str] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)
     hint: str = ""
 
     def add(self, message: str) -> None:
@@ -72,17 +143,25 @@ class Finding:
         if len(self.first) < FIRST:
             self.first.append(message)
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         row = KINDS[self.kind]
-        return {"kind": self.kind, "severity": row.severity, "split": self.split, "count": self.count, "title": row.title,
-                "first": list(self.first), "effect": row.effect, "fix": self.hint or row.fix}
+        return {
+            "kind": self.kind,
+            "severity": row.severity,
+            "split": self.split,
+            "count": self.count,
+            "title": row.title,
+            "first": list(self.first),
+            "effect": row.effect,
+            "fix": self.hint or row.fix,
+        }
 
 
 class Findings:
     """Findings by kind and split, in the table's order."""
 
     def __init__(self):
-        self._held: Dict[tuple, Finding] = {}
+        self._held: dict[tuple, Finding] = {}
 
     def add(self, kind: str, split: str, message: str, hint: str = "") -> None:
         finding = self._held.setdefault((kind, split), Finding(kind, split))
@@ -100,6 +179,9 @@ class Findings:
     def of(self, kind: str, split: str):
         return self._held.get((kind, split))
 
-    def rows(self) -> List[Dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         order = list(KINDS)
-        return [self._held[key].to_dict() for key in sorted(self._held, key=lambda key: (order.index(key[0]), key[1] != "train", key[1]))]
+        return [
+            self._held[key].to_dict()
+            for key in sorted(self._held, key=lambda key: (order.index(key[0]), key[1] != "train", key[1]))
+        ]

@@ -6,16 +6,17 @@ sharpness to one level; hue to twelve, and 0.7 on average even on noise, because
 
 Source: PaddleSeg `transforms/functional.py`, Pillow's ImageEnhance.
 """
+
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Tuple
+from typing import Callable
 
 import cv2
 import numpy as np
 
 from ppliteseg_paddle.errors import ConfigError
 
-Operation = Tuple[str, float]  # name and factor; of hue the shift in 255ths of the circle
+Operation = tuple[str, float]  # name and factor; of hue the shift in 255ths of the circle
 
 _GREY_OF_BGR = np.array([0.114, 0.587, 0.299])
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
@@ -32,30 +33,56 @@ class ColorJitter:
     Raises: ConfigError: for a value out of range.
     """
 
-    def __init__(self, brightness_range=0.5, brightness_prob=0.5, contrast_range=0.5, contrast_prob=0.5, saturation_range=0.5,
-                 saturation_prob=0.5, hue_range=18, hue_prob=0.5, sharpness_range=0.5, sharpness_prob=0):
-        self.ranges = {"brightness": brightness_range, "contrast": contrast_range, "saturation": saturation_range,
-                       "sharpness": sharpness_range, "hue": hue_range}
-        self.probs = {"brightness": brightness_prob, "contrast": contrast_prob, "saturation": saturation_prob,
-                      "sharpness": sharpness_prob, "hue": hue_prob}
+    def __init__(
+        self,
+        brightness_range=0.5,
+        brightness_prob=0.5,
+        contrast_range=0.5,
+        contrast_prob=0.5,
+        saturation_range=0.5,
+        saturation_prob=0.5,
+        hue_range=18,
+        hue_prob=0.5,
+        sharpness_range=0.5,
+        sharpness_prob=0,
+    ):
+        self.ranges = {
+            "brightness": brightness_range,
+            "contrast": contrast_range,
+            "saturation": saturation_range,
+            "sharpness": sharpness_range,
+            "hue": hue_range,
+        }
+        self.probs = {
+            "brightness": brightness_prob,
+            "contrast": contrast_prob,
+            "saturation": saturation_prob,
+            "sharpness": sharpness_prob,
+            "hue": hue_prob,
+        }
         for name, value in self.ranges.items():
             most = 127 if name == "hue" else 1
             if not 0 <= value <= most:
                 raise ConfigError("%s_range is %r: allowed are numbers from 0 to %d." % (name, value, most))
         for name, value in self.probs.items():
             if not 0 <= value <= 1:
-                raise ConfigError("%s_prob is %r: allowed are numbers from 0 to 1." % (name, value))
+                raise ConfigError(f"{name}_prob is {value!r}: allowed are numbers from 0 to 1.")
 
-    def draw(self, generator: np.random.Generator, grey: bool = False) -> List[Operation]:
+    def draw(self, generator: np.random.Generator, grey: bool = False) -> list[Operation]:
         """What happens to one image, in order. A grey image has no hue."""
         names = [name for name in self.ranges if not (grey and name == "hue")]
         order = generator.permutation(len(names))
         chances, factors = generator.random(len(names)), generator.uniform(-1, 1, len(names))
-        return [(names[i], self.ranges[names[i]] * factors[i] + (names[i] != "hue"))
-                for i in order if chances[i] < self.probs[names[i]]]
+        return [
+            (names[i], self.ranges[names[i]] * factors[i] + (names[i] != "hue"))
+            for i in order
+            if chances[i] < self.probs[names[i]]
+        ]
 
 
-def apply(image: np.ndarray, operations: List[Operation], padding: np.ndarray, padded: int = 0) -> Tuple[np.ndarray, np.ndarray]:
+def apply(
+    image: np.ndarray, operations: list[Operation], padding: np.ndarray, padded: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Carry out `operations` on an image and on the color of the padding around it.
 
     Args:
@@ -117,5 +144,9 @@ def _sharpness(image: np.ndarray, factor: float) -> np.ndarray:
     return cv2.addWeighted(image, factor, smooth, 1 - factor, _CUT)
 
 
-OPERATIONS: Dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "brightness": _brightness, "saturation": _saturation, "hue": _hue, "sharpness": _sharpness}
+OPERATIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "brightness": _brightness,
+    "saturation": _saturation,
+    "hue": _hue,
+    "sharpness": _sharpness,
+}

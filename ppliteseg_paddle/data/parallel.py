@@ -1,4 +1,5 @@
 """One function over many files: in processes, with a progress bar, in the order of the jobs, in constant memory."""
+
 from __future__ import annotations
 
 import collections
@@ -6,9 +7,10 @@ import itertools
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Callable, Iterator, List, Optional, Sequence, TypeVar
+from typing import Callable, TypeVar
 
 import cv2
 
@@ -17,9 +19,9 @@ from ppliteseg_paddle.errors import DataError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_CHUNK = 4   # jobs that travel together
-_AHEAD = 4   # chunks per process that are under way at most: what bounds the memory
-_MOST = 16   # processes, where none are asked for
+_CHUNK = 4  # jobs that travel together
+_AHEAD = 4  # chunks per process that are under way at most: what bounds the memory
+_MOST = 16  # processes, where none are asked for
 
 
 def default_workers() -> int:
@@ -28,8 +30,14 @@ def default_workers() -> int:
     return min(cores, _MOST)
 
 
-def run_parallel(function: Callable[[Job], Result], jobs: Sequence[Job], num_workers: Optional[int] = None,
-                 name: str = "reading", unit: str = "image", progress: bool = True) -> Iterator[Result]:
+def run_parallel(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    num_workers: int | None = None,
+    name: str = "reading",
+    unit: str = "image",
+    progress: bool = True,
+) -> Iterator[Result]:
     """Results of `function(job)` for each job, in order.
 
     Args:
@@ -39,11 +47,19 @@ def run_parallel(function: Callable[[Job], Result], jobs: Sequence[Job], num_wor
     Raises: whatever `function` raises; DataError: if a process is killed.
     """
     from tqdm import tqdm
+
     workers = min(default_workers() if num_workers is None else num_workers, len(jobs) // 2)
     results = map(function, jobs) if workers <= 1 else _in_processes(function, jobs, workers)
     try:
-        yield from tqdm(results, total=len(jobs), desc=name, unit=unit, disable=None if progress else True, leave=False,
-                        file=sys.stderr)
+        yield from tqdm(
+            results,
+            total=len(jobs),
+            desc=name,
+            unit=unit,
+            disable=None if progress else True,
+            leave=False,
+            file=sys.stderr,
+        )
     finally:
         if workers > 1:
             results.close()  # an unfinished consumer must not leave processes behind
@@ -71,11 +87,13 @@ def _in_processes(function, jobs, workers: int) -> Iterator:
                 return
             yield from waiting.popleft().result()
     except BrokenProcessPool:
-        raise DataError("a worker process was killed (out of memory?): run the command again with a smaller --num_workers.") from None
+        raise DataError(
+            "a worker process was killed (out of memory?): run the command again with a smaller --num_workers."
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
 
 
-def _run_chunk(function, chunk) -> List:
+def _run_chunk(function, chunk) -> list:
     return [function(job) for job in chunk]

@@ -1,9 +1,9 @@
 """Random numbers that depend on the seed, the image and how often it has been read, and on nothing else."""
+
 from __future__ import annotations
 
 import random
 from multiprocessing.sharedctypes import RawArray
-from typing import Optional
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Draws:
     Args: size: images; seed: None takes it from Python's `random`, which `train --seed` seeds before it builds a data set.
     """
 
-    def __init__(self, size: int, seed: Optional[int] = None):
+    def __init__(self, size: int, seed: int | None = None):
         self.seed = random.getrandbits(32) if seed is None else seed
         self._readings = RawArray("I", max(size, 1))
 
@@ -37,5 +37,5 @@ class Draws:
 
 def seed_globals(generator: np.random.Generator) -> None:
     """Seed `random` and `numpy.random`, from which PaddleSeg's own transforms draw."""
-    random.seed(int(generator.integers(2 ** 63)))
-    np.random.seed(int(generator.integers(2 ** 32)))
+    random.seed(int(generator.integers(2**63)))
+    np.random.seed(int(generator.integers(2**32)))

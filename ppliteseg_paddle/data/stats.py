@@ -1,27 +1,31 @@
 """Statistics of a data set: how frequent classes are, which loss weights follow, mean and deviation of the images."""
+
 from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.reading.pairs import read_image, read_label
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.pairs import read_image, read_label
 
 ENET_CONSTANT = 1.02
 
 
 class _PairSums(NamedTuple):
     pixels: np.ndarray  # int64 (256,): pixels of each label value
-    sums: np.ndarray    # float64 (C,), RGB or grey, of values from 0 to 1
+    sums: np.ndarray  # float64 (C,), RGB or grey, of values from 0 to 1
     squares: np.ndarray
     area: int
 
 
-def dataset_stats(dataset, names: Sequence[str], num_workers: Optional[int] = None, progress: bool = True) -> Dict[str, Any]:
+def dataset_stats(
+    dataset, names: Sequence[str], num_workers: int | None = None, progress: bool = True
+) -> dict[str, Any]:
     """Statistics over all pairs of a data set.
 
     Args: dataset: with `file_list`, `num_classes`, `ignore_index`; names: of its classes.
@@ -35,7 +39,13 @@ def dataset_stats(dataset, names: Sequence[str], num_workers: Optional[int] = No
     pixels, images, area_of = (np.zeros(count, np.int64) for _ in range(3))
     void, total, area = 0, 0, 0
     sums, squares = np.zeros(channels), np.zeros(channels)
-    for pair in run_parallel(functools.partial(_pair_sums, img_channels=channels), dataset.file_list, num_workers, "counting", progress=progress):
+    for pair in run_parallel(
+        functools.partial(_pair_sums, img_channels=channels),
+        dataset.file_list,
+        num_workers,
+        "counting",
+        progress=progress,
+    ):
         known = pair.pixels[:count].copy()
         if 0 <= ignored < count:
             known[ignored] = 0
@@ -49,22 +59,46 @@ def dataset_stats(dataset, names: Sequence[str], num_workers: Optional[int] = No
         raise DataError("no pixel of the data set is labelled with one of its %d classes." % count)
     share = pixels / pixels.sum()
     median, enet = class_weights(pixels, area_of)
-    rows = [{"id": i, "name": names[i], "pixels": int(pixels[i]), "share": float(share[i]), "images": int(images[i]),
-             "image_share": float(images[i] / len(dataset.file_list)), "median_frequency": median[i], "enet": enet[i]} for i in range(count)]
+    rows = [
+        {
+            "id": i,
+            "name": names[i],
+            "pixels": int(pixels[i]),
+            "share": float(share[i]),
+            "images": int(images[i]),
+            "image_share": float(images[i] / len(dataset.file_list)),
+            "median_frequency": median[i],
+            "enet": enet[i],
+        }
+        for i in range(count)
+    ]
     mean = sums / area
-    return {"images": len(dataset.file_list), "classes": rows, "ignored_share": void / total, "mean": mean.tolist(),
-            "std": np.sqrt(np.maximum(squares / area - mean ** 2, 0)).tolist()}
+    return {
+        "images": len(dataset.file_list),
+        "classes": rows,
+        "ignored_share": void / total,
+        "mean": mean.tolist(),
+        "std": np.sqrt(np.maximum(squares / area - mean**2, 0)).tolist(),
+    }
 
 
 def _pair_sums(pair, img_channels: int) -> _PairSums:
     image, label = read_image(pair[0], img_channels), read_label(pair[1])
     if label.dtype != np.uint8:
-        raise DataError("label %s holds values above 255 or below 0; 'ppliteseg data check' lists all such files." % pair[1])
-    histograms = [np.bincount(image[..., c].ravel() if image.ndim == 3 else image.ravel(), minlength=256)
-                  for c in (range(image.shape[2])[::-1] if image.ndim == 3 else (0,))]  # BGR -> RGB
+        raise DataError(
+            f"label {pair[1]} holds values above 255 or below 0; 'ppliteseg data check' lists all such files."
+        )
+    histograms = [
+        np.bincount(image[..., c].ravel() if image.ndim == 3 else image.ravel(), minlength=256)
+        for c in (range(image.shape[2])[::-1] if image.ndim == 3 else (0,))
+    ]  # BGR -> RGB
     values = np.arange(256) / 255
-    return _PairSums(np.bincount(label.ravel(), minlength=256), np.array([h @ values for h in histograms]),
-                     np.array([h @ values ** 2 for h in histograms]), image.shape[0] * image.shape[1])
+    return _PairSums(
+        np.bincount(label.ravel(), minlength=256),
+        np.array([h @ values for h in histograms]),
+        np.array([h @ values**2 for h in histograms]),
+        image.shape[0] * image.shape[1],
+    )
 
 
 def class_weights(pixels: np.ndarray, area_of: np.ndarray):
@@ -79,7 +113,7 @@ def class_weights(pixels: np.ndarray, area_of: np.ndarray):
     frequency = pixels[present] / area_of[present]
     middle = float(np.median(frequency))
     share = pixels / pixels.sum()
-    median: List[Optional[float]] = [None] * len(pixels)
+    median: list[float | None] = [None] * len(pixels)
     for i, f in zip(np.flatnonzero(present), frequency):
         median[i] = float(middle / f)
     return median, [1 / math.log(ENET_CONSTANT + float(s)) if p else None for s, p in zip(share, present)]

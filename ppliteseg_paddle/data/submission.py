@@ -1,10 +1,12 @@
 """Predictions in the form that the Cityscapes server and its official evaluation take, checked and packed."""
+
 from __future__ import annotations
 
 import os
 import re
 import zipfile
-from typing import Any, Dict, Iterable, List, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -20,24 +22,26 @@ _FRAME = re.compile(r"([A-Za-z][A-Za-z-]*_\d{6}_\d{6})")
 
 
 def frame_of(path: str) -> str:
-    """"berlin_000000_000019" of an image's or a prediction's path: by it the server finds the ground truth.
+    """ "berlin_000000_000019" of an image's or a prediction's path: by it the server finds the ground truth.
 
     Raises: DataError: if the name does not begin so.
     """
     match = _FRAME.match(os.path.basename(path))
     if not match:
-        raise DataError("%s is not named as Cityscapes names its frames (berlin_000000_000019_leftImg8bit.png), and the server finds "
-                        "the ground truth by this name." % path)
+        raise DataError(
+            f"{path} is not named as Cityscapes names its frames (berlin_000000_000019_leftImg8bit.png), and the server finds "
+            "the ground truth by this name."
+        )
     return match.group(1)
 
 
-def check_frames(paths: Iterable[str]) -> List[str]:
+def check_frames(paths: Iterable[str]) -> list[str]:
     """The frames of images, in order. Raises: DataError: for another name, or two images of one frame."""
-    seen: Dict[str, str] = {}
+    seen: dict[str, str] = {}
     for path in paths:
         frame = frame_of(path)
         if frame in seen:
-            raise DataError("%s and %s are the same frame; the server takes one prediction a frame." % (seen[frame], path))
+            raise DataError(f"{seen[frame]} and {path} are the same frame; the server takes one prediction a frame.")
         seen[frame] = path
     return list(seen)
 
@@ -54,10 +58,13 @@ def label_ids(mask: np.ndarray) -> np.ndarray:
     Raises: DataError: for another shape, or ids beyond 18.
     """
     import cv2
+
     height, width = mask.shape
     if width != 2 * height:
-        raise DataError("a mask of %dx%d pixels cannot be brought to the %dx%d of Cityscapes: it must be twice as wide as high."
-                        % (width, height, WIDTH, HEIGHT))
+        raise DataError(
+            "a mask of %dx%d pixels cannot be brought to the %dx%d of Cityscapes: it must be twice as wide as high."
+            % (width, height, WIDTH, HEIGHT)
+        )
     if int(mask.max()) >= len(LABEL_IDS):
         raise DataError("the model answers with class %d, but Cityscapes has the train ids 0 to 18." % int(mask.max()))
     if (height, width) != (HEIGHT, WIDTH):
@@ -74,33 +81,37 @@ def write_prediction(folder: str, image_path: str, mask: np.ndarray) -> str:
     return path
 
 
-def check_folder(folder: str, frames: Sequence[str] = ()) -> Dict[str, Any]:
+def check_folder(folder: str, frames: Sequence[str] = ()) -> dict[str, Any]:
     """Check a folder of predictions as the server will.
 
     Args: frames: those that must be there; empty: whatever is there.
     Returns: "images", and "test_set": whether it is as many as the test set has.
     Raises: DataError: for what is missing, too many, of another size or kind, or holds ids that the evaluation does not know.
     """
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if not name.endswith(".png"):
-            raise DataError("%s: the server takes PNGs only; remove it." % path)
+            raise DataError(f"{path}: the server takes PNGs only; remove it.")
         frame = frame_of(path)
         if frame in found:
-            raise DataError("%s and %s are predictions of one frame; remove one." % (found[frame], path))
+            raise DataError(f"{found[frame]} and {path} are predictions of one frame; remove one.")
         found[frame] = path
         _check_file(path)
     missing = [frame for frame in frames if frame not in found]
     if missing:
-        raise DataError("%s lacks the predictions of %d frames: %s%s." % (folder, len(missing), ", ".join(missing[:5]),
-                                                                         ", ..." if len(missing) > 5 else ""))
+        raise DataError(
+            "%s lacks the predictions of %d frames: %s%s."
+            % (folder, len(missing), ", ".join(missing[:5]), ", ..." if len(missing) > 5 else "")
+        )
     foreign = sorted(set(found) - set(frames)) if frames else []
     if foreign:
-        raise DataError("%s holds predictions of %d frames that were not asked for (%s): use an empty folder."
-                        % (folder, len(foreign), ", ".join(foreign[:5])))
+        raise DataError(
+            "%s holds predictions of %d frames that were not asked for (%s): use an empty folder."
+            % (folder, len(foreign), ", ".join(foreign[:5]))
+        )
     if not found:
-        raise DataError("%s holds no predictions." % folder)
+        raise DataError(f"{folder} holds no predictions.")
     return {"images": len(found), "test_set": len(found) == TEST_IMAGES}
 
 
@@ -109,18 +120,25 @@ def _check_file(path: str) -> None:
         with Image.open(path) as file:
             pixels, mode = np.asarray(file), file.mode
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        raise DataError("%s cannot be decoded; write it again." % path) from None
+        raise DataError(f"{path} cannot be decoded; write it again.") from None
     if mode != "L" or pixels.shape != (HEIGHT, WIDTH):
-        raise DataError("%s is %dx%d (%s), but the server takes %dx%d with one 8-bit channel."
-                        % (path, pixels.shape[1], pixels.shape[0], mode, WIDTH, HEIGHT))
+        raise DataError(
+            "%s is %dx%d (%s), but the server takes %dx%d with one 8-bit channel."
+            % (path, pixels.shape[1], pixels.shape[0], mode, WIDTH, HEIGHT)
+        )
     unknown = sorted(set(np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist()) - set(range(34)))
     if unknown:
-        raise DataError("%s holds %s, which are no Cityscapes label ids (0 to 33)." % (path, ", ".join(map(str, unknown[:8]))))
+        raise DataError(
+            "{} holds {}, which are no Cityscapes label ids (0 to 33).".format(path, ", ".join(map(str, unknown[:8])))
+        )
 
 
 def pack(folder: str, path: str) -> str:
     """Put a folder's predictions into a zip archive, without folders in it; returns its path."""
-    with save_atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+    with (
+        save_atomic(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+    ):  # PNGs are compressed already
         for name in sorted(os.listdir(folder)):
             archive.write(os.path.join(folder, name), name)
     return path

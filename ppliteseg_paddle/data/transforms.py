@@ -1,7 +1,9 @@
 """All of the training augmentation in one transform, which computes nothing that the crop throws away."""
+
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,10 +16,10 @@ from ppliteseg_paddle.errors import ConfigError
 class Choices(NamedTuple):
     """What is drawn for one sample."""
 
-    size: Tuple[int, int]      # of the scaled whole image: width, height
-    offset: Tuple[int, int]    # of the crop's corner in it: x, y
+    size: tuple[int, int]  # of the scaled whole image: width, height
+    offset: tuple[int, int]  # of the crop's corner in it: x, y
     flip: bool
-    operations: List[jitter.Operation]
+    operations: list[jitter.Operation]
 
 
 class FusedAugment:
@@ -47,10 +49,22 @@ class FusedAugment:
     Source: PaddleSeg `transforms/transforms.py`.
     """
 
-    def __init__(self, crop_size, min_scale_factor=0.75, max_scale_factor=1.25, scale_step_size=0.25, flip_prob=0.5,
-                 distort: Optional[Mapping[str, Any]] = None, mean: Union[float, Sequence[float]] = (0.5,),
-                 std: Union[float, Sequence[float]] = (0.5,), im_padding_value=127.5, label_padding_value=255,
-                 rare_class_crops=0.0, rare_classes: Sequence[int] = (), later_crop_sizes: Sequence[Sequence[Any]] = ()):
+    def __init__(
+        self,
+        crop_size,
+        min_scale_factor=0.75,
+        max_scale_factor=1.25,
+        scale_step_size=0.25,
+        flip_prob=0.5,
+        distort: Mapping[str, Any] | None = None,
+        mean: float | Sequence[float] = (0.5,),
+        std: float | Sequence[float] = (0.5,),
+        im_padding_value=127.5,
+        label_padding_value=255,
+        rare_class_crops=0.0,
+        rare_classes: Sequence[int] = (),
+        later_crop_sizes: Sequence[Sequence[Any]] = (),
+    ):
         self.crop_size = _pair(crop_size)
         self.crop_sizes = [(0.0, self.crop_size)] + _later_sizes(later_crop_sizes)
         self.scales = _scales(min_scale_factor, max_scale_factor, scale_step_size)
@@ -58,25 +72,31 @@ class FusedAugment:
         self.rare_class_crops = _share("rare_class_crops", rare_class_crops)
         self.rare_classes = tuple(rare_classes)
         if not all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in self.rare_classes):
-            raise ConfigError("rare_classes is %r: give a list of class ids." % (rare_classes,))
+            raise ConfigError(f"rare_classes is {rare_classes!r}: give a list of class ids.")
         if self.rare_class_crops and not self.rare_classes:
-            raise ConfigError("rare_class_crops is %g, but rare_classes names no class: give their ids." % self.rare_class_crops)
+            raise ConfigError(
+                f"rare_class_crops is {self.rare_class_crops:g}, but rare_classes names no class: give their ids."
+            )
         try:
             self.jitter = None if distort is None else jitter.ColorJitter(**distort)
         except TypeError:
             import inspect
 
             from ppliteseg_paddle.errors import suggest
+
             known = set(inspect.signature(jitter.ColorJitter).parameters)
             wrong = [key for key in distort if key not in known] if isinstance(distort, Mapping) else []
-            raise ConfigError("distort takes no argument '%s'.%s" % (wrong[0], suggest(wrong[0], known)) if wrong else
-                              "distort is %r: give the arguments of RandomDistort as a block with numbers." % (distort,)) from None
+            raise ConfigError(
+                f"distort takes no argument '{wrong[0]}'.{suggest(wrong[0], known)}"
+                if wrong
+                else f"distort is {distort!r}: give the arguments of RandomDistort as a block with numbers."
+            ) from None
         # RandomDistort makes whole numbers of all pixels, whatever it draws.
         self.im_padding_value = float(im_padding_value) if self.jitter is None else float(int(im_padding_value))
         self.label_padding_value = label_padding_value
         self.mean, self.std = (np.atleast_1d(np.asarray(values, np.float64)) for values in (mean, std))
         if not self.std.all():
-            raise ConfigError("std is %r: no channel can have 0." % (std,))
+            raise ConfigError(f"std is {std!r}: no channel can have 0.")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values.shape not in ((1,), (3,)):
                 raise ConfigError("%s has %d numbers: give one, or one for each channel." % (name, values.size))
@@ -86,8 +106,13 @@ class FusedAugment:
         self.crop_size = [size for begin, size in self.crop_sizes if begin <= share][-1]
 
     # --- drawing ----------------------------------------------------------------------------
-    def draw(self, shape: Tuple[int, int], generator: np.random.Generator, label: Optional[np.ndarray] = None,
-             grey: bool = False) -> Choices:
+    def draw(
+        self,
+        shape: tuple[int, int],
+        generator: np.random.Generator,
+        label: np.ndarray | None = None,
+        grey: bool = False,
+    ) -> Choices:
         """Draw everything that is random about one sample.
 
         Args: shape: of the image, (H, W); label: where `rare_class_crops` looks for its classes.
@@ -103,7 +128,7 @@ class FusedAugment:
         flip = bool(generator.random() < self.flip_prob)
         return Choices(size, offset, flip, self.jitter.draw(generator, grey) if self.jitter else [])
 
-    def _rare_offset(self, label, size, margins, generator) -> Optional[Tuple[int, int]]:
+    def _rare_offset(self, label, size, margins, generator) -> tuple[int, int] | None:
         """A corner of a crop that holds a pixel of a rare class; None if the label has none."""
         step = max(max(label.shape) // 512, 1)  # a large label is looked at in a grid
         small = label[::step, ::step]
@@ -118,7 +143,9 @@ class FusedAugment:
         return tuple(int(np.clip(p - i, 0, margin)) for p, i, margin in zip(place, inside, margins))
 
     # --- carrying out -----------------------------------------------------------------------
-    def apply(self, image: np.ndarray, label: Optional[np.ndarray], choices: Choices) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    def apply(
+        self, image: np.ndarray, label: np.ndarray | None, choices: Choices
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Make the sample that `choices` describes.
 
         Args: image: BGR or grey, uint8; neither it nor `label` is changed.
@@ -142,22 +169,25 @@ class FusedAugment:
         sample = np.empty((len(planes), self.crop_size[1], self.crop_size[0]), np.float32)
         for channel, (plane, table) in enumerate(zip(planes, self._tables(len(planes)))):
             if padded:
-                sample[channel] = (self._normalise([self.im_padding_value], channel) if padding is None
-                                   else table[padding.ravel()[::-1][channel]])
+                sample[channel] = (
+                    self._normalise([self.im_padding_value], channel)
+                    if padding is None
+                    else table[padding.ravel()[::-1][channel]]
+                )
                 sample[channel][where] = cv2.LUT(plane, table)
             else:
                 cv2.LUT(plane, table, sample[channel])
         return sample
 
-    def _tables(self, channels: int) -> List[np.ndarray]:
+    def _tables(self, channels: int) -> list[np.ndarray]:
         return [self._normalise(np.arange(256), channel) for channel in range(channels)]
 
     def _normalise(self, values, channel: int):
         """PaddleSeg's `Normalize`, in the same steps and precision, so that the result is the same to the last bit."""
         values = np.asarray(values, np.float32) / 255.0
         # Arrays of one number, not numbers: NumPy then computes in float64, as it does for PaddleSeg.
-        values -= self.mean[channel:channel + 1] if len(self.mean) > 1 else self.mean
-        values /= self.std[channel:channel + 1] if len(self.std) > 1 else self.std
+        values -= self.mean[channel : channel + 1] if len(self.mean) > 1 else self.mean
+        values /= self.std[channel : channel + 1] if len(self.std) > 1 else self.std
         return values
 
     def _label(self, label, choices: Choices, window, where, padded: bool) -> np.ndarray:
@@ -170,19 +200,21 @@ class FusedAugment:
         result[where] = ids
         return result
 
-    def sample(self, image: np.ndarray, label: Optional[np.ndarray], generator: np.random.Generator):
+    def sample(self, image: np.ndarray, label: np.ndarray | None, generator: np.random.Generator):
         """Draw and apply."""
         choices = self.draw(image.shape[:2], generator, label, grey=image.ndim == 2)
         return self.apply(image, label, choices)
 
-    def __call__(self, data: Dict[str, Any]) -> Dict[str, Any]:
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         """As PaddleSeg's `Compose` calls it, with an RGB or grey image of whole numbers. Our data sets call `sample`."""
         image = np.asarray(data["img"])
         image = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image, np.uint8)
-        generator = np.random.Generator(np.random.PCG64(np.random.randint(0, 2 ** 31, 4).tolist()))
+        generator = np.random.Generator(np.random.PCG64(np.random.randint(0, 2**31, 4).tolist()))
         fields = [key for key in data.get("gt_fields", []) if key != "label"]
         if fields:
-            raise ConfigError("FusedAugment takes a label beside the image, and nothing else (%s)." % ", ".join(fields))
+            raise ConfigError(
+                "FusedAugment takes a label beside the image, and nothing else ({}).".format(", ".join(fields))
+            )
         label = data.get("label") if "label" in data.get("gt_fields", []) else None
         sample, label = self.sample(image, label, generator)
         data["img"] = sample.transpose(1, 2, 0)
@@ -194,35 +226,39 @@ class FusedAugment:
 # --------------------------------------------------------------------------------------------
 # Arguments
 # --------------------------------------------------------------------------------------------
-def _pair(size) -> Tuple[int, int]:
-    good = isinstance(size, (list, tuple)) and len(size) == 2 and all(
-        isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in size)
+def _pair(size) -> tuple[int, int]:
+    good = (
+        isinstance(size, (list, tuple))
+        and len(size) == 2
+        and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in size)
+    )
     if not good:
-        raise ConfigError("crop_size is %r: give [width, height] in pixels." % (size,))
+        raise ConfigError(f"crop_size is {size!r}: give [width, height] in pixels.")
     return int(size[0]), int(size[1])
 
 
-def _later_sizes(later) -> List[Tuple[float, Tuple[int, int]]]:
+def _later_sizes(later) -> list[tuple[float, tuple[int, int]]]:
     steps = list(later) if isinstance(later, (list, tuple)) else [later]
     if any(not isinstance(step, (list, tuple)) or len(step) != 2 for step in steps):
-        raise ConfigError("later_crop_sizes is %r: give pairs such as [[0.75, [480, 360]]]." % (later,))
+        raise ConfigError(f"later_crop_sizes is {later!r}: give pairs such as [[0.75, [480, 360]]].")
     sizes = [(_share("the share in later_crop_sizes", share), _pair(size)) for share, size in steps]
     if sizes != sorted(sizes, key=lambda step: step[0]):
-        raise ConfigError("later_crop_sizes is %r: give the shares in rising order." % (later,))
+        raise ConfigError(f"later_crop_sizes is {later!r}: give the shares in rising order.")
     return sizes
 
 
 def _share(name: str, value) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ConfigError("%s is %r: give a number from 0 to 1." % (name, value))
+        raise ConfigError(f"{name} is {value!r}: give a number from 0 to 1.")
     return float(value)
 
 
-def _scales(low, high, step) -> Tuple[float, float, Optional[np.ndarray]]:
+def _scales(low, high, step) -> tuple[float, float, np.ndarray | None]:
     """(lowest, highest, the steps between them or None). The steps are PaddleSeg's, end points included."""
     if not 0 < low <= high or step < 0:
-        raise ConfigError("scales from %r to %r in steps of %r: 0 < min_scale_factor <= max_scale_factor, and no negative step."
-                          % (low, high, step))
+        raise ConfigError(
+            f"scales from {low!r} to {high!r} in steps of {step!r}: 0 < min_scale_factor <= max_scale_factor, and no negative step."
+        )
     if low == high:
         return low, high, np.array([low])
     return low, high, np.linspace(low, high, int((high - low) / step + 1)) if step else None

@@ -1,4 +1,5 @@
 """What runs in production: read an exported folder, run it, give masks. Neither paddleseg nor training code is imported."""
+
 from __future__ import annotations
 
 # name -> module; loaded on first use, so that importing this package costs nothing (PEP 562).
@@ -19,6 +20,7 @@ __all__ = list(_LAZY)
 
 def __getattr__(name: str):
     if name not in _LAZY:
-        raise AttributeError("module %r has no attribute %r" % (__name__, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
+
     return getattr(importlib.import_module(_LAZY[name]), name)

@@ -11,6 +11,7 @@
 
 Several formats may stand side by side: `graphs` maps a format's name to its files.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -18,23 +19,26 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any
 
 import yaml
 
-from ppliteseg_paddle.reading.label_sets import LabelSet
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
+from ppliteseg_paddle.reading.label_sets import LabelSet
 
 FORMAT_VERSION = 1
 METADATA_FILE = "deploy.yaml"
 ENGINES_FOLDER = "engines"
 PRECISIONS = ("fp32", "fp16", "int8")
 OUTPUT_OPS = ("argmax", "softmax", "none")
-_HEADER = ("# An exported segmentation model. ppliteseg_paddle.Predictor(this folder) runs it;\n"
-           "# PaddleSeg's deployment scripts read the section `Deploy`. Do not edit: sizes and hashes are checked.\n")
+_HEADER = (
+    "# An exported segmentation model. ppliteseg_paddle.Predictor(this folder) runs it;\n"
+    "# PaddleSeg's deployment scripts read the section `Deploy`. Do not edit: sizes and hashes are checked.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,9 @@ class Tensor:
     name: str
     dtype: str
     layout: str
-    shape: Tuple[int, ...]
-    color_order: Optional[str] = None
-    op: Optional[str] = None
+    shape: tuple[int, ...]
+    color_order: str | None = None
+    op: str | None = None
 
     @property
     def dynamic(self) -> bool:
@@ -60,9 +64,16 @@ class Tensor:
         """The size along "N", "C", "H" or "W"; -1 if open."""
         return self.shape[self.layout.index(dimension)]
 
-    def to_dict(self) -> Dict[str, Any]:
-        values = {"name": self.name, "dtype": self.dtype, "layout": self.layout, "shape": list(self.shape),
-                  "dynamic": self.dynamic, "color_order": self.color_order, "op": self.op}
+    def to_dict(self) -> dict[str, Any]:
+        values = {
+            "name": self.name,
+            "dtype": self.dtype,
+            "layout": self.layout,
+            "shape": list(self.shape),
+            "dynamic": self.dynamic,
+            "color_order": self.color_order,
+            "op": self.op,
+        }
         return {key: value for key, value in values.items() if value is not None}
 
 
@@ -85,21 +96,21 @@ class Artifact:
     """
 
     folder: str
-    model: Dict[str, Any]
+    model: dict[str, Any]
     label_set: LabelSet
     preprocess: Preprocess
     input: Tensor
     output: Tensor
-    graphs: Dict[str, Dict[str, str]]
-    versions: Dict[str, str]
-    check: Dict[str, Any] = field(default_factory=dict)
-    image_input: Optional[Tensor] = None
-    in_graph: Tuple[str, ...] = ()
-    dynamic_shape: Optional[ShapeRange] = None
+    graphs: dict[str, dict[str, str]]
+    versions: dict[str, str]
+    check: dict[str, Any] = field(default_factory=dict)
+    image_input: Tensor | None = None
+    in_graph: tuple[str, ...] = ()
+    dynamic_shape: ShapeRange | None = None
     precision: str = "fp32"
 
     @classmethod
-    def read(cls, folder: str, verify: bool = True) -> "Artifact":
+    def read(cls, folder: str, verify: bool = True) -> Artifact:
         """Read a folder.
 
         Args: verify: whether to compare size and hash of every file, as one ought to; 30 MB take 0.1 s.
@@ -123,18 +134,30 @@ class Artifact:
 
     def output_of(self, graph: str) -> Tensor:
         """What a format's graph returns. Paddle Inference cannot hand out 16-bit integers and TensorRT has none: they use 32 bits."""
-        return replace(self.output, dtype="int32") if self.output.dtype == "int16" and graph in ("paddle", "tensorrt") else self.output
+        return (
+            replace(self.output, dtype="int32")
+            if self.output.dtype == "int16" and graph in ("paddle", "tensorrt")
+            else self.output
+        )
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What `deploy.yaml` holds, but for the hashes."""
         paddle = self.graphs.get("paddle", {})
-        image_input = {} if self.image_input is None else {
-            "image_input": {**self.image_input.to_dict(), "graphs": list(self.in_graph)}}
+        image_input = (
+            {}
+            if self.image_input is None
+            else {"image_input": {**self.image_input.to_dict(), "graphs": list(self.in_graph)}}
+        )
         dynamic_shape = {} if self.dynamic_shape is None else {"dynamic_shape": self.dynamic_shape.to_dict()}
         return {
-            "Deploy": {"model": paddle.get("model"), "params": paddle.get("params"),
-                       "transforms": self.preprocess.to_transforms(), "input_shape": list(self.input.shape),
-                       "output_op": self.output.op, "output_dtype": self.output_of("paddle").dtype},
+            "Deploy": {
+                "model": paddle.get("model"),
+                "params": paddle.get("params"),
+                "transforms": self.preprocess.to_transforms(),
+                "input_shape": list(self.input.shape),
+                "output_op": self.output.op,
+                "output_dtype": self.output_of("paddle").dtype,
+            },
             "format_version": FORMAT_VERSION,
             "model": self.model,
             "classes": list(self.label_set.classes),
@@ -155,11 +178,16 @@ class Artifact:
 
     def write(self) -> None:
         """Write `deploy.yaml` beside the files, with their sizes and hashes. Use within `writing`."""
-        files = {name: file_record(os.path.join(self.folder, name))
-                 for graph in self.graphs.values() for name in graph.values()}
+        files = {
+            name: file_record(os.path.join(self.folder, name))
+            for graph in self.graphs.values()
+            for name in graph.values()
+        }
         with open(os.path.join(self.folder, METADATA_FILE), "w", encoding="utf-8") as file:
             file.write(_HEADER)
-            yaml.dump({**self.to_dict(), "files": files}, file, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+            yaml.dump(
+                {**self.to_dict(), "files": files}, file, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120
+            )
 
 
 # --------------------------------------------------------------------------------------------
@@ -178,9 +206,9 @@ def writing(folder: str) -> Iterator[str]:
     parent = os.path.dirname(target)
     try:
         os.makedirs(parent, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=".%s." % os.path.basename(target), dir=parent)
+        temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(target)}.", dir=parent)
     except OSError as error:
-        raise ArtifactError("cannot write in %s: %s." % (parent, error.strerror or error)) from None
+        raise ArtifactError(f"cannot write in {parent}: {error.strerror or error}.") from None
     try:
         os.chmod(temporary, 0o755)  # mkdtemp's folders are private
         yield temporary
@@ -207,28 +235,35 @@ def _check_replaceable(target: str, folder: str) -> None:
     if not os.path.lexists(target):
         return
     if not os.path.isdir(target):
-        raise ArtifactError("%s is a file; give a folder to export to." % folder)
+        raise ArtifactError(f"{folder} is a file; give a folder to export to.")
     names = set(os.listdir(target))
     if not names:
         return
     if METADATA_FILE not in names:
-        raise ArtifactError("%s is not empty and no export, so it is not replaced; give another folder, such as %s."
-                            % (folder, os.path.join(folder, "export")))
+        raise ArtifactError(
+            "{} is not empty and no export, so it is not replaced; give another folder, such as {}.".format(
+                folder, os.path.join(folder, "export")
+            )
+        )
     try:
         values = _read_yaml(target)
     except ArtifactError:
         values = {}
     if "format_version" not in values and not any(name.startswith("model.") for name in names):
-        raise ArtifactError("%s holds a %s that is none of ours, so it is not replaced; give another folder, such as %s."
-                            % (folder, METADATA_FILE, os.path.join(folder, "export")))
+        raise ArtifactError(
+            "{} holds a {} that is none of ours, so it is not replaced; give another folder, such as {}.".format(
+                folder, METADATA_FILE, os.path.join(folder, "export")
+            )
+        )
     known = set(values.get("files") or (name for name in names if name.startswith("model.")))
     foreign = sorted(names - known - {METADATA_FILE, ENGINES_FOLDER})
     if foreign:
-        raise ArtifactError("%s holds an export and also %s, which exporting would delete; move it or give another folder."
-                            % (folder, foreign[0]))
+        raise ArtifactError(
+            f"{folder} holds an export and also {foreign[0]}, which exporting would delete; move it or give another folder."
+        )
 
 
-def file_record(path: str) -> Dict[str, Any]:
+def file_record(path: str) -> dict[str, Any]:
     """{"sha256", "bytes"} of a file."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -251,65 +286,94 @@ class _Dumper(yaml.SafeDumper):
 # --------------------------------------------------------------------------------------------
 # Reading
 # --------------------------------------------------------------------------------------------
-def _read_yaml(folder: str) -> Dict[str, Any]:
+def _read_yaml(folder: str) -> dict[str, Any]:
     if not os.path.isdir(folder):
         kind = "is a file" if os.path.exists(folder) else "does not exist"
-        raise ArtifactError("model_dir %s %s; give the folder that 'ppliteseg export' wrote." % (folder, kind))
+        raise ArtifactError(f"model_dir {folder} {kind}; give the folder that 'ppliteseg export' wrote.")
     path = os.path.join(folder, METADATA_FILE)
     try:
         with open(path, encoding="utf-8") as file:
             values = yaml.safe_load(file)
     except FileNotFoundError:
-        raise ArtifactError("%s holds no %s, so it is no export; give the folder that 'ppliteseg export' wrote."
-                            % (folder, METADATA_FILE)) from None
+        raise ArtifactError(
+            f"{folder} holds no {METADATA_FILE}, so it is no export; give the folder that 'ppliteseg export' wrote."
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ArtifactError("%s cannot be read: %s; export the model again." % (path, " ".join(str(error).split()))) from None
+        raise ArtifactError(
+            "{} cannot be read: {}; export the model again.".format(path, " ".join(str(error).split()))
+        ) from None
     if not isinstance(values, dict):
-        raise ArtifactError("%s holds no 'key: value' lines; export the model again." % path)
+        raise ArtifactError(f"{path} holds no 'key: value' lines; export the model again.")
     return values
 
 
 def _check_version(values: Mapping[str, Any], path: str) -> None:
     if "format_version" not in values and "Deploy" in values:
-        raise ArtifactError("%s was written by PaddleSeg's own export, which says neither classes nor colors; export the "
-                            "weights with 'ppliteseg export'." % path)
+        raise ArtifactError(
+            f"{path} was written by PaddleSeg's own export, which says neither classes nor colors; export the "
+            "weights with 'ppliteseg export'."
+        )
     version = _need(values, "format_version", int, path)
     if version != FORMAT_VERSION:
-        raise ArtifactError("%s has format_version %s; this version of ppliteseg_paddle reads %d. %s"
-                            % (path, version, FORMAT_VERSION, "Update it with pip." if version > FORMAT_VERSION
-                               else "Export the model again."))
+        raise ArtifactError(
+            "%s has format_version %s; this version of ppliteseg_paddle reads %d. %s"
+            % (
+                path,
+                version,
+                FORMAT_VERSION,
+                "Update it with pip." if version > FORMAT_VERSION else "Export the model again.",
+            )
+        )
 
 
 def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
     deploy = _need(values, "Deploy", dict, path)
     classes, palette = _need(values, "classes", list, path), _need(values, "palette", list, path)
     try:
-        label_set = LabelSet(str(values.get("label_set", "custom")), tuple(map(str, classes)),
-                             tuple(_color(color, i, path) for i, color in enumerate(palette)),
-                             int(values.get("ignore_index", 255)))
+        label_set = LabelSet(
+            str(values.get("label_set", "custom")),
+            tuple(map(str, classes)),
+            tuple(_color(color, i, path) for i, color in enumerate(palette)),
+            int(values.get("ignore_index", 255)),
+        )
         preprocess = Preprocess(_need(deploy, "transforms", list, path, "Deploy."), "Deploy.transforms")
         dynamic_shape = shape_range(values.get("dynamic_shape"))
     except ConfigError as error:
-        raise ArtifactError("%s: %s" % (path, error)) from None
+        raise ArtifactError(f"{path}: {error}") from None
     if values.get("normalisation") != preprocess.normalisation or values.get("resize", []) != preprocess.resize_policy:
-        raise ArtifactError("%s contradicts itself: normalisation or resize differs from Deploy.transforms; export the model "
-                            "again rather than editing it." % path)
+        raise ArtifactError(
+            f"{path} contradicts itself: normalisation or resize differs from Deploy.transforms; export the model "
+            "again rather than editing it."
+        )
     output = _tensor(values, "output", path)
     if output.op not in OUTPUT_OPS:
-        raise ArtifactError("%s: output.op is '%s'.%s" % (path, output.op, suggest(output.op, OUTPUT_OPS)))
+        raise ArtifactError(f"{path}: output.op is '{output.op}'.{suggest(output.op, OUTPUT_OPS)}")
     precision = values.get("precision", "fp32")
     if precision not in PRECISIONS:
-        raise ArtifactError("%s: precision is %r.%s" % (path, precision, suggest(precision, PRECISIONS)))
+        raise ArtifactError(f"{path}: precision is {precision!r}.{suggest(precision, PRECISIONS)}")
     graphs = _need(values, "graphs", dict, path)
     for name, roles in graphs.items():
-        if not isinstance(roles, dict) or not all(isinstance(file, str) and file == os.path.basename(file) and file
-                                                  for file in roles.values()):
-            raise ArtifactError("%s: graphs.%s must name files of this folder, but is %r." % (path, name, roles))
+        if not isinstance(roles, dict) or not all(
+            isinstance(file, str) and file == os.path.basename(file) and file for file in roles.values()
+        ):
+            raise ArtifactError(f"{path}: graphs.{name} must name files of this folder, but is {roles!r}.")
     image_input = _tensor(values, "image_input", path) if "image_input" in values else None
     in_graph = tuple(_need(values["image_input"], "graphs", list, path, "image_input.")) if image_input else ()
-    return Artifact(folder, _need(values, "model", dict, path), label_set, preprocess, _tensor(values, "input", path), output,
-                    graphs, _need(values, "versions", dict, path), values.get("check") or {}, image_input, in_graph,
-                    dynamic_shape, precision)
+    return Artifact(
+        folder,
+        _need(values, "model", dict, path),
+        label_set,
+        preprocess,
+        _tensor(values, "input", path),
+        output,
+        graphs,
+        _need(values, "versions", dict, path),
+        values.get("check") or {},
+        image_input,
+        in_graph,
+        dynamic_shape,
+        precision,
+    )
 
 
 def _tensor(values: Mapping[str, Any], key: str, path: str) -> Tensor:
@@ -317,25 +381,33 @@ def _tensor(values: Mapping[str, Any], key: str, path: str) -> Tensor:
     prefix = key + "."
     layout, shape = _need(block, "layout", str, path, prefix), _need(block, "shape", list, path, prefix)
     if len(layout) != len(shape) or not all(isinstance(size, int) for size in shape):
-        raise ArtifactError("%s: %s.shape %s does not fit the layout %s." % (path, key, shape, layout))
-    return Tensor(_need(block, "name", str, path, prefix), _need(block, "dtype", str, path, prefix), layout, tuple(shape),
-                  block.get("color_order"), block.get("op"))
+        raise ArtifactError(f"{path}: {key}.shape {shape} does not fit the layout {layout}.")
+    return Tensor(
+        _need(block, "name", str, path, prefix),
+        _need(block, "dtype", str, path, prefix),
+        layout,
+        tuple(shape),
+        block.get("color_order"),
+        block.get("op"),
+    )
 
 
-def _color(color: Any, index: int, path: str) -> Tuple[int, int, int]:
+def _color(color: Any, index: int, path: str) -> tuple[int, int, int]:
     if not (isinstance(color, list) and len(color) == 3 and all(isinstance(c, int) and 0 <= c <= 255 for c in color)):
-        raise ArtifactError("%s: palette.%d is %r; a color is [red, green, blue], each 0 to 255." % (path, index, color))
+        raise ArtifactError(
+            "%s: palette.%d is %r; a color is [red, green, blue], each 0 to 255." % (path, index, color)
+        )
     return tuple(color)
 
 
 def _need(values: Mapping[str, Any], key: str, kind: type, path: str, prefix: str = "") -> Any:
     """`values[key]`, which must be there and of that type."""
     if key not in values:
-        raise ArtifactError("%s lacks '%s%s'; export the model again." % (path, prefix, key))
+        raise ArtifactError(f"{path} lacks '{prefix}{key}'; export the model again.")
     value = values[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         names = {dict: "a mapping", list: "a list", int: "a whole number", str: "text"}
-        raise ArtifactError("%s: '%s%s' must be %s, but is %r; export the model again." % (path, prefix, key, names[kind], value))
+        raise ArtifactError(f"{path}: '{prefix}{key}' must be {names[kind]}, but is {value!r}; export the model again.")
     return value
 
 
@@ -344,13 +416,18 @@ def _check_files(artifact: Artifact, records: Mapping[str, Any], verify: bool) -
     for name in dict.fromkeys(name for graph in artifact.graphs.values() for name in graph.values()):
         record, file_path = records.get(name), os.path.join(artifact.folder, name)
         if not isinstance(record, dict) or not isinstance(record.get("bytes"), int) or "sha256" not in record:
-            raise ArtifactError("%s: files.%s must hold 'sha256' and 'bytes', but is %r; export the model again."
-                                % (path, name, record))
+            raise ArtifactError(
+                f"{path}: files.{name} must hold 'sha256' and 'bytes', but is {record!r}; export the model again."
+            )
         if not os.path.isfile(file_path):
-            raise ArtifactError("%s is missing; copy the whole exported folder." % file_path)
+            raise ArtifactError(f"{file_path} is missing; copy the whole exported folder.")
         if os.path.getsize(file_path) != record["bytes"]:
-            raise ArtifactError("%s has %d bytes, but %s says %d; copy the exported folder again, or export again."
-                                % (file_path, os.path.getsize(file_path), METADATA_FILE, record["bytes"]))
+            raise ArtifactError(
+                "%s has %d bytes, but %s says %d; copy the exported folder again, or export again."
+                % (file_path, os.path.getsize(file_path), METADATA_FILE, record["bytes"])
+            )
         if verify and file_record(file_path)["sha256"] != record["sha256"]:
-            raise ArtifactError("%s was changed after the export: its hash is not the one in %s; copy the exported folder "
-                                "again, or export again." % (file_path, METADATA_FILE))
+            raise ArtifactError(
+                f"{file_path} was changed after the export: its hash is not the one in {METADATA_FILE}; copy the exported folder "
+                "again, or export again."
+            )

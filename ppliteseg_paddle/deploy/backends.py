@@ -5,14 +5,16 @@ first, whose graph is in the artifact, whose package is installed, and which run
 can use a GPU go before those that cannot, unless the CPU is asked for. `tensorrt` counts only for what was
 exported for it, `paddle-trt` only where its engine is there already: nobody waits for minutes unasked.
 """
+
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
@@ -50,7 +52,7 @@ class Backend:
         done("forward")
         return output
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Runtime, version, device, threads: plain values for reports."""
         raise NotImplementedError
 
@@ -68,11 +70,11 @@ class Options:
         calibration: inputs of the graph from which Paddle-TensorRT learns the ranges of values for INT8.
     """
 
-    device: Optional[str] = None
-    num_threads: Optional[int] = None
-    precision: Optional[str] = None
-    dynamic_shape: Optional[ShapeRange] = None
-    cache_dir: Optional[str] = None
+    device: str | None = None
+    num_threads: int | None = None
+    precision: str | None = None
+    dynamic_shape: ShapeRange | None = None
+    cache_dir: str | None = None
     calibration: Sequence[np.ndarray] = ()
 
 
@@ -81,8 +83,8 @@ class Kind(NamedTuple):
     what opens it ("module:function" of this package), whether it may find a GPU (asked only where the package is installed),
     and whether `auto` may take it for an artifact."""
 
-    graphs: Tuple[str, ...]
-    packages: Tuple[str, ...]
+    graphs: tuple[str, ...]
+    packages: tuple[str, ...]
     install: str
     open: Callable[[Artifact, Options], Backend]
     may_use_gpu: Callable[[], bool] = lambda: False
@@ -93,8 +95,9 @@ class Kind(NamedTuple):
         return any(importlib.util.find_spec(package) is not None for package in self.packages)
 
 
-def open_backend(name: str, artifact: Artifact, device: Optional[str] = None, num_threads: Optional[int] = None,
-                 **more: Any) -> Backend:
+def open_backend(
+    name: str, artifact: Artifact, device: str | None = None, num_threads: int | None = None, **more: Any
+) -> Backend:
     """Open an artifact's graph.
 
     Args:
@@ -107,16 +110,16 @@ def open_backend(name: str, artifact: Artifact, device: Optional[str] = None, nu
     if name == "auto":
         return _first_that_works(artifact, options)
     if name not in BACKENDS:
-        raise ConfigError("unknown backend '%s'.%s" % (name, suggest(name, ["auto", *BACKENDS])))
+        raise ConfigError("unknown backend '{}'.{}".format(name, suggest(name, ["auto", *BACKENDS])))
     return _open(name, artifact, options)
 
 
 def _checked(options: Options) -> Options:
     threads = options.num_threads
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise ConfigError("num_threads is %r; give a whole number of at least 1." % (threads,))
+        raise ConfigError(f"num_threads is {threads!r}; give a whole number of at least 1.")
     if options.precision is not None and options.precision not in PRECISIONS:
-        raise ConfigError("unknown precision '%s'.%s" % (options.precision, suggest(options.precision, PRECISIONS)))
+        raise ConfigError(f"unknown precision '{options.precision}'.{suggest(options.precision, PRECISIONS)}")
     split_device(options.device)
     return replace(options, dynamic_shape=shape_range(options.dynamic_shape))
 
@@ -124,21 +127,29 @@ def _checked(options: Options) -> Options:
 def _open(name: str, artifact: Artifact, options: Options) -> Backend:
     kind = BACKENDS[name]
     if not any(graph in artifact.graphs for graph in kind.graphs):
-        raise ArtifactError("%s holds no %s graph, which the backend '%s' needs (it holds: %s). Export it with --format %s."
-                            % (artifact.folder, " or ".join(kind.graphs), name, ", ".join(artifact.graphs) or "none",
-                               kind.graphs[0]))
+        raise ArtifactError(
+            "{} holds no {} graph, which the backend '{}' needs (it holds: {}). Export it with --format {}.".format(
+                artifact.folder, " or ".join(kind.graphs), name, ", ".join(artifact.graphs) or "none", kind.graphs[0]
+            )
+        )
     if not kind.installed:
-        raise DependencyError("the backend '%s' needs %s, which is not installed. Install it with: %s"
-                              % (name, kind.packages[0], kind.install))
+        raise DependencyError(
+            f"the backend '{name}' needs {kind.packages[0]}, which is not installed. Install it with: {kind.install}"
+        )
     return kind.open(artifact, options)
 
 
 def _first_that_works(artifact: Artifact, options: Options) -> Backend:
-    failures: List[Tuple[str, PPLiteSegError]] = []
-    able = [name for name, kind in BACKENDS.items()
-            if any(graph in artifact.graphs for graph in kind.graphs) and kind.in_auto(artifact)]
+    failures: list[tuple[str, PPLiteSegError]] = []
+    able = [
+        name
+        for name, kind in BACKENDS.items()
+        if any(graph in artifact.graphs for graph in kind.graphs) and kind.in_auto(artifact)
+    ]
     if options.device is None:
-        able.sort(key=lambda name: not (BACKENDS[name].installed and BACKENDS[name].may_use_gpu()))  # stable: else the table's order
+        able.sort(
+            key=lambda name: not (BACKENDS[name].installed and BACKENDS[name].may_use_gpu())
+        )  # stable: else the table's order
     for name in able:
         try:
             backend = _open(name, artifact, options)
@@ -151,8 +162,11 @@ def _first_that_works(artifact: Artifact, options: Options) -> Backend:
         log.info("backend: %s on %s", name, backend.device)
         return backend
     if not failures:
-        raise ArtifactError("%s holds no graph that a backend here runs (it holds: %s); known are %s."
-                            % (artifact.folder, ", ".join(artifact.graphs) or "none", ", ".join(BACKENDS)))
+        raise ArtifactError(
+            "{} holds no graph that a backend here runs (it holds: {}); known are {}.".format(
+                artifact.folder, ", ".join(artifact.graphs) or "none", ", ".join(BACKENDS)
+            )
+        )
     raise failures[0][1]  # the preferred one's: the others would only repeat it
 
 
@@ -165,11 +179,13 @@ def trial_input(artifact: Artifact, graph: str = "paddle", side: int = _TRIAL_SI
     """Zeros of a size that the graph takes."""
     tensor = artifact.input_of(graph)
     sizes = {"N": 1, "C": 3, "H": side, "W": side}
-    return np.zeros([size if size > 0 else sizes[name] for name, size in zip(tensor.layout, tensor.shape)], tensor.dtype)
+    return np.zeros(
+        [size if size > 0 else sizes[name] for name, size in zip(tensor.layout, tensor.shape)], tensor.dtype
+    )
 
 
-def split_device(device: Optional[str]) -> Tuple[Optional[str], int]:
-    """"gpu:1" -> ("gpu", 1); None -> (None, 0): whichever there is.
+def split_device(device: str | None) -> tuple[str | None, int]:
+    """ "gpu:1" -> ("gpu", 1); None -> (None, 0): whichever there is.
 
     Raises: ConfigError: for anything but cpu, gpu and gpu:N.
     """
@@ -177,7 +193,7 @@ def split_device(device: Optional[str]) -> Tuple[Optional[str], int]:
         return None, 0
     kind, _, number = device.partition(":")
     if device != "cpu" and (kind != "gpu" or (number and not number.isdigit()) or device.endswith(":")):
-        raise ConfigError("device '%s' cannot run an exported model; give cpu, gpu or gpu:N." % device)
+        raise ConfigError(f"device '{device}' cannot run an exported model; give cpu, gpu or gpu:N.")
     return kind, int(number or 0)
 
 
@@ -190,6 +206,7 @@ def _module(name: str):
 
 def _gpu_paddle_installed() -> bool:
     from importlib import metadata
+
     try:
         metadata.version("paddlepaddle-gpu")
     except metadata.PackageNotFoundError:
@@ -203,24 +220,47 @@ def _was_built_here(artifact: Artifact) -> bool:
 
 
 def _paddle_kind(onednn: bool) -> Kind:
-    return Kind(("paddle",), ("paddle",), "pip install paddlepaddle==3.2.2",
-                lambda artifact, options: _module("paddle_inference").PaddleBackend(artifact, options, onednn), _gpu_paddle_installed)
+    return Kind(
+        ("paddle",),
+        ("paddle",),
+        "pip install paddlepaddle==3.2.2",
+        lambda artifact, options: _module("paddle_inference").PaddleBackend(artifact, options, onednn),
+        _gpu_paddle_installed,
+    )
 
 
 # Fastest first: the order in which `auto` tries them. Those for the CPU as measured by scripts/bench_infer.sh.
-BACKENDS: Dict[str, Kind] = {
-    "tensorrt": Kind(("tensorrt",), ("tensorrt", "tensorrt_rtx"), "pip install tensorrt",
-                     lambda artifact, options: _module("tensorrt").TensorRtBackend(artifact, options),
-                     lambda: True),
-    "onnxruntime": Kind(("onnx",), ("onnxruntime",), "pip install onnxruntime",
-                        lambda artifact, options: _module("onnx_runtime").OnnxRuntimeBackend(
-                            artifact, options.device, options.num_threads),
-                        lambda: _module("onnx_runtime").may_use_gpu()),
-    "openvino": Kind(("openvino", "onnx"), ("openvino",), "pip install openvino",
-                     lambda artifact, options: _module("openvino").OpenVinoBackend(artifact, options.device, options.num_threads)),
-    "paddle-trt": Kind(("paddle",), ("paddle",), "pip install paddlepaddle-gpu",
-                       lambda artifact, options: _module("paddle_trt").PaddleTrtBackend(artifact, options),
-                       _gpu_paddle_installed, _was_built_here),
+BACKENDS: dict[str, Kind] = {
+    "tensorrt": Kind(
+        ("tensorrt",),
+        ("tensorrt", "tensorrt_rtx"),
+        "pip install tensorrt",
+        lambda artifact, options: _module("tensorrt").TensorRtBackend(artifact, options),
+        lambda: True,
+    ),
+    "onnxruntime": Kind(
+        ("onnx",),
+        ("onnxruntime",),
+        "pip install onnxruntime",
+        lambda artifact, options: _module("onnx_runtime").OnnxRuntimeBackend(
+            artifact, options.device, options.num_threads
+        ),
+        lambda: _module("onnx_runtime").may_use_gpu(),
+    ),
+    "openvino": Kind(
+        ("openvino", "onnx"),
+        ("openvino",),
+        "pip install openvino",
+        lambda artifact, options: _module("openvino").OpenVinoBackend(artifact, options.device, options.num_threads),
+    ),
+    "paddle-trt": Kind(
+        ("paddle",),
+        ("paddle",),
+        "pip install paddlepaddle-gpu",
+        lambda artifact, options: _module("paddle_trt").PaddleTrtBackend(artifact, options),
+        _gpu_paddle_installed,
+        _was_built_here,
+    ),
     "paddle": _paddle_kind(onednn=True),
     "paddle-native": _paddle_kind(onednn=False),
 }

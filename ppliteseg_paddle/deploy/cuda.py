@@ -2,12 +2,13 @@
 
 They come from the driver's own library, which is wherever a GPU works: no CUDA toolkit and no further package is needed.
 """
+
 from __future__ import annotations
 
 import ctypes
 import os
 import weakref
-from typing import Any, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +27,10 @@ def load_driver() -> Any:
     try:
         return ctypes.CDLL(_LIBRARY)
     except OSError:
-        raise DependencyError("TensorRT needs an NVIDIA GPU and its driver, and this machine has none (%s is missing); "
-                              "take another backend, or run it where there is one." % _LIBRARY) from None
+        raise DependencyError(
+            f"TensorRT needs an NVIDIA GPU and its driver, and this machine has none ({_LIBRARY} is missing); "
+            "take another backend, or run it where there is one."
+        ) from None
 
 
 class Gpu:
@@ -52,7 +55,9 @@ class Gpu:
         name = ctypes.create_string_buffer(256)
         self._call("cuDeviceGetName", name, len(name), device)
         self.name = name.value.decode("utf-8", "replace")
-        self.capability = "%d.%d" % tuple(self._attribute(which, device) for which in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR))
+        self.capability = "%d.%d" % tuple(
+            self._attribute(which, device) for which in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR)
+        )
         self._context = ctypes.c_void_p()
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)
         self.use()
@@ -80,8 +85,10 @@ class Gpu:
         if code:
             text = ctypes.c_char_p()
             self._driver.cuGetErrorString(code, ctypes.byref(text))
-            raise DependencyError("the NVIDIA driver refuses %s: %s (error %d); see what 'nvidia-smi' says."
-                                  % (name, (text.value or b"unknown").decode("utf-8", "replace"), code))
+            raise DependencyError(
+                "the NVIDIA driver refuses %s: %s (error %d); see what 'nvidia-smi' says."
+                % (name, (text.value or b"unknown").decode("utf-8", "replace"), code)
+            )
 
 
 class Buffer:
@@ -108,18 +115,28 @@ class Buffer:
         """From an array to the GPU."""
         self.reserve(array.nbytes)
         np.copyto(self._view(array.shape, array.dtype), array)
-        self._gpu._call("cuMemcpyHtoDAsync_v2", ctypes.c_uint64(self.address), ctypes.c_void_p(self._pinned),
-                        ctypes.c_size_t(array.nbytes), ctypes.c_void_p(stream))
+        self._gpu._call(
+            "cuMemcpyHtoDAsync_v2",
+            ctypes.c_uint64(self.address),
+            ctypes.c_void_p(self._pinned),
+            ctypes.c_size_t(array.nbytes),
+            ctypes.c_void_p(stream),
+        )
 
-    def copy_out(self, shape: Tuple[int, ...], dtype: Any, stream: int) -> np.ndarray:
+    def copy_out(self, shape: tuple[int, ...], dtype: Any, stream: int) -> np.ndarray:
         """From the GPU to a new array; waits for the stream."""
         view = self._view(shape, dtype)
-        self._gpu._call("cuMemcpyDtoHAsync_v2", ctypes.c_void_p(self._pinned), ctypes.c_uint64(self.address),
-                        ctypes.c_size_t(view.nbytes), ctypes.c_void_p(stream))
+        self._gpu._call(
+            "cuMemcpyDtoHAsync_v2",
+            ctypes.c_void_p(self._pinned),
+            ctypes.c_uint64(self.address),
+            ctypes.c_size_t(view.nbytes),
+            ctypes.c_void_p(stream),
+        )
         self._gpu.wait_for(stream)
         return view.copy()
 
-    def _view(self, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
+    def _view(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """The pinned memory as an array."""
         count = int(np.prod(shape)) * np.dtype(dtype).itemsize
         raw = (ctypes.c_uint8 * count).from_address(self._pinned)

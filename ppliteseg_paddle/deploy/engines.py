@@ -1,17 +1,19 @@
 """Where engines are kept that were built for one GPU and one version, and what they are called."""
+
 from __future__ import annotations
 
 import hashlib
 import json
 import os
 import re
-from typing import Any, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from ppliteseg_paddle.deploy.artifact import ENGINES_FOLDER
 from ppliteseg_paddle.errors import ConfigError
 
 
-def engines_folder(artifact_folder: str, cache_dir: Optional[str] = None) -> str:
+def engines_folder(artifact_folder: str, cache_dir: str | None = None) -> str:
     """The folder for engines, made if need be: `cache_dir`, else beside the graph, else the user's cache.
 
     Raises: ConfigError: if none can be written.
@@ -24,10 +26,10 @@ def engines_folder(artifact_folder: str, cache_dir: Optional[str] = None) -> str
             os.makedirs(folder, exist_ok=True)
             if os.access(folder, os.W_OK):
                 return folder
-            reason = "%s is not writable" % folder
+            reason = f"{folder} is not writable"
         except OSError as error:
-            reason = "%s: %s" % (folder, error.strerror or error)
-    raise ConfigError("engines cannot be kept: %s; give a folder as cache_dir." % reason)
+            reason = f"{folder}: {error.strerror or error}"
+    raise ConfigError(f"engines cannot be kept: {reason}; give a folder as cache_dir.")
 
 
 def engine_name(runtime: str, version: str, gpu: str, precision: str, made_of: Mapping[str, Any]) -> str:
@@ -35,8 +37,12 @@ def engine_name(runtime: str, version: str, gpu: str, precision: str, made_of: M
 
     Args: made_of: everything else that the engine depends on, the graph's hash among it; plain values.
     """
-    digest = hashlib.sha256(json.dumps([runtime, version, gpu, precision, made_of], sort_keys=True).encode()).hexdigest()
-    return "-".join([runtime, *(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in (version, gpu, precision)), digest[:12]])
+    digest = hashlib.sha256(
+        json.dumps([runtime, version, gpu, precision, made_of], sort_keys=True).encode()
+    ).hexdigest()
+    return "-".join(
+        [runtime, *(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in (version, gpu, precision)), digest[:12]]
+    )
 
 
 def read_bytes(path: str) -> bytes:

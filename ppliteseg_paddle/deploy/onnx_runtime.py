@@ -1,9 +1,10 @@
 """ONNX Runtime behind the interface of `backends`: on the CPU, or on a GPU through its CUDA provider."""
+
 from __future__ import annotations
 
 import contextlib
 import importlib
-from typing import Any, Dict, Optional
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class OnnxRuntimeBackend(Backend):
     name = "onnxruntime"
     graph = "onnx"
 
-    def __init__(self, artifact: Artifact, device: Optional[str], num_threads: Optional[int]):
+    def __init__(self, artifact: Artifact, device: str | None, num_threads: int | None):
         self._runtime = importlib.import_module("onnxruntime")
         self.version = self._runtime.__version__
         self.num_threads = num_threads or default_threads()
@@ -33,8 +34,10 @@ class OnnxRuntimeBackend(Backend):
         kind, number = split_device(device)
         has_cuda = _CUDA in self._runtime.get_available_providers()
         if kind == "gpu" and not has_cuda:
-            raise DependencyError("device '%s' needs ONNX Runtime's CUDA provider, which the installed onnxruntime %s lacks. "
-                                  "Install onnxruntime-gpu in its place, or give --device cpu." % (device, self.version))
+            raise DependencyError(
+                f"device '{device}' needs ONNX Runtime's CUDA provider, which the installed onnxruntime {self.version} lacks. "
+                "Install onnxruntime-gpu in its place, or give --device cpu."
+            )
         if has_cuda and kind != "cpu":
             try:
                 self._open("gpu:%d" % number, artifact)
@@ -58,18 +61,22 @@ class OnnxRuntimeBackend(Backend):
         try:
             self._session = self._runtime.InferenceSession(self._path, options, providers=providers)
             if device != "cpu" and _CUDA not in self._session.get_providers():  # it falls back without an error
-                raise DependencyError("ONNX Runtime %s cannot use %s: CUDA 12 or cuDNN 9 is missing, or there is no such GPU. "
-                                      "Install them, or give --device cpu." % (self.version, device))
+                raise DependencyError(
+                    f"ONNX Runtime {self.version} cannot use {device}: CUDA 12 or cuDNN 9 is missing, or there is no such GPU. "
+                    "Install them, or give --device cpu."
+                )
             self._input = self._session.get_inputs()[0].name
             self.run(trial_input(artifact, self.graph))
         except runtime_errors() as error:
-            raise ArtifactError("ONNX Runtime %s cannot run %s on %s: %s. Install the newest onnxruntime, or export the model "
-                                "again." % (self.version, self._path, device, first_line(error))) from error
+            raise ArtifactError(
+                f"ONNX Runtime {self.version} cannot run {self._path} on {device}: {first_line(error)}. Install the newest onnxruntime, or export the model "
+                "again."
+            ) from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         return self._session.run(None, {self._input: batch})[0]
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         values = {"name": self.name, "runtime": "ONNX Runtime", "version": self.version, "device": self.device}
         if self.device == "cpu":
             values["num_threads"] = self.num_threads

@@ -1,8 +1,9 @@
 """OpenVINO behind the interface of `backends`. The module's name does not hide the package: imports are absolute."""
+
 from __future__ import annotations
 
 import importlib
-from typing import Any, Dict, Optional
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,15 @@ class OpenVinoBackend(Backend):
 
     name = "openvino"
 
-    def __init__(self, artifact: Artifact, device: Optional[str], num_threads: Optional[int]):
+    def __init__(self, artifact: Artifact, device: str | None, num_threads: int | None):
         openvino = importlib.import_module("openvino")
         self.version = openvino.__version__.split("-")[0]
         self.num_threads = num_threads or default_threads()
         self.graph = "openvino" if "openvino" in artifact.graphs else "onnx"
         if split_device(device)[0] == "gpu":
-            raise DependencyError("the backend 'openvino' runs on the CPU only, not on '%s'; give --device cpu or another backend."
-                                  % device)
+            raise DependencyError(
+                f"the backend 'openvino' runs on the CPU only, not on '{device}'; give --device cpu or another backend."
+            )
         path = artifact.path_of(self.graph, "model")
         settings = {
             "INFERENCE_NUM_THREADS": self.num_threads,
@@ -45,14 +47,23 @@ class OpenVinoBackend(Backend):
                     raise RuntimeError("its result is empty")
         except (RuntimeError, ValueError, OSError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise ArtifactError("OpenVINO %s cannot run %s: %s. Install openvino 2026 or later (Python 3.10 or later), export with "
-                                "--input_shape, or take another backend."
-                                % (self.version, path, (lines or ["unknown"])[-1][:300].rstrip(". "))) from error
+            raise ArtifactError(
+                "OpenVINO {} cannot run {}: {}. Install openvino 2026 or later (Python 3.10 or later), export with "
+                "--input_shape, or take another backend.".format(
+                    self.version, path, (lines or ["unknown"])[-1][:300].rstrip(". ")
+                )
+            ) from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         # A copy: the result's memory is the request's and changes with the next run.
         return np.array(self._request.infer([batch], share_inputs=True, share_outputs=True)[0])
 
-    def describe(self) -> Dict[str, Any]:
-        return {"name": self.name, "runtime": "OpenVINO", "version": self.version, "device": self.device,
-                "num_threads": self.num_threads, "graph": self.graph}
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "runtime": "OpenVINO",
+            "version": self.version,
+            "device": self.device,
+            "num_threads": self.num_threads,
+            "graph": self.graph,
+        }

@@ -1,4 +1,5 @@
 """Paddle Inference behind the interface of `backends`: on the CPU with and without oneDNN, and on a GPU."""
+
 from __future__ import annotations
 
 import contextlib
@@ -8,7 +9,8 @@ import logging
 import os
 import sys
 import warnings
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
@@ -23,7 +25,7 @@ class Form(NamedTuple):
     """One way to set Paddle Inference up on a CPU."""
 
     onednn: bool
-    without_passes: Tuple[str, ...] = ()
+    without_passes: tuple[str, ...] = ()
     warning: str = ""
 
 
@@ -32,8 +34,12 @@ class Form(NamedTuple):
 # placement pass only the operators that oneDNN's fusion passes rewrite go there: convolutions, the bulk of the work.
 _ONEDNN_FORMS = (
     Form(True),
-    Form(True, ("onednn_placement_pass",), "Paddle %s cannot run this graph's resize operators with oneDNN (Paddle issue 77340): "
-         "oneDNN runs the convolutions only, which is somewhat slower. Paddle 3.2.2 has no such fault."),
+    Form(
+        True,
+        ("onednn_placement_pass",),
+        "Paddle %s cannot run this graph's resize operators with oneDNN (Paddle issue 77340): "
+        "oneDNN runs the convolutions only, which is somewhat slower. Paddle 3.2.2 has no such fault.",
+    ),
 )
 _NATIVE_FORMS = (Form(False),)
 
@@ -53,7 +59,7 @@ class PaddleBackend(Backend):
         self.version = self._paddle.__version__
         self.device = paddle_device(self._paddle, options.device)
         self.num_threads = options.num_threads or default_threads()
-        self._native: Optional[Session] = None
+        self._native: Session | None = None
         self._model = artifact.path_of("paddle", "model")
         self._params = artifact.path_of("paddle", "params")
         writer = artifact.versions.get("paddle", "unknown")
@@ -61,24 +67,33 @@ class PaddleBackend(Backend):
         forms = _ONEDNN_FORMS if onednn and self.device == "cpu" else _NATIVE_FORMS
         self._open(forms, trial_input(artifact), writer)
 
-    def _open(self, forms: Tuple[Form, ...], trial: np.ndarray, writer: str) -> None:
+    def _open(self, forms: tuple[Form, ...], trial: np.ndarray, writer: str) -> None:
         for i, form in enumerate(forms):
             try:
                 self._session = self._create(form)
                 with silent_stdout():
                     self._session.run(trial)
-            except (RuntimeError, ValueError, NotImplementedError, OSError, TypeError) as error:  # what Paddle's C++ raises
+            except (
+                RuntimeError,
+                ValueError,
+                NotImplementedError,
+                OSError,
+                TypeError,
+            ) as error:  # what Paddle's C++ raises
                 if i + 1 < len(forms):
                     continue
-                raise ArtifactError("Paddle %s cannot run %s, which Paddle %s wrote: %s. Install that Paddle, or export with "
-                                    "the installed one." % (self.version, self._model, writer, reason(error))) from error
+                raise ArtifactError(
+                    f"Paddle {self.version} cannot run {self._model}, which Paddle {writer} wrote: {reason(error)}. Install that Paddle, or export with "
+                    "the installed one."
+                ) from error
             self.form = form
             if form.warning:
                 _warn_once(form.warning % self.version)
             return
 
-    def _create(self, form: Form) -> "Session":
+    def _create(self, form: Form) -> Session:
         from paddle import inference
+
         config = inference.Config(self._model, self._params)
         config.disable_glog_info()
         if self._model.endswith(".json"):
@@ -106,6 +121,7 @@ class PaddleBackend(Backend):
             if self.device != "cpu":
                 self._paddle.device.synchronize()
             done(step)
+
         return self.run(batch, done_on_device)
 
     def run(self, batch: np.ndarray, done: Callable[[str], None] = lambda step: None) -> np.ndarray:
@@ -119,15 +135,18 @@ class PaddleBackend(Backend):
             if self._native is None:
                 self._native = self._create(_NATIVE_FORMS[0])
             result = self._native.run(batch, done)
-            _warn_once("oneDNN of Paddle %s cannot run inputs of %dx%d pixels (%s); such images run without it."
-                       % (self.version, batch.shape[3], batch.shape[2], reason(error)))
+            _warn_once(
+                "oneDNN of Paddle %s cannot run inputs of %dx%d pixels (%s); such images run without it."
+                % (self.version, batch.shape[3], batch.shape[2], reason(error))
+            )
             return result
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         values = {"name": self.name, "runtime": "Paddle Inference", "version": self.version, "device": self.device}
         if self.device == "cpu":
-            values.update(num_threads=self.num_threads, onednn=self.form.onednn,
-                          without_passes=list(self.form.without_passes))
+            values.update(
+                num_threads=self.num_threads, onednn=self.form.onednn, without_passes=list(self.form.without_passes)
+            )
         return values
 
 
@@ -153,8 +172,10 @@ class Session:
 def check_readable(version: str, model: str, writer: str) -> None:
     """Raises: ArtifactError: if a Paddle of that version cannot read the graph. Paddle 2 does not say so: it dies."""
     if model.endswith(".json") and int(version.split(".")[0]) < 3:
-        raise ArtifactError("%s was written by Paddle %s, and the installed Paddle %s cannot read its format; install "
-                            "paddlepaddle 3 or later, or export with the installed one." % (model, writer, version))
+        raise ArtifactError(
+            f"{model} was written by Paddle {writer}, and the installed Paddle {version} cannot read its format; install "
+            "paddlepaddle 3 or later, or export with the installed one."
+        )
 
 
 def import_paddle():
@@ -163,8 +184,8 @@ def import_paddle():
         return importlib.import_module("paddle")
 
 
-def paddle_device(paddle, device: Optional[str]) -> str:
-    """"cpu" or "gpu:N", checked against what is there."""
+def paddle_device(paddle, device: str | None) -> str:
+    """ "cpu" or "gpu:N", checked against what is there."""
     count = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     kind, number = split_device(device)
     if kind is None:
@@ -172,14 +193,16 @@ def paddle_device(paddle, device: Optional[str]) -> str:
     if kind == "cpu":
         return "cpu"
     if not paddle.is_compiled_with_cuda():
-        raise DependencyError("device '%s' needs a GPU build of Paddle, and the installed %s is for the CPU. Install "
-                              "paddlepaddle-gpu, or give --device cpu." % (device, paddle.__version__))
+        raise DependencyError(
+            f"device '{device}' needs a GPU build of Paddle, and the installed {paddle.__version__} is for the CPU. Install "
+            "paddlepaddle-gpu, or give --device cpu."
+        )
     if number >= count:
         raise ConfigError("device '%s' does not exist: %d GPU(s) found." % (device, count))
     return "gpu:%d" % number
 
 
-def _call(config, *names: str, arguments: Tuple = ()) -> None:
+def _call(config, *names: str, arguments: tuple = ()) -> None:
     """Call the first method that this Paddle has: mkldnn was renamed onednn."""
     for name in names:
         if hasattr(config, name):
@@ -189,7 +212,11 @@ def _call(config, *names: str, arguments: Tuple = ()) -> None:
 
 def reason(error: BaseException) -> str:
     """The telling line of Paddle's long error texts."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("---", "C++ Traceback"))]
+    lines = [
+        line.strip()
+        for line in str(error).splitlines()
+        if line.strip() and not line.startswith(("---", "C++ Traceback"))
+    ]
     marked = [line for line in lines if "Error:" in line or line.startswith("(")]
     return (marked or lines or [type(error).__name__])[0][:300].rstrip(". ")
 

@@ -2,12 +2,14 @@
 
 OpenCV, NumPy and the runtimes let other threads run while they compute, so threads are enough.
 """
+
 from __future__ import annotations
 
 import queue
 import threading
 import types
-from typing import Any, Callable, Dict, Hashable, Iterable, Iterator, List, Optional, Tuple
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any, Callable
 
 # Waiting for ever cannot be interrupted by Ctrl-C on Windows, so waiting is done in turns.
 _TURN_SECONDS = 0.2
@@ -40,8 +42,8 @@ class _Stage:
         self._function, self._items = function, items
         # Taken for each item, given back when its result has left: so neither queue can grow beyond `room`.
         self._room = threading.Semaphore(room)
-        self._todo: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-        self._done: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._feed, args=(threads,), daemon=True)]
         self._threads += [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
@@ -49,7 +51,7 @@ class _Stage:
     def results(self) -> Iterator[Any]:
         for thread in self._threads:
             thread.start()
-        early: Dict[int, Tuple[str, Any]] = {}
+        early: dict[int, tuple[str, Any]] = {}
         index = 0
         while True:
             while index not in early:
@@ -119,7 +121,9 @@ class _Stage:
             del task, item
 
 
-def grouped(items: Iterable[Any], key: Callable[[Any], Optional[Hashable]], size: int, patience: int = 4) -> Iterator[List[Any]]:
+def grouped(
+    items: Iterable[Any], key: Callable[[Any], Hashable | None], size: int, patience: int = 4
+) -> Iterator[list[Any]]:
     """Lists of up to `size` items of one key, as soon as they are full. Within a key the order stays.
 
     Args:
@@ -127,7 +131,7 @@ def grouped(items: Iterable[Any], key: Callable[[Any], Optional[Hashable]], size
         patience: once `patience * size` items wait, the oldest one leaves with whatever has its key.
     Raises: what `items` raises, after the items before it.
     """
-    waiting: Dict[Hashable, List[Any]] = {}  # by key, the key that waits longest first
+    waiting: dict[Hashable, list[Any]] = {}  # by key, the key that waits longest first
     count, failure = 0, None
     try:
         for item in items:

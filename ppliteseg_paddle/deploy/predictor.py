@@ -1,10 +1,12 @@
 """Images in, masks out."""
+
 from __future__ import annotations
 
 import contextlib
 import os
 import queue
-from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 
@@ -27,20 +29,20 @@ class Prediction(NamedTuple):
     Where an image cannot be segmented and the stream goes on, `error` says why, and all else is None.
     """
 
-    image: Optional[np.ndarray]
-    mask: Optional[np.ndarray]
-    confidence: Optional[np.ndarray] = None
-    error: Optional[DataError] = None
+    image: np.ndarray | None
+    mask: np.ndarray | None
+    confidence: np.ndarray | None = None
+    error: DataError | None = None
 
 
 class _Task(NamedTuple):
     """An image on its way through the stages of a stream; `error` in place of everything else."""
 
     index: int
-    image: Optional[np.ndarray] = None
-    batch: Optional[np.ndarray] = None
+    image: np.ndarray | None = None
+    batch: np.ndarray | None = None
     undo: Sequence[Undo] = ()
-    error: Optional[DataError] = None
+    error: DataError | None = None
     output: Any = None
 
 
@@ -72,10 +74,20 @@ class Predictor:
         ConfigError: for an option that cannot be. DependencyError: if the backend is not installed.
     """
 
-    def __init__(self, model_dir: Union[str, os.PathLike], backend: str = "auto", device: Optional[str] = None,
-                 num_threads: Optional[int] = None, *, batch_size: int = 1, streams: int = 1,
-                 unknown_below: Optional[float] = None, is_slide: bool = False, crop_size: Optional[Sequence[int]] = None,
-                 stride: Optional[Sequence[int]] = None):
+    def __init__(
+        self,
+        model_dir: str | os.PathLike,
+        backend: str = "auto",
+        device: str | None = None,
+        num_threads: int | None = None,
+        *,
+        batch_size: int = 1,
+        streams: int = 1,
+        unknown_below: float | None = None,
+        is_slide: bool = False,
+        crop_size: Sequence[int] | None = None,
+        stride: Sequence[int] | None = None,
+    ):
         artifact = Artifact.read(os.fspath(model_dir))
         _check_options(artifact, batch_size, streams, unknown_below)
         if streams > 1:
@@ -86,28 +98,45 @@ class Predictor:
         self._assemble(artifact, backends, batch_size, unknown_below, is_slide, crop_size, stride)
 
     @classmethod
-    def of(cls, artifact: Artifact, backend: Backend, *, batch_size: int = 1, unknown_below: Optional[float] = None,
-           is_slide: bool = False, crop_size: Optional[Sequence[int]] = None, stride: Optional[Sequence[int]] = None) -> "Predictor":
+    def of(
+        cls,
+        artifact: Artifact,
+        backend: Backend,
+        *,
+        batch_size: int = 1,
+        unknown_below: float | None = None,
+        is_slide: bool = False,
+        crop_size: Sequence[int] | None = None,
+        stride: Sequence[int] | None = None,
+    ) -> Predictor:
         """A predictor on a backend that is open already."""
         predictor = cls.__new__(cls)
         _check_options(artifact, batch_size, 1, unknown_below)
         predictor._assemble(artifact, [backend], batch_size, unknown_below, is_slide, crop_size, stride)
         return predictor
 
-    def _assemble(self, artifact: Artifact, backends: List[Backend], batch_size: int, unknown_below: Optional[float],
-                  is_slide: bool, crop_size: Optional[Sequence[int]], stride: Optional[Sequence[int]]) -> None:
+    def _assemble(
+        self,
+        artifact: Artifact,
+        backends: list[Backend],
+        batch_size: int,
+        unknown_below: float | None,
+        is_slide: bool,
+        crop_size: Sequence[int] | None,
+        stride: Sequence[int] | None,
+    ) -> None:
         self.artifact, self.backend, self.label_set = artifact, backends[0], artifact.label_set
         self.batch_size, self.streams, self.unknown_below = batch_size, len(backends), unknown_below
         self.unknown_id = scoring.unknown_id(artifact.label_set)
         if not is_slide and (crop_size or stride):
             raise ConfigError("crop_size and stride are the sliding window's: add is_slide.")
         self.sliding = Sliding(artifact, self.backend.graph, crop_size, stride) if is_slide else None
-        self._idle: "queue.LifoQueue[Backend]" = queue.LifoQueue()
+        self._idle: queue.LifoQueue[Backend] = queue.LifoQueue()
         for backend in reversed(backends):
             self._idle.put(backend)
 
     @property
-    def windows(self) -> Optional[Windows]:
+    def windows(self) -> Windows | None:
         """Size and step of the sliding window; None without one."""
         return self.sliding.windows if self.sliding else None
 
@@ -123,7 +152,7 @@ class Predictor:
         """
         return self._predict(_pixels(image), False)[0]
 
-    def predict_with_confidence(self, image: Image) -> Tuple[np.ndarray, np.ndarray]:
+    def predict_with_confidence(self, image: Image) -> tuple[np.ndarray, np.ndarray]:
         """Segment one image and say how sure each pixel is.
 
         Args: image: as `predict` takes it.
@@ -133,7 +162,7 @@ class Predictor:
         self.check_scores("confidence")
         return self._predict(_pixels(image), True)
 
-    def predict_batch(self, images: Sequence[Image]) -> List[np.ndarray]:
+    def predict_batch(self, images: Sequence[Image]) -> list[np.ndarray]:
         """Segment several images; those of one size go through the network together, up to `batch_size` at once.
 
         Args: images: each as `predict` takes it; sizes may differ.
@@ -141,11 +170,12 @@ class Predictor:
         Raises: as `predict`.
         """
         if isinstance(images, (str, os.PathLike)):
-            raise DataError("predict_batch takes a list of images, not one path; give [%r]." % os.fspath(images))
+            raise DataError(f"predict_batch takes a list of images, not one path; give [{os.fspath(images)!r}].")
         return [result.mask for result in self.stream(images)]
 
-    def stream(self, images: Iterable[Image], *, with_confidence: bool = False, keep_going: bool = False,
-               ahead: int = 2) -> Iterator[Prediction]:
+    def stream(
+        self, images: Iterable[Image], *, with_confidence: bool = False, keep_going: bool = False, ahead: int = 2
+    ) -> Iterator[Prediction]:
         """Segment images one after the other, such as a video's frames: reading, inference and whatever the caller does with
         the results overlap, in threads.
 
@@ -163,11 +193,13 @@ class Predictor:
             self.check_scores("confidence")
         return self._stream(images, with_confidence, keep_going, ahead)
 
-    def _stream(self, images: Iterable[Image], with_confidence: bool, keep_going: bool, ahead: int) -> Iterator[Prediction]:
+    def _stream(
+        self, images: Iterable[Image], with_confidence: bool, keep_going: bool, ahead: int
+    ) -> Iterator[Prediction]:
         helpers = max(1, min(4, default_threads() // 2))
         whole = self.sliding is not None
 
-        def prepare(numbered: Tuple[int, Image]) -> _Task:
+        def prepare(numbered: tuple[int, Image]) -> _Task:
             index, image = numbered
             try:
                 pixels = _pixels(image)
@@ -176,7 +208,7 @@ class Predictor:
                 return _Task(index, error=error)
             return _Task(index, pixels, batch, undo)
 
-        def infer(tasks: List[_Task]) -> List[_Task]:
+        def infer(tasks: list[_Task]) -> list[_Task]:
             if tasks[0].error is not None:
                 return tasks
             if whole:
@@ -184,7 +216,7 @@ class Predictor:
             outputs = self.forward(np.concatenate([task.batch for task in tasks]) if len(tasks) > 1 else tasks[0].batch)
             return [task._replace(output=output, batch=None) for task, output in zip(tasks, outputs)]
 
-        def finish(task: _Task) -> Tuple[int, Prediction]:
+        def finish(task: _Task) -> tuple[int, Prediction]:
             if task.error is not None:
                 return task.index, Prediction(None, None, None, task.error)
             mask, confidence = task.output if whole else self._finish(task.output, task.undo, with_confidence)
@@ -207,7 +239,7 @@ class Predictor:
     # ----------------------------------------------------------------------------------------
     # The three stages of `predict`, apart: the benchmark times them
     # ----------------------------------------------------------------------------------------
-    def preprocess(self, image: np.ndarray) -> Tuple[np.ndarray, List[Undo]]:
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, list[Undo]]:
         """Image (H, W, 3) uint8 BGR -> the network's input, and how the mask gets back to the image's size.
 
         A graph that preprocesses by itself takes the image as it is, and its mask needs no way back.
@@ -218,10 +250,18 @@ class Predictor:
         for dimension, found in zip("HW", batch.shape[2:]):
             wanted = self.artifact.input.size_of(dimension)
             if wanted not in (-1, found):
-                raise DataError("the model was exported for inputs of %dx%d pixels (width x height), and an image of %dx%d gives "
-                                "%dx%d; resize it, or export without --input_shape."
-                                % (self.artifact.input.size_of("W"), self.artifact.input.size_of("H"),
-                                   image.shape[1], image.shape[0], batch.shape[3], batch.shape[2]))
+                raise DataError(
+                    "the model was exported for inputs of %dx%d pixels (width x height), and an image of %dx%d gives "
+                    "%dx%d; resize it, or export without --input_shape."
+                    % (
+                        self.artifact.input.size_of("W"),
+                        self.artifact.input.size_of("H"),
+                        image.shape[1],
+                        image.shape[0],
+                        batch.shape[3],
+                        batch.shape[2],
+                    )
+                )
         return batch, undo
 
     def forward(self, batch: np.ndarray) -> np.ndarray:
@@ -240,18 +280,23 @@ class Predictor:
         """Raises: ArtifactError: if class ids are all that leaves the graph, so that there is no confidence."""
         _need_scores(self.artifact, what)
 
-    def _predict(self, pixels: np.ndarray, with_confidence: bool) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    def _predict(self, pixels: np.ndarray, with_confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         if self.sliding is None:
             batch, undo = self.preprocess(pixels)
             return self._finish(self.forward(batch)[0], undo, with_confidence)
-        strips = [self._decide(strip, with_confidence) for strip in self.sliding.outputs(pixels, self.forward, self.batch_size)]
+        strips = [
+            self._decide(strip, with_confidence)
+            for strip in self.sliding.outputs(pixels, self.forward, self.batch_size)
+        ]
         masks, confidences = zip(*strips)
         return np.concatenate(masks), np.concatenate(confidences) if with_confidence else None
 
-    def _finish(self, output: np.ndarray, undo: Sequence[Undo], with_confidence: bool) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    def _finish(
+        self, output: np.ndarray, undo: Sequence[Undo], with_confidence: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         return self._decide(restore(output, undo), with_confidence)
 
-    def _decide(self, output: np.ndarray, with_confidence: bool) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    def _decide(self, output: np.ndarray, with_confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Class ids (H, W), or scores (C, H, W), at the image's size -> mask and confidence."""
         if output.ndim == 2:
             return output.astype(scoring.id_dtype(self.label_set.num_classes), copy=False), None
@@ -274,20 +319,26 @@ def _group_key(task: _Task):
     return None if task.batch is None else task.batch.shape
 
 
-def _check_options(artifact: Artifact, batch_size: int, streams: int, unknown_below: Optional[float]) -> None:
+def _check_options(artifact: Artifact, batch_size: int, streams: int, unknown_below: float | None) -> None:
     for name, value in (("batch_size", batch_size), ("streams", streams)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError("%s is %r; give a whole number of at least 1." % (name, value))
+            raise ConfigError(f"{name} is {value!r}; give a whole number of at least 1.")
     if artifact.input.size_of("N") not in (-1, batch_size):
-        raise ConfigError("batch_size is %d, but %s takes %d image at a time; export with --input_shape -1 3 H W, or without "
-                          "--input_shape." % (batch_size, artifact.folder, artifact.input.size_of("N")))
+        raise ConfigError(
+            "batch_size is %d, but %s takes %d image at a time; export with --input_shape -1 3 H W, or without "
+            "--input_shape." % (batch_size, artifact.folder, artifact.input.size_of("N"))
+        )
     if unknown_below is not None:
         if isinstance(unknown_below, bool) or not isinstance(unknown_below, (int, float)) or not 0 < unknown_below <= 1:
-            raise ConfigError("unknown_below is %r; give a confidence above 0 and up to 1, such as 0.5." % (unknown_below,))
+            raise ConfigError(
+                f"unknown_below is {unknown_below!r}; give a confidence above 0 and up to 1, such as 0.5."
+            )
         _need_scores(artifact, "unknown_below")
 
 
 def _need_scores(artifact: Artifact, what: str) -> None:
     if artifact.output.op == "argmax":
-        raise ArtifactError("%s needs probabilities, but the model in %s returns class ids only; export it with "
-                            "--output_op softmax." % (what, artifact.folder))
+        raise ArtifactError(
+            f"{what} needs probabilities, but the model in {artifact.folder} returns class ids only; export it with "
+            "--output_op softmax."
+        )

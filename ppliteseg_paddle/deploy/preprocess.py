@@ -6,19 +6,26 @@ alone uses is refused by name.
 
 Source: PaddleSeg `transforms/transforms.py`, `transforms/functional.py`, `core/infer.py::reverse_transform`.
 """
+
 from __future__ import annotations
 
 import math
 import os
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple
 
 import cv2
 import numpy as np
 
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 
-INTERPOLATIONS = {"NEAREST": cv2.INTER_NEAREST, "LINEAR": cv2.INTER_LINEAR, "CUBIC": cv2.INTER_CUBIC,
-                  "AREA": cv2.INTER_AREA, "LANCZOS4": cv2.INTER_LANCZOS4}
+INTERPOLATIONS = {
+    "NEAREST": cv2.INTER_NEAREST,
+    "LINEAR": cv2.INTER_LINEAR,
+    "CUBIC": cv2.INTER_CUBIC,
+    "AREA": cv2.INTER_AREA,
+    "LANCZOS4": cv2.INTER_LANCZOS4,
+}
 # OpenCV's own limit on an image's side; a larger size is a slip in a file.
 MAX_SIDE = 32767
 
@@ -27,13 +34,13 @@ class Undo(NamedTuple):
     """How one step is taken back: `kind` is "resize" or "padding", `size` the (H, W) before it."""
 
     kind: str
-    size: Tuple[int, int]
+    size: tuple[int, int]
 
 
 # --------------------------------------------------------------------------------------------
 # Images
 # --------------------------------------------------------------------------------------------
-def read_image(path: Union[str, os.PathLike]) -> np.ndarray:
+def read_image(path: str | os.PathLike) -> np.ndarray:
     """Decode an image file.
 
     Shape: returns (H, W, 3) uint8, BGR; grey images are repeated, transparency is dropped, an EXIF rotation is applied.
@@ -41,22 +48,22 @@ def read_image(path: Union[str, os.PathLike]) -> np.ndarray:
     """
     path = os.fspath(path)
     if os.path.isdir(path):
-        raise DataError("image %s is a folder; give one image file." % path)
+        raise DataError(f"image {path} is a folder; give one image file.")
     try:
         data = np.fromfile(path, np.uint8)
     except FileNotFoundError:
-        raise DataError("image %s does not exist." % path) from None
+        raise DataError(f"image {path} does not exist.") from None
     except OSError as error:
-        raise DataError("image %s cannot be read: %s." % (path, error.strerror or error)) from None
+        raise DataError(f"image {path} cannot be read: {error.strerror or error}.") from None
     if not data.size:
-        raise DataError("image %s is empty (0 bytes)." % path)
+        raise DataError(f"image {path} is empty (0 bytes).")
     try:
         # Not imread: on Windows it cannot open a path that is not ASCII, and it logs a line of its own.
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:  # a header that promises more pixels than OpenCV allows
         image = None
     if image is None:
-        raise DataError("image %s cannot be decoded: it is damaged or in a format that OpenCV does not read." % path)
+        raise DataError(f"image {path} cannot be decoded: it is damaged or in a format that OpenCV does not read.")
     return image
 
 
@@ -66,7 +73,7 @@ def check_image(image: Any, what: str = "the image") -> np.ndarray:
     Raises: DataError: with what it is instead, and how to convert it.
     """
     if not isinstance(image, np.ndarray):
-        raise DataError("%s is a %s; give a path or a NumPy array of (H, W, 3) uint8, BGR." % (what, type(image).__name__))
+        raise DataError(f"{what} is a {type(image).__name__}; give a path or a NumPy array of (H, W, 3) uint8, BGR.")
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
         fix = "it is grey; convert it with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)"
     elif image.ndim == 3 and image.shape[2] == 4:
@@ -79,7 +86,7 @@ def check_image(image: Any, what: str = "the image") -> np.ndarray:
         fix = "it holds no pixels"
     else:
         return image
-    raise DataError("%s has shape %s and dtype %s: %s." % (what, tuple(image.shape), image.dtype, fix))
+    raise DataError(f"{what} has shape {tuple(image.shape)} and dtype {image.dtype}: {fix}.")
 
 
 def generated_image(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -95,7 +102,7 @@ def generated_image(height: int, width: int, seed: int = 0) -> np.ndarray:
 # --------------------------------------------------------------------------------------------
 # Sizes: (w, h) of the image and the transform's arguments -> (w, h) of the result, None where it stays
 # --------------------------------------------------------------------------------------------
-Size = Tuple[int, int]
+Size = tuple[int, int]
 
 
 def _resize_size(size: Size, target_size, keep_ratio, size_divisor, interp) -> Size:
@@ -122,7 +129,7 @@ def _by_short_size(size: Size, short_size, max_size) -> Size:
     return _scaled(size, float(short_size) / float(min(size)))
 
 
-def _limit_long_size(size: Size, max_long, min_long) -> Optional[Size]:
+def _limit_long_size(size: Size, max_long, min_long) -> Size | None:
     if max_long is not None and max(size) > max_long:
         return _by_long_size(size, max_long)
     if min_long is not None and max(size) < min_long:
@@ -133,12 +140,14 @@ def _limit_long_size(size: Size, max_long, min_long) -> Optional[Size]:
 def _padding_size(size: Size, target_size, im_padding_value, label_padding_value) -> Size:
     width, height = (target_size, target_size) if isinstance(target_size, int) else target_size
     if size[0] > width or size[1] > height:
-        raise DataError("an image of %dx%d pixels (after the resizing steps) is larger than the %dx%d that the model's "
-                        "Padding step fills; shrink it, or export with a Resize step." % (*size, width, height))
+        raise DataError(
+            "an image of %dx%d pixels (after the resizing steps) is larger than the %dx%d that the model's "
+            "Padding step fills; shrink it, or export with a Resize step." % (*size, width, height)
+        )
     return int(width), int(height)
 
 
-def _aspect_size(size: Size, aspect_ratio, im_padding_value, label_padding_value) -> Optional[Size]:
+def _aspect_size(size: Size, aspect_ratio, im_padding_value, label_padding_value) -> Size | None:
     width, height = size
     if width / height == aspect_ratio:
         return None
@@ -150,9 +159,9 @@ def _aspect_size(size: Size, aspect_ratio, im_padding_value, label_padding_value
 class _Kind(NamedTuple):
     """A transform that may stand in a validation pipeline: its arguments with their defaults, and what it does."""
 
-    arguments: Dict[str, Any]
-    undo: Optional[str] = None               # "resize", "padding", or None for Normalize
-    size: Optional[Callable] = None          # one of the functions above
+    arguments: dict[str, Any]
+    undo: str | None = None  # "resize", "padding", or None for Normalize
+    size: Callable | None = None  # one of the functions above
 
 
 _REQUIRED = object()
@@ -160,8 +169,11 @@ _PADDING_VALUES = {"im_padding_value": 127.5, "label_padding_value": 255}
 
 KINDS = {
     "Normalize": _Kind({"mean": (0.5,), "std": (0.5,)}),
-    "Resize": _Kind({"target_size": (512, 512), "keep_ratio": False, "size_divisor": None, "interp": "LINEAR"},
-                    "resize", _resize_size),
+    "Resize": _Kind(
+        {"target_size": (512, 512), "keep_ratio": False, "size_divisor": None, "interp": "LINEAR"},
+        "resize",
+        _resize_size,
+    ),
     "ResizeByLong": _Kind({"long_size": _REQUIRED}, "resize", _by_long_size),
     "ResizeByShort": _Kind({"short_size": _REQUIRED, "max_size": 1e10}, "resize", _by_short_size),
     "LimitLong": _Kind({"max_long": None, "min_long": None}, "resize", _limit_long_size),
@@ -184,7 +196,7 @@ class Preprocess:
 
     def __init__(self, transforms: Sequence[Mapping[str, Any]], where: str = "val_dataset.transforms"):
         if not isinstance(transforms, (list, tuple)):
-            raise ConfigError("%s must be a list of transforms, but is %r." % (where, transforms))
+            raise ConfigError(f"{where} must be a list of transforms, but is {transforms!r}.")
         self.steps = [_checked_step(step, "%s.%d" % (where, i)) for i, step in enumerate(transforms)]
         normalised = [i for i, (kind, _) in enumerate(self.steps) if kind == "Normalize"]
         if len(normalised) > 1:
@@ -192,14 +204,16 @@ class Preprocess:
         # 8-bit values have 256 possible results: computed once, looked up after. Only if nothing comes before it.
         self._table = _normalised_table(self.steps[0][1]) if normalised == [0] else None
 
-    def __call__(self, image: np.ndarray, done: Callable[[str], None] = lambda step: None) -> Tuple[np.ndarray, List[Undo]]:
+    def __call__(
+        self, image: np.ndarray, done: Callable[[str], None] = lambda step: None
+    ) -> tuple[np.ndarray, list[Undo]]:
         """Make the network's input of an image.
 
         Args: done: told after each step what it was: "normalise" (with the conversion to RGB and planes) or "resize".
         Shape: image (H, W, 3) uint8, BGR; returns float32 (1, 3, h, w), RGB, and what `restore` needs.
         Raises: DataError: if a Padding step is smaller than the image, or a resized side has no pixel.
         """
-        undo: List[Undo] = []
+        undo: list[Undo] = []
         if self._table is not None:
             tensor = self._looked_up(image)
             done("normalise")
@@ -225,7 +239,7 @@ class Preprocess:
             cv2.LUT(plane, self._table[channel], dst=tensor[channel])
         return tensor
 
-    def input_size(self, height: int, width: int) -> Tuple[int, int]:
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the network's input for an image of (height, width)."""
         size: Size = (width, height)
         for kind, arguments in self.steps:
@@ -233,14 +247,22 @@ class Preprocess:
                 size = KINDS[kind].size(size, **arguments) or size
         return size[1], size[0]
 
-    def to_transforms(self) -> List[Dict[str, Any]]:
+    def to_transforms(self) -> list[dict[str, Any]]:
         """The steps as PaddleSeg's `Deploy.transforms` holds them, defaults written out."""
-        return [{"type": kind, **{key: list(value) if isinstance(value, tuple) else value
-                                  for key, value in arguments.items() if value is not None}}
-                for kind, arguments in self.steps]
+        return [
+            {
+                "type": kind,
+                **{
+                    key: list(value) if isinstance(value, tuple) else value
+                    for key, value in arguments.items()
+                    if value is not None
+                },
+            }
+            for kind, arguments in self.steps
+        ]
 
     @property
-    def normalisation(self) -> Optional[Dict[str, Any]]:
+    def normalisation(self) -> dict[str, Any] | None:
         """`(value / scale - mean) / std` per RGB channel; None if values stay 0 to 255."""
         for kind, arguments in self.steps:
             if kind == "Normalize":
@@ -248,7 +270,7 @@ class Preprocess:
         return None
 
     @property
-    def resize_policy(self) -> List[Dict[str, Any]]:
+    def resize_policy(self) -> list[dict[str, Any]]:
         """The steps that change the size, in order; empty if images enter at their own size."""
         return [step for step in self.to_transforms() if step["type"] != "Normalize"]
 
@@ -273,19 +295,23 @@ def restore(output: np.ndarray, undo: Sequence[Undo]) -> np.ndarray:
 
 def _nearest(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     # Floor of the scaled index in float32, as Paddle's interpolate computes it; OpenCV's nearest differs at some sizes.
-    rows, columns = (np.minimum((np.arange(to, dtype=np.float32) * np.float32(size / to)).astype(np.int64), size - 1)
-                     for size, to in zip(mask.shape, (height, width)))
+    rows, columns = (
+        np.minimum((np.arange(to, dtype=np.float32) * np.float32(size / to)).astype(np.int64), size - 1)
+        for size, to in zip(mask.shape, (height, width))
+    )
     return mask[rows[:, np.newaxis], columns[np.newaxis, :]]
 
 
-def _reshape(pixels: np.ndarray, kind: str, arguments: Dict[str, Any], undo: List[Undo]) -> np.ndarray:
+def _reshape(pixels: np.ndarray, kind: str, arguments: dict[str, Any], undo: list[Undo]) -> np.ndarray:
     before = pixels.shape[:2]
     size = KINDS[kind].size((before[1], before[0]), **arguments)
     if size is None or size == (before[1], before[0]):
         return pixels
     if min(size) < 1 or max(size) > MAX_SIDE:
-        raise DataError("%s makes %dx%d pixels of an image of %dx%d; sides must be 1 to %d pixels."
-                        % (kind, *size, before[1], before[0], MAX_SIDE))
+        raise DataError(
+            "%s makes %dx%d pixels of an image of %dx%d; sides must be 1 to %d pixels."
+            % (kind, *size, before[1], before[0], MAX_SIDE)
+        )
     undo.append(Undo(KINDS[kind].undo, before))
     if KINDS[kind].undo == "resize":
         return cv2.resize(pixels, size, interpolation=INTERPOLATIONS[arguments.get("interp", "LINEAR")])
@@ -304,20 +330,24 @@ def _planes(pixels: np.ndarray) -> np.ndarray:
     return copy
 
 
-def _normalise(planes: np.ndarray, arguments: Dict[str, Any]) -> np.ndarray:
+def _normalise(planes: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
     """In place, planes first; each operation rounds to float32 as PaddleSeg's does, mean and std being double."""
     np.divide(planes, np.float32(255), out=planes)
-    means, stds = (np.broadcast_to(np.asarray(arguments[key], np.float64), len(planes)) for key in ("mean", "std"))  # one may be for all
+    means, stds = (
+        np.broadcast_to(np.asarray(arguments[key], np.float64), len(planes)) for key in ("mean", "std")
+    )  # one may be for all
     for plane, mean, std in zip(planes, means, stds):
         for operation, value in ((np.subtract, mean), (np.divide, std)):
             # A number that float32 holds exactly, as 0.5, needs no double: a result that is rounded once more on the way to float32
             # is the same. Others do, and an array of one value, as NumPy 1 takes a double number for a float32 one.
             exact = np.float32(value) == value
-            operation(plane, np.float32(value) if exact else np.array([value], np.float64), out=plane, casting="same_kind")
+            operation(
+                plane, np.float32(value) if exact else np.array([value], np.float64), out=plane, casting="same_kind"
+            )
     return planes
 
 
-def _normalised_table(arguments: Dict[str, Any]) -> np.ndarray:
+def _normalised_table(arguments: dict[str, Any]) -> np.ndarray:
     """(3, 256) float32: the normalised value of each 8-bit value, per RGB channel."""
     return _normalise(np.tile(np.arange(256, dtype=np.float32), (3, 1)), arguments)
 
@@ -325,44 +355,54 @@ def _normalised_table(arguments: Dict[str, Any]) -> np.ndarray:
 # --------------------------------------------------------------------------------------------
 # Checking
 # --------------------------------------------------------------------------------------------
-def _checked_step(step: Mapping[str, Any], where: str) -> Tuple[str, Dict[str, Any]]:
+def _checked_step(step: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(step, Mapping) or not isinstance(step.get("type"), str):
-        raise ConfigError("%s must be a transform with a 'type', but is %r." % (where, step))
+        raise ConfigError(f"{where} must be a transform with a 'type', but is {step!r}.")
     kind = step["type"]
     if kind not in KINDS:
-        raise ConfigError("%s: the transform '%s' cannot be part of an exported model or a prediction.%s"
-                          % (where, kind, " It may use: %s." % ", ".join(KINDS)))
+        raise ConfigError(
+            "{}: the transform '{}' cannot be part of an exported model or a prediction.{}".format(
+                where, kind, " It may use: {}.".format(", ".join(KINDS))
+            )
+        )
     arguments = dict(KINDS[kind].arguments)
     for key, value in step.items():
         if key == "type":
             continue
         if key not in arguments:
-            raise ConfigError("%s: %s has no argument '%s'.%s" % (where, kind, key, suggest(key, arguments)))
+            raise ConfigError(f"{where}: {kind} has no argument '{key}'.{suggest(key, arguments)}")
         arguments[key] = tuple(value) if isinstance(value, list) else value
     missing = [key for key, value in arguments.items() if value is _REQUIRED]
     if missing:
-        raise ConfigError("%s: %s needs '%s'." % (where, kind, missing[0]))
+        raise ConfigError(f"{where}: {kind} needs '{missing[0]}'.")
     _check_values(kind, arguments, where)
     return kind, arguments
 
 
-def _check_values(kind: str, arguments: Dict[str, Any], where: str) -> None:
+def _check_values(kind: str, arguments: dict[str, Any], where: str) -> None:
     def need(ok: bool, key: str, expected: str) -> None:
         if not ok:
-            raise ConfigError("%s: %s's %s is %r; it must be %s." % (where, kind, key, arguments[key], expected))
+            raise ConfigError(f"{where}: {kind}'s {key} is {arguments[key]!r}; it must be {expected}.")
 
     if kind == "Normalize":
         for key in ("mean", "std"):
             value = arguments[key]
-            need(isinstance(value, tuple) and len(value) in (1, 3) and all(map(_is_number, value)), key, "one or three numbers")
+            need(
+                isinstance(value, tuple) and len(value) in (1, 3) and all(map(_is_number, value)),
+                key,
+                "one or three numbers",
+            )
             arguments[key] = tuple(float(number) for number in value) * (3 // len(value))
         need(0.0 not in arguments["std"], "std", "without zeros")
     if "interp" in arguments:
-        need(arguments["interp"] in INTERPOLATIONS, "interp", "one of %s" % ", ".join(INTERPOLATIONS))
+        need(arguments["interp"] in INTERPOLATIONS, "interp", "one of {}".format(", ".join(INTERPOLATIONS)))
     if "target_size" in arguments:
         value = arguments["target_size"]
-        need(isinstance(value, tuple) and len(value) == 2 and all(_is_side(side) for side in value), "target_size",
-             "[width, height] in pixels")
+        need(
+            isinstance(value, tuple) and len(value) == 2 and all(_is_side(side) for side in value),
+            "target_size",
+            "[width, height] in pixels",
+        )
     for key in ("long_size", "short_size", "max_long", "min_long", "size_divisor"):
         if arguments.get(key) is not None:
             need(_is_side(arguments[key]), key, "a whole number of pixels")

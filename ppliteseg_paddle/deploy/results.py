@@ -1,26 +1,36 @@
 """What is written of predictions: masks, overlays, colors, confidences, of images or as videos.
 
-    mask        the class ids: a palette PNG up to 8 bits, a grey one of 16 bits beyond; of a video one PNG a frame
-    overlay     the classes' colors over the image
-    color       the classes' colors alone
-    confidence  0 (none) to 255 (certain): a palette PNG; of a video its colors
+mask        the class ids: a palette PNG up to 8 bits, a grey one of 16 bits beyond; of a video one PNG a frame
+overlay     the classes' colors over the image
+color       the classes' colors alone
+confidence  0 (none) to 255 (certain): a palette PNG; of a video its colors
 """
+
 from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Callable
 
 import numpy as np
 
 from ppliteseg_paddle.deploy.predictor import Prediction
 from ppliteseg_paddle.deploy.video import VideoWriter
-from ppliteseg_paddle.visual.draw import RGB, colorise, draw_confidence, overlay, write_confidence, write_image, write_mask
+from ppliteseg_paddle.visual.draw import (
+    RGB,
+    colorise,
+    draw_confidence,
+    overlay,
+    write_confidence,
+    write_image,
+    write_mask,
+)
 
 _Palette = Sequence[RGB]
 
 # kind -> its picture, (H, W, 3) uint8 BGR
-PICTURES: Dict[str, Callable[[Prediction, _Palette], np.ndarray]] = {
+PICTURES: dict[str, Callable[[Prediction, _Palette], np.ndarray]] = {
     "overlay": lambda found, palette: overlay(found.image, found.mask, palette),
     "color": lambda found, palette: colorise(found.mask, palette),
     "confidence": lambda found, palette: draw_confidence(found.confidence),
@@ -54,15 +64,17 @@ class VideoResults:
     def __init__(self, save_dir: str, name: str, ending: str, fps: float, kinds: Sequence[str], palette: _Palette):
         self._kinds, self._palette = tuple(kinds), palette
         self._masks = os.path.join(save_dir, "mask", name) if "mask" in kinds else None
-        self._writers = {kind: VideoWriter(os.path.join(save_dir, kind, name + ending), fps) for kind in kinds if kind != "mask"}
+        self._writers = {
+            kind: VideoWriter(os.path.join(save_dir, kind, name + ending), fps) for kind in kinds if kind != "mask"
+        }
         self._stack = contextlib.ExitStack()
         self.frames = 0
 
-    def draw(self, found: Prediction) -> Tuple[Prediction, Dict[str, np.ndarray]]:
+    def draw(self, found: Prediction) -> tuple[Prediction, dict[str, np.ndarray]]:
         """The pictures of a frame. May run in another thread than `write`."""
         return found, {kind: PICTURES[kind](found, self._palette) for kind in self._writers}
 
-    def write(self, found: Prediction, pictures: Dict[str, np.ndarray], times: int = 1) -> None:
+    def write(self, found: Prediction, pictures: dict[str, np.ndarray], times: int = 1) -> None:
         """Add a frame, `times` times to the videos."""
         for kind, picture in pictures.items():
             for _ in range(times):
@@ -72,13 +84,13 @@ class VideoResults:
         self.frames += 1
 
     @property
-    def paths(self) -> Dict[str, str]:
+    def paths(self) -> dict[str, str]:
         return {kind: self._masks if kind == "mask" else self._writers[kind].path for kind in self._kinds}
 
-    def __enter__(self) -> "VideoResults":
+    def __enter__(self) -> VideoResults:
         for writer in self._writers.values():
             self._stack.enter_context(writer)
         return self
 
-    def __exit__(self, *exception: Any) -> Optional[bool]:
+    def __exit__(self, *exception: Any) -> bool | None:
         return self._stack.__exit__(*exception)

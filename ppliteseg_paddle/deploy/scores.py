@@ -1,14 +1,13 @@
 """From scores to classes: the best class of each pixel, how sure it is, and what is too unsure to be called anything."""
-from __future__ import annotations
 
-from typing import Tuple
+from __future__ import annotations
 
 import numpy as np
 
 from ppliteseg_paddle.reading.label_sets import LabelSet
 
 
-def best_class(scores: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def best_class(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The class with the highest score, the first one of equals, and that score.
 
     Shape: scores (C, H, W); returns ids (H, W), uint8 up to 256 classes, else uint16, and (H, W) float32.

@@ -1,11 +1,13 @@
 """The smallest, the usual and the largest input of a graph whose sizes are open: `--dynamic_shape MIN OPT MAX`."""
+
 from __future__ import annotations
 
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from ppliteseg_paddle.errors import ConfigError
 
-Shape = Tuple[int, int, int, int]
+Shape = tuple[int, int, int, int]
 _SIDES = ("smallest", "usual", "largest")
 
 
@@ -26,15 +28,15 @@ class ShapeRange(NamedTuple):
         """Whether an input of that shape lies between the smallest and the largest."""
         return len(shape) == 4 and all(low <= size <= high for low, size, high in zip(self.min, shape, self.max))
 
-    def channels_last(self) -> "ShapeRange":
+    def channels_last(self) -> ShapeRange:
         """The same in the layout NHWC."""
         return ShapeRange(*((n, h, w, c) for n, c, h, w in self))
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {name: list(shape) for name, shape in self._asdict().items()}
 
 
-def shape_range(shapes: Optional[Sequence[Sequence[int]]]) -> Optional[ShapeRange]:
+def shape_range(shapes: Sequence[Sequence[int]] | None) -> ShapeRange | None:
     """Check three shapes as a user gives them. None stays None.
 
     Raises: ConfigError: if they are not three shapes N 3 H W in order of size.
@@ -44,15 +46,24 @@ def shape_range(shapes: Optional[Sequence[Sequence[int]]]) -> Optional[ShapeRang
     if isinstance(shapes, dict):
         shapes = [shapes.get(name) for name in ShapeRange._fields]
     if not isinstance(shapes, (list, tuple)) or len(shapes) != 3:
-        raise ConfigError("dynamic_shape is %r; give three shapes, MIN OPT MAX, as in 1,3,256,256 1,3,512,1024 4,3,1024,2048." % (shapes,))
+        raise ConfigError(
+            f"dynamic_shape is {shapes!r}; give three shapes, MIN OPT MAX, as in 1,3,256,256 1,3,512,1024 4,3,1024,2048."
+        )
     for side, shape in zip(_SIDES, shapes):
-        whole = isinstance(shape, (list, tuple)) and all(isinstance(size, int) and not isinstance(size, bool) for size in shape)
+        whole = isinstance(shape, (list, tuple)) and all(
+            isinstance(size, int) and not isinstance(size, bool) for size in shape
+        )
         if not whole or len(shape) != 4 or min(shape) < 1 or shape[1] != 3:
-            raise ConfigError("dynamic_shape: the %s shape is %s; give N,3,H,W in whole numbers of at least 1, as in 1,3,512,1024."
-                              % (side, ",".join(map(str, shape)) if isinstance(shape, (list, tuple)) else shape))
+            raise ConfigError(
+                "dynamic_shape: the {} shape is {}; give N,3,H,W in whole numbers of at least 1, as in 1,3,512,1024.".format(
+                    side, ",".join(map(str, shape)) if isinstance(shape, (list, tuple)) else shape
+                )
+            )
     found = ShapeRange(*(tuple(shape) for shape in shapes))
     for name, low, usual, high in zip("NCHW", *found):
         if not low <= usual <= high:
-            raise ConfigError("dynamic_shape: %s goes %d, %d, %d, but the usual shape must lie between the smallest and the largest."
-                              % (name, low, usual, high))
+            raise ConfigError(
+                "dynamic_shape: %s goes %d, %d, %d, but the usual shape must lie between the smallest and the largest."
+                % (name, low, usual, high)
+            )
     return found

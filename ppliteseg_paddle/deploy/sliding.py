@@ -3,9 +3,11 @@
 Where the network takes any size, windows are cut from its input, as PaddleSeg does it. Where its size is fixed, they have
 that size and are cut from the image as it is: resizing the whole image to one window is what sliding is there to avoid.
 """
+
 from __future__ import annotations
 
-from typing import Callable, Iterator, Optional, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Callable
 
 import numpy as np
 
@@ -23,24 +25,32 @@ class Sliding:
     Raises: ConfigError: for a window that is missing, or not the network's size where that is fixed.
     """
 
-    def __init__(self, artifact: Artifact, graph: str, crop_size: Optional[Sequence[int]], stride: Optional[Sequence[int]]):
+    def __init__(self, artifact: Artifact, graph: str, crop_size: Sequence[int] | None, stride: Sequence[int] | None):
         self._in_graph = graph in artifact.in_graph
         fixed = None
         if not self._in_graph and not artifact.input.dynamic:
             fixed = (artifact.input.size_of("W"), artifact.input.size_of("H"))
         if crop_size is None and fixed is None:
-            raise ConfigError("is_slide needs the window: give crop_size (width, height), and stride if not two thirds of it.")
+            raise ConfigError(
+                "is_slide needs the window: give crop_size (width, height), and stride if not two thirds of it."
+            )
         self.windows = Windows.checked(crop_size or fixed, stride)
         if fixed is not None and self.windows.crop_size != fixed:
-            raise ConfigError("crop_size is %d %d, but the model was exported for inputs of %dx%d pixels; give crop_size %d %d, or "
-                              "export without --input_shape." % (self.windows.crop_size + fixed + fixed))
+            raise ConfigError(
+                "crop_size is %d %d, but the model was exported for inputs of %dx%d pixels; give crop_size %d %d, or "
+                "export without --input_shape." % (self.windows.crop_size + fixed + fixed)
+            )
         self._fixed = fixed
         self.joined = "stitched" if artifact.output.op == "argmax" else "averaged"
         # Steps that change the size stay only where the network takes any size, and go over the whole image.
-        self._whole = artifact.preprocess if fixed is None and not self._in_graph and artifact.preprocess.resize_policy else None
+        self._whole = (
+            artifact.preprocess if fixed is None and not self._in_graph and artifact.preprocess.resize_policy else None
+        )
         self._each = Preprocess([step for step in artifact.preprocess.to_transforms() if step["type"] == "Normalize"])
 
-    def outputs(self, image: np.ndarray, forward: Callable[[np.ndarray], np.ndarray], batch_size: int = 1) -> Iterator[np.ndarray]:
+    def outputs(
+        self, image: np.ndarray, forward: Callable[[np.ndarray], np.ndarray], batch_size: int = 1
+    ) -> Iterator[np.ndarray]:
         """Run an image through the network.
 
         Args: forward: runs a batch of windows, of which there are up to `batch_size`.
@@ -60,17 +70,18 @@ class Sliding:
         else:
             yield from averaged(rows, results)
 
-    def _results(self, canvas: np.ndarray, boxes: Sequence[Box], forward: Callable[[np.ndarray], np.ndarray],
-                 batch_size: int) -> Iterator[np.ndarray]:
+    def _results(
+        self, canvas: np.ndarray, boxes: Sequence[Box], forward: Callable[[np.ndarray], np.ndarray], batch_size: int
+    ) -> Iterator[np.ndarray]:
         """The output of each window, in order. All are of one size."""
         for start in range(0, len(boxes), batch_size):
-            some = boxes[start:start + batch_size]
+            some = boxes[start : start + batch_size]
             outputs = forward(np.concatenate([self._input(canvas, box) for box in some]))
             for box, output in zip(some, outputs):
-                yield output[..., :box.bottom - box.top, :box.right - box.left]
+                yield output[..., : box.bottom - box.top, : box.right - box.left]
 
     def _input(self, canvas: np.ndarray, box: Box) -> np.ndarray:
-        piece = canvas[box.top:box.bottom, box.left:box.right]
+        piece = canvas[box.top : box.bottom, box.left : box.right]
         if self._whole is not None:
             return np.ascontiguousarray(piece.transpose(2, 0, 1))[np.newaxis]
         if self._fixed is not None:  # an image smaller than the window: its last row and column go on

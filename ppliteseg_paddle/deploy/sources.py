@@ -1,8 +1,9 @@
 """What is to be segmented: an image, a folder, a list, a video, a camera."""
+
 from __future__ import annotations
 
 import os
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ppliteseg_paddle.errors import DataError
 
@@ -15,7 +16,7 @@ class Item(NamedTuple):
 
     path: str
     name: str
-    label: Optional[str] = None
+    label: str | None = None
 
 
 def is_video(path: str) -> bool:
@@ -23,7 +24,7 @@ def is_video(path: str) -> bool:
     return path.lower().endswith(VIDEO_ENDINGS) and not os.path.isdir(path)
 
 
-def find_images(path: str) -> List[Item]:
+def find_images(path: str) -> list[Item]:
     """The images that `path` stands for: an image, a folder (searched with its subfolders), or a list file.
 
     Raises: DataError: if there is no such path, or no image in it.
@@ -31,7 +32,7 @@ def find_images(path: str) -> List[Item]:
     if os.path.isdir(path):
         return _in_folder(path)
     if not os.path.exists(path):
-        raise DataError("image_path %s does not exist; give an image, a folder, a list file, or a video." % path)
+        raise DataError(f"image_path {path} does not exist; give an image, a folder, a list file, or a video.")
     if path.lower().endswith(IMAGE_ENDINGS):
         return _named([path], [None], os.path.dirname(path))
     images, labels = _read_list(path)
@@ -39,29 +40,36 @@ def find_images(path: str) -> List[Item]:
     return _named(images, labels, os.path.commonpath([os.path.dirname(os.path.abspath(image)) for image in there]))
 
 
-def _in_folder(path: str) -> List[Item]:
-    files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if not name.startswith("."))
+def _in_folder(path: str) -> list[Item]:
+    files = sorted(
+        os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if not name.startswith(".")
+    )
     found = [file for file in files if file.lower().endswith(IMAGE_ENDINGS)]
     if found:
         return _named(found, [None] * len(found), path)
     video = next((file for file in files if is_video(file)), None)
     if video:
-        raise DataError("the folder %s holds no image, but videos; give one at a time, as in --image_path %s." % (path, video))
-    raise DataError("the folder %s holds no image (looked for %s)." % (path, ", ".join(IMAGE_ENDINGS)))
+        raise DataError(
+            f"the folder {path} holds no image, but videos; give one at a time, as in --image_path {video}."
+        )
+    raise DataError("the folder {} holds no image (looked for {}).".format(path, ", ".join(IMAGE_ENDINGS)))
 
 
-def _read_list(path: str) -> Tuple[List[str], List[Optional[str]]]:
+def _read_list(path: str) -> tuple[list[str], list[str | None]]:
     """Image and label paths of a list in PaddleSeg's form: `image` or `image label` a line, relative to the list."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             lines = [line.strip() for line in file if line.strip()]
     except UnicodeDecodeError:
-        raise DataError("%s is neither an image (%s), nor a video (%s), nor a text file that lists images."
-                        % (path, ", ".join(IMAGE_ENDINGS), ", ".join(VIDEO_ENDINGS))) from None
+        raise DataError(
+            "{} is neither an image ({}), nor a video ({}), nor a text file that lists images.".format(
+                path, ", ".join(IMAGE_ENDINGS), ", ".join(VIDEO_ENDINGS)
+            )
+        ) from None
     except OSError as error:
-        raise DataError("list %s cannot be read: %s." % (path, error.strerror or error)) from None
+        raise DataError(f"list {path} cannot be read: {error.strerror or error}.") from None
     if not lines:
-        raise DataError("list %s is empty: it needs one image a line." % path)
+        raise DataError(f"list {path} is empty: it needs one image a line.")
     folder = os.path.dirname(path)
     images, labels = [], []
     for line in lines:
@@ -72,10 +80,10 @@ def _read_list(path: str) -> Tuple[List[str], List[Optional[str]]]:
     return images, labels
 
 
-def _named(paths: List[str], labels: List[Optional[str]], root: str) -> List[Item]:
+def _named(paths: list[str], labels: list[str | None], root: str) -> list[Item]:
     """Name each image by its place below `root`, without its ending unless two names would then be one."""
     relative = [os.path.relpath(path, root or ".") for path in paths]
-    count: Dict[str, int] = {}
+    count: dict[str, int] = {}
     for name in set(relative):
         stem = os.path.splitext(name)[0]
         count[stem] = count.get(stem, 0) + 1

@@ -2,13 +2,15 @@
 
 An engine is built once for a graph, GPU, version and precision, and kept; see `engines`.
 """
+
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import logging
 import os
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Callable
 
 import numpy as np
 
@@ -26,7 +28,14 @@ log = logging.getLogger("ppliteseg_paddle")
 _PACKAGES = ("tensorrt", "tensorrt_rtx")
 # For graphs whose sizes are open and which were exported without --dynamic_shape.
 DEFAULT_RANGE = ShapeRange((1, 3, 64, 64), (1, 3, 512, 1024), (1, 3, 1024, 2048))
-_TYPES = {"FLOAT": np.float32, "HALF": np.float16, "UINT8": np.uint8, "INT8": np.int8, "INT32": np.int32, "INT64": np.int64}
+_TYPES = {
+    "FLOAT": np.float32,
+    "HALF": np.float16,
+    "UINT8": np.uint8,
+    "INT8": np.int8,
+    "INT32": np.int32,
+    "INT64": np.int64,
+}
 
 
 class TensorRtBackend(Backend):
@@ -40,10 +49,12 @@ class TensorRtBackend(Backend):
     name = graph = "tensorrt"
     packages = _PACKAGES
 
-    def __init__(self, artifact: Artifact, options: Options, gpu: Optional[Gpu] = None):
+    def __init__(self, artifact: Artifact, options: Options, gpu: Gpu | None = None):
         kind, number = split_device(options.device)
         if kind == "cpu":
-            raise DependencyError("the backend 'tensorrt' runs on GPUs only, not on the CPU; give --device gpu or another backend.")
+            raise DependencyError(
+                "the backend 'tensorrt' runs on GPUs only, not on the CPU; give --device gpu or another backend."
+            )
         self._trt, for_rtx = import_tensorrt(self.packages)
         self.version = self._trt.__version__
         self._gpu = gpu or Gpu(number)
@@ -53,31 +64,46 @@ class TensorRtBackend(Backend):
         shapes = shapes_of(artifact, self.graph, options.dynamic_shape)
         quantised = b"QuantizeLinear" in read_bytes(artifact.path_of(self.graph, "model"))
         self._shapes = shapes
-        self._open(artifact, make_plan(self.version, for_rtx, self.precision, list(roles), shapes, quantised), options.cache_dir)
+        self._open(
+            artifact,
+            make_plan(self.version, for_rtx, self.precision, list(roles), shapes, quantised),
+            options.cache_dir,
+        )
         self._stream = self._gpu.stream()
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise ArtifactError("TensorRT %s cannot run the engine: %s." % (self.version, _last(self._logger)))
+            raise ArtifactError(f"TensorRT {self.version} cannot run the engine: {_last(self._logger)}.")
         self._input, self._output = Buffer(self._gpu), Buffer(self._gpu)
-        self.run(np.zeros(shapes.opt if shapes else artifact.input_of(self.graph).shape, artifact.input_of(self.graph).dtype))
+        self.run(
+            np.zeros(shapes.opt if shapes else artifact.input_of(self.graph).shape, artifact.input_of(self.graph).dtype)
+        )
 
-    def _open(self, artifact: Artifact, plan: Plan, cache_dir: Optional[str]) -> None:
+    def _open(self, artifact: Artifact, plan: Plan, cache_dir: str | None) -> None:
         trt, self._logger = self._trt, make_logger(self._trt)
         folder, path = engines_folder(artifact.folder, cache_dir), artifact.path_of(self.graph, plan.role)
-        gpu = "%s-%s" % (self._gpu.name, self._gpu.capability)
+        gpu = f"{self._gpu.name}-{self._gpu.capability}"
         made_of = {"graph": file_record(path)["sha256"], "plan": vars(plan)}
-        self.engine_path = os.path.join(folder, engine_name("tensorrt", self.version, gpu, self.precision, made_of) + ".engine")
+        self.engine_path = os.path.join(
+            folder, engine_name("tensorrt", self.version, gpu, self.precision, made_of) + ".engine"
+        )
         self._runtime = trt.Runtime(self._logger)
         kept = read_bytes(self.engine_path)
         self._engine = self._runtime.deserialize_cuda_engine(kept) if kept else None
         self.built = self._engine is None
         if self._engine is None:
-            log.warning("TensorRT %s builds an engine for %s in %s, once; this takes minutes.", self.version, self._gpu.name, self.precision)
+            log.warning(
+                "TensorRT %s builds an engine for %s in %s, once; this takes minutes.",
+                self.version,
+                self._gpu.name,
+                self.precision,
+            )
             timing_path = os.path.join(folder, engine_name("tensorrt", self.version, gpu, "timing", {}) + ".cache")
             engine, timing = build_engine(trt, plan, read_bytes(path), read_bytes(timing_path), self._logger)
             self._engine = self._runtime.deserialize_cuda_engine(engine)
             if self._engine is None:
-                raise ArtifactError("TensorRT %s cannot load the engine that it built: %s." % (self.version, _last(self._logger)))
+                raise ArtifactError(
+                    f"TensorRT {self.version} cannot load the engine that it built: {_last(self._logger)}."
+                )
             write_bytes(self.engine_path, engine)
             if timing:
                 write_bytes(timing_path, timing)
@@ -95,9 +121,10 @@ class TensorRtBackend(Backend):
         def done_on_device(step: str) -> None:
             self._gpu.wait_for(self._stream)
             done(step)
+
         return self._run(batch, done_on_device)
 
-    def _run(self, batch: np.ndarray, done: Optional[Callable[[str], None]]) -> np.ndarray:
+    def _run(self, batch: np.ndarray, done: Callable[[str], None] | None) -> np.ndarray:
         tell = done or (lambda step: None)
         self._gpu.use()  # the caller may be in another thread than the one before
         context, batch = self._context, np.ascontiguousarray(batch)
@@ -110,24 +137,35 @@ class TensorRtBackend(Backend):
         context.set_tensor_address(self._input_name, self._input.address)
         context.set_tensor_address(self._output_name, self._output.address)
         if not context.execute_async_v3(self._stream):
-            raise RuntimeError("TensorRT %s failed: %s" % (self.version, _last(self._logger)))
+            raise RuntimeError(f"TensorRT {self.version} failed: {_last(self._logger)}")
         tell("forward")
         result = self._output.copy_out(shape, self._output_type, self._stream)
         tell("copy_out")
         return result
 
-    def _check(self, shape: Tuple[int, ...]) -> None:
+    def _check(self, shape: tuple[int, ...]) -> None:
         if self._shapes is not None and not self._shapes.contains(shape):
-            raise DataError("the TensorRT engine takes inputs from %s to %s, and this one is %s; resize it, or export with a "
-                            "--dynamic_shape that holds it." % tuple("x".join(map(str, each))
-                                                                   for each in (self._shapes.min, self._shapes.max, shape)))
+            raise DataError(
+                "the TensorRT engine takes inputs from {} to {}, and this one is {}; resize it, or export with a "
+                "--dynamic_shape that holds it.".format(
+                    *tuple("x".join(map(str, each)) for each in (self._shapes.min, self._shapes.max, shape))
+                )
+            )
 
-    def describe(self) -> Dict[str, Any]:
-        return {"name": self.name, "runtime": "TensorRT", "version": self.version, "device": self.device, "gpu": self.gpu_name,
-                "precision": self.precision, "graph": self.graph, "engine": os.path.basename(self.engine_path)}
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "runtime": "TensorRT",
+            "version": self.version,
+            "device": self.device,
+            "gpu": self.gpu_name,
+            "precision": self.precision,
+            "graph": self.graph,
+            "engine": os.path.basename(self.engine_path),
+        }
 
 
-def import_tensorrt(packages: Sequence[str] = _PACKAGES) -> Tuple[Any, bool]:
+def import_tensorrt(packages: Sequence[str] = _PACKAGES) -> tuple[Any, bool]:
     """TensorRT, or TensorRT for RTX: the first of the packages that is there. Returns: the package, and whether it is the latter.
 
     Raises: DependencyError: if it is missing or does not load.
@@ -138,12 +176,16 @@ def import_tensorrt(packages: Sequence[str] = _PACKAGES) -> Tuple[Any, bool]:
         try:
             return importlib.import_module(package), package == "tensorrt_rtx"
         except (ImportError, OSError, RuntimeError) as error:  # its libraries, or the stub that should fetch them
-            raise DependencyError("the package %s is installed but does not load: %s; install TensorRT's libraries for this machine, "
-                                  "or take another backend." % (package, " ".join(str(error).split())[:200])) from error
-    raise DependencyError("the backend 'tensorrt' needs tensorrt, which is not installed. Install it with: pip install tensorrt")
+            raise DependencyError(
+                "the package {} is installed but does not load: {}; install TensorRT's libraries for this machine, "
+                "or take another backend.".format(package, " ".join(str(error).split())[:200])
+            ) from error
+    raise DependencyError(
+        "the backend 'tensorrt' needs tensorrt, which is not installed. Install it with: pip install tensorrt"
+    )
 
 
-def shapes_of(artifact: Artifact, graph: str, given: Optional[ShapeRange] = None) -> Optional[ShapeRange]:
+def shapes_of(artifact: Artifact, graph: str, given: ShapeRange | None = None) -> ShapeRange | None:
     """Smallest, usual and largest input of a graph in its own layout; None where the graph fixes them."""
     tensor = artifact.input_of(graph)
     if -1 not in tensor.shape:
@@ -158,7 +200,9 @@ def shapes_of(artifact: Artifact, graph: str, given: Optional[ShapeRange] = None
     if tensor.layout == "NHWC":
         found = found.channels_last()
     # Sizes that the graph fixes stand as they are in all three.
-    return ShapeRange(*(tuple(fixed if fixed > 0 else size for fixed, size in zip(tensor.shape, shape)) for shape in found))
+    return ShapeRange(
+        *(tuple(fixed if fixed > 0 else size for fixed, size in zip(tensor.shape, shape)) for shape in found)
+    )
 
 
 def _last(logger: Any) -> str:

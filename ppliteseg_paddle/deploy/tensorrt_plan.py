@@ -7,11 +7,13 @@ What changed between the versions (TensorRT's migration guides from 8 to 10 and 
     11.0   it always is; the flags for precision are gone
 TensorRT for RTX has the interface of TensorRT 11.
 """
+
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any
 
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
@@ -38,17 +40,23 @@ class Plan:
     """
 
     role: str
-    network_flags: Tuple[str, ...]
-    builder_flags: Tuple[str, ...]
-    cleared_flags: Tuple[str, ...]
-    shapes: Optional[Tuple[Tuple[int, ...], ...]]
+    network_flags: tuple[str, ...]
+    builder_flags: tuple[str, ...]
+    cleared_flags: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...] | None
     workspace: int = DEFAULT_WORKSPACE
     timing_cache: bool = True
-    target: Optional[str] = None
+    target: str | None = None
 
 
-def make_plan(version: str, for_rtx: bool, precision: str, roles: Sequence[str], shapes: Optional[Sequence[Sequence[int]]],
-              quantised: bool = False) -> Plan:
+def make_plan(
+    version: str,
+    for_rtx: bool,
+    precision: str,
+    roles: Sequence[str],
+    shapes: Sequence[Sequence[int]] | None,
+    quantised: bool = False,
+) -> Plan:
     """The plan for a version of TensorRT.
 
     Args:
@@ -59,16 +67,28 @@ def make_plan(version: str, for_rtx: bool, precision: str, roles: Sequence[str],
     """
     numbers = _ALWAYS_TYPED if for_rtx else tuple(int(part) for part in version.split(".")[:2])
     if numbers < OLDEST:
-        raise DependencyError("TensorRT %s is too old; versions from %d.%d are supported. Install a newer one: pip install tensorrt"
-                              % ((version,) + OLDEST))
+        raise DependencyError(
+            "TensorRT %s is too old; versions from %d.%d are supported. Install a newer one: pip install tensorrt"
+            % ((version,) + OLDEST)
+        )
     if precision == "int8" and not quantised:
-        raise ArtifactError("the graph has no 8-bit operators; export it with --format tensorrt --precision int8 --calib_data LIST, "
-                            "or run it in fp16.")
+        raise ArtifactError(
+            "the graph has no 8-bit operators; export it with --format tensorrt --precision int8 --calib_data LIST, "
+            "or run it in fp16."
+        )
     typed = numbers >= _TYPED_BY_GRAPH
     if typed and precision == "fp16" and "half" not in roles:
-        raise ArtifactError("TensorRT %s computes in the types that the graph says, and this one has none in 16 bits; export it with "
-                            "--format tensorrt --precision fp16." % version)
-    network_flags = ("EXPLICIT_BATCH",) if numbers < _ALWAYS_EXPLICIT else ("STRONGLY_TYPED",) if typed and numbers < _ALWAYS_TYPED else ()
+        raise ArtifactError(
+            f"TensorRT {version} computes in the types that the graph says, and this one has none in 16 bits; export it with "
+            "--format tensorrt --precision fp16."
+        )
+    network_flags = (
+        ("EXPLICIT_BATCH",)
+        if numbers < _ALWAYS_EXPLICIT
+        else ("STRONGLY_TYPED",)
+        if typed and numbers < _ALWAYS_TYPED
+        else ()
+    )
     return Plan(
         role="half" if typed and precision == "fp16" else "model",
         network_flags=network_flags,
@@ -76,10 +96,11 @@ def make_plan(version: str, for_rtx: bool, precision: str, roles: Sequence[str],
         # Else TensorRT rounds to 10 bits on GPUs since Ampere, which moves the borders in a mask.
         cleared_flags=("TF32",) if precision == "fp32" else (),
         shapes=None if shapes is None else tuple(tuple(shape) for shape in shapes),
-        timing_cache=not for_rtx)
+        timing_cache=not for_rtx,
+    )
 
 
-def build_engine(trt: Any, plan: Plan, graph: bytes, timing: bytes, logger: Any) -> Tuple[bytes, bytes]:
+def build_engine(trt: Any, plan: Plan, graph: bytes, timing: bytes, logger: Any) -> tuple[bytes, bytes]:
     """Build an engine; minutes on a GPU.
 
     Args: trt: the package; graph: the ONNX file; timing: an earlier build's timing cache or b""; logger: from `make_logger`.
@@ -94,7 +115,7 @@ def build_engine(trt: Any, plan: Plan, graph: bytes, timing: bytes, logger: Any)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(graph):
         reasons = [str(parser.get_error(i)) for i in range(parser.num_errors)]
-        raise ArtifactError("TensorRT %s cannot read the graph: %s." % (trt.__version__, _line(reasons or logger.errors)))
+        raise ArtifactError(f"TensorRT {trt.__version__} cannot read the graph: {_line(reasons or logger.errors)}.")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, plan.workspace)
     for name in plan.builder_flags:
@@ -108,12 +129,12 @@ def build_engine(trt: Any, plan: Plan, graph: bytes, timing: bytes, logger: Any)
         profile = builder.create_optimization_profile()
         profile.set_shape(network.get_input(0).name, *plan.shapes)
         if config.add_optimization_profile(profile) < 0:
-            raise ArtifactError("TensorRT %s refuses the shapes %s: %s." % (trt.__version__, plan.shapes, _line(logger.errors)))
+            raise ArtifactError(f"TensorRT {trt.__version__} refuses the shapes {plan.shapes}: {_line(logger.errors)}.")
     if plan.timing_cache and not config.set_timing_cache(config.create_timing_cache(timing), ignore_mismatch=False):
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise ArtifactError("TensorRT %s cannot build an engine: %s." % (trt.__version__, _line(logger.errors)))
+        raise ArtifactError(f"TensorRT {trt.__version__} cannot build an engine: {_line(logger.errors)}.")
     return bytes(engine), bytes(config.get_timing_cache().serialize()) if plan.timing_cache else b""
 
 

@@ -1,9 +1,10 @@
 """Videos and cameras, in and out, through OpenCV.
 
-    with VideoReader("drive.mp4") as video, VideoWriter("overlay.mp4", video.fps) as out:
-        for frame, mask, _, _ in predictor.stream(video):
-            out.write(overlay(frame, mask, predictor.label_set.palette))
+with VideoReader("drive.mp4") as video, VideoWriter("overlay.mp4", video.fps) as out:
+    for frame, mask, _, _ in predictor.stream(video):
+        out.write(overlay(frame, mask, predictor.label_set.palette))
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -11,7 +12,8 @@ import math
 import os
 import tempfile
 import threading
-from typing import Iterator, NamedTuple, Optional, Tuple, Union
+from collections.abc import Iterator
+from typing import NamedTuple
 
 # FFmpeg inside OpenCV writes lines of its own about damaged files; what is wrong is said by the errors here.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -38,22 +40,28 @@ class VideoReader:
     Raises: DataError: if it cannot be opened, or holds no frame that can be decoded.
     """
 
-    def __init__(self, source: Union[str, os.PathLike, int]):
+    def __init__(self, source: str | os.PathLike | int):
         self.source = source if isinstance(source, int) else os.fspath(source)
         self.live = isinstance(source, int) or "://" in self.source
-        self.name = "camera %s" % source if self.live else "video %s" % self.source
+        self.name = f"camera {source}" if self.live else f"video {self.source}"
         self._lock = threading.Lock()  # frames are read in one thread, and the file may be closed in another
         self._capture = self._open()
         found, self._first = self._capture.read()
         if not found or self._first is None:
             self.close()
-            raise DataError("%s opens, but gives no frame%s." % (self.name, ": is another program using it?" if self.live
-                                                                 else ": it is damaged, cut off, or of an unknown codec"))
+            raise DataError(
+                "{} opens, but gives no frame{}.".format(
+                    self.name,
+                    ": is another program using it?"
+                    if self.live
+                    else ": it is damaged, cut off, or of an unknown codec",
+                )
+            )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.frame_count: Optional[int] = int(count) if not self.live and 0 < count < 1e9 else None
-        self.size: Tuple[int, int] = (self._first.shape[1], self._first.shape[0])
+        self.frame_count: int | None = int(count) if not self.live and 0 < count < 1e9 else None
+        self.size: tuple[int, int] = (self._first.shape[1], self._first.shape[0])
         self.frames_read = 0
         self._stopped = False
 
@@ -61,15 +69,23 @@ class VideoReader:
         if self.live:
             capture = cv2.VideoCapture(self.source)
             if not capture.isOpened():
-                raise DataError("%s cannot be opened: there is none, another program uses it, or this user may not." % self.name)
+                raise DataError(
+                    f"{self.name} cannot be opened: there is none, another program uses it, or this user may not."
+                )
             return capture
         if not os.path.isfile(self.source):
-            raise DataError("%s %s." % (self.name, "is a folder; give a file" if os.path.isdir(self.source) else "does not exist"))
+            raise DataError(
+                "{} {}.".format(
+                    self.name, "is a folder; give a file" if os.path.isdir(self.source) else "does not exist"
+                )
+            )
         # FFmpeg where OpenCV has it, which its wheels do: the others are tried in turn and each complains on stderr.
         ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends()
         capture = cv2.VideoCapture(self.source, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
         if not capture.isOpened():
-            raise DataError("%s cannot be opened: it is damaged or no video, or of a form that this OpenCV does not read." % self.name)
+            raise DataError(
+                f"{self.name} cannot be opened: it is damaged or no video, or of a form that this OpenCV does not read."
+            )
         return capture
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -96,7 +112,7 @@ class VideoReader:
             finally:
                 self._lock.release()
 
-    def __enter__(self) -> "VideoReader":
+    def __enter__(self) -> VideoReader:
         return self
 
     def __exit__(self, *exception) -> None:
@@ -117,14 +133,16 @@ class VideoWriter:
     Raises: DataError: for an unknown ending, frames of different sizes, or a file that cannot be written.
     """
 
-    def __init__(self, path: Union[str, os.PathLike], fps: float):
+    def __init__(self, path: str | os.PathLike, fps: float):
         self.path, self.fps, self.frames = os.fspath(path), fps, 0
         ending = os.path.splitext(self.path)[1].lower()
         if ending not in CODECS:
-            raise DataError("cannot write the video %s: give a name that ends in one of %s." % (self.path, ", ".join(CODECS)))
-        self._temporary: Optional[str] = None
-        self._writer: Optional[cv2.VideoWriter] = None
-        self._size: Tuple[int, int] = (0, 0)
+            raise DataError(
+                "cannot write the video {}: give a name that ends in one of {}.".format(self.path, ", ".join(CODECS))
+            )
+        self._temporary: str | None = None
+        self._writer: cv2.VideoWriter | None = None
+        self._size: tuple[int, int] = (0, 0)
 
     def write(self, frame: np.ndarray) -> None:
         """Add a frame. Shape: (H, W, 3) uint8, BGR; the first one's size is the video's."""
@@ -132,12 +150,14 @@ class VideoWriter:
         if self._writer is None:
             self._start(size)
         if size != self._size:
-            raise DataError("cannot write the video %s: frame %d has %dx%d pixels, and those before have %dx%d."
-                            % ((self.path, self.frames) + size + self._size))
+            raise DataError(
+                "cannot write the video %s: frame %d has %dx%d pixels, and those before have %dx%d."
+                % ((self.path, self.frames) + size + self._size)
+            )
         self._writer.write(np.ascontiguousarray(frame))
         self.frames += 1
 
-    def _start(self, size: Tuple[int, int]) -> None:
+    def _start(self, size: tuple[int, int]) -> None:
         form = _form_for(os.path.splitext(self.path)[1].lower(), size)
         self.path = os.path.splitext(self.path)[0] + form.ending
         folder = os.path.dirname(os.path.abspath(self.path))
@@ -146,11 +166,14 @@ class VideoWriter:
             handle, self._temporary = tempfile.mkstemp(prefix=".", suffix=form.ending, dir=folder)
             os.close(handle)
         except OSError as error:
-            raise DataError("cannot write %s: %s." % (self.path, error.strerror or error)) from None
-        self._writer = cv2.VideoWriter(self._temporary, form.api, cv2.VideoWriter_fourcc(*form.codec), float(self.fps), size)
+            raise DataError(f"cannot write {self.path}: {error.strerror or error}.") from None
+        self._writer = cv2.VideoWriter(
+            self._temporary, form.api, cv2.VideoWriter_fourcc(*form.codec), float(self.fps), size
+        )
         if not self._writer.isOpened():
-            raise DataError("cannot write the video %s: this OpenCV has no encoder '%s'; give a name that ends in .avi."
-                            % (self.path, form.codec))
+            raise DataError(
+                f"cannot write the video {self.path}: this OpenCV has no encoder '{form.codec}'; give a name that ends in .avi."
+            )
         self._size = size
 
     def finish(self) -> None:
@@ -159,18 +182,20 @@ class VideoWriter:
         Raises: DataError: if no frame was written, or the file does not hold them all, as on a full disk.
         """
         if self._writer is None:
-            raise DataError("cannot write the video %s: there is no frame." % self.path)
+            raise DataError(f"cannot write the video {self.path}: there is no frame.")
         self._writer.release()
         self._writer = None
         with VideoReader(self._temporary) as written:
             if written.size != self._size or written.frame_count not in (None, self.frames):
-                raise DataError("the video %s could not be written whole (%s of %d frames of %dx%d pixels): is the disk full?"
-                                % ((self.path, written.frame_count, self.frames) + self._size))
+                raise DataError(
+                    "the video %s could not be written whole (%s of %d frames of %dx%d pixels): is the disk full?"
+                    % ((self.path, written.frame_count, self.frames) + self._size)
+                )
         try:
             os.chmod(self._temporary, 0o644)
             os.replace(self._temporary, self.path)
         except OSError as error:
-            raise DataError("cannot write %s: %s." % (self.path, error.strerror or error)) from None
+            raise DataError(f"cannot write {self.path}: {error.strerror or error}.") from None
         self._temporary = None
 
     def discard(self) -> None:
@@ -183,7 +208,7 @@ class VideoWriter:
                 os.remove(self._temporary)
             self._temporary = None
 
-    def __enter__(self) -> "VideoWriter":
+    def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(self, kind, *rest) -> None:
@@ -194,7 +219,7 @@ class VideoWriter:
             self.discard()
 
 
-def _form_for(ending: str, size: Tuple[int, int]) -> _Form:
+def _form_for(ending: str, size: tuple[int, int]) -> _Form:
     """Where a side is odd, OpenCV's FFmpeg drops a row or column without a word. OpenCV's own encoder does not: it writes .avi,
     with whole frames a second."""
     if size[0] % 2 or size[1] % 2:

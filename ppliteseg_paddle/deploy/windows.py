@@ -6,9 +6,11 @@ least of what is around.
 
 Source: PaddleSeg `core/infer.py::slide_inference`, for positions and averaging.
 """
+
 from __future__ import annotations
 
-from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,11 +29,11 @@ class Box(NamedTuple):
 class Windows(NamedTuple):
     """Size and step of a sliding window, both (width, height) in pixels."""
 
-    crop_size: Tuple[int, int]
-    stride: Tuple[int, int]
+    crop_size: tuple[int, int]
+    stride: tuple[int, int]
 
     @classmethod
-    def checked(cls, crop_size: Sequence[int], stride: Optional[Sequence[int]] = None) -> "Windows":
+    def checked(cls, crop_size: Sequence[int], stride: Sequence[int] | None = None) -> Windows:
         """Args: stride: None takes two thirds of `crop_size`.
 
         Raises: ConfigError: for what are no two sizes, or a step that leaves gaps.
@@ -39,16 +41,20 @@ class Windows(NamedTuple):
         crop_size = _pair("crop_size", crop_size)
         stride = tuple(max(1, side * 2 // 3) for side in crop_size) if stride is None else _pair("stride", stride)
         if stride[0] > crop_size[0] or stride[1] > crop_size[1]:
-            raise ConfigError("stride %d %d is larger than crop_size %d %d and would leave pixels out; make it smaller (width, height)."
-                              % (stride + crop_size))
+            raise ConfigError(
+                "stride %d %d is larger than crop_size %d %d and would leave pixels out; make it smaller (width, height)."
+                % (stride + crop_size)
+            )
         return cls(crop_size, stride)
 
-    def rows(self, height: int, width: int) -> List[List[Box]]:
+    def rows(self, height: int, width: int) -> list[list[Box]]:
         """The windows over an image, row by row. The last one of a row or column is moved back until it ends at the border;
         an image smaller than a window is one window."""
         across = _places(width, self.crop_size[0], self.stride[0])
-        return [[Box(top, bottom, left, right) for left, right in across]
-                for top, bottom in _places(height, self.crop_size[1], self.stride[1])]
+        return [
+            [Box(top, bottom, left, right) for left, right in across]
+            for top, bottom in _places(height, self.crop_size[1], self.stride[1])
+        ]
 
 
 def averaged(rows: Sequence[Sequence[Box]], scores: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -74,8 +80,8 @@ def averaged(rows: Sequence[Sequence[Box]], scores: Iterable[np.ndarray]) -> Ite
         upto = rows[i + 1][0].top if i + 1 < len(rows) else row[0].bottom
         done = upto - start
         yield total[:, :done] / count[:done]
-        total[:, :height - done], count[:height - done] = total[:, done:].copy(), count[done:].copy()
-        total[:, height - done:], count[height - done:] = 0, 0
+        total[:, : height - done], count[: height - done] = total[:, done:].copy(), count[done:].copy()
+        total[:, height - done :], count[height - done :] = 0, 0
         start = upto
 
 
@@ -93,11 +99,11 @@ def stitched(rows: Sequence[Sequence[Box]], masks: Iterable[np.ndarray]) -> np.n
             if result is None:
                 result = np.empty((rows[-1][0].bottom, row[-1].right), mask.dtype)
             left, right = _own(j, [(b.left, b.right) for b in row])
-            result[top:bottom, left:right] = mask[top - box.top:bottom - box.top, left - box.left:right - box.left]
+            result[top:bottom, left:right] = mask[top - box.top : bottom - box.top, left - box.left : right - box.left]
     return result
 
 
-def _places(length: int, crop: int, stride: int) -> List[Tuple[int, int]]:
+def _places(length: int, crop: int, stride: int) -> list[tuple[int, int]]:
     if length <= crop:
         return [(0, length)]
     count = -(-(length - crop) // stride) + 1
@@ -105,15 +111,18 @@ def _places(length: int, crop: int, stride: int) -> List[Tuple[int, int]]:
     return [(end - crop, end) for end in ends]
 
 
-def _own(index: int, places: Sequence[Tuple[int, int]]) -> Tuple[int, int]:
+def _own(index: int, places: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The part of a place that is nearer to its middle than to any other's."""
     start = 0 if index == 0 else (places[index][0] + places[index - 1][1]) // 2
     end = places[index][1] if index + 1 == len(places) else (places[index + 1][0] + places[index][1]) // 2
     return start, end
 
 
-def _pair(name: str, value: Sequence[int]) -> Tuple[int, int]:
-    if not (isinstance(value, (list, tuple)) and len(value) == 2
-            and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in value)):
-        raise ConfigError("%s is %r; give width and height in pixels." % (name, value))
+def _pair(name: str, value: Sequence[int]) -> tuple[int, int]:
+    if not (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in value)
+    ):
+        raise ConfigError(f"{name} is {value!r}; give width and height in pixels.")
     return value[0], value[1]

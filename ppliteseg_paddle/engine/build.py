@@ -1,16 +1,27 @@
 """A configuration becomes objects through PaddleSeg's own `SegBuilder`, with our checks before and our errors after."""
+
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ppliteseg_paddle.config import source as reader
 from ppliteseg_paddle.config.check import check_components, components, find_component
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, palette_for
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, palette_for
 
 # What a component raises because of its arguments. Anything else is a defect and keeps its traceback.
-ARGUMENT_ERRORS = (ValueError, TypeError, KeyError, IndexError, AssertionError, NotImplementedError, RuntimeError, OSError)
+ARGUMENT_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AssertionError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+)
 # PaddleSeg's data sets whose classes we know by name.
 KNOWN_LABELS = {"Cityscapes": "cityscapes"}
 
@@ -18,8 +29,13 @@ KNOWN_LABELS = {"Cityscapes": "cityscapes"}
 # --------------------------------------------------------------------------------------------
 # The configuration
 # --------------------------------------------------------------------------------------------
-def load_config(path: str, opts: Optional[Sequence[str]] = None, iters: Optional[int] = None,
-                batch_size: Optional[int] = None, learning_rate: Optional[float] = None):
+def load_config(
+    path: str,
+    opts: Sequence[str] | None = None,
+    iters: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+):
     """Read and check a configuration.
 
     Args:
@@ -38,14 +54,16 @@ def load_config(path: str, opts: Optional[Sequence[str]] = None, iters: Optional
 def save_config(config, path: str) -> None:
     """Write the resolved configuration (bases merged, options and variables applied) as one YAML file, atomically."""
     from ppliteseg_paddle.files import save_atomic
-    with save_atomic(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(str(config))
+
+    with save_atomic(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(str(config))
 
 
 def _import_paddleseg() -> None:
-    import ppliteseg_paddle
     import paddleseg  # noqa: F401  registers its components, and by our import hook ours
+
+    import ppliteseg_paddle
+
     ppliteseg_paddle.register()
 
 
@@ -62,7 +80,7 @@ def _config_class():
                     self._build_default_checker().apply_all_rules(self)
             except RuntimeError as error:
                 cause = error.__context__
-                raise ConfigError("%s: %s" % (source.path, _first_line(cause or error))) from error
+                raise ConfigError(f"{source.path}: {_first_line(cause or error)}") from error
 
     return CheckedConfig
 
@@ -77,6 +95,7 @@ def make_builder(config, verbose: bool = False):
     """
     from paddleseg.cvlibs import SegBuilder
     from paddleseg.datasets import Dataset
+
     from ppliteseg_paddle.data.dataset import CheckedDataset
 
     class Builder(SegBuilder):
@@ -97,7 +116,9 @@ def make_builder(config, verbose: bool = False):
                 raise
             except ARGUMENT_ERRORS as error:
                 name = getattr(component_class, "__name__", str(component_class))
-                raise ConfigError("%s: %s could not be built: %s" % (_key_of(config, name), name, _first_line(error))) from error
+                raise ConfigError(
+                    f"{_key_of(config, name)}: {name} could not be built: {_first_line(error)}"
+                ) from error
 
     return Builder(config)
 
@@ -108,17 +129,20 @@ def build(builder, name: str, verbose: bool = False):
     Raises: ConfigError, DataError, WeightsError: what the component said, without PaddleSeg's wrapping.
     """
     from ppliteseg_paddle.engine.pretrained import safe_pretrained
+
     _check_root(builder.config, name)
     with contextlib.nullcontext() if verbose else quiet_paddleseg(), safe_pretrained():
         try:
             built = getattr(builder, name)
         except ARGUMENT_ERRORS as error:
             # PaddleSeg wraps whatever most constructors raise into a RuntimeError; the cause hangs on it as context.
-            inner = error.__context__ if isinstance(error, (RuntimeError, AssertionError)) and error.__context__ else error
+            inner = (
+                error.__context__ if isinstance(error, (RuntimeError, AssertionError)) and error.__context__ else error
+            )
             if isinstance(inner, PPLiteSegError):
                 raise inner from None
             if isinstance(inner, ARGUMENT_ERRORS):
-                raise ConfigError("%s: %s: %s" % (builder.config.source.path, name, _first_line(inner))) from error
+                raise ConfigError(f"{builder.config.source.path}: {name}: {_first_line(inner)}") from error
             raise inner
     cache = builder.config.dic.get("data_cache")
     if cache and hasattr(built, "use_cache") and built.cache is None:
@@ -138,11 +162,17 @@ def check_parameter_groups(config, model) -> None:
     for item in groups:
         part = item.get("name") if isinstance(item, dict) else None
         if not isinstance(part, str):
-            raise ConfigError("%s: expected items such as {name: backbone, lr_mult: 0.1}, found %s."
-                              % (config.source.of("optimizer.custom_cfg"), item))
+            raise ConfigError(
+                "{}: expected items such as {{name: backbone, lr_mult: 0.1}}, found {}.".format(
+                    config.source.of("optimizer.custom_cfg"), item
+                )
+            )
         if not any(part in name for name in names):
-            raise ConfigError("%s: no weight of the model has '%s' in its name; names are as in %s."
-                              % (config.source.of("optimizer.custom_cfg"), part, " and ".join(names[:2])))
+            raise ConfigError(
+                "{}: no weight of the model has '{}' in its name; names are as in {}.".format(
+                    config.source.of("optimizer.custom_cfg"), part, " and ".join(names[:2])
+                )
+            )
 
 
 def _check_root(config, name: str) -> None:
@@ -151,14 +181,24 @@ def _check_root(config, name: str) -> None:
     if not name.endswith("_dataset") or not block or not isinstance(block.get("dataset_root"), str):
         return
     from ppliteseg_paddle.data.dataset import existing_root
+
     key, root = name + ".dataset_root", block["dataset_root"]
     origin = getattr(find_component(block["type"])[1], "origin", "")
     variable = config.source.variables.get(key)
-    same = [part + ".dataset_root" for part in ("train_dataset", "val_dataset")
-            if (config.dic.get(part) or {}).get("dataset_root") == root]
-    existing_root(root, " It is set by %s; give another with --opts %s%s.%s" % (
-        config.source.of(key), " ".join(part + "=DIR" for part in same),
-        " or the environment variable " + variable if variable else "", " " + origin % root if origin else ""))
+    same = [
+        part + ".dataset_root"
+        for part in ("train_dataset", "val_dataset")
+        if (config.dic.get(part) or {}).get("dataset_root") == root
+    ]
+    existing_root(
+        root,
+        " It is set by {}; give another with --opts {}{}.{}".format(
+            config.source.of(key),
+            " ".join(part + "=DIR" for part in same),
+            " or the environment variable " + variable if variable else "",
+            " " + origin % root if origin else "",
+        ),
+    )
 
 
 def build_model(config, pretrained: bool = True, verbose: bool = False):
@@ -178,13 +218,16 @@ def build_train_dataset(config, verbose: bool = False):
 def build_val_dataset(config, verbose: bool = False):
     """The validation data set. Raises: ConfigError: if the file has none; DataError."""
     if not config.val_dataset_cfg:
-        raise ConfigError("%s: there is no val_dataset, so there is nothing to evaluate on: add one." % config.source.path)
+        raise ConfigError(
+            f"{config.source.path}: there is no val_dataset, so there is nothing to evaluate on: add one."
+        )
     return build(make_builder(config, verbose), "val_dataset", verbose)
 
 
 def without_pretrained(config):
     """A copy of `config` in which no component loads weights of its own."""
     import copy
+
     changed = copy.copy(config)
     changed.dic = copy.deepcopy(config.dic)
     for key, block in components(changed.dic):
@@ -199,7 +242,7 @@ def num_classes_of(config) -> int:
     for block in (values["model"], values["train_dataset"]):
         if "num_classes" in block:
             return int(block["num_classes"])
-    return int(getattr(find_component(values["train_dataset"]["type"])[1], "NUM_CLASSES"))
+    return int(find_component(values["train_dataset"]["type"])[1].NUM_CLASSES)
 
 
 def label_set_of(config) -> LabelSet:
@@ -226,6 +269,7 @@ def _names_in(root: Any, classes: int):
     if not isinstance(root, str):
         return None
     from ppliteseg_paddle.data.dataset import read_class_names
+
     return read_class_names(reader.expand_env(root), classes)
 
 
@@ -236,6 +280,7 @@ def _names_in(root: Any, classes: int):
 def quiet_paddleseg(level: int = 0):
     """PaddleSeg logs every component that it builds and warns of each value that it fills in: errors only, meanwhile."""
     from paddleseg.utils import logger
+
     before, logger.log_level = logger.log_level, level
     try:
         yield
@@ -251,9 +296,17 @@ def check_dataset_size(dataset, batch_size: int, ranks: int = 1) -> None:
     per_rank = -(-len(dataset) // ranks)
     if per_rank < batch_size:
         share = " (%d on each of %d devices)" % (per_rank, ranks) if ranks > 1 else ""
-        raise DataError("the training set %s has %d image%s%s, fewer than one batch of %d. Use --batch_size %d, or add images."
-                        % (getattr(dataset, "list_path", type(dataset).__name__), len(dataset),
-                           "" if len(dataset) == 1 else "s", share, batch_size, per_rank))
+        raise DataError(
+            "the training set %s has %d image%s%s, fewer than one batch of %d. Use --batch_size %d, or add images."
+            % (
+                getattr(dataset, "list_path", type(dataset).__name__),
+                len(dataset),
+                "" if len(dataset) == 1 else "s",
+                share,
+                batch_size,
+                per_rank,
+            )
+        )
 
 
 def _key_of(config, type_name: str) -> str:
@@ -267,5 +320,5 @@ def _key_of(config, type_name: str) -> str:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     if isinstance(error, KeyError):
-        text = "missing key %s" % text
+        text = f"missing key {text}"
     return " ".join(text.split("\n\n")[0].split()) or type(error).__name__

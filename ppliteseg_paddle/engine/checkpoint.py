@@ -1,9 +1,9 @@
 """Checkpoints on disk: written whole or not at all, checked before a run goes on from them, the best one kept."""
+
 from __future__ import annotations
 
 import os
 import re
-from typing import Dict, Optional
 
 from ppliteseg_paddle.errors import ConfigError, WeightsError
 from ppliteseg_paddle.files import read_json, write_json
@@ -26,22 +26,29 @@ def check_resume(folder: str, iters: int) -> int:
     if not os.path.isdir(folder):
         parent = os.path.dirname(os.path.normpath(folder)) or "."
         latest = latest_checkpoint(parent) if os.path.isdir(parent) else None
-        raise ConfigError("--resume_model %s: there is no such folder.%s"
-                          % (folder, " The latest checkpoint beside it is %s." % latest if latest else ""))
+        raise ConfigError(
+            "--resume_model {}: there is no such folder.{}".format(
+                folder, f" The latest checkpoint beside it is {latest}." if latest else ""
+            )
+        )
     match = _ITER_FOLDER.fullmatch(name)
     if match is None:
         latest = latest_checkpoint(folder)
-        advice = "use %s" % latest if latest else "give a folder that training wrote, as in output/iter_1000"
-        raise ConfigError("--resume_model %s: not a checkpoint folder named iter_N; %s." % (folder, advice))
+        advice = f"use {latest}" if latest else "give a folder that training wrote, as in output/iter_1000"
+        raise ConfigError(f"--resume_model {folder}: not a checkpoint folder named iter_N; {advice}.")
     for file in (PARAMS, OPTIMIZER):
         path = os.path.join(folder, file)
         if not os.path.isfile(path) or not os.path.getsize(path):
-            raise WeightsError("--resume_model %s: %s is missing or empty, so this checkpoint was not finished. "
-                               "Go on from an earlier one." % (folder, file))
+            raise WeightsError(
+                f"--resume_model {folder}: {file} is missing or empty, so this checkpoint was not finished. "
+                "Go on from an earlier one."
+            )
     start = int(match.group(1))
     if start >= iters:
-        raise ConfigError("--resume_model %s holds iteration %d, and the run ends at %d: nothing is left to train. "
-                          "Give a larger --iters." % (folder, start, iters))
+        raise ConfigError(
+            "--resume_model %s holds iteration %d, and the run ends at %d: nothing is left to train. "
+            "Give a larger --iters." % (folder, start, iters)
+        )
     return start
 
 
@@ -53,6 +60,7 @@ def check_fits(model, folder: str, by_time: bool = False) -> None:
         a run by time, if this one is not.
     """
     import paddle
+
     check_files(folder)
     expected = {name: list(value.shape) for name, value in model.state_dict().items()}
     for file in (PARAMS, EMA_PARAMS):
@@ -61,13 +69,16 @@ def check_fits(model, folder: str, by_time: bool = False) -> None:
     path = os.path.join(folder, OPTIMIZER)
     saved = paddle.load(path, return_numpy=True)
     if not isinstance(saved, dict) or "LR_Scheduler" not in saved:
-        raise WeightsError("%s holds no state of an optimizer with a learning-rate scheduler, so the run cannot go on from it: "
-                           "start from the weights alone, with --model_path %s." % (path, os.path.join(folder, PARAMS)))
+        raise WeightsError(
+            f"{path} holds no state of an optimizer with a learning-rate scheduler, so the run cannot go on from it: "
+            f"start from the weights alone, with --model_path {os.path.join(folder, PARAMS)}."
+        )
     seconds = saved["LR_Scheduler"].get("seconds")
     if seconds is not None and not by_time:
-        raise ConfigError("--resume_model %s: its learning rate follows the time of a run with --max_minutes, of which %.1f were used: give "
-                          "--max_minutes, too, and more than that, or start from its weights alone, with --model_path %s."
-                          % (folder, seconds / 60, os.path.join(folder, PARAMS)))
+        raise ConfigError(
+            f"--resume_model {folder}: its learning rate follows the time of a run with --max_minutes, of which {seconds / 60:.1f} were used: give "
+            f"--max_minutes, too, and more than that, or start from its weights alone, with --model_path {os.path.join(folder, PARAMS)}."
+        )
 
 
 def check_files(folder: str) -> None:
@@ -76,37 +87,46 @@ def check_files(folder: str) -> None:
     Raises: WeightsError
     """
     from ppliteseg_paddle.weights.files import check_pickle
+
     for file in (PARAMS, OPTIMIZER, EMA_PARAMS):
         if os.path.isfile(os.path.join(folder, file)):
             check_pickle(os.path.join(folder, file))
 
 
-def _check_names_and_shapes(path: str, expected: Dict[str, list]) -> None:
+def _check_names_and_shapes(path: str, expected: dict[str, list]) -> None:
     import paddle
+
     saved = paddle.load(path, return_numpy=True)
     if not isinstance(saved, dict):
-        raise WeightsError("%s holds a %s, not names and arrays." % (path, type(saved).__name__))
+        raise WeightsError(f"{path} holds a {type(saved).__name__}, not names and arrays.")
     missing = [name for name in expected if name not in saved]
     if missing:
-        raise WeightsError("%s lacks %d of the model's %d weights, the first %s: it belongs to another configuration."
-                           % (path, len(missing), len(expected), missing[0]))
+        raise WeightsError(
+            "%s lacks %d of the model's %d weights, the first %s: it belongs to another configuration."
+            % (path, len(missing), len(expected), missing[0])
+        )
     for name, shape in expected.items():
         found = list(getattr(saved[name], "shape", ()))
         if found != shape:
-            raise WeightsError("%s: %s has the shape %s, the model expects %s: it belongs to another configuration."
-                               % (path, name, found, shape))
+            raise WeightsError(
+                f"{path}: {name} has the shape {found}, the model expects {shape}: it belongs to another configuration."
+            )
 
 
 def has_finite_weights(folder: str) -> bool:
     """Whether a checkpoint is there and holds neither nan nor infinity."""
     import numpy as np
     import paddle
+
     path = os.path.join(folder, PARAMS)
-    return os.path.isfile(path) and all(np.isfinite(value).all() for value in paddle.load(path, return_numpy=True).values()
-                                        if isinstance(value, np.ndarray) and value.dtype.kind == "f")
+    return os.path.isfile(path) and all(
+        np.isfinite(value).all()
+        for value in paddle.load(path, return_numpy=True).values()
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    )
 
 
-def latest_checkpoint(save_dir: str) -> Optional[str]:
+def latest_checkpoint(save_dir: str) -> str | None:
     """The finished checkpoint with the highest iteration in `save_dir`; None if there is none."""
     best = (-1, None)
     for name in os.listdir(save_dir) if os.path.isdir(save_dir) else ():
@@ -132,8 +152,8 @@ class BestModel:
         self.folder = folder
         saved = (read_json(os.path.join(folder, BEST_FILE)) or {}) if resumed else {}
         whole = isinstance(saved.get("mIoU"), float) and isinstance(saved.get("iter"), int)
-        self.miou: Optional[float] = saved["mIoU"] if whole else None
-        self.iteration: Optional[int] = saved["iter"] if whole else None
+        self.miou: float | None = saved["mIoU"] if whole else None
+        self.iteration: int | None = saved["iter"] if whole else None
 
     def improved_by(self, miou: float) -> bool:
         return self.miou is None or miou > self.miou

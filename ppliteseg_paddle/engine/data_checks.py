@@ -1,8 +1,10 @@
 """The data sets of a configuration, checked: for `data check`, and before each training."""
+
 from __future__ import annotations
 
 import sys
-from typing import Any, Dict, List, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from ppliteseg_paddle.data.check import DEFAULT_UNREADABLE_SHARE, QUICK_SAMPLE, check_datasets, first_error
 from ppliteseg_paddle.data.findings import WARNING
@@ -10,7 +12,9 @@ from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.errors import DataError
 
 
-def check_config(config, sample: Optional[int] = None, num_workers: Optional[int] = None, progress: bool = True) -> Dict[str, Any]:
+def check_config(
+    config, sample: int | None = None, num_workers: int | None = None, progress: bool = True
+) -> dict[str, Any]:
     """Check the training and validation set of a configuration.
 
     Args: as in `data.check.check_datasets`.
@@ -22,11 +26,15 @@ def check_config(config, sample: Optional[int] = None, num_workers: Optional[int
         datasets["val"] = build.build_val_dataset(config)
     for name, dataset in datasets.items():
         if not lists_pairs(dataset):
-            raise DataError("%s is of type %s, which does not list image and label files, so they cannot be checked."
-                            % (name + "_dataset", type(dataset).__name__))
+            raise DataError(
+                "{} is of type {}, which does not list image and label files, so they cannot be checked.".format(
+                    name + "_dataset", type(dataset).__name__
+                )
+            )
     names = list(build.label_set_of(config).classes)
-    result = check_datasets(datasets, names, config.batch_size, unreadable_share(config), sample, num_workers=num_workers,
-                            progress=progress)
+    result = check_datasets(
+        datasets, names, config.batch_size, unreadable_share(config), sample, num_workers=num_workers, progress=progress
+    )
     return {**result, "class_names": names, "config": config.source.path}
 
 
@@ -47,8 +55,11 @@ def check_before_training(config, datasets: Mapping[str, Any], full: bool = Fals
         raise DataError(fault)
     for row in result["findings"]:
         if row["severity"] == WARNING:
-            print("warning: %s: %d %s (%s): %s" % (row["split"], row["count"], row["title"], ", ".join(row["first"]), row["effect"]),
-                  file=sys.stderr)
+            print(
+                "warning: %s: %d %s (%s): %s"
+                % (row["split"], row["count"], row["title"], ", ".join(row["first"]), row["effect"]),
+                file=sys.stderr,
+            )
 
 
 def unreadable_share(config) -> float:
@@ -63,7 +74,7 @@ def skip_unreadable(config, dataset) -> None:
         dataset.leave_out(share)
 
 
-def left_out(*datasets) -> List[str]:
+def left_out(*datasets) -> list[str]:
     """The images that data sets have left out so far."""
     return [path for dataset in datasets if getattr(dataset, "unreadable", None) for path in dataset.unreadable.paths()]
 

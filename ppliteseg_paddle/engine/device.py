@@ -1,7 +1,6 @@
 """Where a model runs: the choice of a device, and a clear refusal of one that is not there."""
-from __future__ import annotations
 
-from typing import Optional, Tuple
+from __future__ import annotations
 
 from ppliteseg_paddle.compat import use_all_cores
 from ppliteseg_paddle.errors import ConfigError, suggest
@@ -9,7 +8,7 @@ from ppliteseg_paddle.errors import ConfigError, suggest
 KINDS = ("cpu", "gpu", "xpu", "npu", "mlu")
 
 
-def select_device(name: Optional[str] = None) -> Tuple[str, str]:
+def select_device(name: str | None = None) -> tuple[str, str]:
     """Set Paddle's device.
 
     Args:
@@ -19,24 +18,33 @@ def select_device(name: Optional[str] = None) -> Tuple[str, str]:
     Raises: ConfigError: if the name is unknown, or this Paddle or machine has no such device.
     """
     import paddle
+
     name = (name or "").strip().lower()
     kind, _, index = name.partition(":")
     if name and kind not in KINDS:
-        raise ConfigError("unknown device '%s'.%s" % (name, suggest(kind, KINDS)))
+        raise ConfigError(f"unknown device '{name}'.{suggest(kind, KINDS)}")
     if ":" in name and (kind == "cpu" or not index.isdigit()):
-        raise ConfigError("unknown device '%s': give %s." % (name, "cpu" if kind == "cpu" else "%s, or with a number, as in %s:0" % (kind, kind)))
+        raise ConfigError(
+            "unknown device '{}': give {}.".format(
+                name, "cpu" if kind == "cpu" else f"{kind}, or with a number, as in {kind}:0"
+            )
+        )
     lack = _lack_of_gpu(paddle)
     if not name:
         chosen, why = ("cpu", lack) if lack else ("gpu", _gpu_name(paddle, 0))
     elif kind == "gpu":
         if lack:
-            raise ConfigError("--device %s: %s. Use --device cpu%s." % (name, lack, _gpu_advice(paddle)))
+            raise ConfigError(f"--device {name}: {lack}. Use --device cpu{_gpu_advice(paddle)}.")
         if index and int(index) >= paddle.device.cuda.device_count():
-            raise ConfigError("--device %s: there are %d GPUs, so the last is gpu:%d."
-                              % (name, paddle.device.cuda.device_count(), paddle.device.cuda.device_count() - 1))
+            raise ConfigError(
+                "--device %s: there are %d GPUs, so the last is gpu:%d."
+                % (name, paddle.device.cuda.device_count(), paddle.device.cuda.device_count() - 1)
+            )
         chosen, why = name, _gpu_name(paddle, int(index or 0))
     elif kind != "cpu" and not _has_other(paddle, kind):
-        raise ConfigError("--device %s: the installed Paddle %s was built without it. Use --device cpu." % (name, paddle.__version__))
+        raise ConfigError(
+            f"--device {name}: the installed Paddle {paddle.__version__} was built without it. Use --device cpu."
+        )
     else:
         chosen, why = name, "as asked"
     paddle.set_device(chosen)
@@ -47,14 +55,14 @@ def select_device(name: Optional[str] = None) -> Tuple[str, str]:
 
 def device_line(chosen: str, why: str) -> str:
     """What a person reads about the choice."""
-    return "device: %s (%s)" % (chosen, why)
+    return f"device: {chosen} ({why})"
 
 
 def _lack_of_gpu(paddle) -> str:
     if not paddle.is_compiled_with_cuda():
-        return "the installed Paddle %s is a CPU build" % paddle.__version__
+        return f"the installed Paddle {paddle.__version__} is a CPU build"
     if paddle.device.cuda.device_count() < 1:
-        return "Paddle %s finds no GPU" % paddle.__version__
+        return f"Paddle {paddle.__version__} finds no GPU"
     return ""
 
 

@@ -5,9 +5,10 @@ that occurs neither in the labels nor in the predictions has an IoU and a Dice o
 mean. `mIoU_present` leaves such classes out, as the evaluation of `cityscapesscripts` does; `present`
 tells which ones occur. The two are equal where every class occurs.
 """
+
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,10 @@ def confusion_matrix(pred: np.ndarray, label: np.ndarray, num_classes: int, igno
     Raises: ValueError: if the shapes differ.
     """
     if pred.shape != label.shape:
-        raise ValueError("pred and label must have one shape, but are %s and %s." % (pred.shape, label.shape))
+        raise ValueError(f"pred and label must have one shape, but are {pred.shape} and {label.shape}.")
     known = label != ignore_index
     codes = num_classes * label[known].astype(np.int64) + pred[known].astype(np.int64)
-    return np.bincount(codes, minlength=num_classes ** 2)[:num_classes ** 2].reshape(num_classes, num_classes)
+    return np.bincount(codes, minlength=num_classes**2)[: num_classes**2].reshape(num_classes, num_classes)
 
 
 def confusion_on_device(pred, label, num_classes: int, ignore_index: int = 255):
@@ -31,18 +32,23 @@ def confusion_on_device(pred, label, num_classes: int, ignore_index: int = 255):
     Shape: pred and label of one shape, integer, pred below num_classes; returns int64 (num_classes, num_classes), rows are labels.
     """
     import paddle
+
     codes, bins = label.astype("int32") * num_classes + pred.astype("int32"), 256 * num_classes
     if label.dtype != paddle.uint8:  # may be negative, or large
-        bins = num_classes ** 2 + 1
+        bins = num_classes**2 + 1
         codes = paddle.where((label >= 0).logical_and(label < num_classes), codes, paddle.full_like(codes, bins - 1))
     # Labels beyond the classes, among them the usual ignore_index 255, land beyond the matrix.
-    matrix = paddle.bincount(codes.flatten(), minlength=bins)[:num_classes ** 2].astype("int64").reshape([num_classes, num_classes])
+    matrix = (
+        paddle.bincount(codes.flatten(), minlength=bins)[: num_classes**2]
+        .astype("int64")
+        .reshape([num_classes, num_classes])
+    )
     if 0 <= ignore_index < num_classes:
         matrix = matrix * (paddle.arange(num_classes, dtype="int64") != ignore_index).astype("int64").unsqueeze(1)
     return matrix
 
 
-def scores(matrix: np.ndarray) -> Dict[str, Any]:
+def scores(matrix: np.ndarray) -> dict[str, Any]:
     """Everything that we report, from a confusion matrix.
 
     Returns: floats "mIoU", "mIoU_present" (NaN where no class occurs), "acc" (correct pixels of all), "kappa", "dice" (mean); lists with one

@@ -1,4 +1,5 @@
 """Masks as `val` sees them: the validation transforms and `test_config`, through PaddleSeg's own inference."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -16,7 +17,9 @@ class EvaluationPredictor:
 
     def __init__(self, model, config):
         from paddleseg.transforms import Compose
+
         from ppliteseg_paddle.export.paddle import EagerBackend
+
         self.model, self.label_set = model, label_set_of(config)
         self.transforms = Compose(build(make_builder(config), "val_transforms"))
         self.test_config = dict(config.test_config)
@@ -26,15 +29,22 @@ class EvaluationPredictor:
         """Shape: image (H, W, 3) uint8 BGR; returns (H, W) uint8 class ids."""
         import paddle
         from paddleseg.core import infer
+
         test = self.test_config
         data = self.transforms({"img": image.astype("float32"), "trans_info": [], "gt_fields": []})
         batch = paddle.to_tensor(data["img"])[None]
         window = {key: test.get(key) for key in ("is_slide", "stride", "crop_size")}
         with paddle.no_grad():
             if test.get("aug_eval"):
-                pred, _ = infer.aug_inference(self.model, batch, trans_info=data["trans_info"], scales=test.get("scales", 1.0),
-                                              flip_horizontal=test.get("flip_horizontal", False),
-                                              flip_vertical=test.get("flip_vertical", False), **window)
+                pred, _ = infer.aug_inference(
+                    self.model,
+                    batch,
+                    trans_info=data["trans_info"],
+                    scales=test.get("scales", 1.0),
+                    flip_horizontal=test.get("flip_horizontal", False),
+                    flip_vertical=test.get("flip_vertical", False),
+                    **window,
+                )
             else:
                 pred, _ = infer.inference(self.model, batch, trans_info=data["trans_info"], **window)
         return pred.numpy().reshape(pred.shape[-2:]).astype(np.uint8)

@@ -1,4 +1,5 @@
 """Weights that PaddleSeg's own components load while they are built, read as safely as ours."""
+
 from __future__ import annotations
 
 import contextlib
@@ -13,8 +14,10 @@ def safe_pretrained():
     asks for, and its downloads are unpacked without a look at the paths in them."""
     import paddle
     from paddleseg.utils import utils
+
     from ppliteseg_paddle.weights.files import check_pickle
     from ppliteseg_paddle.weights.load import load_by_name
+
     load = paddle.load
 
     def checked_load(path, *args, **kwargs):  # a few components read their file themselves

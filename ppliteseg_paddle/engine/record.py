@@ -1,4 +1,5 @@
 """train.json: the record of a run, kept while it trains and whole however it ends."""
+
 from __future__ import annotations
 
 import contextlib
@@ -6,11 +7,11 @@ import os
 import platform
 import sys
 import time
-from typing import Any, Dict
+from typing import Any
 
-from ppliteseg_paddle.engine.loop import distributed
-from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS
 from ppliteseg_paddle.engine.callbacks.show import CURVES_FILE
+from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS
+from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.monitor import Monitor
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json, write_json
@@ -19,7 +20,7 @@ HISTORY_FILE, CONFIG_FILE = "train.json", "config.yml"
 
 
 @contextlib.contextmanager
-def recorded(watch: Monitor, record: "Record", first: bool):
+def recorded(watch: Monitor, record: Record, first: bool):
     """However the run ends, its record is whole; on Ctrl-C say how to go on."""
     try:
         yield
@@ -32,7 +33,7 @@ def recorded(watch: Monitor, record: "Record", first: bool):
         raise
 
 
-def seconds_at(record: Dict[str, Any], start: int) -> float:
+def seconds_at(record: dict[str, Any], start: int) -> float:
     """Seconds that a run had taken at iteration `start`, by its train.json: what it did after that is thrown away."""
     rows = [row for part in ("train", "eval") for row in record.get(part, ())]
     if not any(row.get("iter", 0) > start for row in rows):
@@ -46,19 +47,41 @@ class Record:
     def __init__(self, save_dir, config, start, seed, device, precision, begin, max_minutes):
         import paddle
         import paddleseg
+
         from ppliteseg_paddle import __version__
-        self.begin, self.save_dir, self.start, self.config, self.timed = begin, save_dir, start, config, max_minutes is not None
+
+        self.begin, self.save_dir, self.start, self.config, self.timed = (
+            begin,
+            save_dir,
+            start,
+            config,
+            max_minutes is not None,
+        )
         earlier = (read_json(os.path.join(save_dir, HISTORY_FILE)) or {}) if start else {}
-        self.earlier = {part: [row for row in earlier.get(part, []) if row.get("iter", start + 1) <= start]
-                        for part in ("train", "eval")}
+        self.earlier = {
+            part: [row for row in earlier.get(part, []) if row.get("iter", start + 1) <= start]
+            for part in ("train", "eval")
+        }
         self.earlier_seconds = seconds_at(earlier, start)
         self.written, self.writing, self.noted = 0.0, 0.0, None
         self.head = {
-            "config": config.source.path, "options": config.source.options, "iters": config.iters,
-            "batch_size": config.batch_size, "ranks": distributed.ranks(), "seed": seed, "device": device, "precision": precision,
-            "max_minutes": max_minutes, "resumed_from": start or None,
-            "versions": {"ppliteseg_paddle": __version__, "paddle": paddle.__version__,
-                         "paddleseg": paddleseg.__version__, "python": platform.python_version()}}
+            "config": config.source.path,
+            "options": config.source.options,
+            "iters": config.iters,
+            "batch_size": config.batch_size,
+            "ranks": distributed.ranks(),
+            "seed": seed,
+            "device": device,
+            "precision": precision,
+            "max_minutes": max_minutes,
+            "resumed_from": start or None,
+            "versions": {
+                "ppliteseg_paddle": __version__,
+                "paddle": paddle.__version__,
+                "paddleseg": paddleseg.__version__,
+                "python": platform.python_version(),
+            },
+        }
 
     def seconds(self) -> float:
         """That the run has taken, with those before a resume."""
@@ -79,25 +102,39 @@ class Record:
     def _events(watch: Monitor):
         return watch.saved, len(watch.evaluations), watch.best.iteration, watch.ema_best.iteration
 
-    def contents(self, watch: Monitor, finished: bool = False) -> Dict[str, Any]:
+    def contents(self, watch: Monitor, finished: bool = False) -> dict[str, Any]:
         return {
-            **self.head, "finished": finished, "seconds": round(self.seconds(), 3),
+            **self.head,
+            "finished": finished,
+            "seconds": round(self.seconds(), 3),
             "best": {"mIoU": watch.best.miou, "iter": watch.best.iteration},
             "ema_best": {"mIoU": watch.ema_best.miou, "iter": watch.ema_best.iteration},
-            "train": self.earlier["train"] + watch.rows, "eval": self.earlier["eval"] + watch.evaluations}
+            "train": self.earlier["train"] + watch.rows,
+            "eval": self.earlier["eval"] + watch.evaluations,
+        }
 
-    def result(self, watch: Monitor) -> Dict[str, Any]:
+    def result(self, watch: Monitor) -> dict[str, Any]:
         last, curves = watch.saved or "", os.path.join(self.save_dir, CURVES_FILE)
         # The weights to go on with: the best that an evaluation has found, plain or averaged, else the last ones.
-        scored = [(best.miou, os.path.join(best.folder, file))
-                  for best, file in ((watch.best, PARAMS), (watch.ema_best, EMA_PARAMS)) if best.miou is not None]
+        scored = [
+            (best.miou, os.path.join(best.folder, file))
+            for best, file in ((watch.best, PARAMS), (watch.ema_best, EMA_PARAMS))
+            if best.miou is not None
+        ]
         return {
-            "iterations": watch.iteration if self.timed else self.config.iters, "start_iteration": self.start,
+            "iterations": watch.iteration if self.timed else self.config.iters,
+            "start_iteration": self.start,
             "first_loss": watch.rows[0]["loss"] if watch.rows else None,
             "final_loss": watch.rows[-1]["loss"] if watch.rows else None,
-            "best_mIoU": watch.best.miou, "best_iteration": watch.best.iteration,
-            "ema_best_mIoU": watch.ema_best.miou, "ema_best_iteration": watch.ema_best.iteration,
-            "save_dir": self.save_dir, "config": os.path.join(self.save_dir, CONFIG_FILE),
-            "history": os.path.join(self.save_dir, HISTORY_FILE), "last_checkpoint": last,
+            "best_mIoU": watch.best.miou,
+            "best_iteration": watch.best.iteration,
+            "ema_best_mIoU": watch.ema_best.miou,
+            "ema_best_iteration": watch.ema_best.iteration,
+            "save_dir": self.save_dir,
+            "config": os.path.join(self.save_dir, CONFIG_FILE),
+            "history": os.path.join(self.save_dir, HISTORY_FILE),
+            "last_checkpoint": last,
             "model_path": max(scored, key=lambda item: item[0])[1] if scored else os.path.join(last, PARAMS),
-            "curves": curves if os.path.isfile(curves) else None, "seconds": round(time.monotonic() - self.begin, 3)}
+            "curves": curves if os.path.isfile(curves) else None,
+            "seconds": round(time.monotonic() - self.begin, 3),
+        }

@@ -5,10 +5,12 @@ own `Config` carries along and never reads.
 
 Source: Goyal et al., "Accurate, Large Minibatch SGD" (arXiv 1706.02677), section 2.1, for the linear rule.
 """
+
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Collection, Dict, Iterator, List, Mapping, Tuple
+from typing import Any
 
 from ppliteseg_paddle.errors import ConfigError
 
@@ -17,8 +19,8 @@ from ppliteseg_paddle.errors import ConfigError
 class Scaling:
     """`changes`: dotted key -> new value, in the form of --opts keys. `sentences`: what was done and why, one a line."""
 
-    changes: Dict[str, Any] = field(default_factory=dict)
-    sentences: List[str] = field(default_factory=list)
+    changes: dict[str, Any] = field(default_factory=dict)
+    sentences: list[str] = field(default_factory=list)
 
 
 def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given: Collection[str] = ()) -> Scaling:
@@ -40,23 +42,45 @@ def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given
     total, recipe_total = devices * batch_size, recipe_devices * recipe_batch
     scaling = Scaling()
     if total != recipe_total:
-        scaling.sentences.append("the recipe takes %s a step (%d x %d), this run takes %d (%d x %d):"
-                                 % (_images(recipe_total), recipe_devices, recipe_batch, total, devices, batch_size))
+        scaling.sentences.append(
+            "the recipe takes %s a step (%d x %d), this run takes %d (%d x %d):"
+            % (_images(recipe_total), recipe_devices, recipe_batch, total, devices, batch_size)
+        )
         ratio = total / recipe_total
-        _change(scaling, config, "lr_scheduler.learning_rate", lambda rate: float("%.6g" % (rate * ratio)), given,
-                "the gradient is the mean over %g times as many images (linear rule)" % _rounded(ratio))
+        _change(
+            scaling,
+            config,
+            "lr_scheduler.learning_rate",
+            lambda rate: float("%.6g" % (rate * ratio)),
+            given,
+            f"the gradient is the mean over {_rounded(ratio):g} times as many images (linear rule)",
+        )
         for key in ("iters", "lr_scheduler.warmup_iters"):
-            _change(scaling, config, key, lambda count: max(1, -(-count * recipe_total // total)), given, "so that as many images are seen")
+            _change(
+                scaling,
+                config,
+                key,
+                lambda count: max(1, -(-count * recipe_total // total)),
+                given,
+                "so that as many images are seen",
+            )
     if batch_size != recipe_batch:
         for key in _min_kept_keys(config):
-            _change(scaling, config, key, lambda count: max(1, round(count * batch_size / recipe_batch)), given,
-                    "it counts pixels of one device's batch, %s instead of %d" % (_images(batch_size), recipe_batch), "OHEM's min_kept")
+            _change(
+                scaling,
+                config,
+                key,
+                lambda count: max(1, round(count * batch_size / recipe_batch)),
+                given,
+                "it counts pixels of one device's batch, %s instead of %d" % (_images(batch_size), recipe_batch),
+                "OHEM's min_kept",
+            )
     if scaling.sentences:
         scaling.sentences.append("keep the configuration's own numbers with --no_auto_scale")
     return scaling
 
 
-def apply_changes(config: Dict[str, Any], changes: Mapping[str, Any]) -> None:
+def apply_changes(config: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Put `Scaling.changes` into the values of a configuration, in place."""
     for key, value in changes.items():
         *path, last = key.split(".")
@@ -66,23 +90,27 @@ def apply_changes(config: Dict[str, Any], changes: Mapping[str, Any]) -> None:
         place[last] = value
 
 
-def _reference(recipe: Any) -> Tuple[int, int]:
+def _reference(recipe: Any) -> tuple[int, int]:
     numbers = [recipe.get(key) for key in ("devices", "batch_size")] if isinstance(recipe, Mapping) else [None]
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in numbers):
-        raise ConfigError("recipe is %r; it must name the hardware of the recipe, as in {devices: 4, batch_size: 4}." % (recipe,))
+        raise ConfigError(
+            f"recipe is {recipe!r}; it must name the hardware of the recipe, as in {{devices: 4, batch_size: 4}}."
+        )
     return numbers[0], numbers[1]
 
 
-def _change(scaling: Scaling, config: Mapping[str, Any], key: str, rule, given: Collection[str], why: str, name: str = "") -> None:
+def _change(
+    scaling: Scaling, config: Mapping[str, Any], key: str, rule, given: Collection[str], why: str, name: str = ""
+) -> None:
     before = _value(config, key)
     if before is None:
         return
     name, after = name or key, rule(before)
     if any(key == option or key.startswith(option + ".") for option in given):
-        sentence = "%s stays %s, as it was set by hand" % (name, before)
+        sentence = f"{name} stays {before}, as it was set by hand"
     elif after != before:
         scaling.changes[key] = after
-        sentence = "%s %s -> %s: %s" % (name, before, after, why)
+        sentence = f"{name} {before} -> {after}: {why}"
     else:
         return
     if sentence not in scaling.sentences:  # PaddleSeg makes one loss for all outputs into equal ones for each
@@ -108,4 +136,4 @@ def _images(count: int) -> str:
 
 
 def _rounded(ratio: float) -> float:
-    return float("%.3g" % ratio)
+    return float(f"{ratio:.3g}")

@@ -1,4 +1,5 @@
 """Train the configured model in PaddleSeg's own loop, unmodified, with checks before it and a record after it."""
+
 from __future__ import annotations
 
 import contextlib
@@ -6,35 +7,51 @@ import os
 import random
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Any
 
-from ppliteseg_paddle.reading.pairs import UnreadableError
 from ppliteseg_paddle.engine import build
+from ppliteseg_paddle.engine.callbacks.show import show_run
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, check_fits, check_resume
-from ppliteseg_paddle.engine.data_checks import check_before_training, skip_unreadable, left_out
+from ppliteseg_paddle.engine.data_checks import check_before_training, left_out, skip_unreadable
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.launch import NoteCheckpoints
-from ppliteseg_paddle.engine.loop.surroundings import Monitor, loop_module, watched_loop
 from ppliteseg_paddle.engine.loop.precise_bn import precise_at_the_end, precise_statistics_of
 from ppliteseg_paddle.engine.loop.precision import autocast, check_precision, loop_in_bf16, precision_of_the_loop
-from ppliteseg_paddle.engine.record import CONFIG_FILE, HISTORY_FILE, Record, recorded, seconds_at
 from ppliteseg_paddle.engine.loop.sampling import epochs_done, epochs_go_on, progress_of, seed_samples
+from ppliteseg_paddle.engine.loop.surroundings import Monitor, loop_module, watched_loop
+from ppliteseg_paddle.engine.record import CONFIG_FILE, HISTORY_FILE, Record, recorded, seconds_at
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
-from ppliteseg_paddle.engine.callbacks.show import show_run
 from ppliteseg_paddle.engine.val import fast_evaluation
 from ppliteseg_paddle.errors import ConfigError, DependencyError
 from ppliteseg_paddle.files import read_json, save_atomic
+from ppliteseg_paddle.reading.pairs import UnreadableError
 
-SAMPLE = 64            # pairs that are read before the start
+SAMPLE = 64  # pairs that are read before the start
 SAMPLE_SECONDS = 10.0  # and no longer than this
 
 
-def train(config, save_dir: str = "output", do_eval: bool = False, save_interval: int = 1000, log_iters: int = 10,
-          num_workers: int = 0, use_vdl: bool = False, use_ema: bool = False, resume_model: Optional[str] = None,
-          keep_checkpoint_max: int = 5, model_path: Optional[str] = None, device: Optional[str] = None,
-          precision: str = "fp32", amp_level: str = "O1", seed: Optional[int] = None, auto_scale: bool = True,
-          full_check: bool = False, verbose: bool = False, max_minutes: Optional[float] = None) -> Dict[str, Any]:
+def train(
+    config,
+    save_dir: str = "output",
+    do_eval: bool = False,
+    save_interval: int = 1000,
+    log_iters: int = 10,
+    num_workers: int = 0,
+    use_vdl: bool = False,
+    use_ema: bool = False,
+    resume_model: str | None = None,
+    keep_checkpoint_max: int = 5,
+    model_path: str | None = None,
+    device: str | None = None,
+    precision: str = "fp32",
+    amp_level: str = "O1",
+    seed: int | None = None,
+    auto_scale: bool = True,
+    full_check: bool = False,
+    verbose: bool = False,
+    max_minutes: float | None = None,
+) -> dict[str, Any]:
     """Train, and leave checkpoints, the resolved configuration and a record of the run in `save_dir`.
 
     Args:
@@ -53,6 +70,7 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     Source: PaddleSeg `core/train.py`, and its `tools/train.py` for the order of the steps.
     """
     import paddle
+
     begin = time.monotonic()
     chosen, why = select_device(device)
     check_precision(precision, chosen)
@@ -67,8 +85,18 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
     with paddle.utils.unique_name.guard():
         # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
         # saved state finds its parameters again.
-        parts = _build_parts(config, do_eval, ranks, resume_model, use_ema, model_path, chosen, verbose, budget,
-                             lambda: autocast(precision, amp_level))
+        parts = _build_parts(
+            config,
+            do_eval,
+            ranks,
+            resume_model,
+            use_ema,
+            model_path,
+            chosen,
+            verbose,
+            budget,
+            lambda: autocast(precision, amp_level),
+        )
         check_data(config, {"train": parts["train_dataset"], "val": parts["val_dataset"]}, full_check, look=rank == 0)
         if rank == 0:
             check_save_dir(save_dir)
@@ -76,33 +104,83 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
         record = Record(save_dir, config, start, seed, chosen, precision, begin, max_minutes)
         if budget is None:
             log_iters = min(log_iters, config.iters - start)  # so that at least one line is logged
-        watch = Monitor(parts["optimizer"], save_dir, start, log_iters, precision == "fp16",
-                          on_progress=lambda: rank == 0 and record.write_now_and_then(watch),
-                          callbacks=[NoteCheckpoints(resume_model)] if rank == 0 else (), clock=record.seconds, resumed=resume_model)
+        watch = Monitor(
+            parts["optimizer"],
+            save_dir,
+            start,
+            log_iters,
+            precision == "fp16",
+            on_progress=lambda: rank == 0 and record.write_now_and_then(watch),
+            callbacks=[NoteCheckpoints(resume_model)] if rank == 0 else (),
+            clock=record.seconds,
+            resumed=resume_model,
+        )
         total = _iters(config, budget, start)
         if budget is not None and parts["precise_bn"] is not None:
             budget.steps_after = parts["precise_bn"].steps * (2 if use_ema else 1)
         if rank == 0:
             build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
             print(device_line(chosen, why))
-            print("training from iteration %d to %s, batches of %s out of %d images; writing to %s"
-                  % (start, _end(config, budget), distributed.batch_in_words(config.batch_size), len(parts["train_dataset"]), save_dir), flush=True)
+            print(
+                "training from iteration %d to %s, batches of %s out of %d images; writing to %s"
+                % (
+                    start,
+                    _end(config, budget),
+                    distributed.batch_in_words(config.batch_size),
+                    len(parts["train_dataset"]),
+                    save_dir,
+                ),
+                flush=True,
+            )
         seed_samples(parts["train_dataset"], seed, start, config.batch_size, ranks)
-        with recorded(watch, record, rank == 0), loop_in_bf16(precision), fast_evaluation(), \
-                watched_loop(watch, resume_model, config.dic.get("ema_decay")), \
-                epochs_go_on(epochs_done(len(parts["train_dataset"]), start, config.batch_size, ranks),
-                             progress_of(parts["train_dataset"], lambda: budget.fraction if budget else watch.steps / config.iters)), \
-                show_run(watch, config, parts, lambda: record.contents(watch), total, budget, ranks, save_interval, use_vdl, use_ema,
-                         precision, amp_level, first=rank == 0), \
-                precise_at_the_end(parts["precise_bn"], parts["model"], start, total), \
-                distributed.ranks_together(parts["model"], parts["optimizer"], watch, total, save_interval):
+        with (
+            recorded(watch, record, rank == 0),
+            loop_in_bf16(precision),
+            fast_evaluation(),
+            watched_loop(watch, resume_model, config.dic.get("ema_decay")),
+            epochs_go_on(
+                epochs_done(len(parts["train_dataset"]), start, config.batch_size, ranks),
+                progress_of(parts["train_dataset"], lambda: budget.fraction if budget else watch.steps / config.iters),
+            ),
+            show_run(
+                watch,
+                config,
+                parts,
+                lambda: record.contents(watch),
+                total,
+                budget,
+                ranks,
+                save_interval,
+                use_vdl,
+                use_ema,
+                precision,
+                amp_level,
+                first=rank == 0,
+            ),
+            precise_at_the_end(parts["precise_bn"], parts["model"], start, total),
+            distributed.ranks_together(parts["model"], parts["optimizer"], watch, total, save_interval),
+        ):
             loop_module().train(
-                parts["model"], parts["train_dataset"], val_dataset=parts["val_dataset"], optimizer=parts["optimizer"],
-                save_dir=save_dir, iters=total, batch_size=config.batch_size, resume_model=resume_model,
-                save_interval=save_interval, log_iters=log_iters, num_workers=num_workers, use_vdl=use_vdl,
-                use_ema=use_ema, losses=parts["loss"], keep_checkpoint_max=keep_checkpoint_max,
-                test_config=config.test_config, precision=precision_of_the_loop(precision), amp_level=amp_level,
-                to_static_training=config.to_static_training)
+                parts["model"],
+                parts["train_dataset"],
+                val_dataset=parts["val_dataset"],
+                optimizer=parts["optimizer"],
+                save_dir=save_dir,
+                iters=total,
+                batch_size=config.batch_size,
+                resume_model=resume_model,
+                save_interval=save_interval,
+                log_iters=log_iters,
+                num_workers=num_workers,
+                use_vdl=use_vdl,
+                use_ema=use_ema,
+                losses=parts["loss"],
+                keep_checkpoint_max=keep_checkpoint_max,
+                test_config=config.test_config,
+                precision=precision_of_the_loop(precision),
+                amp_level=amp_level,
+                to_static_training=config.to_static_training,
+            )
     if rank:
         return {"rank": rank}
     record.write(watch, finished=True)
@@ -112,14 +190,15 @@ def train(config, save_dir: str = "output", do_eval: bool = False, save_interval
 # --------------------------------------------------------------------------------------------
 # Before the loop
 # --------------------------------------------------------------------------------------------
-def set_seed(seed: Optional[int], rank: int = 0) -> None:
+def set_seed(seed: int | None, rank: int = 0) -> None:
     """Seed paddle, numpy and random, from which PaddleSeg's augmentations draw; None leaves them random. Each rank draws numbers of its own."""
     if seed is None:
         return
     import numpy
     import paddle
+
     random.seed(seed + rank * 1000003)
-    numpy.random.seed((seed + rank * 1000003) % 2 ** 32)
+    numpy.random.seed((seed + rank * 1000003) % 2**32)
     paddle.seed(seed)
 
 
@@ -133,7 +212,7 @@ def fit_recipe(config, devices: int, say: bool = True) -> None:
     if scaling.sentences:
         config.dic["recipe"] = {"devices": devices, "batch_size": config.batch_size}
     for sentence in scaling.sentences if say else ():
-        print("scaling: %s" % sentence, flush=True)
+        print(f"scaling: {sentence}", flush=True)
 
 
 def _budget(config, minutes, begin, ranks, resume_model, start):
@@ -141,6 +220,7 @@ def _budget(config, minutes, begin, ranks, resume_model, start):
     if minutes is None:
         return None
     from ppliteseg_paddle.engine.loop.budget import Budget, resume_budget
+
     budget = Budget(minutes, config.iters, begin, ranks)
     if resume_model:
         record = read_json(os.path.join(os.path.dirname(os.path.normpath(resume_model)), HISTORY_FILE)) or {}
@@ -150,20 +230,22 @@ def _budget(config, minutes, begin, ranks, resume_model, start):
 
 def _iters(config, budget, start):
     from ppliteseg_paddle.engine.loop.budget import OpenEnd
+
     return config.iters if budget is None else OpenEnd(budget, start)
 
 
 def _end(config, budget) -> str:
     if budget is None:
         return "%d" % config.iters
-    return "the end of %g minutes, of which %.1f are used" % (budget.total / 60, budget.now() / 60)
+    return f"the end of {budget.total / 60:g} minutes, of which {budget.now() / 60:.1f} are used"
 
 
-def _build_parts(config, do_eval, ranks, resume_model, use_ema, model_path, device, verbose, budget,
-                 mixed_precision) -> Dict[str, Any]:
+def _build_parts(
+    config, do_eval, ranks, resume_model, use_ema, model_path, device, verbose, budget, mixed_precision
+) -> dict[str, Any]:
     """Data first: its faults are the most frequent and the quickest to find."""
     if do_eval and not config.val_dataset_cfg:
-        raise ConfigError("%s: --do_eval needs a val_dataset: add one, or leave --do_eval out." % config.source.path)
+        raise ConfigError(f"{config.source.path}: --do_eval needs a val_dataset: add one, or leave --do_eval out.")
     # Weights given on the command line replace those that the file names.
     builder = build.make_builder(build.without_pretrained(config) if resume_model or model_path else config, verbose)
     parts = {"train_dataset": build.build(builder, "train_dataset", verbose)}
@@ -173,21 +255,28 @@ def _build_parts(config, do_eval, ranks, resume_model, use_ema, model_path, devi
     model = build.build(builder, "model", verbose)
     if model_path:
         from ppliteseg_paddle.weights.load import load_weights
+
         load_weights(model, model_path)
     if resume_model:
         check_fits(model, resume_model, by_time=budget is not None)
         if use_ema and distributed.rank() == 0 and not os.path.isfile(os.path.join(resume_model, EMA_PARAMS)):
-            print("averaged weights (EMA): %s holds none, so the average starts anew from its plain weights" % resume_model, flush=True)
+            print(
+                f"averaged weights (EMA): {resume_model} holds none, so the average starts anew from its plain weights",
+                flush=True,
+            )
     if ranks > 1 and device.startswith("gpu"):
         # Each device sees a part of the batch: statistics over all of them. Before the optimizer collects parameters.
         import paddle
+
         model = builder.__dict__["model"] = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if budget is not None:
         from ppliteseg_paddle.engine.loop.budget import ScheduleByTime
+
         builder.__dict__["lr_scheduler"] = ScheduleByTime(build.build(builder, "lr_scheduler", verbose), budget)
     build.check_parameter_groups(config, model)
-    parts.update(model=model, loss=build.build(builder, "loss", verbose),
-                 optimizer=build.build(builder, "optimizer", verbose))
+    parts.update(
+        model=model, loss=build.build(builder, "loss", verbose), optimizer=build.build(builder, "optimizer", verbose)
+    )
     _check_outputs(model, parts["loss"], config)
     if getattr(model, "full_size_logits", False):
         model.full_size_logits = False  # the losses upsample for less
@@ -198,11 +287,13 @@ def _check_outputs(model, loss, config) -> None:
     """See that there is a loss for each output that the model has in training, as far as it tells their number."""
     outputs, coefs = len(getattr(model, "seg_heads", ())), len(loss["coef"])
     if outputs and outputs != coefs:
-        raise ConfigError("%s: %d numbers for the %d outputs that the model has in training: give one for each, the main one first."
-                          % (config.source.of("loss.coef"), coefs, outputs))
+        raise ConfigError(
+            "%s: %d numbers for the %d outputs that the model has in training: give one for each, the main one first."
+            % (config.source.of("loss.coef"), coefs, outputs)
+        )
 
 
-def check_data(config, datasets: Dict[str, Any], full: bool = False, look: bool = True) -> None:
+def check_data(config, datasets: dict[str, Any], full: bool = False, look: bool = True) -> None:
     """Read a sample of the pairs, or with `full` all, or without `look` none; see `data_checks`.
 
     Raises: DataError: for what training would fail on.
@@ -225,11 +316,12 @@ def check_sample(dataset, name: str, count: int = SAMPLE, seconds: float = SAMPL
     if not hasattr(dataset, "read"):
         return 0
     from tqdm import tqdm
+
     size = len(dataset)
     count = min(count, size)
     indices = sorted({round(i * (size - 1) / max(count - 1, 1)) for i in range(count)})
     deadline = time.time() + seconds
-    for done, index in enumerate(tqdm(indices, desc="checking %s images" % name, unit="image", leave=False), start=1):
+    for done, index in enumerate(tqdm(indices, desc=f"checking {name} images", unit="image", leave=False), start=1):
         try:
             dataset.read(index)
         except UnreadableError as error:
@@ -247,18 +339,20 @@ def check_save_dir(save_dir: str) -> None:
     Raises: ConfigError
     """
     if os.path.exists(save_dir) and not os.path.isdir(save_dir):
-        raise ConfigError("--save_dir %s is a file: give a folder." % save_dir)
+        raise ConfigError(f"--save_dir {save_dir} is a file: give a folder.")
     with contextlib.suppress(ConfigError):
         with save_atomic(os.path.join(save_dir, ".probe")):
             pass
         os.remove(os.path.join(save_dir, ".probe"))
         return
-    raise ConfigError("--save_dir %s cannot be written: choose another folder, or change its permissions." % save_dir)
+    raise ConfigError(f"--save_dir {save_dir} cannot be written: choose another folder, or change its permissions.")
 
 
 def _need_visualdl() -> None:
     try:
         import visualdl  # noqa: F401
     except ImportError as error:
-        raise DependencyError("--use_vdl needs visualdl, which cannot be imported (%s): pip install visualdl, or leave "
-                              "--use_vdl out." % error) from error
+        raise DependencyError(
+            f"--use_vdl needs visualdl, which cannot be imported ({error}): pip install visualdl, or leave "
+            "--use_vdl out."
+        ) from error

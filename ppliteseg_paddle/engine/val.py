@@ -1,25 +1,39 @@
 """Evaluate a model on a data set: PaddleSeg's inference, one confusion matrix a batch, each rank its share of the images."""
+
 from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ppliteseg_paddle.engine import build
-from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.device import device_line, select_device
+from ppliteseg_paddle.engine.loop import distributed
+from ppliteseg_paddle.engine.loop.precision import autocast, check_precision
 from ppliteseg_paddle.engine.loop.surroundings import loop_module, reader_errors, replaced
 from ppliteseg_paddle.engine.metrics import confusion_on_device, scores
-from ppliteseg_paddle.engine.loop.precision import autocast, check_precision
 from ppliteseg_paddle.errors import DataError
 
 
-def evaluate(model, dataset, aug_eval: bool = False, scales=1.0, flip_horizontal: bool = False,
-             flip_vertical: bool = False, is_slide: bool = False, stride: Optional[Sequence[int]] = None,
-             crop_size: Optional[Sequence[int]] = None, precision: str = "fp32", amp_level: str = "O1",
-             num_workers: int = 0, progress: bool = True, batch_size: int = 1) -> Dict[str, Any]:
+def evaluate(
+    model,
+    dataset,
+    aug_eval: bool = False,
+    scales=1.0,
+    flip_horizontal: bool = False,
+    flip_vertical: bool = False,
+    is_slide: bool = False,
+    stride: Sequence[int] | None = None,
+    crop_size: Sequence[int] | None = None,
+    precision: str = "fp32",
+    amp_level: str = "O1",
+    num_workers: int = 0,
+    progress: bool = True,
+    batch_size: int = 1,
+) -> dict[str, Any]:
     """Evaluate `model` on every image of `dataset`, whose mode must be "val".
 
     With several ranks each takes its share of the images, every image once, and all get the result; batch norm's statistics
@@ -38,6 +52,7 @@ def evaluate(model, dataset, aug_eval: bool = False, scales=1.0, flip_horizontal
     import paddle
     from paddleseg.core import infer
     from tqdm import tqdm
+
     if not len(dataset):
         raise DataError("the validation set is empty: there is nothing to evaluate on.")
     window = dict(is_slide=is_slide, stride=stride, crop_size=crop_size)
@@ -48,13 +63,17 @@ def evaluate(model, dataset, aug_eval: bool = False, scales=1.0, flip_horizontal
     was_training = model.training
     model.eval()
     mine, size = distributed.share(len(dataset)), 1 if is_slide else batch_size
-    bar = tqdm(total=len(mine), desc="evaluating", unit="image", disable=not progress or distributed.rank() > 0, leave=False)
+    bar = tqdm(
+        total=len(mine), desc="evaluating", unit="image", disable=not progress or distributed.rank() > 0, leave=False
+    )
     with paddle.no_grad(), reader_errors(), bar:
         for groups in _loader(dataset, mine, size, num_workers):
             for group in groups:
                 with autocast(precision, amp_level):
                     pred, _ = run(model, group["img"], trans_info=group["trans_info"], **augmentation, **window)
-                total += confusion_on_device(pred, group["label"].reshape(pred.shape), dataset.num_classes, dataset.ignore_index)
+                total += confusion_on_device(
+                    pred, group["label"].reshape(pred.shape), dataset.num_classes, dataset.ignore_index
+                )
                 bar.update(len(group["img"]))
     if was_training:
         model.train()
@@ -63,19 +82,27 @@ def evaluate(model, dataset, aug_eval: bool = False, scales=1.0, flip_horizontal
 
 def _loader(dataset, indices: Sequence[int], batch_size: int, num_workers: int):
     import paddle
+
     if not len(indices):  # more ranks than images
         return ()
-    return paddle.io.DataLoader(paddle.io.Subset(dataset, list(indices)), batch_size=batch_size, shuffle=False, drop_last=False,
-                                num_workers=num_workers, return_list=True, collate_fn=stack_equals)
+    return paddle.io.DataLoader(
+        paddle.io.Subset(dataset, list(indices)),
+        batch_size=batch_size,
+        shuffle=False,
+        drop_last=False,
+        num_workers=num_workers,
+        return_list=True,
+        collate_fn=stack_equals,
+    )
 
 
-def stack_equals(samples: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
+def stack_equals(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Batches of those neighbours that one forward pass can take: of one size, and of one way back to their label's size.
 
     Args: samples: as a data set in mode "val" gives them, with "img", "label" and "trans_info".
     Shape: "img" (N, 3, H, W) and "label" (N, 1, H', W') of each batch.
     """
-    groups: List[Dict[str, Any]] = []
+    groups: list[dict[str, Any]] = []
     last = None
     for sample in samples:
         key = (sample["img"].shape, sample["label"].shape, repr(sample["trans_info"]))
@@ -100,25 +127,43 @@ def fast_evaluation():
     def evaluate_fast(model, dataset, auc_roc=False, print_detail=True, **arguments):
         if auc_roc:
             return slow(model, dataset, auc_roc=True, print_detail=print_detail, **arguments)
-        result = evaluate(model, dataset, progress=print_detail and sys.stderr.isatty(), **arguments)  # a bar would litter a log
+        result = evaluate(
+            model, dataset, progress=print_detail and sys.stderr.isatty(), **arguments
+        )  # a bar would litter a log
         if print_detail and distributed.rank() == 0:
-            logger.info("[EVAL] %s" % scores_line(result))
-            logger.info("[EVAL] Class IoU: %s" % " ".join("%.4f" % value for value in result["class_iou"]))
-        return result["mIoU"], result["acc"], np.array(result["class_iou"]), np.array(result["class_precision"]), result["kappa"]
+            logger.info(f"[EVAL] {scores_line(result)}")
+            logger.info("[EVAL] Class IoU: {}".format(" ".join(f"{value:.4f}" for value in result["class_iou"])))
+        return (
+            result["mIoU"],
+            result["acc"],
+            np.array(result["class_iou"]),
+            np.array(result["class_precision"]),
+            result["kappa"],
+        )
 
     with replaced(module, "evaluate", evaluate_fast):
         yield
 
 
-def scores_line(result: Dict[str, Any]) -> str:
+def scores_line(result: dict[str, Any]) -> str:
     """What was measured, in one line."""
     return "#Images: %d mIoU: %.4f Acc: %.4f Kappa: %.4f Dice: %.4f" % tuple(
-        result[key] for key in ("images", "mIoU", "acc", "kappa", "dice"))
+        result[key] for key in ("images", "mIoU", "acc", "kappa", "dice")
+    )
 
 
-def val(config, model_path: Optional[str] = None, device: Optional[str] = None, num_workers: int = 0,
-        precision: str = "fp32", amp_level: str = "O1", test_config: Optional[Dict[str, Any]] = None,
-        progress: bool = True, verbose: bool = False, batch_size: int = 1) -> Dict[str, Any]:
+def val(
+    config,
+    model_path: str | None = None,
+    device: str | None = None,
+    num_workers: int = 0,
+    precision: str = "fp32",
+    amp_level: str = "O1",
+    test_config: dict[str, Any] | None = None,
+    progress: bool = True,
+    verbose: bool = False,
+    batch_size: int = 1,
+) -> dict[str, Any]:
     """Evaluate the configured model with the weights of `model_path` on the configured validation set.
 
     Args:
@@ -129,6 +174,7 @@ def val(config, model_path: Optional[str] = None, device: Optional[str] = None, 
     Raises: ConfigError, DataError, WeightsError
     """
     from ppliteseg_paddle.weights.load import load_weights
+
     chosen, why = select_device(device)
     check_precision(precision, chosen)
     if distributed.rank() == 0:
@@ -140,9 +186,26 @@ def val(config, model_path: Optional[str] = None, device: Optional[str] = None, 
     arguments = dict(config.test_config if test_config is None else test_config)
     for unused in ("auc_roc", "print_detail"):
         arguments.pop(unused, None)
-    measured = evaluate(model, dataset, num_workers=num_workers, precision=precision, amp_level=amp_level,
-                        progress=progress, batch_size=batch_size, **arguments)
+    measured = evaluate(
+        model,
+        dataset,
+        num_workers=num_workers,
+        precision=precision,
+        amp_level=amp_level,
+        progress=progress,
+        batch_size=batch_size,
+        **arguments,
+    )
     first = {key: measured.pop(key) for key in ("mIoU", "acc", "kappa", "dice", "class_iou")}
     names = list(build.label_set_of(config).classes)
-    return {**first, "class_names": names, "images": measured.pop("images"), **measured, "config": config.source.path,
-            "model_path": model_path, "device": chosen, "precision": precision, "test_config": arguments}
+    return {
+        **first,
+        "class_names": names,
+        "images": measured.pop("images"),
+        **measured,
+        "config": config.source.path,
+        "model_path": model_path,
+        "device": chosen,
+        "precision": precision,
+        "test_config": arguments,
+    }

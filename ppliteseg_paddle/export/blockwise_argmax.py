@@ -7,9 +7,8 @@ score of it need be computed. What is left are blocks that a border crosses; the
 upsampling would have given them. The mask is the same in every pixel (but for ties within rounding), at a small part of
 the cost where borders are few, and at less than the ordinary form's where they are everywhere.
 """
-from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from __future__ import annotations
 
 import numpy as np
 
@@ -41,7 +40,11 @@ def add_blockwise_argmax(model, nodes, logits: str, num_classes: int) -> str:
     dtype, kind = (np.uint8, 2) if num_classes <= 256 else (np.int32, 6)
     flat = nodes.constant([-1], np.int64)
     small = resize.input[0]
-    cells = nodes.add("Reshape", nodes.add("Transpose", small, perm=[0, 2, 3, 1]), nodes.constant([height * width, channels], np.int64))
+    cells = nodes.add(
+        "Reshape",
+        nodes.add("Transpose", small, perm=[0, 2, 3, 1]),
+        nodes.constant([height * width, channels], np.int64),
+    )
     # Of every block, the numbers of the four cells around it.
     around = nodes.constant(_corners(height, width), np.int64)
     winners = nodes.add("Cast", nodes.add("ArgMax", small, axis=1, keepdims=0), to=6)
@@ -59,8 +62,11 @@ def add_blockwise_argmax(model, nodes, logits: str, num_classes: int) -> str:
     blocks = nodes.add("ScatterND", blocks, nodes.add("Transpose", crossed, perm=[1, 0]), pixels)
     grid = [height + 1, width + 1]
     blocks = nodes.add("Reshape", blocks, nodes.constant(grid + [factor, factor], np.int64))
-    mask = nodes.add("Reshape", nodes.add("Transpose", blocks, perm=[0, 2, 1, 3]),
-                     nodes.constant([1] + [side * factor for side in grid], np.int64))
+    mask = nodes.add(
+        "Reshape",
+        nodes.add("Transpose", blocks, perm=[0, 2, 1, 3]),
+        nodes.constant([1] + [side * factor for side in grid], np.int64),
+    )
     start = [factor // 2] * 2  # the outer blocks lie half outside
     end = [factor // 2 + side * factor for side in (height, width)]
     return nodes.add("Slice", mask, *(nodes.constant(values, np.int64) for values in (start, end, [1, 2])))
@@ -68,21 +74,28 @@ def add_blockwise_argmax(model, nodes, logits: str, num_classes: int) -> str:
 
 def _is_bilinear(resize) -> bool:
     values = _attributes(resize)
-    return (values.get("mode") == b"linear" and values.get("coordinate_transformation_mode", b"half_pixel") == b"half_pixel"
-            and not values.get("antialias"))
+    return (
+        values.get("mode") == b"linear"
+        and values.get("coordinate_transformation_mode", b"half_pixel") == b"half_pixel"
+        and not values.get("antialias")
+    )
 
 
-def _attributes(node) -> Dict[str, object]:
+def _attributes(node) -> dict[str, object]:
     import onnx
+
     return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _factor(model, resize) -> Optional[Tuple[List[int], int]]:
+def _factor(model, resize) -> tuple[list[int], int] | None:
     """((channels, height, width) before the resizing, factor), where both are known and the factor is even."""
     import onnx
+
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    shapes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
-              for value in [*inferred.input, *inferred.value_info, *inferred.output]}
+    shapes = {
+        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
+        for value in [*inferred.input, *inferred.value_info, *inferred.output]
+    }
     before, after = (shapes.get(name, []) for name in (resize.input[0], resize.output[0]))
     if len(before) != 4 or len(after) != 4 or min(before + after) < 1 or before[0] != 1 or before[:2] != after[:2]:
         return None

@@ -1,17 +1,18 @@
 """The model itself behind the interface of deployment, and the comparison of an export with it."""
+
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import paddle  # after ours: on Paddle 2.6 OpenCV has to be loaded first
+import paddle.nn.functional as F
 
 from ppliteseg_paddle.deploy.backends import Backend
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.preprocess import restore
 from ppliteseg_paddle.errors import ArtifactError
-
-import paddle  # after ours: on Paddle 2.6 OpenCV has to be loaded first
-import paddle.nn.functional as F
 
 # An export may differ from its model in this share of an image's pixels, and only where two classes are nearly equal:
 # by less than this part of the largest score. Float sums in another order do no more; GPUs may round to TF32 (10 bits).
@@ -58,11 +59,11 @@ class EagerBackend(Backend):
         with paddle.no_grad():
             return self._form(paddle.to_tensor(batch)).numpy()
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {"name": self.name, "runtime": "Paddle", "version": paddle.__version__, "device": self.device}
 
 
-def compare(exported: Predictor, model, image: np.ndarray) -> Dict[str, Any]:
+def compare(exported: Predictor, model, image: np.ndarray) -> dict[str, Any]:
     """Compare an exported model with the model that it was made of, on one image, at the size of what leaves the graph.
 
     Returns: `differing_pixels` (share), `largest_margin` (the largest gap between the two best logits among
@@ -75,14 +76,21 @@ def compare(exported: Predictor, model, image: np.ndarray) -> Dict[str, Any]:
     output = exported.forward(given)
     mask = output.ndim == 3
     if undo and not left:  # the graph has brought it back to the image's size; so must we
-        logits = np.stack([restore(plane, undo) for plane in logits[0]])[np.newaxis] if mask else restore(logits[0], undo)[np.newaxis]
+        logits = (
+            np.stack([restore(plane, undo) for plane in logits[0]])[np.newaxis]
+            if mask
+            else restore(logits[0], undo)[np.newaxis]
+        )
     found, expected = (output if mask else output.argmax(axis=1)).astype(np.int64), logits.argmax(axis=1)
     result = {"backend": exported.backend.name, "device": exported.backend.device, "input_size": list(batch.shape[2:])}
     if found.shape != expected.shape:
-        raise ArtifactError("the exported graph returns masks of %s where the model returns %s; report this, it is a defect."
-                            % (list(found.shape), list(expected.shape)))
+        raise ArtifactError(
+            f"the exported graph returns masks of {list(found.shape)} where the model returns {list(expected.shape)}; report this, it is a defect."
+        )
     if not mask:
-        scores = F.softmax(paddle.to_tensor(logits), axis=1).numpy() if exported.artifact.output.op == "softmax" else logits
+        scores = (
+            F.softmax(paddle.to_tensor(logits), axis=1).numpy() if exported.artifact.output.op == "softmax" else logits
+        )
         result["max_difference"] = float(np.abs(output - scores).max())
     differing = found != expected
     chosen = np.take_along_axis(logits, np.clip(found, 0, logits.shape[1] - 1)[:, np.newaxis], axis=1)[:, 0]
@@ -96,7 +104,14 @@ def require_equal(check: Mapping[str, Any], save_dir: str, precision: str = "fp3
     """Raises: ArtifactError: if a comparison is past the bounds for its device, or for what computes in 16 bits."""
     kind = precision if precision in MAX_DIFFERING_PIXELS else check["device"].split(":")[0]
     if check["differing_pixels"] > MAX_DIFFERING_PIXELS[kind] or check["largest_margin"] > NEAR_TIE[kind]:
-        raise ArtifactError("the exported model differs from the trained one in %.3g %% of the check image's pixels (allowed: %g %%, "
-                            "and only near-ties) when run by '%s' on %s, so %s was not written. Export with another Paddle version "
-                            "(3.2.2 is the best tested)." % (100 * check["differing_pixels"], 100 * MAX_DIFFERING_PIXELS[kind],
-                                                              check["backend"], check["device"], save_dir))
+        raise ArtifactError(
+            "the exported model differs from the trained one in {:.3g} % of the check image's pixels (allowed: {:g} %, "
+            "and only near-ties) when run by '{}' on {}, so {} was not written. Export with another Paddle version "
+            "(3.2.2 is the best tested).".format(
+                100 * check["differing_pixels"],
+                100 * MAX_DIFFERING_PIXELS[kind],
+                check["backend"],
+                check["device"],
+                save_dir,
+            )
+        )

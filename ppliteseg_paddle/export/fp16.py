@@ -1,7 +1,6 @@
 """Put a network's arithmetic into 16-bit floats: for runtimes that compute in the types the graph says, as TensorRT 11 does."""
-from __future__ import annotations
 
-from typing import Dict, List, Set
+from __future__ import annotations
 
 import numpy as np
 
@@ -18,12 +17,13 @@ def to_fp16(model):
     Returns: the same model, changed.
     """
     from onnx import TensorProto, helper
+
     types = _types(model)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    half: Set[str] = set()
-    casts: Dict[str, str] = {}
+    half: set[str] = set()
+    casts: dict[str, str] = {}
     outputs = {output.name for output in model.graph.output}
-    nodes: List = []
+    nodes: list = []
     for node in model.graph.node:
         if node.op_type not in _FIRST and not any(name in half for name in node.input):
             nodes.append(node)
@@ -36,7 +36,11 @@ def to_fp16(model):
                 if name in weights:
                     model.graph.initializer.append(_halved(weights[name], casts[name]))
                 else:
-                    nodes.append(helper.make_node("Cast", [name], [casts[name]], name=casts[name] + "/Cast", to=TensorProto.FLOAT16))
+                    nodes.append(
+                        helper.make_node(
+                            "Cast", [name], [casts[name]], name=casts[name] + "/Cast", to=TensorProto.FLOAT16
+                        )
+                    )
             node.input[i] = casts[name]
         back = []
         for i, name in enumerate(node.output):
@@ -46,7 +50,9 @@ def to_fp16(model):
                 continue
             if name in outputs:
                 node.output[i] = name + "_half"
-                back.append(helper.make_node("Cast", [node.output[i]], [name], name=name + "/Cast", to=TensorProto.FLOAT))
+                back.append(
+                    helper.make_node("Cast", [node.output[i]], [name], name=name + "/Cast", to=TensorProto.FLOAT)
+                )
             half.add(node.output[i])
         nodes += [node] + back
     del model.graph.node[:], model.graph.value_info[:]
@@ -60,13 +66,15 @@ def to_fp16(model):
 
 def _halved(tensor, name: str):
     from onnx import numpy_helper
+
     largest = float(np.finfo(np.float16).max)
     return numpy_helper.from_array(np.clip(numpy_helper.to_array(tensor), -largest, largest).astype(np.float16), name)
 
 
-def _types(model) -> Dict[str, int]:
+def _types(model) -> dict[str, int]:
     """The element type of every tensor."""
     import onnx
+
     graph = onnx.shape_inference.infer_shapes(model).graph
     types = {value.name: value.type.tensor_type.elem_type for value in [*graph.input, *graph.value_info, *graph.output]}
     types.update({tensor.name: tensor.data_type for tensor in graph.initializer})

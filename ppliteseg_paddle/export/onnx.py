@@ -4,6 +4,7 @@ paddle2onnx converts the traced model as far as its logits. What goes around it 
 asked for, argmax or softmax, the mask's way back to the image's size) is added here, in plain ONNX operators, and
 ONNX Runtime folds constants and batch normalisation. So the file is the same for every runtime.
 """
+
 from __future__ import annotations
 
 import importlib.util
@@ -11,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Dict
 
 from ppliteseg_paddle.compat import paddle_version
 from ppliteseg_paddle.deploy.artifact import Artifact
@@ -39,12 +39,15 @@ def check_installed(with_openvino: bool = False) -> None:
     """Raises: DependencyError: if a package that the conversion needs is missing, or Paddle too old for it."""
     for package in _PACKAGES + (("openvino",) if with_openvino else ()):
         if importlib.util.find_spec(package) is None:
-            raise DependencyError("exporting to ONNX or OpenVINO needs %s, which is not installed. Install it with: pip install '.[cpu,deploy]'"
-                                  % package)
+            raise DependencyError(
+                f"exporting to ONNX or OpenVINO needs {package}, which is not installed. Install it with: pip install '.[cpu,deploy]'"
+            )
     version = paddle_version()
     if version is not None and version < (3,):
-        raise DependencyError("exporting to ONNX needs Paddle 3 or later, as paddle2onnx does; installed is %s. The weights can be "
-                              "exported with another Paddle: pip install paddlepaddle==3.2.2" % ".".join(map(str, version)))
+        raise DependencyError(
+            "exporting to ONNX needs Paddle 3 or later, as paddle2onnx does; installed is {}. The weights can be "
+            "exported with another Paddle: pip install paddlepaddle==3.2.2".format(".".join(map(str, version)))
+        )
 
 
 def convert(model: str, params: str, path: str) -> None:
@@ -53,19 +56,31 @@ def convert(model: str, params: str, path: str) -> None:
     Args: model, params: its two files; path: the ONNX file to write.
     Raises: ConfigError: if it holds an operator without an ONNX form.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [SOURCE_ROOT, os.environ.get("PYTHONPATH")]))}
-    done = subprocess.run([sys.executable, "-c", _CONVERT, model, params, path, str(OPSET)], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [SOURCE_ROOT, os.environ.get("PYTHONPATH")])),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _CONVERT, model, params, path, str(OPSET)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
+        check=False,
+    )
     if done.returncode == 0 and os.path.isfile(path):
         return
     if "Adaptive only support static input shape" in done.stdout:
-        raise ConfigError("this model pools adaptively, which ONNX cannot express at an open size; give --input_shape 1 3 H W.")
+        raise ConfigError(
+            "this model pools adaptively, which ONNX cannot express at an open size; give --input_shape 1 3 H W."
+        )
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     telling = [line for line in lines if "[ERROR]" in line or "Error:" in line] or lines[-1:] or ["no message"]
-    raise ConfigError("paddle2onnx cannot convert this model: %s" % telling[0][:300])
+    raise ConfigError(f"paddle2onnx cannot convert this model: {telling[0][:300]}")
 
 
-def save_onnx(network: str, artifact: Artifact, form: str, folder: str) -> Dict[str, str]:
+def save_onnx(network: str, artifact: Artifact, form: str, folder: str) -> dict[str, str]:
     """Write the ONNX file.
 
     Args:
@@ -75,6 +90,7 @@ def save_onnx(network: str, artifact: Artifact, form: str, folder: str) -> Dict[
     Returns: the file of each role.
     """
     import onnx
+
     path = os.path.join(folder, MODEL_FILE)
     with tempfile.TemporaryDirectory(dir=folder) as aside:
         onnx_graph.fold(onnx_graph.finish(onnx.load(network), artifact, form), path, aside)
@@ -86,21 +102,25 @@ def save_onnx(network: str, artifact: Artifact, form: str, folder: str) -> Dict[
 def fold_network(path: str, aside: str) -> str:
     """Fold a converted network by itself: where sizes are fixed, they are plain numbers then. Returns the new file's path."""
     import onnx
+
     folded = os.path.join(aside, "network_folded.onnx")
     onnx_graph.fold(onnx.load(path), folded, aside)
     return folded
 
 
-def save_openvino(onnx_path: str, folder: str, half: bool = False) -> Dict[str, str]:
+def save_openvino(onnx_path: str, folder: str, half: bool = False) -> dict[str, str]:
     """Convert an ONNX file with OpenVINO's own reader. Returns the file of each role.
 
     Args: half: whether weights are kept in 16 bits; the processor computes in 32 all the same.
     """
     import openvino
+
     try:
         # Not `convert_model`, which does the same and reports it to OpenVINO's makers over the network.
         model = openvino.Core().read_model(onnx_path)
         openvino.save_model(model, os.path.join(folder, "model.xml"), compress_to_fp16=half)
     except (RuntimeError, ValueError, OSError) as error:
-        raise ArtifactError("OpenVINO %s cannot convert the ONNX graph: %s." % (openvino.__version__, str(error).strip()[-300:])) from error
+        raise ArtifactError(
+            f"OpenVINO {openvino.__version__} cannot convert the ONNX graph: {str(error).strip()[-300:]}."
+        ) from error
     return {"model": "model.xml", "weights": "model.bin"}

@@ -1,9 +1,11 @@
 """What is added around a converted network, in ONNX operators: preprocessing, the output's operator, the way back."""
+
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Dict, List, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,17 +26,19 @@ class Nodes:
 
     def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         from onnx import helper
+
         name = name or "%s_%d" % (self.prefix, len(self.nodes))
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name + "/" + operator, **attributes))
         return name
 
     def constant(self, values: Any, dtype: Any) -> str:
         from onnx import numpy_helper
+
         name = "%s_constant_%d" % (self.prefix, len(self.constants))
         self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
-    def sides(self, shape: str, first: int) -> List[str]:
+    def sides(self, shape: str, first: int) -> list[str]:
         """Two dimensions of a shape, as tensors of one element."""
         return [self.add("Gather", shape, self.constant([axis], np.int64)) for axis in (first, first + 1)]
 
@@ -60,11 +64,17 @@ class Nodes:
 def check_preprocess(preprocess: Preprocess) -> None:
     """Raises: ConfigError: if a step has no form inside a graph."""
     for step in preprocess.to_transforms():
-        plain = step["type"] == "Normalize" or (step["type"] == "Resize" and not step.get("keep_ratio")
-                                                and not step.get("size_divisor") and step.get("interp", "LINEAR") == "LINEAR")
+        plain = step["type"] == "Normalize" or (
+            step["type"] == "Resize"
+            and not step.get("keep_ratio")
+            and not step.get("size_divisor")
+            and step.get("interp", "LINEAR") == "LINEAR"
+        )
         if not plain:
-            raise ConfigError("--preprocess_in_graph takes Normalize, and Resize to a fixed target_size with interp LINEAR; the "
-                              "validation transforms hold %s. Leave the flag out, or change the transforms." % step)
+            raise ConfigError(
+                "--preprocess_in_graph takes Normalize, and Resize to a fixed target_size with interp LINEAR; the "
+                f"validation transforms hold {step}. Leave the flag out, or change the transforms."
+            )
 
 
 def finish(model, artifact: Artifact, form: str = "onnx"):
@@ -77,15 +87,21 @@ def finish(model, artifact: Artifact, form: str = "onnx"):
         halve_channel_reductions(model)
     source, source_name = artifact.input_of(form), graph.input[0].name
     before, after = Nodes("pre"), Nodes("post")
-    ways_back: List[Sequence[str]] = []
+    ways_back: list[Sequence[str]] = []
     if form in artifact.in_graph:
         ways_back = _add_preprocess(before, artifact.preprocess, source.name, source_name)
         source_name = source.name
         if ways_back:  # the mask has the image's size
-            output = replace(output, shape=tuple(-1 if side in "HW" else size for side, size in zip(output.layout, output.shape)))
+            output = replace(
+                output, shape=tuple(-1 if side in "HW" else size for side, size in zip(output.layout, output.shape))
+            )
     logits = graph.output[0].name
     num_classes = artifact.label_set.num_classes
-    result = output.op == "argmax" and form in ("onnx", "openvino") and onnx_tail.add_blockwise_argmax(model, after, logits, num_classes)
+    result = (
+        output.op == "argmax"
+        and form in ("onnx", "openvino")
+        and onnx_tail.add_blockwise_argmax(model, after, logits, num_classes)
+    )
     if not result:
         channels_last = output.op == "argmax" and form == "onnx" and _resize_channels_last(graph, after, logits)
         result = _add_output(after, channels_last or logits, output.op, num_classes, 3 if channels_last else 1)
@@ -113,7 +129,9 @@ def fold(model, path: str, aside: str) -> None:
     """
     import onnx
     import onnxruntime
+
     from ppliteseg_paddle.deploy.onnx_runtime import first_line, runtime_errors
+
     raw, folded = os.path.join(aside, "unfolded.onnx"), os.path.join(aside, "folded.onnx")
     onnx.save(model, raw)
     options = onnxruntime.SessionOptions()
@@ -130,7 +148,9 @@ def fold(model, path: str, aside: str) -> None:
         result.producer_name = "ppliteseg_paddle"
         onnx.checker.check_model(result, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) + runtime_errors() as error:
-        raise ArtifactError("the converted ONNX graph is not valid: %s; report this, it is a defect." % first_line(error)) from error
+        raise ArtifactError(
+            f"the converted ONNX graph is not valid: {first_line(error)}; report this, it is a defect."
+        ) from error
     onnx.save(result, path)
 
 
@@ -141,6 +161,7 @@ def halve_weights(model):
     Returns: the same model, changed.
     """
     from onnx import TensorProto, helper, numpy_helper
+
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
@@ -154,12 +175,12 @@ def halve_weights(model):
     return model
 
 
-def _add_preprocess(nodes: Nodes, preprocess: Preprocess, image: str, network_input: str) -> List[Sequence[str]]:
+def _add_preprocess(nodes: Nodes, preprocess: Preprocess, image: str, network_input: str) -> list[Sequence[str]]:
     """From uint8 (N, H, W, 3) BGR to the network's input. Returns height and width before each Resize step, in order."""
     x = nodes.add("Transpose", image, perm=[0, 3, 1, 2])
     x = nodes.add("Gather", x, nodes.constant([2, 1, 0], np.int64), axis=1)  # whole planes; BGR -> RGB
     x = nodes.add("Cast", x, to=1)
-    sizes: List[Sequence[str]] = []
+    sizes: list[Sequence[str]] = []
     for kind, arguments in preprocess.steps:
         if kind == "Normalize":
             mean, std = (np.reshape(arguments[key], (1, 3, 1, 1)) for key in ("mean", "std"))
@@ -189,7 +210,9 @@ def _resize_channels_last(graph, nodes: Nodes, logits: str) -> str:
         scales, sizes = "", nodes.add("Gather", sizes, order, axis=0)
     else:
         scales = nodes.add("Gather", scales, order, axis=0)
-    resized = nodes.add("Resize", *[nodes.add("Transpose", x, perm=[0, 2, 3, 1]), "", scales, sizes][:4 if sizes else 3])
+    resized = nodes.add(
+        "Resize", *[nodes.add("Transpose", x, perm=[0, 2, 3, 1]), "", scales, sizes][: 4 if sizes else 3]
+    )
     nodes.nodes[-1].attribute.extend(last.attribute)
     return resized
 
@@ -200,19 +223,30 @@ def halve_channel_reductions(model) -> None:
     A maximum becomes maxima of halves, as long as the number of channels is even; a mean becomes a 1x1 convolution.
     """
     import onnx
+
     channels = _channels(onnx.shape_inference.infer_shapes(model).graph)
     nodes = list(model.graph.node)
     del model.graph.node[:]
     for i, node in enumerate(nodes):
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         count = channels.get(node.input[0]) if node.input else None
-        over_channels = (node.op_type in ("ReduceMax", "ReduceMean") and list(attributes.get("axes", ())) == [1]
-                         and attributes.get("keepdims", 1) and count and count % 2 == 0)
+        over_channels = (
+            node.op_type in ("ReduceMax", "ReduceMean")
+            and list(attributes.get("axes", ())) == [1]
+            and attributes.get("keepdims", 1)
+            and count
+            and count % 2 == 0
+        )
         made = Nodes("reduce_%d" % i)
         if not over_channels:
             made.nodes.append(node)
         elif node.op_type == "ReduceMean":
-            made.add("Conv", node.input[0], made.constant(np.full((1, count, 1, 1), 1.0 / count), np.float32), name=node.output[0])
+            made.add(
+                "Conv",
+                node.input[0],
+                made.constant(np.full((1, count, 1, 1), 1.0 / count), np.float32),
+                name=node.output[0],
+            )
         else:
             _add_maxima_of_halves(made, node, count)
         model.graph.node.extend(made.nodes)
@@ -230,7 +264,7 @@ def _add_maxima_of_halves(nodes: Nodes, node, count: int) -> None:
         nodes.add("ReduceMax", x, name=node.output[0], axes=[1], keepdims=1)
 
 
-def _channels(graph) -> Dict[str, int]:
+def _channels(graph) -> dict[str, int]:
     """The second dimension of each 4-dimensional tensor whose shape is known."""
     found = {}
     for value in [*graph.input, *graph.value_info, *graph.output]:
@@ -248,8 +282,17 @@ def _add_output(nodes: Nodes, logits: str, op: str, num_classes: int, axis: int)
 
 def _value(tensor: Tensor, name: str):
     from onnx import TensorProto, helper
-    kinds = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int16": TensorProto.INT16, "int32": TensorProto.INT32}
+
+    kinds = {
+        "float32": TensorProto.FLOAT,
+        "uint8": TensorProto.UINT8,
+        "int16": TensorProto.INT16,
+        "int32": TensorProto.INT32,
+    }
     # Open sizes by name: equal names say that sizes are equal.
     names = {"N": "batch", "H": "height", "W": "width"}
-    return helper.make_tensor_value_info(name, kinds[tensor.dtype], [names[side] if size == -1 else size
-                                                                     for side, size in zip(tensor.layout, tensor.shape)])
+    return helper.make_tensor_value_info(
+        name,
+        kinds[tensor.dtype],
+        [names[side] if size == -1 else size for side, size in zip(tensor.layout, tensor.shape)],
+    )

@@ -1,28 +1,40 @@
 """What quantising each layer costs, for people: JSON, a table in Markdown, a picture."""
+
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from ppliteseg_paddle.errors import DependencyError
 
 
-def write_quant_report(path: str, report: Mapping[str, Any]) -> List[str]:
+def write_quant_report(path: str, report: Mapping[str, Any]) -> list[str]:
     """Write `path` (JSON), and beside it a Markdown table and, with matplotlib installed, a picture. Returns the files' paths.
 
     Raises: ConfigError: if a file cannot be written.
     """
     from ppliteseg_paddle.files import save_atomic, write_json
+
     stem = os.path.splitext(path)[0]
     written = [path, stem + ".md"]
     write_json(path, report)
-    with save_atomic(stem + ".md") as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(markdown(report))
+    with save_atomic(stem + ".md") as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(markdown(report))
     try:
         from ppliteseg_paddle.visual.layers import layer_bars
-        written.append(layer_bars(stem + ".png", [("%s  %s" % (row["form"], row["layer"]), 100 * row["noise"], row["float"]) for row in report["layers"]],
-                                  "Noise in the scores from 8 bits in one layer alone (%)", "kept in float"))
+
+        written.append(
+            layer_bars(
+                stem + ".png",
+                [
+                    ("{}  {}".format(row["form"], row["layer"]), 100 * row["noise"], row["float"])
+                    for row in report["layers"]
+                ],
+                "Noise in the scores from 8 bits in one layer alone (%)",
+                "kept in float",
+            )
+        )
     except DependencyError:  # numbers are there without it
         pass
     return written
@@ -30,25 +42,61 @@ def write_quant_report(path: str, report: Mapping[str, Any]) -> List[str]:
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The report as a page."""
-    lines = ["# INT8: what each layer costs", "",
-             "Ranges by %s from %d images. Every layer was quantised alone and the network's scores were compared with the float ones on %d "
-             "images: noise is the root mean square of the difference, as a part of the scores' own spread."
-             % (report["method"], report["images"], report["sensitivity_images"]), ""]
-    accuracy: Dict[str, Any] = report.get("accuracy") or {}
+    lines = [
+        "# INT8: what each layer costs",
+        "",
+        "Ranges by %s from %d images. Every layer was quantised alone and the network's scores were compared with the float ones on %d "
+        "images: noise is the root mean square of the difference, as a part of the scores' own spread."
+        % (report["method"], report["images"], report["sensitivity_images"]),
+        "",
+    ]
+    accuracy: dict[str, Any] = report.get("accuracy") or {}
     if accuracy:
-        lines += ["mIoU %.2f %% in float, %.2f %% in INT8: %.2f points lost on %d %s images; %.2f %% of the pixels differ." % (
-            100 * accuracy["fp32_mIoU"], 100 * accuracy["int8_mIoU"], accuracy["lost_points"], accuracy["images"], accuracy["on"],
-            100 * accuracy["differing_pixels"]), ""]
-    lines += ["## Trials", "", "| layers in float | noise | pixels that differ | mIoU lost (points) |", "|---|---|---|---|"]
-    lines += ["| %d | %.2f %% | %.2f %% | %s |" % (row["float_layers"], 100 * row["noise"], 100 * row["differing_pixels"],
-                                                 _points(row["lost_points"])) for row in report["trials"]]
-    lines += ["", "Always in float: %s." % ", ".join(report["always_float"]), "", "## Layers", "",
-              "| layer | convolution | noise | pixels that differ | mIoU lost (points) | kept in float |", "|---|---|---|---|---|---|"]
-    lines += ["| %s | %s | %.2f %% | %.2f %% | %s | %s |" % (row["layer"], row["form"], 100 * row["noise"], 100 * row["differing_pixels"],
-                                                      _points(row["lost_points"]), "yes" if row["float"] else "")
-              for row in report["layers"]]
+        lines += [
+            "mIoU %.2f %% in float, %.2f %% in INT8: %.2f points lost on %d %s images; %.2f %% of the pixels differ."
+            % (
+                100 * accuracy["fp32_mIoU"],
+                100 * accuracy["int8_mIoU"],
+                accuracy["lost_points"],
+                accuracy["images"],
+                accuracy["on"],
+                100 * accuracy["differing_pixels"],
+            ),
+            "",
+        ]
+    lines += [
+        "## Trials",
+        "",
+        "| layers in float | noise | pixels that differ | mIoU lost (points) |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        "| %d | %.2f %% | %.2f %% | %s |"
+        % (row["float_layers"], 100 * row["noise"], 100 * row["differing_pixels"], _points(row["lost_points"]))
+        for row in report["trials"]
+    ]
+    lines += [
+        "",
+        "Always in float: {}.".format(", ".join(report["always_float"])),
+        "",
+        "## Layers",
+        "",
+        "| layer | convolution | noise | pixels that differ | mIoU lost (points) | kept in float |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        "| {} | {} | {:.2f} % | {:.2f} % | {} | {} |".format(
+            row["layer"],
+            row["form"],
+            100 * row["noise"],
+            100 * row["differing_pixels"],
+            _points(row["lost_points"]),
+            "yes" if row["float"] else "",
+        )
+        for row in report["layers"]
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _points(value) -> str:
-    return "" if value is None else "%.2f" % value
+    return "" if value is None else f"{value:.2f}"

@@ -2,12 +2,12 @@
 
 TensorRT itself is not needed to write it: engines fit one GPU and one version, so the machine that runs them builds them.
 """
+
 from __future__ import annotations
 
 import os
 import tempfile
 from dataclasses import replace
-from typing import Dict
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.export import onnx_graph
@@ -15,7 +15,7 @@ from ppliteseg_paddle.export import onnx_graph
 MODEL_FILE, HALF_FILE = "tensorrt.onnx", "tensorrt_fp16.onnx"
 
 
-def save_tensorrt(network: str, artifact: Artifact, folder: str, half: bool) -> Dict[str, str]:
+def save_tensorrt(network: str, artifact: Artifact, folder: str, half: bool) -> dict[str, str]:
     """Write the graph, and beside it one that computes in 16 bits.
 
     Args:
@@ -25,7 +25,9 @@ def save_tensorrt(network: str, artifact: Artifact, folder: str, half: bool) -> 
     Returns: the file of each role.
     """
     import onnx
+
     from ppliteseg_paddle.export.fp16 import to_fp16
+
     artifact = replace(artifact, output=artifact.output_of("tensorrt"))
     path = os.path.join(folder, MODEL_FILE)
     with tempfile.TemporaryDirectory(dir=folder) as aside:
@@ -41,6 +43,7 @@ def save_tensorrt(network: str, artifact: Artifact, folder: str, half: bool) -> 
 
 def _save(model, path: str) -> None:
     import onnx
+
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 
@@ -52,12 +55,15 @@ def float_biases(model):
     Returns: the same model, changed.
     """
     from onnx import TensorProto, numpy_helper
+
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in list(model.graph.node):
         whole = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
         if whole is None or whole.data_type != TensorProto.INT32:
             continue
-        values = numpy_helper.to_array(whole) * numpy_helper.to_array(constants[node.input[1]])  # one scale for each, or one for all
+        values = numpy_helper.to_array(whole) * numpy_helper.to_array(
+            constants[node.input[1]]
+        )  # one scale for each, or one for all
         model.graph.initializer.append(numpy_helper.from_array(values.astype("float32"), node.output[0]))
         model.graph.node.remove(node)
     used = {name for node in model.graph.node for name in node.input}
@@ -74,6 +80,7 @@ def bytes_by_float(model):
     Returns: the same model, changed.
     """
     from onnx import TensorProto, helper
+
     graph = model.graph
     del graph.value_info[:]  # types that no longer hold
     eight, whole, real = TensorProto.UINT8, TensorProto.INT64, TensorProto.FLOAT
@@ -93,5 +100,7 @@ def bytes_by_float(model):
             last = next(node for node in graph.node if value.name in node.output)
             last.output[:] = [name if made == value.name else made for made in last.output]
             graph.node.append(helper.make_node("Cast", [name], [name + "_float"], name=name + "_float/Cast", to=real))
-            graph.node.append(helper.make_node("Cast", [name + "_float"], [value.name], name=value.name + "/Cast", to=eight))
+            graph.node.append(
+                helper.make_node("Cast", [name + "_float"], [value.name], name=value.name + "/Cast", to=eight)
+            )
     return model

@@ -4,9 +4,10 @@ Both work on every supported Paddle, where PaddleSeg 2.8.0's own mix float32 wit
 Both take logits that are smaller than the label and upsample them bilinearly; on a CPU that is far cheaper
 than to upsample them before (see `upsampled_softmax`).
 """
+
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import paddle
@@ -55,11 +56,14 @@ class PixelLoss(nn.Layer):
         """The same by Paddle's operators, for devices other than the CPU."""
         if list(logits.shape[2:]) != list(label.shape[1:]):
             logits = F.interpolate(logits, label.shape[1:], mode="bilinear", align_corners=False)
-        losses = F.cross_entropy(logits.astype("float32"), label.unsqueeze(1), ignore_index=self.ignore_index, axis=1,
-                                 reduction="none").squeeze(1)
+        losses = F.cross_entropy(
+            logits.astype("float32"), label.unsqueeze(1), ignore_index=self.ignore_index, axis=1, reduction="none"
+        ).squeeze(1)
         counted = label != self.ignore_index
         with paddle.no_grad():
-            factors = self.factors(losses.detach(), paddle.where(counted, label, paddle.zeros_like(label)), counted, paddle)
+            factors = self.factors(
+                losses.detach(), paddle.where(counted, label, paddle.zeros_like(label)), counted, paddle
+            )
         return (losses * factors).sum() / (factors.sum() + self.eps * factors.size)
 
 
@@ -79,12 +83,16 @@ class _CPULoss(PyLayer):
         factors = loss.factors(losses, label, counted, np)
         mean = np.float32(1 / (factors.sum(dtype=np.float64) + loss.eps * factors.size))
         if wants_gradient or losses is None:
-            losses, gradient = upsampled_softmax.pixel_losses(values, label, counted, factors * mean if wants_gradient else None)
+            losses, gradient = upsampled_softmax.pixel_losses(
+                values, label, counted, factors * mean if wants_gradient else None
+            )
         if wants_gradient:
             small_width, width = values.shape[3], label.shape[2]
             gradient = paddle.to_tensor(gradient)
             if small_width != width:
-                gradient = paddle.matmul(gradient, paddle.to_tensor(upsampled_softmax.upsampling_matrix(small_width, width)))
+                gradient = paddle.matmul(
+                    gradient, paddle.to_tensor(upsampled_softmax.upsampling_matrix(small_width, width))
+                )
             ctx.gradient = gradient
         value = np.einsum("nhw,nhw->", losses, factors, dtype=np.float64) * mean
         return paddle.to_tensor(np.float32(value))
@@ -97,8 +105,10 @@ class _CPULoss(PyLayer):
 def _check_label(label, counted, num_classes: int, ignore_index: int) -> None:
     wrong = counted & ((label < 0) | (label >= num_classes))
     if wrong.any():
-        raise DataError("a label has the value %d, but the model has the classes 0 to %d, and %d is ignored: `ppliteseg data check` "
-                        "finds the file." % (label[wrong][0], num_classes - 1, ignore_index))
+        raise DataError(
+            "a label has the value %d, but the model has the classes 0 to %d, and %d is ignored: `ppliteseg data check` "
+            "finds the file." % (label[wrong][0], num_classes - 1, ignore_index)
+        )
 
 
 class CELoss(PixelLoss):
@@ -111,13 +121,15 @@ class CELoss(PixelLoss):
     Source: PaddleSeg `models/losses/cross_entropy_loss.py` with its default `avg_non_ignore`.
     """
 
-    def __init__(self, weight: Optional[Sequence[float]] = None, ignore_index: int = 255):
+    def __init__(self, weight: Sequence[float] | None = None, ignore_index: int = 255):
         super().__init__(ignore_index)
         self.weight = None if weight is None else np.asarray(weight, np.float32)
 
     def forward(self, logits, label):
         if self.weight is not None and len(self.weight) != logits.shape[1]:
-            raise ConfigError("CELoss has %d weights, but the logits have %d classes." % (len(self.weight), logits.shape[1]))
+            raise ConfigError(
+                "CELoss has %d weights, but the logits have %d classes." % (len(self.weight), logits.shape[1])
+            )
         return super().forward(logits, label)
 
     def factors(self, losses, label, counted, array):
@@ -150,9 +162,9 @@ class OhemCELoss(PixelLoss):
     def __init__(self, thresh: float = 0.7, min_kept: int = 10000, ignore_index: int = 255):
         super().__init__(ignore_index)
         if not 0 < thresh < 1:
-            raise ConfigError("OhemCELoss: thresh is %r, but must be between 0 and 1." % (thresh,))
+            raise ConfigError(f"OhemCELoss: thresh is {thresh!r}, but must be between 0 and 1.")
         if not isinstance(min_kept, int) or min_kept < 0:
-            raise ConfigError("OhemCELoss: min_kept is %r, but must be a whole number, 0 or more." % (min_kept,))
+            raise ConfigError(f"OhemCELoss: min_kept is {min_kept!r}, but must be a whole number, 0 or more.")
         self.thresh, self.min_kept = thresh, min_kept
 
     def factors(self, losses, label, counted, array):
@@ -180,7 +192,7 @@ def kth_largest(values, k: int):
     The bits of such numbers, read as whole numbers, are in the numbers' order; 31 halvings of their range find the one.
     """
     bits = values.flatten().view("int32")
-    low, high = paddle.zeros([1], "int64"), paddle.full([1], 2 ** 31 - 1, "int64")
+    low, high = paddle.zeros([1], "int64"), paddle.full([1], 2**31 - 1, "int64")
     for _ in range(31):
         middle = (low + high + 1) // 2
         enough = (bits >= middle.astype("int32")).astype("int64").sum() >= k

@@ -5,12 +5,12 @@ output costs three full-size maps of all classes and as many walks through memor
 a CPU. Here a block of rows is upsampled, normalised, compared and turned into its share of the gradient
 while it lies in the cache; no full-size map outlives its image.
 """
+
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Optional, Tuple
 
 import cv2
 import numpy as np
@@ -33,8 +33,9 @@ def upsampling_matrix(small: int, large: int) -> np.ndarray:
     return matrix
 
 
-def pixel_losses(logits: np.ndarray, label: np.ndarray, counted: np.ndarray, factor: Optional[np.ndarray] = None
-                 ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def pixel_losses(
+    logits: np.ndarray, label: np.ndarray, counted: np.ndarray, factor: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Cross entropy of every pixel between upsampled logits and labels.
 
     Args:
@@ -52,8 +53,14 @@ def pixel_losses(logits: np.ndarray, label: np.ndarray, counted: np.ndarray, fac
     gradient = None if factor is None else np.zeros((count, channels, small_height, width), np.float32)
 
     def one(n):
-        _one_image(logits[n], label[n], counted[n], losses[n], None if factor is None else factor[n],
-                   None if gradient is None else gradient[n])
+        _one_image(
+            logits[n],
+            label[n],
+            counted[n],
+            losses[n],
+            None if factor is None else factor[n],
+            None if gradient is None else gradient[n],
+        )
 
     threads = min(compute_threads(), count)
     if threads > 1:

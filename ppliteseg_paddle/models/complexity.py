@@ -5,9 +5,11 @@ counts one multiply-add for each weight it applies, and one for its bias; a norm
 pooling counts its additions. What it leaves out is left out here too: activations, resizing, element-wise sums and
 products, the statistics of attention, and the final argmax.
 """
+
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import paddle
@@ -21,7 +23,7 @@ _NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm, nn.BatchNorm)
 _BYTES = 4  # of a float32
 
 
-def measure(model, input_shape: Sequence[int]) -> Dict[str, Any]:
+def measure(model, input_shape: Sequence[int]) -> dict[str, Any]:
     """Count what `model` holds and does for one batch of `input_shape` in evaluation.
 
     Args:
@@ -53,28 +55,41 @@ def measure(model, input_shape: Sequence[int]) -> Dict[str, Any]:
     inference = [part for name, part in parts.items() if name != "auxiliary seg_heads"]
     total = {key: sum(part[key] for part in inference) for key in inference[0]}
     total["parameters_in_training"] = sum(part["parameters"] for part in parts.values())
-    return {"input_shape": list(input_shape), "parts": parts, "total": total, "features": _features(model, counter, input_shape),
-            "memory": {"weights": total["parameters"] * _BYTES, "largest_layer": counter.largest_layer * _BYTES,
-                       "kept_for_gradients": counter.outputs * _BYTES}, "not_counted": NOT_COUNTED}
+    return {
+        "input_shape": list(input_shape),
+        "parts": parts,
+        "total": total,
+        "features": _features(model, counter, input_shape),
+        "memory": {
+            "weights": total["parameters"] * _BYTES,
+            "largest_layer": counter.largest_layer * _BYTES,
+            "kept_for_gradients": counter.outputs * _BYTES,
+        },
+        "not_counted": NOT_COUNTED,
+    }
 
 
-def _part(layer: nn.Layer, counter: "_Counter") -> Dict[str, int]:
+def _part(layer: nn.Layer, counter: _Counter) -> dict[str, int]:
     inside = [layer, *layer.sublayers()]
     tensors = dict(layer.named_parameters())
     learned = {name: tensor for name, tensor in tensors.items() if not tensor.stop_gradient}
     # Running statistics are Paddle parameters without a gradient.
-    return {"parameters": sum(_numel(tensor) for tensor in tensors.values()),
-            "learned": sum(_numel(tensor) for tensor in learned.values()),
-            "macs": sum(counter.macs.get(id(each), 0) for each in inside),
-            "conv_macs": sum(counter.macs.get(id(each), 0) for each in inside if isinstance(each, nn.Conv2D))}
+    return {
+        "parameters": sum(_numel(tensor) for tensor in tensors.values()),
+        "learned": sum(_numel(tensor) for tensor in learned.values()),
+        "macs": sum(counter.macs.get(id(each), 0) for each in inside),
+        "conv_macs": sum(counter.macs.get(id(each), 0) for each in inside if isinstance(each, nn.Conv2D)),
+    }
 
 
-def _features(model, counter: "_Counter", input_shape: Sequence[int]) -> List[Dict[str, Any]]:
+def _features(model, counter: _Counter, input_shape: Sequence[int]) -> list[dict[str, Any]]:
     rows = []
     for name in ("backbone", "neck", "head"):
         for i, shape in enumerate(counter.shapes[id(getattr(model, name))]):
             label = name if name == "neck" else "%s.%d" % (name, i)
-            rows.append({"name": label, "shape": shape, "stride": [round(a / b, 3) for a, b in zip(input_shape[2:], shape[2:])]})
+            rows.append(
+                {"name": label, "shape": shape, "stride": [round(a / b, 3) for a, b in zip(input_shape[2:], shape[2:])]}
+            )
     return rows
 
 
@@ -82,13 +97,15 @@ class _Counter:
     """Watches one forward: multiply-adds of each layer by its id, shapes of the results, sizes of the maps."""
 
     def __init__(self):
-        self.macs: Dict[int, int] = {}
-        self.shapes: Dict[int, List[List[int]]] = {}
+        self.macs: dict[int, int] = {}
+        self.shapes: dict[int, list[list[int]]] = {}
         self.largest_layer = 0  # numbers going into and out of the largest single layer
-        self.outputs = 0        # numbers that come out of all convolutions and normalisations
+        self.outputs = 0  # numbers that come out of all convolutions and normalisations
 
     def watch(self, model):
-        handles = [getattr(model, name).register_forward_post_hook(self._note_shapes) for name in ("backbone", "neck", "head")]
+        handles = [
+            getattr(model, name).register_forward_post_hook(self._note_shapes) for name in ("backbone", "neck", "head")
+        ]
         for layer in model.sublayers():
             rule = next((rule for kinds, rule in _RULES if isinstance(layer, kinds)), None)
             if rule is not None:
@@ -106,6 +123,7 @@ class _Counter:
             self.largest_layer = max(self.largest_layer, _numel(x) + _numel(output))
             if isinstance(layer, (nn.Conv2D, *_NORMS)):
                 self.outputs += _numel(output)
+
         return hook
 
 
@@ -140,4 +158,10 @@ def _sppm(layer, x, output) -> int:
     return sum(_adaptive(x.shape, (bins, bins)) for bins in layer.bin_sizes)
 
 
-_RULES = ((nn.Conv2D, _conv), (_NORMS, _norm), (nn.AvgPool2D, _pool), (nn.AdaptiveAvgPool2D, _adaptive_layer), (SPPM, _sppm))
+_RULES = (
+    (nn.Conv2D, _conv),
+    (_NORMS, _norm),
+    (nn.AvgPool2D, _pool),
+    (nn.AdaptiveAvgPool2D, _adaptive_layer),
+    (SPPM, _sppm),
+)

@@ -2,6 +2,7 @@
 
 Source: arXiv 2204.02681, table 3. The paper does not say what stands in SPPM's place; the least that can is one projection.
 """
+
 from __future__ import annotations
 
 from paddle import nn

@@ -2,9 +2,10 @@
 
 Source: arXiv 2204.02681, section 3.1; PaddleSeg `models/pp_liteseg.py::PPLiteSegHead`.
 """
+
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from paddle import nn
 
@@ -26,16 +27,27 @@ class FLDHead(nn.Layer):
     Raises: ConfigError: if the lists differ in length or are empty, or a name is unknown.
     """
 
-    def __init__(self, in_channels: Sequence[int], neck_channels: int, out_channels: Sequence[int],
-                 fusion: str = "spatial_mean_max", resize_mode: str = "bilinear"):
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        neck_channels: int,
+        out_channels: Sequence[int],
+        fusion: str = "spatial_mean_max",
+        resize_mode: str = "bilinear",
+    ):
         super().__init__()
         if not in_channels or len(in_channels) != len(out_channels):
-            raise ConfigError("FLDHead's in_channels and out_channels need one number a level each, but are %s and %s."
-                              % (list(in_channels), list(out_channels)))
+            raise ConfigError(
+                f"FLDHead's in_channels and out_channels need one number a level each, but are {list(in_channels)} and {list(out_channels)}."
+            )
         self.in_channels, self.neck_channels, self.out_channels = list(in_channels), neck_channels, list(out_channels)
         deep_channels = self.out_channels[1:] + [neck_channels]
-        self.fusions = nn.LayerList([build_fusion(fusion, skip, deep, out, resize_mode)
-                                     for skip, deep, out in zip(in_channels, deep_channels, out_channels)])
+        self.fusions = nn.LayerList(
+            [
+                build_fusion(fusion, skip, deep, out, resize_mode)
+                for skip, deep, out in zip(in_channels, deep_channels, out_channels)
+            ]
+        )
 
     def forward(self, skips, context):
         fused = []

@@ -1,4 +1,5 @@
 """Building blocks that backbone, neck and head share."""
+
 from __future__ import annotations
 
 import paddle
@@ -19,11 +20,25 @@ class ConvBN(nn.Layer):
     Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride)).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1,
-                 bias: bool = False):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ):
         super().__init__()
-        self.conv = nn.Conv2D(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2,
-                              groups=groups, bias_attr=None if bias else False)
+        self.conv = nn.Conv2D(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            bias_attr=None if bias else False,
+        )
         self.bn = nn.BatchNorm2D(out_channels)
 
     def forward(self, x):
@@ -55,5 +70,8 @@ def resize(x, size, mode: str = "bilinear"):
     """Resize (N, C, h, w) to (N, C, *size) with half-pixel centres; returns `x` itself if it has that size."""
     if isinstance(size, list) and list(x.shape[2:]) == size:
         return x
-    return F.interpolate(x, size, mode=mode, align_corners=False) if mode == "bilinear" else \
-        F.interpolate(x, size, mode=mode)
+    return (
+        F.interpolate(x, size, mode=mode, align_corners=False)
+        if mode == "bilinear"
+        else F.interpolate(x, size, mode=mode)
+    )

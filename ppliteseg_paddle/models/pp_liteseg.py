@@ -2,9 +2,10 @@
 
 Source: arXiv 2204.02681, section 3 and table 1; PaddleSeg `models/pp_liteseg.py::PPLiteSeg`.
 """
+
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 from paddle import nn
 
@@ -48,9 +49,16 @@ class PPLiteSegNet(nn.Layer):
     Raises: ConfigError: if channels or lengths disagree; the text names the key, what it is and what it must be.
     """
 
-    def __init__(self, num_classes: int, backbone: nn.Layer, neck: nn.Layer, head: nn.Layer,
-                 seg_head_channels: Sequence[int], backbone_indices: Optional[Sequence[int]] = None,
-                 pretrained: Optional[str] = None):
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: nn.Layer,
+        neck: nn.Layer,
+        head: nn.Layer,
+        seg_head_channels: Sequence[int],
+        backbone_indices: Sequence[int] | None = None,
+        pretrained: str | None = None,
+    ):
         super().__init__()
         levels = len(head.out_channels)
         channels, self.backbone_indices = _selected_features(backbone, levels, backbone_indices)
@@ -58,10 +66,15 @@ class PPLiteSegNet(nn.Layer):
         self.num_classes = num_classes
         self.full_size_logits = True
         self.backbone, self.neck, self.head = backbone, neck, head
-        self.seg_heads = nn.LayerList([SegHead(in_channels, mid_channels, num_classes)
-                                       for in_channels, mid_channels in zip(head.out_channels, seg_head_channels)])
+        self.seg_heads = nn.LayerList(
+            [
+                SegHead(in_channels, mid_channels, num_classes)
+                for in_channels, mid_channels in zip(head.out_channels, seg_head_channels)
+            ]
+        )
         if pretrained is not None:
             from ppliteseg_paddle.weights.load import load_weights
+
             load_weights(self, pretrained)
 
     def forward(self, x):
@@ -87,14 +100,17 @@ class PPLiteSegNet(nn.Layer):
         Source: PaddleSeg `core/train.py::loss_computation`, which computes the losses here too.
         """
         from paddleseg.core.train import check_logits_losses, loss_computation
+
         check_logits_losses(logits_list, losses)
         edges = data["edge"].astype("int64") if "edge" in data else None
         label = data["label"].astype("int64")
-        logits_list = [logits if getattr(loss, "upsamples_logits", False) else resize(logits, list(label.shape[-2:]))
-                       for logits, loss in zip(logits_list, losses["types"])]
+        logits_list = [
+            logits if getattr(loss, "upsamples_logits", False) else resize(logits, list(label.shape[-2:]))
+            for logits, loss in zip(logits_list, losses["types"])
+        ]
         return [loss.reshape([1]) for loss in loss_computation(logits_list, label, edges, losses)]
 
-    def prepare_for_export(self, input_size: Optional[Tuple[int, int]] = None, adaptive_pooling: bool = True) -> None:
+    def prepare_for_export(self, input_size: tuple[int, int] | None = None, adaptive_pooling: bool = True) -> None:
         """Turn this copy into its inference form, in place: evaluation mode, one segmentation head.
 
         Args:
@@ -109,9 +125,10 @@ class PPLiteSegNet(nn.Layer):
         if input_size is not None and hasattr(self.neck, "fix_input_size"):
             self.neck.fix_input_size(*self._neck_input_size(input_size))
 
-    def _neck_input_size(self, input_size: Tuple[int, int]) -> List[int]:
+    def _neck_input_size(self, input_size: tuple[int, int]) -> list[int]:
         # A map's size depends on the backbone's paddings; asking it is right for every backbone.
         import paddle
+
         with paddle.no_grad():
             image = paddle.zeros([1, _image_channels(self.backbone), *input_size])
             return list(self.backbone(image)[self.backbone_indices[-1]].shape[2:])
@@ -122,20 +139,26 @@ def _image_channels(backbone: nn.Layer) -> int:
     return int(first.weight.shape[1])
 
 
-def _selected_features(backbone, levels: int, indices: Optional[Sequence[int]]) -> Tuple[List[int], List[int]]:
+def _selected_features(backbone, levels: int, indices: Sequence[int] | None) -> tuple[list[int], list[int]]:
     """Channels and indices of the features that the model uses, shallow to deep."""
     available = getattr(backbone, "feat_channels", None)
     if not available:
-        raise ConfigError("model.backbone: %s has no feat_channels, so it cannot serve as a backbone; choose one that "
-                          "has, such as STDCNet813." % type(backbone).__name__)
+        raise ConfigError(
+            f"model.backbone: {type(backbone).__name__} has no feat_channels, so it cannot serve as a backbone; choose one that "
+            "has, such as STDCNet813."
+        )
     count = len(available)
     indices = list(range(count))[-levels:] if indices is None else list(indices)
     if any(not isinstance(i, int) or not 0 <= i < count for i in indices) or sorted(set(indices)) != indices:
-        raise ConfigError("model.backbone_indices is %s; it must be rising numbers from 0 to %d, as %s returns %d features."
-                          % (indices, count - 1, type(backbone).__name__, count))
+        raise ConfigError(
+            "model.backbone_indices is %s; it must be rising numbers from 0 to %d, as %s returns %d features."
+            % (indices, count - 1, type(backbone).__name__, count)
+        )
     if len(indices) < levels:
-        raise ConfigError("model.head has %d levels, but %s are selected from the backbone (model.backbone_indices: %s)."
-                          % (levels, len(indices), indices))
+        raise ConfigError(
+            "model.head has %d levels, but %s are selected from the backbone (model.backbone_indices: %s)."
+            % (levels, len(indices), indices)
+        )
     return [available[i] for i in indices], indices
 
 
@@ -149,36 +172,44 @@ def _check_channels(channels: Sequence[int], neck, head, seg_head_channels: Sequ
     ]
     for key, found, wanted, reason in expected:
         if found != wanted:
-            raise ConfigError("%s is %s, but must be %s (%s)." % (key, found, wanted, reason))
+            raise ConfigError(f"{key} is {found}, but must be {wanted} ({reason}).")
     if not isinstance(num_classes, int) or num_classes < 1:
-        raise ConfigError("model.num_classes is %r, but must be a positive whole number." % (num_classes,))
+        raise ConfigError(f"model.num_classes is {num_classes!r}, but must be a positive whole number.")
 
 
 # preset -> backbone, channels of the head's levels and of the segmentation heads (shallow to deep)
-PRESETS = {
-    "T": (STDCNet813, (32, 64, 128), (32, 64, 64)),
-    "B": (STDCNet1446, (64, 96, 128), (64, 64, 64)),
-}
+PRESETS = {"T": (STDCNet813, (32, 64, 128), (32, 64, 64)), "B": (STDCNet1446, (64, 96, 128), (64, 64, 64))}
 NECK_CHANNELS = 128
 
 
-def _build_preset(name: str, num_classes: int, in_channels: int, fusion: str, resize_mode: str,
-                  pretrained: Optional[str]) -> PPLiteSegNet:
+def _build_preset(
+    name: str, num_classes: int, in_channels: int, fusion: str, resize_mode: str, pretrained: str | None
+) -> PPLiteSegNet:
     backbone_class, out_channels, seg_head_channels = PRESETS[name]
     backbone = backbone_class(in_channels=in_channels)
-    skip_channels = backbone.feat_channels[-len(out_channels):]
+    skip_channels = backbone.feat_channels[-len(out_channels) :]
     neck = SPPM(skip_channels[-1], NECK_CHANNELS)
     head = FLDHead(skip_channels, NECK_CHANNELS, out_channels, fusion, resize_mode)
     return PPLiteSegNet(num_classes, backbone, neck, head, seg_head_channels, pretrained=pretrained)
 
 
-def pp_liteseg_t(num_classes: int, in_channels: int = 3, fusion: str = "spatial_mean_max", resize_mode: str = "bilinear",
-                 pretrained: Optional[str] = None) -> PPLiteSegNet:
+def pp_liteseg_t(
+    num_classes: int,
+    in_channels: int = 3,
+    fusion: str = "spatial_mean_max",
+    resize_mode: str = "bilinear",
+    pretrained: str | None = None,
+) -> PPLiteSegNet:
     """PP-LiteSeg-T: STDC1 backbone, head of 32, 64 and 128 channels. Arguments as of `PPLiteSegNet` and `FLDHead`."""
     return _build_preset("T", num_classes, in_channels, fusion, resize_mode, pretrained)
 
 
-def pp_liteseg_b(num_classes: int, in_channels: int = 3, fusion: str = "spatial_mean_max", resize_mode: str = "bilinear",
-                 pretrained: Optional[str] = None) -> PPLiteSegNet:
+def pp_liteseg_b(
+    num_classes: int,
+    in_channels: int = 3,
+    fusion: str = "spatial_mean_max",
+    resize_mode: str = "bilinear",
+    pretrained: str | None = None,
+) -> PPLiteSegNet:
     """PP-LiteSeg-B: STDC2 backbone, head of 64, 96 and 128 channels. Arguments as of `PPLiteSegNet` and `FLDHead`."""
     return _build_preset("B", num_classes, in_channels, fusion, resize_mode, pretrained)

@@ -2,9 +2,10 @@
 
 Source: arXiv 2204.02681, section 3.3; PaddleSeg `models/pp_liteseg.py::PPContextModule`.
 """
+
 from __future__ import annotations
 
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 import paddle
@@ -30,11 +31,13 @@ class SPPM(nn.Layer):
     def __init__(self, in_channels: int, out_channels: int = 128, bin_sizes: Sequence[int] = (1, 2, 4)):
         super().__init__()
         if not bin_sizes or any(not isinstance(b, int) or isinstance(b, bool) or b < 1 for b in bin_sizes):
-            raise ConfigError("SPPM's bin_sizes must be positive whole numbers such as [1, 2, 4], but is %r." % (bin_sizes,))
+            raise ConfigError(
+                f"SPPM's bin_sizes must be positive whole numbers such as [1, 2, 4], but is {bin_sizes!r}."
+            )
         self.in_channels, self.out_channels, self.bin_sizes = in_channels, out_channels, tuple(bin_sizes)
         self.convs = nn.LayerList([ConvBNReLU(in_channels, out_channels, 1, bias=True) for _ in bin_sizes])
         self.conv_out = ConvBNReLU(out_channels, out_channels, 3, bias=True)
-        self.input_size: Optional[Tuple[int, int]] = None  # (H, W) once fixed
+        self.input_size: tuple[int, int] | None = None  # (H, W) once fixed
         self.computed_windows = False
 
     def forward(self, x):

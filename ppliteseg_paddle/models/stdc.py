@@ -3,9 +3,10 @@
 Source: Fan et al., "Rethinking BiSeNet For Real-time Semantic Segmentation" (arXiv 2104.13188),
 section 3.1 and table 2; PaddleSeg `models/backbones/stdcnet.py`.
 """
+
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import paddle
 from paddle import nn
@@ -29,16 +30,18 @@ class STDCBlock(nn.Layer):
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
         if stride not in (1, 2):
-            raise ValueError("stride must be 1 or 2, but is %r." % (stride,))
+            raise ValueError(f"stride must be 1 or 2, but is {stride!r}.")
         if out_channels % 8:
-            raise ValueError("out_channels must be a multiple of 8, but is %r." % (out_channels,))
+            raise ValueError(f"out_channels must be a multiple of 8, but is {out_channels!r}.")
         half, quarter, eighth = out_channels // 2, out_channels // 4, out_channels // 8
-        self.convs = nn.LayerList([
-            ConvBNReLU(in_channels, half, 1),
-            ConvBNReLU(half, quarter, 3),
-            ConvBNReLU(quarter, eighth, 3),
-            ConvBNReLU(eighth, eighth, 3),
-        ])
+        self.convs = nn.LayerList(
+            [
+                ConvBNReLU(in_channels, half, 1),
+                ConvBNReLU(half, quarter, 3),
+                ConvBNReLU(quarter, eighth, 3),
+                ConvBNReLU(eighth, eighth, 3),
+            ]
+        )
         self.downsample = ConvBN(half, half, 3, stride=2, groups=half) if stride == 2 else None
         self.pool = nn.AvgPool2D(3, stride=2, padding=1) if stride == 2 else None
 
@@ -67,18 +70,20 @@ class STDCNet(nn.Layer):
     Shape: (N, in_channels, H, W) -> five maps (N, feat_channels[i], ceil(H / s), ceil(W / s)), s = feat_strides[i].
     """
 
-    def __init__(self, blocks: Sequence[int], in_channels: int = 3, pretrained: Optional[str] = None):
+    def __init__(self, blocks: Sequence[int], in_channels: int = 3, pretrained: str | None = None):
         super().__init__()
         base = BASE_CHANNELS
         self.feat_channels = [base // 2, base, base * 4, base * 8, base * 16]
         self.feat_strides = [2, 4, 8, 16, 32]
         stages = [ConvBNReLU(in_channels, base // 2, 3, stride=2), ConvBNReLU(base // 2, base, 3, stride=2)]
         for count, before, after in zip(blocks, self.feat_channels[1:], self.feat_channels[2:]):
-            stages.append(nn.Sequential(STDCBlock(before, after, 2),
-                                        *[STDCBlock(after, after, 1) for _ in range(count - 1)]))
+            stages.append(
+                nn.Sequential(STDCBlock(before, after, 2), *[STDCBlock(after, after, 1) for _ in range(count - 1)])
+            )
         self.stages = nn.LayerList(stages)
         if pretrained is not None:
             from ppliteseg_paddle.weights.load import load_weights
+
             load_weights(self, pretrained)
 
     def forward(self, x):
@@ -96,12 +101,12 @@ VARIANTS = {"STDCNet813": (2, 2, 2), "STDCNet1446": (4, 5, 3)}
 class STDCNet813(STDCNet):
     """STDC1, the backbone of PP-LiteSeg-T."""
 
-    def __init__(self, in_channels: int = 3, pretrained: Optional[str] = None):
+    def __init__(self, in_channels: int = 3, pretrained: str | None = None):
         super().__init__(VARIANTS["STDCNet813"], in_channels, pretrained)
 
 
 class STDCNet1446(STDCNet):
     """STDC2, the backbone of PP-LiteSeg-B."""
 
-    def __init__(self, in_channels: int = 3, pretrained: Optional[str] = None):
+    def __init__(self, in_channels: int = 3, pretrained: str | None = None):
         super().__init__(VARIANTS["STDCNet1446"], in_channels, pretrained)

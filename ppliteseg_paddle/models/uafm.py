@@ -2,16 +2,17 @@
 
 Source: arXiv 2204.02681, section 3.2 and figure 4; PaddleSeg `models/layers/tensor_fusion.py`.
 """
+
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
 from ppliteseg_paddle.errors import ConfigError, suggest
-from ppliteseg_paddle.models.layers import (RESIZE_MODES, ConvBN, ConvBNLeakyReLU, ConvBNReLU, resize, spatial_size)
+from ppliteseg_paddle.models.layers import RESIZE_MODES, ConvBN, ConvBNLeakyReLU, ConvBNReLU, resize, spatial_size
 
 
 class AddFusion(nn.Layer):
@@ -30,7 +31,7 @@ class AddFusion(nn.Layer):
     def __init__(self, skip_channels: int, deep_channels: int, out_channels: int, resize_mode: str = "bilinear"):
         super().__init__()
         if resize_mode not in RESIZE_MODES:
-            raise ConfigError("resize_mode '%s' is unknown.%s" % (resize_mode, suggest(resize_mode, RESIZE_MODES)))
+            raise ConfigError(f"resize_mode '{resize_mode}' is unknown.{suggest(resize_mode, RESIZE_MODES)}")
         self.resize_mode = resize_mode
         self.conv_skip = ConvBNReLU(skip_channels, deep_channels, 3)
         self.conv_out = ConvBNReLU(deep_channels, out_channels, 3)
@@ -89,7 +90,8 @@ class ChannelAttentionFusion(AttentionFusion):
         deep_channels = channels[1]
         self.attention = nn.Sequential(
             ConvBNLeakyReLU(2 * len(self.reductions) * deep_channels, deep_channels // 2, 1),
-            ConvBN(deep_channels // 2, deep_channels, 1))
+            ConvBN(deep_channels // 2, deep_channels, 1),
+        )
 
     def statistics(self, skip, deep):
         """(N, 2 * len(reductions) * deep_channels, 1, 1): both means, then both maxima."""
@@ -103,8 +105,9 @@ class ChannelAttentionFusion(AttentionFusion):
 
 def _check_sizes(skip, deep) -> None:
     if any(deep.shape[axis] > skip.shape[axis] for axis in (2, 3)):
-        raise ValueError("the deep feature %s is larger than the skip feature %s; pass (skip, deep) in this order."
-                         % (list(deep.shape), list(skip.shape)))
+        raise ValueError(
+            f"the deep feature {list(deep.shape)} is larger than the skip feature {list(skip.shape)}; pass (skip, deep) in this order."
+        )
 
 
 # name in configs -> (class, options beyond the channels and resize_mode)
@@ -117,8 +120,13 @@ FUSIONS = {
 }
 
 # PaddleSeg's `arm_type` -> our name; also what weight files of PaddleSeg's model mean.
-PADDLESEG_ARM_TYPES = {"UAFM_SpAtten": "spatial_mean_max", "UAFM_SpAtten_S": "spatial_mean",
-                       "UAFM_ChAtten": "channel_mean_max", "UAFM_ChAtten_S": "channel_mean", "UAFM": "add"}
+PADDLESEG_ARM_TYPES = {
+    "UAFM_SpAtten": "spatial_mean_max",
+    "UAFM_SpAtten_S": "spatial_mean",
+    "UAFM_ChAtten": "channel_mean_max",
+    "UAFM_ChAtten_S": "channel_mean",
+    "UAFM": "add",
+}
 
 
 def build_fusion(name: str, skip_channels: int, deep_channels: int, out_channels: int, resize_mode: str = "bilinear"):
@@ -128,7 +136,7 @@ def build_fusion(name: str, skip_channels: int, deep_channels: int, out_channels
     """
     if name not in FUSIONS:
         if name in PADDLESEG_ARM_TYPES:
-            raise ConfigError("fusion '%s' is PaddleSeg's name; write '%s'." % (name, PADDLESEG_ARM_TYPES[name]))
-        raise ConfigError("fusion '%s' is unknown.%s" % (name, suggest(name, FUSIONS)))
+            raise ConfigError(f"fusion '{name}' is PaddleSeg's name; write '{PADDLESEG_ARM_TYPES[name]}'.")
+        raise ConfigError(f"fusion '{name}' is unknown.{suggest(name, FUSIONS)}")
     cls, options = FUSIONS[name]
     return cls(skip_channels, deep_channels, out_channels, resize_mode=resize_mode, **options)

@@ -1,7 +1,6 @@
 """Masks whose classes are colors: reading them, listing their colors, turning colors into class ids."""
-from __future__ import annotations
 
-from typing import Dict, Optional, Tuple
+from __future__ import annotations
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -19,7 +18,7 @@ def read_rgb(path: str) -> np.ndarray:
         with Image.open(path) as file:
             return np.asarray(file.convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        raise DataError("mask %s cannot be decoded: it is damaged or no image." % path) from None
+        raise DataError(f"mask {path} cannot be decoded: it is damaged or no image.") from None
 
 
 def codes(rgb: np.ndarray) -> np.ndarray:
@@ -28,11 +27,11 @@ def codes(rgb: np.ndarray) -> np.ndarray:
     return (rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2]
 
 
-def color_of(code: int) -> Tuple[int, int, int]:
+def color_of(code: int) -> tuple[int, int, int]:
     return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
 
 
-def count_codes(values: np.ndarray) -> Dict[int, int]:
+def count_codes(values: np.ndarray) -> dict[int, int]:
     """How often each number occurs. Masks are made of long runs: counted run by run, which is far quicker than sorting pixels."""
     flat = values.ravel()
     if not flat.size:
@@ -43,7 +42,9 @@ def count_codes(values: np.ndarray) -> Dict[int, int]:
     return dict(zip(found.tolist(), np.bincount(inverse.ravel(), weights=lengths).astype(np.int64).tolist()))
 
 
-def ids_of_colors(rgb: np.ndarray, colors: np.ndarray, ids: np.ndarray, path: str, unknown: Optional[int] = None) -> np.ndarray:
+def ids_of_colors(
+    rgb: np.ndarray, colors: np.ndarray, ids: np.ndarray, path: str, unknown: int | None = None
+) -> np.ndarray:
     """Class ids of a color mask.
 
     Args:
@@ -64,7 +65,16 @@ def ids_of_colors(rgb: np.ndarray, colors: np.ndarray, ids: np.ndarray, path: st
     if unknown is None:
         others = count_codes(pixels[~known])
         shown = ", ".join("%d %d %d" % color_of(code) for code in sorted(others, key=others.get, reverse=True)[:4])
-        raise DataError("mask %s holds %d color%s that the table does not know (%s%s), in %d pixels. Add them to the table; masks must "
-                        "not be JPEG or smoothed." % (path, len(others), "s" if len(others) > 1 else "", shown,
-                                                      ", ..." if len(others) > 4 else "", int((~known).sum())))
+        raise DataError(
+            "mask %s holds %d color%s that the table does not know (%s%s), in %d pixels. Add them to the table; masks must "
+            "not be JPEG or smoothed."
+            % (
+                path,
+                len(others),
+                "s" if len(others) > 1 else "",
+                shown,
+                ", ..." if len(others) > 4 else "",
+                int((~known).sum()),
+            )
+        )
     return np.where(known, result, np.uint8(unknown))

@@ -2,13 +2,13 @@
 
 Pure Python, so that the command line and the exported model's metadata can read it for free.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
 
-from ppliteseg_paddle.reading.palettes import COLORS, RGB, further_colors
 from ppliteseg_paddle.errors import ConfigError, suggest
+from ppliteseg_paddle.reading.palettes import COLORS, RGB, further_colors
 
 
 @dataclass(frozen=True)
@@ -19,25 +19,27 @@ class LabelSet:
     """
 
     name: str
-    classes: Tuple[str, ...]
-    palette: Tuple[RGB, ...]
+    classes: tuple[str, ...]
+    palette: tuple[RGB, ...]
     ignore_index: int = 255
 
     def __post_init__(self) -> None:
         if len(self.classes) != len(self.palette):
-            raise ConfigError("label set '{}' has {} classes and {} colors; give one color per class".format(
-                self.name, len(self.classes), len(self.palette)))
+            raise ConfigError(
+                f"label set '{self.name}' has {len(self.classes)} classes and {len(self.palette)} colors; give one color per class"
+            )
         twice = sorted({c for c in self.classes if self.classes.count(c) > 1})
         if twice:
-            raise ConfigError("label set '{}' names {} twice; class names must differ".format(
-                self.name, ", ".join(twice)))
+            raise ConfigError(
+                "label set '{}' names {} twice; class names must differ".format(self.name, ", ".join(twice))
+            )
 
     @property
     def num_classes(self) -> int:
         return len(self.classes)
 
 
-def _from_rows(name: str, *rows: Tuple[str, RGB]) -> LabelSet:
+def _from_rows(name: str, *rows: tuple[str, RGB]) -> LabelSet:
     return LabelSet(name, tuple(r[0] for r in rows), tuple(r[1] for r in rows))
 
 
@@ -90,10 +92,10 @@ def label_set(name: str) -> LabelSet:
     """
     if name in LABEL_SETS:
         return LABEL_SETS[name]
-    raise ConfigError("unknown label set '{}'.{}".format(name, suggest(name, LABEL_SETS)))
+    raise ConfigError(f"unknown label set '{name}'.{suggest(name, LABEL_SETS)}")
 
 
-def palette_for(num_classes: int) -> Tuple[RGB, ...]:
+def palette_for(num_classes: int) -> tuple[RGB, ...]:
     """Distinct colors for a data set that brings none: the known set of that size, else those of
     `palette.COLORS`, which stay apart from their neighbours, also for color-blind readers.
 
@@ -102,7 +104,7 @@ def palette_for(num_classes: int) -> Tuple[RGB, ...]:
     Raises: ConfigError: if `num_classes` is not between 1 and 65535 (masks have 8 or 16 bits).
     """
     if not 1 <= num_classes <= 65535:
-        raise ConfigError("num_classes is {}; a palette holds 1 to 65535 colors".format(num_classes))
+        raise ConfigError(f"num_classes is {num_classes}; a palette holds 1 to 65535 colors")
     for known in LABEL_SETS.values():
         if known.num_classes == num_classes:
             return known.palette

@@ -2,10 +2,10 @@
 
 Neither paddle nor paddleseg is needed here: the checks of whole data sets run these functions in many processes.
 """
+
 from __future__ import annotations
 
 import os
-from typing import List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -18,8 +18,9 @@ class UnreadableError(DataError):
     """A file that is missing, empty or damaged: training can go on without it, if there are few."""
 
 
-def read_list(list_path: str, dataset_root: str, separator: str = " ",
-              needs_label: bool = True) -> List[Tuple[str, Optional[str], int]]:
+def read_list(
+    list_path: str, dataset_root: str, separator: str = " ", needs_label: bool = True
+) -> list[tuple[str, str | None, int]]:
     """Read a list file: one `image label` pair a line, relative to `dataset_root`. Blank lines are passed over.
 
     Returns: (image path, label path or None, line number) of each line.
@@ -30,22 +31,25 @@ def read_list(list_path: str, dataset_root: str, separator: str = " ",
         with open(list_path, encoding="utf-8-sig") as file:
             lines = file.read().splitlines()
     except UnicodeDecodeError as error:
-        raise DataError("list %s is not UTF-8 text (%s)." % (list_path, error)) from None
+        raise DataError(f"list {list_path} is not UTF-8 text ({error}).") from None
     except OSError as error:
-        raise DataError("list %s cannot be read: %s. It holds one 'image label' pair a line, relative to dataset_root (%s)."
-                        % (list_path, error.strerror, dataset_root)) from None
+        raise DataError(
+            f"list {list_path} cannot be read: {error.strerror}. It holds one 'image label' pair a line, relative to dataset_root ({dataset_root})."
+        ) from None
     pairs = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         names = line.strip().split(separator)
         if len(names) != 2 and (needs_label or len(names) != 1):
-            raise DataError("%s:%d: expected 'image%slabel', found %d field(s): '%s'. Put one pair a line, or set "
-                            "`separator` if names hold blanks." % (list_path, number, separator, len(names), line.strip()[:120]))
+            raise DataError(
+                "%s:%d: expected 'image%slabel', found %d field(s): '%s'. Put one pair a line, or set "
+                "`separator` if names hold blanks." % (list_path, number, separator, len(names), line.strip()[:120])
+            )
         label = os.path.join(dataset_root, names[1]) if len(names) == 2 else None
         pairs.append((os.path.join(dataset_root, names[0]), label, number))
     if not pairs:
-        raise DataError("list %s is empty: it needs one 'image label' pair a line." % list_path)
+        raise DataError(f"list {list_path} is empty: it needs one 'image label' pair a line.")
     return pairs
 
 
@@ -63,8 +67,10 @@ def read_image(path: str, img_channels: int = 3) -> np.ndarray:
     if image is None:
         raise UnreadableError(_unreadable("image", path))
     if _is_cut_off_jpeg(data):
-        raise UnreadableError("image %s ends too early: the rest of the picture is grey. Copy or download it again, or take "
-                              "it off the list." % path)
+        raise UnreadableError(
+            f"image {path} ends too early: the rest of the picture is grey. Copy or download it again, or take "
+            "it off the list."
+        )
     return image
 
 
@@ -89,15 +95,18 @@ def read_label(path: str) -> np.ndarray:
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         raise UnreadableError(_unreadable("label", path)) from None
     if label.ndim != 2:
-        raise DataError("label %s has %d channels (%s): a label is one channel of class ids. Convert its colors to ids "
-                        "(0, 1, 2, ...; 255 = ignored) and save it as a grey or palette PNG." % (path, label.shape[2], mode))
-    if label.dtype != np.uint8 and label.size and 0 <= label.min() and label.max() <= 255:
+        raise DataError(
+            "label %s has %d channels (%s): a label is one channel of class ids. Convert its colors to ids "
+            "(0, 1, 2, ...; 255 = ignored) and save it as a grey or palette PNG." % (path, label.shape[2], mode)
+        )
+    if label.dtype != np.uint8 and label.size and label.min() >= 0 and label.max() <= 255:
         label = label.astype(np.uint8)
     return label
 
 
-def read_pair(image_path: str, label_path: Optional[str], img_channels: int, num_classes: int,
-              ignore_index: int) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def read_pair(
+    image_path: str, label_path: str | None, img_channels: int, num_classes: int, ignore_index: int
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Decode a pair and check it: image (BGR or grey, uint8) and label (None without one).
 
     Raises: UnreadableError, DataError: for whatever is wrong with it.
@@ -113,12 +122,12 @@ def read_pair(image_path: str, label_path: Optional[str], img_channels: int, num
 
 def _unreadable(kind: str, path: str) -> str:
     if not os.path.exists(path):
-        return "%s %s does not exist: correct the list or dataset_root." % (kind, path)
+        return f"{kind} {path} does not exist: correct the list or dataset_root."
     if os.path.isdir(path):
-        return "%s %s is a folder: correct the list." % (kind, path)
+        return f"{kind} {path} is a folder: correct the list."
     if os.path.getsize(path) == 0:
-        return "%s %s is empty (0 bytes): replace it, or take it off the list." % (kind, path)
-    return "%s %s cannot be decoded: it is damaged or no image. Replace it, or take it off the list." % (kind, path)
+        return f"{kind} {path} is empty (0 bytes): replace it, or take it off the list."
+    return f"{kind} {path} cannot be decoded: it is damaged or no image. Replace it, or take it off the list."
 
 
 def check_label(label: np.ndarray, path: str, num_classes: int, ignore_index: int) -> None:
@@ -146,9 +155,19 @@ def check_label(label: np.ndarray, path: str, num_classes: int, ignore_index: in
         mend = "The values seem to count from 1: subtract 1."
     else:
         mend = "Map them to class ids or to %d, or raise num_classes." % ignore_index
-    raise DataError("label %s holds the value%s %s (%d pixel%s), but the classes are 0 to %d and %d is ignored. %s"
-                    % (path, "s" if bad.size > 1 else "", shown, pixels, "s" if pixels > 1 else "", num_classes - 1,
-                       ignore_index, mend))
+    raise DataError(
+        "label %s holds the value%s %s (%d pixel%s), but the classes are 0 to %d and %d is ignored. %s"
+        % (
+            path,
+            "s" if bad.size > 1 else "",
+            shown,
+            pixels,
+            "s" if pixels > 1 else "",
+            num_classes - 1,
+            ignore_index,
+            mend,
+        )
+    )
 
 
 def check_sizes(image: np.ndarray, label: np.ndarray, image_path: str, label_path: str) -> None:
@@ -160,7 +179,12 @@ def check_sizes(image: np.ndarray, label: np.ndarray, image_path: str, label_pat
     if (height, width) == (label_height, label_width):
         return
     turned = (height, width) == (label_width, label_height)
-    mend = ("The image may carry an EXIF rotation, which is applied: save it upright." if turned
-            else "Make the label again from the image, or resize it with nearest-neighbour interpolation.")
-    raise DataError("label %s is %dx%d pixels, but its image %s is %dx%d. %s"
-                    % (label_path, label_width, label_height, image_path, width, height, mend))
+    mend = (
+        "The image may carry an EXIF rotation, which is applied: save it upright."
+        if turned
+        else "Make the label again from the image, or resize it with nearest-neighbour interpolation."
+    )
+    raise DataError(
+        "label %s is %dx%d pixels, but its image %s is %dx%d. %s"
+        % (label_path, label_width, label_height, image_path, width, height, mend)
+    )

@@ -2,14 +2,14 @@
 
 Pure Python, so that the command line and the exported model's metadata can read it for free.
 """
+
 from __future__ import annotations
 
 import re
-from typing import Dict, List, Tuple
 
 from ppliteseg_paddle.errors import DataError
 
-RGB = Tuple[int, int, int]
+RGB = tuple[int, int, int]
 
 # 256 colors, each as far as can be from all before it, for normal sight and for protan, deutan and tritan sight (Machado,
 # Oliveira and Fernandes 2009, full severity): the smallest of the four distances in CIELAB counts. Consecutive ones are at
@@ -32,15 +32,17 @@ _TABLE = (
     "e04040604060c0c060e04080a0a0e0ff2060a0e0c0608040e0c0a0c0404000e0a0800020a0c0a0804080a0c0c0c04060"
     "a0e0ff608000c0e06080c0e080a000c020ff80c080ff4000a0a0a08020c0006020ffa000c0200080c0ffa0c060c000c0"
 )
-COLORS: Tuple[RGB, ...] = tuple((int(_TABLE[i:i + 2], 16), int(_TABLE[i + 2:i + 4], 16), int(_TABLE[i + 4:i + 6], 16))
-                                 for i in range(0, len(_TABLE), 6))
+COLORS: tuple[RGB, ...] = tuple(
+    (int(_TABLE[i : i + 2], 16), int(_TABLE[i + 2 : i + 4], 16), int(_TABLE[i + 4 : i + 6], 16))
+    for i in range(0, len(_TABLE), 6)
+)
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
-def further_colors(count: int) -> Tuple[RGB, ...]:
+def further_colors(count: int) -> tuple[RGB, ...]:
     """Colors beyond `COLORS`: different from those and from each other, which is all that so many can be; consecutive ones
     lie far apart. None for a `count` below 1."""
-    found: List[RGB] = []
+    found: list[RGB] = []
     used, code = set(COLORS), 0
     while len(found) < count:
         code = (code + 0x9E3779) & 0xFFFFFF  # odd, so that every color occurs once
@@ -50,7 +52,7 @@ def further_colors(count: int) -> Tuple[RGB, ...]:
     return tuple(found)
 
 
-def read_colors(path: str) -> List[Tuple[RGB, str]]:
+def read_colors(path: str) -> list[tuple[RGB, str]]:
     """Colors and names from a text file, one class a line, in the order of their ids.
 
     A line holds `R G B name` or `name R G B` (blanks, tabs or commas between), or `#rrggbb name`; the name may be left
@@ -62,24 +64,28 @@ def read_colors(path: str) -> List[Tuple[RGB, str]]:
         with open(path, encoding="utf-8-sig") as file:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError("palette %s cannot be read: %s." % (path, getattr(error, "strerror", None) or error)) from None
-    rows: List[Tuple[RGB, str]] = []
-    first: Dict[RGB, int] = {}
+        raise DataError(
+            "palette {} cannot be read: {}.".format(path, getattr(error, "strerror", None) or error)
+        ) from None
+    rows: list[tuple[RGB, str]] = []
+    first: dict[RGB, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith(("//", "# ")):
             continue
         color, name = _parse(line, path, number)
         if color in first:
-            raise DataError("%s:%d: the color %d %d %d is that of line %d, too; each class needs a color of its own."
-                            % ((path, number) + color + (first[color],)))
+            raise DataError(
+                "%s:%d: the color %d %d %d is that of line %d, too; each class needs a color of its own."
+                % ((path, number) + color + (first[color],))
+            )
         first[color] = number
         rows.append((color, name))
     if not rows:
-        raise DataError("palette %s is empty: it needs one 'R G B name' a line." % path)
+        raise DataError(f"palette {path} is empty: it needs one 'R G B name' a line.")
     return rows
 
 
-def _parse(line: str, path: str, number: int) -> Tuple[RGB, str]:
+def _parse(line: str, path: str, number: int) -> tuple[RGB, str]:
     fields = [field for field in re.split(r"[\s,;]+", line.strip()) if field]
     match = _HEX.fullmatch(fields[0])
     if match and (fields[0].startswith("#") or not fields[0].isdigit()):
@@ -88,5 +94,7 @@ def _parse(line: str, path: str, number: int) -> Tuple[RGB, str]:
     for numbers, words in ((fields[:3], fields[3:]), (fields[-3:], fields[:-3])):
         if len(numbers) == 3 and all(field.isdigit() and int(field) <= 255 for field in numbers):
             return (int(numbers[0]), int(numbers[1]), int(numbers[2])), " ".join(words)
-    raise DataError("%s:%d: expected 'R G B name' with numbers from 0 to 255, or '#rrggbb name', found '%s'."
-                    % (path, number, line.strip()[:80]))
+    raise DataError(
+        "%s:%d: expected 'R G B name' with numbers from 0 to 255, or '#rrggbb name', found '%s'."
+        % (path, number, line.strip()[:80])
+    )

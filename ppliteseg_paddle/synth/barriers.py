@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
-
 import numpy as np
 
 from ppliteseg_paddle.synth.canvas import BUILDING, FENCE
@@ -20,7 +18,7 @@ class Barrier:
     counts as building, as in CamVid.
     """
 
-    def __init__(self, stage: Stage, kind: str, s: float, z0: float, z1: float, look: "FenceLook") -> None:
+    def __init__(self, stage: Stage, kind: str, s: float, z0: float, z1: float, look: FenceLook) -> None:
         self.stage, self.kind, self.s, self.z0, self.z1, self.look = stage, kind, s, z0, z1, look
 
     def key(self) -> float:
@@ -83,7 +81,7 @@ class FenceLook:
             )
         self.spacing = dice.between(0.11, 0.2)
 
-    def draw(self, kind: str, stage: Stage, columns: int, rows: int, scale: float, factor) -> Tuple[np.ndarray, object]:
+    def draw(self, kind: str, stage: Stage, columns: int, rows: int, scale: float, factor) -> tuple[np.ndarray, object]:
         """One panel (rows, columns, 3) and where it is solid, or None."""
         dice, color = stage.dice, self.color * factor
         if kind in ("planks", "wall"):
@@ -123,7 +121,7 @@ class FenceLook:
         return picture, mask
 
 
-def fence_line(stage: Stage, kind: str, s: float, z0: float, z1: float) -> List[Barrier]:
+def fence_line(stage: Stage, kind: str, s: float, z0: float, z1: float) -> list[Barrier]:
     """A barrier from z0 to z1 in panels, with gaps here and there."""
     look = FenceLook(stage, kind)
     out, z = [], z0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
-
 import numpy as np
 
 from ppliteseg_paddle.synth.camera import NEAR
@@ -43,9 +41,7 @@ class House:
         self.rise = dice.between(0.28, 0.5) * self.depth if dice.chance(gabled) else 0.0
         if style == "shed":
             self.rise *= 0.4
-        self.roof = dice.color(
-            dice.pick([(62, 66, 74), (54, 66, 108), (70, 82, 120), (84, 86, 90), (58, 62, 66)]), 0.2
-        )
+        self.roof = dice.color(dice.pick([(62, 66, 74), (54, 66, 108), (70, 82, 120), (84, 86, 90), (58, 62, 66)]), 0.2)
         self.roof_pattern = patterns()[dice.pick(["roof_tiles", "slates"])]
         self.hidden_end = False  # whether the house before stands against it and is as tall
         self.chimneys = (
@@ -69,7 +65,7 @@ class House:
         if self.rise == 0.0 and stage.dice.chance(0.3):
             self._plant_room(back)
 
-    def _end_wall(self, back: float, z: Optional[float]) -> None:
+    def _end_wall(self, back: float, z: float | None) -> None:
         """The wall that faces the camera, with its gable."""
         if z is None:
             return
@@ -88,7 +84,7 @@ class House:
                 color = self.stage.light.shade(self.facade.color, normal, self.stage.sun_at(self.s, z, self.height))
                 self.stage.canvas.fill(flat, self.stage.far(color, self.s, z), BUILDING)
 
-    def _wall(self, a: Tuple[float, float], b: Tuple[float, float], normal: np.ndarray, front: bool) -> None:
+    def _wall(self, a: tuple[float, float], b: tuple[float, float], normal: np.ndarray, front: bool) -> None:
         """An upright wall between two street points (s, z), its visible part only."""
         stage, camera = self.stage, self.stage.camera
         share = np.linspace(0, 1, 33)
@@ -242,10 +238,10 @@ class CrossHouse:
         """It stands too far away for its shadow to matter."""
 
 
-def build_rows(stage: Stage) -> List:
+def build_rows(stage: Stage) -> list:
     """Houses along both sides, and across the end of a street that ends."""
     dice, street = stage.dice, stage.street
-    houses: List = []
+    houses: list = []
     tallness = dice.between(0.7, 1.25)
     for side in (-1, 1):
         frontage = dice.weighted(street.traits["frontage"])
@@ -265,9 +261,9 @@ def build_rows(stage: Stage) -> List:
     return houses
 
 
-def _row(stage: Stage, side: int, frontage: str, start: float, stop: float, tallness: float) -> List[House]:
+def _row(stage: Stage, side: int, frontage: str, start: float, stop: float, tallness: float) -> list[House]:
     dice, street = stage.dice, stage.street
-    out: List[House] = []
+    out: list[House] = []
     z = start
     front = street.front(side)
     while z < stop - 3 and frontage in _STYLES:

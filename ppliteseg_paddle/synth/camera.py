@@ -7,12 +7,12 @@ right, v down, pixels of the (supersampled) canvas.
 from __future__ import annotations
 
 import math
-from typing import Iterable, List, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 NEAR = 0.6
-Point = Tuple[float, float, float]
+Point = tuple[float, float, float]
 
 
 class Camera:
@@ -60,24 +60,24 @@ class Camera:
         out[..., 1] = self.horizon + du * self._sin_roll + dv * self._cos_roll
         return out
 
-    def project(self, world) -> Tuple[np.ndarray, np.ndarray]:
+    def project(self, world) -> tuple[np.ndarray, np.ndarray]:
         """World points (..., 3): canvas points (..., 2) and depths (...). Points nearer than NEAR are wrong."""
         turned = self.turn(world)
         return self.flatten(turned), turned[..., 2]
 
-    def spot(self, x: float, y: float, z: float) -> Tuple[float, float]:
+    def spot(self, x: float, y: float, z: float) -> tuple[float, float]:
         """One world point, beyond the near plane, on the canvas. Plain floats: ten times faster than an array."""
         x, z = x - self._x, z - self._z
         scale = self.focal / max(x * self._sin + z * self._cos, NEAR)
         return self._roll((x * self._cos - z * self._sin) * scale, (self._y - y) * scale)
 
-    def _roll(self, du: float, dv: float) -> Tuple[float, float]:
+    def _roll(self, du: float, dv: float) -> tuple[float, float]:
         return (
             self._centre + du * self._cos_roll - dv * self._sin_roll,
             self.horizon + du * self._sin_roll + dv * self._cos_roll,
         )
 
-    def outline(self, world: Iterable[Point]) -> Optional[List[Tuple[float, float]]]:
+    def outline(self, world: Iterable[Point]) -> list[tuple[float, float]] | None:
         """A world polygon on the canvas, clipped by the near plane; None if nothing of it is in the picture."""
         cos, sin, near_by = self._cos, self._sin, False
         turned = []
@@ -135,7 +135,7 @@ class Camera:
         return turn @ ground @ roll @ canvas
 
 
-def clip_near(turned: List[Point]) -> List[Point]:
+def clip_near(turned: list[Point]) -> list[Point]:
     """The part of a polygon, given as (right, down, depth), that lies beyond the near plane."""
     kept = []
     for i, b in enumerate(turned):

@@ -7,7 +7,6 @@ smooth edges in the picture, while the labels stay whole.
 from __future__ import annotations
 
 import math
-from typing import Optional, Tuple
 
 import cv2
 import numpy as np
@@ -40,33 +39,27 @@ class Canvas:
         self.image = np.zeros((self.height, self.width, 3), np.uint8)
         self.label = np.zeros((self.height, self.width), np.uint8)
 
-    def fill(self, points, color, label: Optional[int] = None) -> None:
+    def fill(self, points, color, label: int | None = None) -> None:
         """Fill a polygon, array (N, 2) or list; without a label the labels stay (a detail of what is there)."""
         self.fill_fixed(fixed(points), color, label)
 
-    def fill_fixed(self, polygon: np.ndarray, color, label: Optional[int] = None) -> None:
+    def fill_fixed(self, polygon: np.ndarray, color, label: int | None = None) -> None:
         """Fill a polygon made by `fixed`."""
         cv2.fillPoly(self.image, [polygon], (float(color[0]), float(color[1]), float(color[2])), cv2.LINE_8, _SHIFT)
         if label is not None:
             cv2.fillPoly(self.label, [polygon], label, cv2.LINE_8, _SHIFT)
 
-    def line(self, a, b, width: float, color, label: Optional[int] = None) -> None:
+    def line(self, a, b, width: float, color, label: int | None = None) -> None:
         """A bar from `a` to `b`, `width` pixels wide, at least one."""
         self._bar(a, b, max(width, 1.0) - 0.99, max(width, 1.0) - 0.99, color, label)
 
-    def _bar(self, a, b, width_a: float, width_b: float, color, label: Optional[int]) -> None:
+    def _bar(self, a, b, width_a: float, width_b: float, color, label: int | None) -> None:
         ax, ay, bx, by = float(a[0]), float(a[1]), float(b[0]), float(b[1])
         if max(width_a, width_b) < 2.6:  # too thin to show a shape: OpenCV's own lines cost a third
             start, end = (int(ax * _ONE), int(ay * _ONE)), (int(bx * _ONE), int(by * _ONE))
             thick = max(int((width_a + width_b) / 2 + 0.8), 1)
             cv2.line(
-                self.image,
-                start,
-                end,
-                (float(color[0]), float(color[1]), float(color[2])),
-                thick,
-                cv2.LINE_8,
-                _SHIFT,
+                self.image, start, end, (float(color[0]), float(color[1]), float(color[2])), thick, cv2.LINE_8, _SHIFT
             )
             if label is not None:
                 cv2.line(self.label, start, end, label, thick, cv2.LINE_8, _SHIFT)
@@ -86,19 +79,19 @@ class Canvas:
             label,
         )
 
-    def taper(self, a, b, width_a: float, width_b: float, color, label: Optional[int] = None) -> None:
+    def taper(self, a, b, width_a: float, width_b: float, color, label: int | None = None) -> None:
         """A limb: a bar with round ends whose width changes from `width_a` to `width_b`."""
         self._bar(a, b, width_a - 0.5, width_b - 0.5, color, label)
         for centre, width in ((a, width_a), (b, width_b)):
             if width > 3.5:
                 self.disc(centre, width / 2, width / 2, color, label)
 
-    def box(self, a, b, color, label: Optional[int] = None) -> None:
+    def box(self, a, b, color, label: int | None = None) -> None:
         """A rectangle from corner to corner."""
         self.fill([(a[0], a[1]), (b[0], a[1]), (b[0], b[1]), (a[0], b[1])], color, label)
 
     def disc(
-        self, centre, radius_u: float, radius_v: float, color, label: Optional[int] = None, angle: float = 0.0
+        self, centre, radius_u: float, radius_v: float, color, label: int | None = None, angle: float = 0.0
     ) -> None:
         """A filled ellipse."""
         middle = (int(centre[0] * _ONE - _ONE / 2), int(centre[1] * _ONE - _ONE / 2))
@@ -108,14 +101,14 @@ class Canvas:
         if label is not None:
             cv2.ellipse(self.label, middle, axes, angle, 0, 360, label, -1, cv2.LINE_8, _SHIFT)
 
-    def window(self, left: float, top: float, right: float, bottom: float) -> Optional[Tuple[int, int, int, int]]:
+    def window(self, left: float, top: float, right: float, bottom: float) -> tuple[int, int, int, int] | None:
         """The canvas pixels (x0, y0, x1, y1) that a box touches, or None."""
         x0, y0 = max(int(left), 0), max(int(top), 0)
         x1, y1 = min(int(right) + 1, self.width), min(int(bottom) + 1, self.height)
         return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
     def warp(
-        self, texture: np.ndarray, quad: np.ndarray, label: Optional[int] = None, mask: Optional[np.ndarray] = None
+        self, texture: np.ndarray, quad: np.ndarray, label: int | None = None, mask: np.ndarray | None = None
     ) -> None:
         """Paint a texture (h, w, 3) onto the quadrilateral that its corners go to.
 
@@ -151,7 +144,7 @@ class Canvas:
             cv2.fillPoly(self.label, [fixed(quad)], label, cv2.LINE_8, _SHIFT)
 
     def stamp(
-        self, sprite: np.ndarray, mask: np.ndarray, box: Tuple[int, int, int, int], label: Optional[int] = None
+        self, sprite: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int], label: int | None = None
     ) -> None:
         """Paint `sprite` (h, w, 3) where `mask` (h, w) is not 0, into the pixels of `box` (x0, y0, x1, y1)."""
         x0, y0, x1, y1 = box
@@ -159,7 +152,7 @@ class Canvas:
         if label is not None:
             self.label[y0:y1, x0:x1][mask > 0] = label
 
-    def finish(self) -> Tuple[np.ndarray, np.ndarray]:
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """The picture and its labels at the picture's size."""
         if self.supersampling == 1:
             return self.image, self.label

@@ -6,7 +6,8 @@ as drawing a polygon, so the numbers are drawn in blocks.
 
 from __future__ import annotations
 
-from typing import Dict, Sequence, Tuple, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Dice:
     def pick(self, items: Sequence[T]) -> T:
         return items[int(self.unit() * len(items))]
 
-    def weighted(self, table: Dict[T, float]) -> T:
+    def weighted(self, table: dict[T, float]) -> T:
         """A key of `table`, with odds in proportion to its values."""
         rest = self.unit() * sum(table.values())
         for key, weight in table.items():
@@ -56,7 +57,7 @@ class Dice:
     def side(self) -> int:
         return 1 if self.unit() < 0.5 else -1
 
-    def color(self, base: Tuple[float, float, float], spread: float) -> np.ndarray:
+    def color(self, base: tuple[float, float, float], spread: float) -> np.ndarray:
         """`base` (BGR, 0-255) with a change of brightness and a smaller one of hue."""
         gain = 1.0 + self.between(-spread, spread)
         return np.array([min(255.0, max(3.0, c * gain * (1.0 + self.between(-spread, spread) * 0.35))) for c in base])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
-
 import cv2
 import numpy as np
 
@@ -12,7 +10,7 @@ from ppliteseg_paddle.synth.light import Light
 from ppliteseg_paddle.synth.textures import patterns, tint
 
 # Wall materials: pattern and BGR colors it comes in.
-WALLS: Dict[str, Tuple[str, tuple]] = {
+WALLS: dict[str, tuple[str, tuple]] = {
     "red_brick": ("brick", ((62, 78, 138), (72, 92, 150), (58, 66, 112), (80, 98, 132))),
     "yellow_brick": ("brick", ((112, 152, 178), (104, 138, 158), (96, 122, 138))),
     "dark_brick": ("brick_dark", ((62, 68, 82), (58, 60, 66), (54, 62, 92))),
@@ -39,7 +37,7 @@ WALLS: Dict[str, Tuple[str, tuple]] = {
     "timber": ("planks", ((56, 84, 116), (70, 90, 110), (88, 108, 124), (110, 130, 92))),
 }
 # Styles: odds of walls, storey height, window width and height, metres between windows, kind of ground floor.
-STYLES: Dict[str, dict] = {
+STYLES: dict[str, dict] = {
     "terrace": dict(
         walls={"red_brick": 3, "yellow_brick": 3, "plaster": 3, "dark_brick": 1, "stone": 1.5},
         storey=(2.7, 3.4),
@@ -184,7 +182,7 @@ class Facade:
         ramp = np.clip(factor * 128, 0, 255).astype(np.uint8)[:, None]
         cv2.multiply(wall, cv2.resize(ramp, (wall.shape[1], rows), interpolation=cv2.INTER_NEAREST), wall, 1 / 128)
 
-    def _pane(self, light: Light, dark: float) -> Tuple[np.ndarray, np.ndarray]:
+    def _pane(self, light: Light, dark: float) -> tuple[np.ndarray, np.ndarray]:
         """Colors of the glass at its top and bottom: the room behind it, and what it mirrors."""
         dice = self.dice
         room = dice.color((34, 32, 31), 0.4) * light.ambient
@@ -218,7 +216,7 @@ class Facade:
         tile[thick : thick * 2, thick:-thick] = (tile[thick : thick * 2, thick:-thick] * 0.55).astype(np.uint8)
         return tile
 
-    def _windows(self, pen: "_Pen", length: float, light: Light, first: int, share: float) -> None:
+    def _windows(self, pen: _Pen, length: float, light: Light, first: int, share: float) -> None:
         dice = self.dice
         width, height = self.window
         count = int((length - 0.3) / self.pitch)
@@ -247,7 +245,7 @@ class Facade:
                         1.0 if self.has_trim else 0.75
                     )
 
-    def _door(self, pen: "_Pen", at: float, light: Light) -> None:
+    def _door(self, pen: _Pen, at: float, light: Light) -> None:
         color = self.dice.color(
             self.dice.pick([(60, 50, 40), (40, 40, 120), (70, 100, 40), (200, 204, 204), (44, 62, 92)]), 0.25
         )
@@ -256,7 +254,7 @@ class Facade:
         pen.box(at + 0.1, 1.2, at + 0.88, 1.9, color * 0.7)
         pen.box(at, 2.08, at + 0.98, 2.28, self._pane(light, 0.6)[0], lit=False)
 
-    def _ground_floor(self, pen: "_Pen", length: float, light: Light) -> None:
+    def _ground_floor(self, pen: _Pen, length: float, light: Light) -> None:
         """Shops, lobbies or gates, unit after unit."""
         dice, top = self.dice, self.storey
         at = 0.0
@@ -274,7 +272,7 @@ class Facade:
         if self.ground == "gates" and dice.chance(0.6):
             self._lettering(pen, length * 0.2, top * 0.75, length * dice.between(0.3, 0.6), dice.between(0.7, 1.3))
 
-    def _shop(self, pen: "_Pen", at: float, unit: float, top: float, light: Light) -> None:
+    def _shop(self, pen: _Pen, at: float, unit: float, top: float, light: Light) -> None:
         dice = self.dice
         board = dice.color(dice.pick(_SIGN_COLORS), 0.3)
         surround = board * 0.7 if dice.chance(0.5) else self.trim
@@ -311,7 +309,7 @@ class Facade:
                         x, high - 0.6, x + (unit - 0.2) / stripes, high + 0.2, color if i % 2 else color * 0.4 + 140
                     )
 
-    def _lettering(self, pen: "_Pen", x: float, y: float, length: float, height: float) -> None:
+    def _lettering(self, pen: _Pen, x: float, y: float, length: float, height: float) -> None:
         """Strokes that look like letters from afar."""
         dice = self.dice
         ink = dice.color(dice.pick([(230, 232, 232), (30, 30, 30), (60, 190, 230), (40, 40, 180)]), 0.15)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import List, Tuple
 
 import numpy as np
 
@@ -171,7 +170,7 @@ class Sign(_Upright):
         if self.kind == "pair":
             self._plate("plate", self.tall - self.size * 1.8)
 
-    def _shape(self, corners: int, y: float, radius: float, turn: float) -> List[Tuple[float, float]]:
+    def _shape(self, corners: int, y: float, radius: float, turn: float) -> list[tuple[float, float]]:
         x, z = self.stage.street.point(self.s, self.z)
         angles = [turn + i * 2 * math.pi / corners for i in range(corners)]
         return [self.stage.camera.spot(x + radius * math.cos(t), y + radius * math.sin(t), z) for t in angles]

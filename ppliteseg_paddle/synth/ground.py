@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import List
 
 import cv2
 import numpy as np
@@ -21,7 +20,7 @@ KERB = 0.12  # height of the pavement above the road, metres
 _RAMP = np.linspace(0, 1, 256)[:, None]
 
 
-def _stations(start: float, stop: float, straight: bool) -> List[float]:
+def _stations(start: float, stop: float, straight: bool) -> list[float]:
     """Places along the street, close together near the camera, for following its bend."""
     steps = 1 if straight or stop - start < 2 else 4 if stop - start < 12 else 14
     a, b = math.copysign(abs(start) ** 0.5, start), math.copysign(abs(stop) ** 0.5, stop)
@@ -72,7 +71,7 @@ class Ground:
             [where(s0, z, height) for z in stations] + [where(s1, z, height) for z in reversed(stations)], color, label
         )
 
-    def area(self, world: List[tuple], color, label=None) -> None:
+    def area(self, world: list[tuple], color, label=None) -> None:
         flat = self.camera.outline(world)
         if flat is not None:
             self.canvas.fill(flat, color, label)
@@ -195,7 +194,7 @@ class Ground:
             rim = [street.where(s + r * math.cos(t / 2), z + r * math.sin(t / 2)) for t in range(12)]
             self.area(rim, self.lit(self.road * dice.between(0.5, 0.8)))
 
-    def shadow(self, world: List[tuple], strength: int = 255) -> None:
+    def shadow(self, world: list[tuple], strength: int = 255) -> None:
         """Darken a ground polygon, in `finish`."""
         flat = self.camera.outline(world)
         if flat is not None:
@@ -215,11 +214,11 @@ class Ground:
         du, dv = self.reach[0] * tall, self.reach[1] * tall
         self.shadow([a, b, (b[0] + du, 0.0, b[2] + dv), (a[0] + du, 0.0, a[2] + dv)])
 
-    def roof_shadow(self, base: List[tuple], tall: float) -> None:
+    def roof_shadow(self, base: list[tuple], tall: float) -> None:
         """The shadow of a flat top over the ground polygon `base`."""
         self.shadow([(x + self.reach[0] * tall, 0.0, z + self.reach[1] * tall) for x, _, z in base])
 
-    def finish(self, contact: List[list]) -> None:
+    def finish(self, contact: list[list]) -> None:
         """Multiply textures and shadows in, and let the distance fade.
 
         Args:
@@ -283,7 +282,7 @@ class Ground:
             borderMode=cv2.BORDER_WRAP,
         )
 
-    def _contact(self, polygons: List[list], step: int) -> np.ndarray:
+    def _contact(self, polygons: list[list], step: int) -> np.ndarray:
         rows, columns = self._shadow.shape[0] // step, self._shadow.shape[1] // step
         dark = np.full((rows, columns), 255, np.uint8)
         for world in polygons:

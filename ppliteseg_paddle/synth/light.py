@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Tuple
 
 import cv2
 import numpy as np
@@ -109,7 +108,7 @@ def sample_light(dice: Dice) -> Light:
     )
 
 
-def paint_sky(canvas: Canvas, dice: Dice, light: Light, horizon: float, sun_at: Tuple[float, float]) -> None:
+def paint_sky(canvas: Canvas, dice: Dice, light: Light, horizon: float, sun_at: tuple[float, float]) -> None:
     """Fill the canvas above the horizon with sky: gradient, clouds in perspective, glow around the sun.
 
     Args:

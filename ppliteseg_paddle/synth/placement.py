@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import List
 
 from ppliteseg_paddle.synth.barriers import fence_line
 from ppliteseg_paddle.synth.dice import Dice
@@ -16,10 +15,10 @@ from ppliteseg_paddle.synth.vehicles import Vehicle
 FAR = 85.0  # metres: what is further away would be a few pixels
 
 
-def place_everything(stage: Stage) -> List:
+def place_everything(stage: Stage) -> list:
     """All things but houses, in no order."""
     season = Season(stage)
-    things: List = []
+    things: list = []
     for side in (-1, 1):
         things += _greenery(stage, season, side)
         things += _furniture(stage, side)
@@ -32,7 +31,7 @@ def _far(stage: Stage) -> float:
     return min(FAR, stage.street.end - (8 if stage.street.closed else 0))
 
 
-def _spots(dice: Dice, start: float, stop: float, step: float, jitter: float) -> List[float]:
+def _spots(dice: Dice, start: float, stop: float, step: float, jitter: float) -> list[float]:
     out, z = [], start + dice.between(0, step)
     while z < stop:
         out.append(z + dice.between(-jitter, jitter))
@@ -40,10 +39,10 @@ def _spots(dice: Dice, start: float, stop: float, step: float, jitter: float) ->
     return out
 
 
-def _greenery(stage: Stage, season: Season, side: int) -> List:
+def _greenery(stage: Stage, season: Season, side: int) -> list:
     dice, street = stage.dice, stage.street
     plan, traits, far = street.sides[side], street.traits, _far(stage)
-    out: List = []
+    out: list = []
     inner = side * (street.half + plan.pavement)
     if dice.chance(min(traits["trees"], 0.9)) and (plan.pavement > 1.8 or plan.setback > 1.5):  # a row of street trees
         s = side * (street.half + 0.8) if plan.pavement > 1.8 else inner + side * 0.8
@@ -86,11 +85,11 @@ def _greenery(stage: Stage, season: Season, side: int) -> List:
     return out
 
 
-def _furniture(stage: Stage, side: int) -> List:
+def _furniture(stage: Stage, side: int) -> list:
     dice, street = stage.dice, stage.street
     plan, traits, far = street.sides[side], street.traits, _far(stage)
     kerb = street.kerb(side) + side * 0.5
-    out: List = []
+    out: list = []
     if dice.chance(0.85):
         for z in _spots(dice, 3, far, dice.between(14, 26) / traits["poles"], 3):
             if not street.open_at(side, z, z, 0.5):
@@ -128,7 +127,7 @@ def _furniture(stage: Stage, side: int) -> List:
     return out
 
 
-def _people(stage: Stage, side: int) -> List:
+def _people(stage: Stage, side: int) -> list:
     dice, street = stage.dice, stage.street
     plan, out = street.sides[side], []
     groups = int(dice.between(0, 5.5) * street.traits["people"] * 0.8 + 0.3)
@@ -165,7 +164,7 @@ def _people(stage: Stage, side: int) -> List:
     return out
 
 
-def _parked(stage: Stage) -> List:
+def _parked(stage: Stage) -> list:
     dice, street = stage.dice, stage.street
     far, out = _far(stage), []
     if street.kind == "car_park":
@@ -194,7 +193,7 @@ def _parked(stage: Stage) -> List:
     return out
 
 
-def _traffic(stage: Stage) -> List:
+def _traffic(stage: Stage) -> list:
     dice, street = stage.dice, stage.street
     traits, far, out = street.traits, _far(stage), []
     lanes_each = max(1, street.lanes // 2)
@@ -224,8 +223,8 @@ def _traffic(stage: Stage) -> List:
     return _without_collisions(out, stage)
 
 
-def _without_collisions(cars: List[Vehicle], stage: Stage) -> List[Vehicle]:
-    kept: List[Vehicle] = []
+def _without_collisions(cars: list[Vehicle], stage: Stage) -> list[Vehicle]:
+    kept: list[Vehicle] = []
     for car in cars:
         clear = all(
             abs(car.z - k.z) > (car.length + k.length) / 2 + 0.8 or abs(car.s - k.s) > (car.length + k.length) / 2
@@ -239,7 +238,7 @@ def _without_collisions(cars: List[Vehicle], stage: Stage) -> List[Vehicle]:
     return kept
 
 
-def _cyclists(stage: Stage) -> List:
+def _cyclists(stage: Stage) -> list:
     dice, street, out = stage.dice, stage.street, []
     count = dice.weighted({0: 0.5, 1: 0.28, 2: 0.15, 3: 0.07})
     for _ in range(count):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Tuple, Union
 
 import cv2
 import numpy as np
@@ -25,8 +24,8 @@ _FULL_SUPERSAMPLING = 900_000  # pictures with more pixels are sharp enough with
 
 
 def render_scene(
-    seed_or_rng: Union[int, np.random.Generator], size: Tuple[int, int] = (480, 360)
-) -> Tuple[np.ndarray, np.ndarray]:
+    seed_or_rng: int | np.random.Generator, size: tuple[int, int] = (480, 360)
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw one street scene.
 
     Args:
@@ -73,7 +72,7 @@ def _sample_camera(dice: Dice, canvas: Canvas, street) -> Camera:
     return Camera(canvas.width, canvas.height, focal, horizon, eye, yaw, math.radians(dice.bell(0, 0.6)))
 
 
-def _sun_on_canvas(camera: Camera, light) -> Tuple[float, float]:
+def _sun_on_canvas(camera: Camera, light) -> tuple[float, float]:
     turned = camera.turn(camera.eye + light.towards_sun * 1000.0)
     if turned[2] < 1:
         return (-1e5, -1e5)

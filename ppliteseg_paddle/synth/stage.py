@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import List, Optional
 
 import cv2
 import numpy as np
@@ -25,8 +24,8 @@ class Stage:
     street: Street
     light: Light
     dice: Dice
-    ground: Optional[Ground] = None
-    contacts: List[list] = field(default_factory=list)
+    ground: Ground | None = None
+    contacts: list[list] = field(default_factory=list)
 
     def ground_contact(self, s: float, z: float, half_s: float, half_z: float) -> None:
         """Remember a rectangle of ground that lies dark under a thing."""

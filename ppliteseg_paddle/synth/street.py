@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Dict, List, Tuple
 
 import numpy as np
 
@@ -18,7 +17,7 @@ BACK = -3.0  # z where roads and pavements start: behind the camera, which may l
 
 # What lies behind the pavement, as odds, and how wide things are (metres). One row per kind of street.
 # frontage: odds of what stands along the street; road, pavement, setback: ranges of widths.
-KINDS: Dict[str, dict] = {
+KINDS: dict[str, dict] = {
     "high_street": dict(
         odds=0.30,
         frontage={"terrace": 0.86, "gap": 0.06, "park": 0.08},
@@ -121,7 +120,7 @@ class Crossing:
 
     z0: float
     z1: float
-    sides: Tuple[int, ...]
+    sides: tuple[int, ...]
 
 
 @dataclass
@@ -143,9 +142,9 @@ class Street:
     keep: int
     end: float
     closed: bool
-    sides: Dict[int, Side]
-    crossings: List[Crossing] = field(default_factory=list)
-    roofs: Dict[int, list] = field(default_factory=lambda: {-1: [], 1: []})
+    sides: dict[int, Side]
+    crossings: list[Crossing] = field(default_factory=list)
+    roofs: dict[int, list] = field(default_factory=lambda: {-1: [], 1: []})
 
     def at(self, s, z, y=0.0) -> np.ndarray:
         """World points (..., 3) of street coordinates; arguments broadcast."""
@@ -153,11 +152,11 @@ class Street:
         ahead = np.maximum(z, 0.0)
         return np.stack([s + self.bend * ahead * ahead, y, z], -1)
 
-    def where(self, s: float, z: float, y: float = 0.0) -> Tuple[float, float, float]:
+    def where(self, s: float, z: float, y: float = 0.0) -> tuple[float, float, float]:
         """The world point of one place."""
         return (s + self.bend * z * z if z > 0 else s, y, z)
 
-    def point(self, s: float, z: float) -> Tuple[float, float]:
+    def point(self, s: float, z: float) -> tuple[float, float]:
         """World x and z."""
         return s + self.bend * max(z, 0.0) ** 2, z
 
@@ -176,12 +175,12 @@ class Street:
         """Whether a side street leaves there."""
         return any(side in c.sides and z1 > c.z0 - margin and z0 < c.z1 + margin for c in self.crossings)
 
-    def pieces(self, side: int, start: float, stop: float, margin: float = 0.0) -> List[Tuple[float, float]]:
+    def pieces(self, side: int, start: float, stop: float, margin: float = 0.0) -> list[tuple[float, float]]:
         """The stretches of [start, stop] between side streets."""
         return between([(c.z0 - margin, c.z1 + margin) for c in self.crossings if side in c.sides], start, stop)
 
 
-def between(cuts: List[Tuple[float, float]], start: float, stop: float) -> List[Tuple[float, float]]:
+def between(cuts: list[tuple[float, float]], start: float, stop: float) -> list[tuple[float, float]]:
     """The stretches of [start, stop] that no cut (from, to) covers."""
     out, at = [], start
     for z0, z1 in sorted(cuts):

@@ -7,8 +7,7 @@ seeds, so every process has the same ones.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Dict
+from functools import cache
 
 import cv2
 import numpy as np
@@ -35,7 +34,7 @@ class Pattern:
 
     grey: np.ndarray
     metres: float
-    _scaled: Dict[int, np.ndarray] = field(default_factory=dict)
+    _scaled: dict[int, np.ndarray] = field(default_factory=dict)
 
     def tile(self, pixels_per_metre: float) -> np.ndarray:
         """The pattern at that scale, its side rounded to a multiple of 8 pixels."""
@@ -103,8 +102,8 @@ def _roof_tiles(seed: int, rows: int) -> np.ndarray:
     return blocks + (fall[:, None] * 30 - 15)
 
 
-@lru_cache(maxsize=None)
-def patterns() -> Dict[str, Pattern]:
+@cache
+def patterns() -> dict[str, Pattern]:
     """Every material's pattern, by name."""
     fine, medium, coarse = fractal_noise(1, 0.3), fractal_noise(2, 1.3), fractal_noise(3, 2.3)
     specks = np.where(fine > 2.1, 45, 0) + np.where(fine < -2.3, -45, 0)
@@ -131,8 +130,8 @@ def patterns() -> Dict[str, Pattern]:
     return {name: Pattern(_grey(detail), metres) for name, (detail, metres) in made.items()}
 
 
-@lru_cache(maxsize=None)
-def noise_fields() -> Dict[str, np.ndarray]:
+@cache
+def noise_fields() -> dict[str, np.ndarray]:
     """Float32 noise for shapes: `leaf` (crowns), `cloud` (skies), `grain` (the sensor's)."""
     return {
         "leaf": fractal_noise(21, 1.35),

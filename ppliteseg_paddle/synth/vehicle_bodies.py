@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Dict
-
 # Outline from the tail over the roof to the nose: (x, y) as shares of length and height, and what the surface
 # up to the next point is. Odds, length, width, height in metres, wheel radius, belt height, tumblehome.
-BODIES: Dict[str, dict] = {
+BODIES: dict[str, dict] = {
     "hatch": dict(
         odds=0.34,
         size=((3.6, 4.2), (1.65, 1.78), (1.42, 1.55)),

@@ -6,7 +6,6 @@ A vehicle's own axes: x forward, y up, w to its left, metres; the origin lies on
 from __future__ import annotations
 
 import math
-from typing import List, Tuple
 
 import numpy as np
 
@@ -44,17 +43,17 @@ class Vehicle:
     def key(self) -> float:
         return self.stage.depth(self.s, self.z)
 
-    def _axes(self) -> Tuple[np.ndarray, np.ndarray]:
+    def _axes(self) -> tuple[np.ndarray, np.ndarray]:
         forward = np.array([math.sin(self.heading), 0.0, math.cos(self.heading)])
         return forward, np.array([-forward[2], 0.0, forward[0]])
 
-    def world(self, points, lift: float = 0.0) -> List[Tuple[float, float, float]]:
+    def world(self, points, lift: float = 0.0) -> list[tuple[float, float, float]]:
         """Own points (x, y, w) as world points."""
         sin, cos = math.sin(self.heading), math.cos(self.heading)
         x0, z0 = self.stage.street.point(self.s, self.z)
         return [(x0 + x * sin - w * cos, y + lift, z0 + x * cos + w * sin) for x, y, w in points]
 
-    def _flat(self, points) -> List[Tuple[float, float]]:
+    def _flat(self, points) -> list[tuple[float, float]]:
         """Own points on the canvas."""
         spot = self.stage.camera.spot
         return [spot(*p) for p in self.world(points)]
@@ -134,7 +133,7 @@ class Vehicle:
         end = min(max((abs(x) - 0.38) / 0.12, 0.0), 1.0)
         return self.width / 2 * (1.0 - (1.0 - roof) * share) * (1.0 - self.row.get("plan", 0.13) * end * end)
 
-    def _skin(self) -> List[Tuple[float, list, np.ndarray]]:
+    def _skin(self) -> list[tuple[float, list, np.ndarray]]:
         """The strips over tail, roof and nose that face the camera: (distance, corners, color)."""
         out = []
         outline = self.row["outline"]
@@ -200,7 +199,7 @@ class Vehicle:
                 if self.detail and self.eye_w * w < self.width / 2:
                     self._wheel(x, w * (self.width / 2 * 0.97 - 0.1), radius, dark, CAR)
 
-    def _wheels(self) -> Tuple[float, float]:
+    def _wheels(self) -> tuple[float, float]:
         return (
             -self.length * (0.29 if self.body != "bus" else 0.25),
             self.length * (0.31 if self.body != "bus" else 0.30),
@@ -286,7 +285,7 @@ class Vehicle:
         canvas, belt = self.stage.canvas, self.row["belt"]
         glass = self._tone((40, 38, 36), (0.0, 0.15, float(side)), 0.22)
         bright = glass * 0.72 + self.stage.light.sky_low * 0.16
-        panes: List[list] = []
+        panes: list[list] = []
         if self.body in ("van", "lorry"):
             panes = (
                 [[(0.16, 0.56), (0.345, 0.56), (0.245, 0.90), (0.16, 0.90)]]
@@ -397,7 +396,7 @@ class Vehicle:
         self._plate_box(x, -0.26, 0.26, 0.24 * high, 0.24 * high + 0.11, self._tone(self.plate, (1.0, 0, 0)), None)
 
 
-def _slice(polygon: List[Tuple[float, float]], low: float, high: float) -> List[Tuple[float, float]]:
+def _slice(polygon: list[tuple[float, float]], low: float, high: float) -> list[tuple[float, float]]:
     """The part of a polygon with low <= x <= high."""
     for limit, sign in ((low, 1), (high, -1)):
         kept = []

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Tuple
 
 import cv2
 import numpy as np
@@ -17,7 +16,7 @@ SPLITS = ("train", "val")
 JPEG_QUALITY = 95
 TROUBLE = "!"  # begins the line in which a worker reports that it cannot write
 
-Job = Tuple[str, str, int, int, Tuple[int, int]]  # folder, split, index, seed, size
+Job = tuple[str, str, int, int, tuple[int, int]]  # folder, split, index, seed, size
 
 
 def draw_job(job: Job) -> None:
@@ -30,10 +29,10 @@ def draw_job(job: Job) -> None:
     write_file(label_path, cv2.imencode(".png", label, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes())
 
 
-def job_paths(job: Job) -> Tuple[Path, Path]:
+def job_paths(job: Job) -> tuple[Path, Path]:
     """Where a scene's image and label go."""
     folder, split, index = Path(job[0]), job[1], job[2]
-    name = "{}_{:05d}".format(split, index)
+    name = f"{split}_{index:05d}"
     return folder / "images" / (name + ".jpg"), folder / "labels" / (name + ".png")
 
 

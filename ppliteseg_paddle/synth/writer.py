@@ -10,16 +10,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
 
 from tqdm import tqdm
 
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.files import SOURCE_ROOT
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.synth.scene import LARGEST, SMALLEST
 from ppliteseg_paddle.synth.worker import SPLITS, TROUBLE, Job, draw_job, job_paths, write_file
-from ppliteseg_paddle.errors import ConfigError, DataError
 
 GENERATOR_VERSION = 1  # raise it whenever the same seed gives other pictures
 
@@ -31,12 +31,12 @@ def generate(
     out_dir: str,
     train: int = 600,
     val: int = 60,
-    size: Tuple[int, int] = (480, 360),
+    size: tuple[int, int] = (480, 360),
     seed: int = 0,
-    num_workers: Optional[int] = None,
+    num_workers: int | None = None,
     progress: bool = True,
     overwrite: bool = False,
-) -> Dict[str, object]:
+) -> dict[str, object]:
     """Write `train` + `val` scenes to `out_dir`.
 
     The same arguments give the same bytes, whatever the number of workers is. Lists are written last, so
@@ -80,7 +80,7 @@ def generate(
             _write_lists(out, jobs, parameters)
     except OSError as error:
         raise DataError(
-            "cannot write the data set to '{}': {}; choose another --out".format(out_dir, error.strerror or error)
+            f"cannot write the data set to '{out_dir}': {error.strerror or error}; choose another --out"
         ) from error
     return {
         "out_dir": str(out),
@@ -95,23 +95,21 @@ def generate(
     }
 
 
-def _check(train: int, val: int, size: Tuple[int, int], seed: int, num_workers: Optional[int]) -> None:
+def _check(train: int, val: int, size: tuple[int, int], seed: int, num_workers: int | None) -> None:
     for name, value in (("train", train), ("val", val), ("seed", seed), ("num_workers", num_workers or 0)):
         if value < 0:
-            raise ConfigError("--{} is {}; it cannot be negative".format(name, value))
+            raise ConfigError(f"--{name} is {value}; it cannot be negative")
     if train + val == 0:
         raise ConfigError("--train and --val are both 0; ask for at least one scene")
     width, height = size
     if not (SMALLEST <= width <= LARGEST and SMALLEST <= height <= LARGEST):
-        raise ConfigError(
-            "--size is {} {}; width and height must be {} to {} pixels".format(width, height, SMALLEST, LARGEST)
-        )
+        raise ConfigError(f"--size is {width} {height}; width and height must be {SMALLEST} to {LARGEST} pixels")
 
 
 def _prepare(out: Path, parameters: dict, overwrite: bool) -> bool:
     """Make the folder ready. Returns whether it already holds this very set, finished."""
     if out.exists() and not out.is_dir():
-        raise DataError("'{}' is a file, not a folder; choose another --out".format(out))
+        raise DataError(f"'{out}' is a file, not a folder; choose another --out")
     found = _read(out / _DONE)
     if found == parameters:
         return True
@@ -121,11 +119,9 @@ def _prepare(out: Path, parameters: dict, overwrite: bool) -> bool:
         if not overwrite:
             other = found or _read(out / _BEGUN)
             what = (
-                " (it holds a generated set of other parameters: {})".format(_differences(other, parameters))
-                if other
-                else ""
+                f" (it holds a generated set of other parameters: {_differences(other, parameters)})" if other else ""
             )
-            raise DataError("'{}' is not empty{}; choose another --out or pass --overwrite".format(out, what))
+            raise DataError(f"'{out}' is not empty{what}; choose another --out or pass --overwrite")
         _forget_lists(out)
         for folder in ("images", "labels"):
             for path in sorted((out / folder).glob("*")):
@@ -137,7 +133,7 @@ def _prepare(out: Path, parameters: dict, overwrite: bool) -> bool:
 
 
 def _differences(found: dict, wanted: dict) -> str:
-    return ", ".join("{} {}".format(key, found.get(key)) for key in wanted if found.get(key) != wanted[key])
+    return ", ".join(f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key])
 
 
 def _forget_lists(out: Path) -> None:
@@ -148,7 +144,7 @@ def _forget_lists(out: Path) -> None:
         (out / folder).mkdir(parents=True, exist_ok=True)
 
 
-def _write_lists(out: Path, jobs: List[Job], parameters: dict) -> None:
+def _write_lists(out: Path, jobs: list[Job], parameters: dict) -> None:
     write_file(out / "classes.txt", "\n".join(LABEL_SETS["camvid"].classes) + "\n")
     for split in SPLITS:
         lines = [
@@ -160,7 +156,7 @@ def _write_lists(out: Path, jobs: List[Job], parameters: dict) -> None:
     os.replace(out / _BEGUN, out / _DONE)
 
 
-def _draw_all(jobs: List[Job], num_workers: Optional[int], progress: bool) -> None:
+def _draw_all(jobs: list[Job], num_workers: int | None, progress: bool) -> None:
     workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
     workers = min(workers, len(jobs))
     with tqdm(
@@ -170,13 +166,13 @@ def _draw_all(jobs: List[Job], num_workers: Optional[int], progress: bool) -> No
             bar.update()
 
 
-def _in_processes(jobs: List[Job], workers: int) -> Iterator[None]:
+def _in_processes(jobs: list[Job], workers: int) -> Iterator[None]:
     """Draw in processes of their own, one share each; yields once for each scene.
 
     Plain processes rather than `multiprocessing`: a fork would inherit OpenCV's thread pool without its
     threads and wait for them for ever, and a spawn would run the caller's script again.
     """
-    news: "queue.SimpleQueue" = queue.SimpleQueue()
+    news: queue.SimpleQueue = queue.SimpleQueue()
     crew = [_start(jobs[first::workers], news) for first in range(workers)]
     working = workers
     try:
@@ -190,8 +186,8 @@ def _in_processes(jobs: List[Job], workers: int) -> Iterator[None]:
             working -= 1
             if item:
                 raise DataError(
-                    "a worker process ended with status {} (out of memory?); run the same command again to go on, "
-                    "with a smaller --num_workers".format(item)
+                    f"a worker process ended with status {item} (out of memory?); run the same command again to go on, "
+                    "with a smaller --num_workers"
                 )
     finally:
         for process in crew:
@@ -199,7 +195,7 @@ def _in_processes(jobs: List[Job], workers: int) -> Iterator[None]:
             process.wait()
 
 
-def _start(share: List[Job], news: "queue.SimpleQueue") -> subprocess.Popen:
+def _start(share: list[Job], news: queue.SimpleQueue) -> subprocess.Popen:
     """A worker, and a thread that passes its lines on, and its exit status when it has ended."""
     known = os.environ.get("PYTHONPATH")
     process = subprocess.Popen(
@@ -228,7 +224,7 @@ def _json(value: dict) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
-def _read(path: Path) -> Optional[dict]:
+def _read(path: Path) -> dict | None:
     """The JSON object in a file, or None if there is no such file or nothing readable in it."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

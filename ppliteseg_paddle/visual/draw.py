@@ -1,9 +1,10 @@
 """Masks as colors: palette files, overlays on their images."""
+
 from __future__ import annotations
 
 import io
 import os
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.files import write_bytes
 
-RGB = Tuple[int, int, int]
+RGB = tuple[int, int, int]
 
 # Pixels of no class: dark with lighter stripes, which no palette color resembles.
 VOID_COLOR: RGB = (38, 38, 42)
@@ -24,7 +25,7 @@ def color_table(palette: Sequence[RGB], void: RGB = VOID_COLOR, values: int = 25
     """(values, 3) uint8 BGR: the color of every value that a mask may hold; values without a class are void."""
     table = np.empty((values, 3), np.uint8)
     table[:] = void[::-1]
-    table[:len(palette)] = np.asarray(palette, np.uint8).reshape(-1, 3)[:, ::-1]
+    table[: len(palette)] = np.asarray(palette, np.uint8).reshape(-1, 3)[:, ::-1]
     return table
 
 
@@ -57,8 +58,10 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[RGB], opacity
     Raises: DataError: if image and mask differ in size.
     """
     if image.shape[:2] != mask.shape:
-        raise DataError("the mask has %dx%d pixels and its image %dx%d; they must be of one size."
-                        % (mask.shape[1], mask.shape[0], image.shape[1], image.shape[0]))
+        raise DataError(
+            "the mask has %dx%d pixels and its image %dx%d; they must be of one size."
+            % (mask.shape[1], mask.shape[0], image.shape[1], image.shape[0])
+        )
     colored = colorise(mask, palette, stripes=False)
     blended = cv2.addWeighted(image, 1 - opacity, colored, opacity, 0)
     borders = class_borders(mask)
@@ -111,9 +114,10 @@ def _as_bytes(confidence: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
 
 
-def _write_indexed(path: str, values: np.ndarray, table: Optional[np.ndarray]) -> None:
+def _write_indexed(path: str, values: np.ndarray, table: np.ndarray | None) -> None:
     """Args: table: (256, 3) uint8, BGR; None writes grey values."""
     from PIL import Image
+
     picture = Image.fromarray(np.ascontiguousarray(values))
     if table is not None:
         picture.putpalette(np.ascontiguousarray(table[:, ::-1]).tobytes(), "RGB")
@@ -130,5 +134,5 @@ def write_image(path: str, image: np.ndarray) -> None:
     """
     ending = os.path.splitext(path)[1]
     if not ending or not cv2.haveImageWriter("picture" + ending):
-        raise DataError("cannot write %s: OpenCV has no picture format '%s'; use .png or .jpg." % (path, ending))
+        raise DataError(f"cannot write {path}: OpenCV has no picture format '{ending}'; use .png or .jpg.")
     write_bytes(path, cv2.imencode(ending, image)[1].tobytes(), DataError)

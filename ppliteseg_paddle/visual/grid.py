@@ -1,9 +1,11 @@
 """A picture to show: images, ground truth and predictions side by side, with headings and a legend."""
+
 from __future__ import annotations
 
 import functools
 import math
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, colorise, stripe_pattern
 
 _PAPER, _INK, _GREY, _LINE = (255, 255, 255), (28, 30, 36), (112, 118, 128), (222, 225, 230)
-_MARGIN, _GAP, _RADIUS = 36, 14, 8   # pixels
+_MARGIN, _GAP, _RADIUS = 36, 14, 8  # pixels
 _TITLE, _SUBTITLE, _HEADING, _CAPTION, _LEGEND = 34, 19, 21, 16, 18  # font sizes in pixels
 _SMOOTH = 4  # round corners are drawn this many times larger and reduced
 
@@ -21,13 +23,19 @@ class Row(NamedTuple):
     """One row of a grid: `image` BGR, masks of the same size, `truth` None where it is not known."""
 
     image: np.ndarray
-    truth: Optional[np.ndarray]
+    truth: np.ndarray | None
     prediction: np.ndarray
     caption: str = ""
 
 
-def grid(rows: Sequence[Row], label_set, title: str = "", subtitle: str = "",
-         headings: Tuple[str, str, str] = ("Image", "Ground truth", "Prediction"), cell_width: int = 480) -> np.ndarray:
+def grid(
+    rows: Sequence[Row],
+    label_set,
+    title: str = "",
+    subtitle: str = "",
+    headings: tuple[str, str, str] = ("Image", "Ground truth", "Prediction"),
+    cell_width: int = 480,
+) -> np.ndarray:
     """Draw rows of image, truth and prediction; the truth's column is left out where no row has one.
 
     Args:
@@ -45,7 +53,9 @@ def grid(rows: Sequence[Row], label_set, title: str = "", subtitle: str = "",
     left = _MARGIN
     width = 2 * left + len(columns) * cell_width + (len(columns) - 1) * _GAP
     heights = [max(1, round(cell_width * row.image.shape[0] / row.image.shape[1])) for row in rows]
-    has_void = any(mask is not None and bool((mask >= label_set.num_classes).any()) for row in rows for mask in row[1:3])
+    has_void = any(
+        mask is not None and bool((mask >= label_set.num_classes).any()) for row in rows for mask in row[1:3]
+    )
     legend = _legend_layout(label_set, has_void, width - 2 * left)
     title_height = _TITLE + (16 if subtitle else 30)
     head = _MARGIN + (title_height if title else 0) + (_SUBTITLE + 30 if subtitle else 0)
@@ -88,7 +98,7 @@ def _fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def _mask_cell(mask: Optional[np.ndarray], label_set, width: int, height: int) -> np.ndarray:
+def _mask_cell(mask: np.ndarray | None, label_set, width: int, height: int) -> np.ndarray:
     """A colored mask with smooth borders: enlarged by whole pixels first, then averaged down. No mask gives a blank."""
     if mask is None:
         return np.full((height, width, 3), 246, np.uint8)
@@ -106,7 +116,7 @@ def _mask_cell(mask: Optional[np.ndarray], label_set, width: int, height: int) -
 # Legend
 # --------------------------------------------------------------------------------------------
 class _Legend(NamedTuple):
-    entries: List[Tuple[str, Optional[Tuple[int, int, int]]]]
+    entries: list[tuple[str, tuple[int, int, int] | None]]
     columns: int
     column_width: int
     height: int
@@ -126,7 +136,7 @@ def _legend_layout(label_set, has_void: bool, width: int) -> _Legend:
     return _Legend(entries, columns, width // columns, rows * _LEGEND_ROW)
 
 
-def _draw_legend(canvas: "_Canvas", legend: _Legend, left: int, top: int) -> None:
+def _draw_legend(canvas: _Canvas, legend: _Legend, left: int, top: int) -> None:
     for i, (name, color) in enumerate(legend.entries):
         x, y = left + (i % legend.columns) * legend.column_width, top + (i // legend.columns) * _LEGEND_ROW
         swatch = np.empty((_SWATCH[1], _SWATCH[0], 3), np.uint8)
@@ -140,9 +150,10 @@ def _draw_legend(canvas: "_Canvas", legend: _Legend, left: int, top: int) -> Non
 # --------------------------------------------------------------------------------------------
 # Canvas
 # --------------------------------------------------------------------------------------------
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _font(size: int):
     from PIL import ImageFont
+
     return ImageFont.load_default(size)  # a scalable face that Pillow carries itself
 
 
@@ -155,20 +166,25 @@ class _Canvas:
 
     def __init__(self, width: int, height: int):
         from PIL import Image, ImageDraw
+
         self._page = Image.new("RGB", (width, height), _PAPER)
         self._draw = ImageDraw.Draw(self._page)
 
-    def text(self, position: Tuple[int, int], text: str, size: int, color, anchor: str = "la") -> None:
+    def text(self, position: tuple[int, int], text: str, size: int, color, anchor: str = "la") -> None:
         self._draw.text(position, text, font=_font(size), fill=color, anchor=anchor)
 
-    def line(self, start: Tuple[int, int], end: Tuple[int, int]) -> None:
+    def line(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         self._draw.line([start, end], fill=_LINE, width=1)
 
-    def paste(self, position: Tuple[int, int], picture: np.ndarray, radius: int = _RADIUS) -> None:
+    def paste(self, position: tuple[int, int], picture: np.ndarray, radius: int = _RADIUS) -> None:
         """A BGR picture with round corners."""
         from PIL import Image
-        self._page.paste(Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1])), position,
-                         _rounded(picture.shape[1], picture.shape[0], radius))
+
+        self._page.paste(
+            Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1])),
+            position,
+            _rounded(picture.shape[1], picture.shape[0], radius),
+        )
 
     def bgr(self) -> np.ndarray:
         return np.ascontiguousarray(np.asarray(self._page)[:, :, ::-1])
@@ -177,6 +193,9 @@ class _Canvas:
 @functools.lru_cache(maxsize=8)
 def _rounded(width: int, height: int, radius: int):
     from PIL import Image, ImageDraw
+
     large = Image.new("L", (width * _SMOOTH, height * _SMOOTH), 0)
-    ImageDraw.Draw(large).rounded_rectangle((0, 0, width * _SMOOTH - 1, height * _SMOOTH - 1), radius * _SMOOTH, fill=255)
+    ImageDraw.Draw(large).rounded_rectangle(
+        (0, 0, width * _SMOOTH - 1, height * _SMOOTH - 1), radius * _SMOOTH, fill=255
+    )
     return large.resize((width, height), Image.BOX)

@@ -1,12 +1,13 @@
 """A bar for each layer of a network."""
+
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 from ppliteseg_paddle.visual.plots import _BLUE, _GREY, _INK, _LINE, _ORANGE, new_figure, save_figure
 
 
-def layer_bars(path: str, rows: Sequence[Tuple[str, float, bool]], title: str, marked: str) -> str:
+def layer_bars(path: str, rows: Sequence[tuple[str, float, bool]], title: str, marked: str) -> str:
     """Draw a bar for each layer, in the given order from the top; returns `path`.
 
     Args: rows: name, value, and whether it is marked, by another color that the legend calls `marked`.

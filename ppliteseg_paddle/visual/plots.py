@@ -1,7 +1,9 @@
 """Pictures of numbers."""
+
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ppliteseg_paddle.errors import DependencyError
 from ppliteseg_paddle.files import save_atomic
@@ -57,16 +59,25 @@ def _plot_miou(axis, evaluations) -> None:
             continue
         values = [100 * value for value in values]
         best = max(range(len(values)), key=values.__getitem__)
-        axis.plot(iterations, values, color=color, linewidth=1.6, marker="o", markersize=3,
-                  label="%s: best %.2f at %d" % (name, values[best], iterations[best]))
+        axis.plot(
+            iterations,
+            values,
+            color=color,
+            linewidth=1.6,
+            marker="o",
+            markersize=3,
+            label="%s: best %.2f at %d" % (name, values[best], iterations[best]),
+        )
         axis.plot(iterations[best], values[best], "o", markersize=8, markerfacecolor="none", color=color)
         axis.legend(frameon=False, fontsize=9, loc="lower right")
     if not evaluations:
-        axis.text(0.5, 0.5, "no evaluation yet (--do_eval)", transform=axis.transAxes, ha="center", color=_GREY, fontsize=10)
+        axis.text(
+            0.5, 0.5, "no evaluation yet (--do_eval)", transform=axis.transAxes, ha="center", color=_GREY, fontsize=10
+        )
     axis.set_ylim(bottom=0)
 
 
-def smoothed(values: Sequence[float], share: float = 0.02) -> List[float]:
+def smoothed(values: Sequence[float], share: float = 0.02) -> list[float]:
     """The mean of each value's neighbourhood, which spans `share` of all values on either side, at least 2, less at the ends."""
     sums = [0.0]
     for value in values:
@@ -79,7 +90,7 @@ def smoothed(values: Sequence[float], share: float = 0.02) -> List[float]:
     return means
 
 
-def _columns(rows, key: str) -> Tuple[List[int], List[float]]:
+def _columns(rows, key: str) -> tuple[list[int], list[float]]:
     """Iterations and values; a value that was no number is null in JSON and left out."""
     rows = [row for row in rows if row.get(key) is not None and abs(row[key]) < float("inf")]
     return [row["iter"] for row in rows], [row[key] for row in rows]
@@ -97,12 +108,17 @@ def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette,
     colors = [tuple(channel / 255 for channel in palette[i]) for i in range(len(classes))]
     places = list(range(len(classes)))
     smallest = min([row["share"] for row in classes if row["share"] > 0], default=1.0)
-    for axis, key, heading in ((axes[0], "share", "share of labelled pixels (logarithmic)"), (axes[1], "image_share", "share of images")):
+    for axis, key, heading in (
+        (axes[0], "share", "share of labelled pixels (logarithmic)"),
+        (axes[1], "image_share", "share of images"),
+    ):
         axis.barh(places, [row[key] for row in classes], color=colors, edgecolor="#3a3d44", linewidth=0.4, height=0.72)
         for place, row in zip(places, classes):
             text = "%.1f %%" % (100 * row[key]) if row[key] >= 0.01 or not row[key] else "%.2g %%" % (100 * row[key])
             at = max(row[key], smallest / 3) if key == "share" else row[key]
-            axis.annotate(text, (at, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5, color="#44474f")
+            axis.annotate(
+                text, (at, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5, color="#44474f"
+            )
         axis.set_xlabel(heading, fontsize=9.5)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=9.5, length=0)
@@ -123,13 +139,13 @@ def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette,
     return save_figure(figure, path)
 
 
-def new_figure(size: Tuple[float, float]):
+def new_figure(size: tuple[float, float]):
     """A figure that draws into memory, whatever window system matplotlib is set up for. Raises: DependencyError."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise DependencyError("plots need matplotlib (%s): pip install '.[cpu]'." % error) from None
+        raise DependencyError(f"plots need matplotlib ({error}): pip install '.[cpu]'.") from None
     figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
     return figure

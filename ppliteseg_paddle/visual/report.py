@@ -1,15 +1,22 @@
 """Benchmark results as text and Markdown. It knows plain values only: what the benchmark wrote as JSON."""
+
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-STAGE_NAMES = {"decode": "decode (not counted)", "copy_in": "copy in", "copy_out": "copy out", "resize_back": "resize back",
-               "convert": "to 8 bits"}
+STAGE_NAMES = {
+    "decode": "decode (not counted)",
+    "copy_in": "copy in",
+    "copy_out": "copy out",
+    "resize_back": "resize back",
+    "convert": "to 8 bits",
+}
 # Sums of the stages before them: shown apart.
 SUMS = ("preprocess", "inference", "postprocess", "total")
 
 
-def rows_of(result: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+def rows_of(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The rows of any file that a benchmark here wrote; none if it is something else."""
     if isinstance(result.get("rows"), list):
         return list(result["rows"])
@@ -23,8 +30,12 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for a terminal: the first column to the left, the others to the right."""
     lines = [list(map(str, header)), *[list(map(str, row)) for row in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
-                               for i, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in lines
+    )
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -35,10 +46,10 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def describe_machine(machine: Mapping[str, Any]) -> str:
     """One line: processor or GPU, load."""
-    parts = ["%s, %s of %s CPUs" % (machine["processor"], machine["cpus_usable"], machine["cpus"])]
-    parts += ["%s (driver %s)" % (gpu["name"], gpu["driver"]) for gpu in machine.get("gpus", ())]
+    parts = ["{}, {} of {} CPUs".format(machine["processor"], machine["cpus_usable"], machine["cpus"])]
+    parts += ["{} (driver {})".format(gpu["name"], gpu["driver"]) for gpu in machine.get("gpus", ())]
     if machine.get("load_average") is not None:
-        parts.append("load %.1f" % machine["load_average"])
+        parts.append("load {:.1f}".format(machine["load_average"]))
     return "; ".join(parts)
 
 
@@ -48,72 +59,164 @@ def describe_machine(machine: Mapping[str, Any]) -> str:
 def benchmark_text(result: Mapping[str, Any]) -> str:
     """What a person reads after `ppliteseg benchmark`."""
     rows = rows_of(result)
-    parts = [_heading(result, rows), _throughput_text(rows) if result["protocol"] == "throughput" else _latency_text(rows)]
+    parts = [
+        _heading(result, rows),
+        _throughput_text(rows) if result["protocol"] == "throughput" else _latency_text(rows),
+    ]
     if result.get("reported"):
         parts.append(reported_text(result["reported"]))
     return "\n\n".join(parts)
 
 
 def _heading(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    what = {"latency": "latency, one image at a time, from decoded pixels to a mask of the image's size",
-            "paper": "the paper's protocol: image to the network's size, inference, mask back",
-            "throughput": "throughput, several images in flight, from decoded pixels to masks of the image's size"}
+    what = {
+        "latency": "latency, one image at a time, from decoded pixels to a mask of the image's size",
+        "paper": "the paper's protocol: image to the network's size, inference, mask back",
+        "throughput": "throughput, several images in flight, from decoded pixels to masks of the image's size",
+    }
     lines = [what[result["protocol"]], describe_machine(result["machine"])]
     for row in rows:
         backend = row["backend"]
-        threads = "" if backend.get("num_threads") is None else ", %s threads" % backend["num_threads"]
-        lines.append("%s: %s %s (%s) on %s%s, %s, image %dx%d" % (
-            row["name"], backend["runtime"], backend["version"], backend["name"], backend["device"], threads, row["precision"],
-            *row["image_size"]) + ", input %s" % "x".join(map(str, row["input_shape"])))
+        threads = "" if backend.get("num_threads") is None else ", {} threads".format(backend["num_threads"])
+        lines.append(
+            "%s: %s %s (%s) on %s%s, %s, image %dx%d"
+            % (
+                row["name"],
+                backend["runtime"],
+                backend["version"],
+                backend["name"],
+                backend["device"],
+                threads,
+                row["precision"],
+                *row["image_size"],
+            )
+            + ", input {}".format("x".join(map(str, row["input_shape"])))
+        )
     return "\n".join(lines)
 
 
 def _latency_text(rows: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     if len(rows) > 1:
-        parts.append(text_table(
-            ["", "median ms", "p90", "p99", "images/s", "spread", "times faster", "(quartiles)"],
-            [[row["name"], "%.2f" % total["median_ms"], "%.2f" % total["p90_ms"], "%.2f" % total["p99_ms"], "%.1f" % total["fps"],
-              "%.0f %%" % (100 * total["spread"]), *ratio_cells(row)] for row in rows for total in [row["stages"]["total"]]]))
-        parts.append("where the time goes, median ms; '.' is part of forward, '-' does not take place\n" + stages_table(rows))
+        parts.append(
+            text_table(
+                ["", "median ms", "p90", "p99", "images/s", "spread", "times faster", "(quartiles)"],
+                [
+                    [
+                        row["name"],
+                        "{:.2f}".format(total["median_ms"]),
+                        "{:.2f}".format(total["p90_ms"]),
+                        "{:.2f}".format(total["p99_ms"]),
+                        "{:.1f}".format(total["fps"]),
+                        "%.0f %%" % (100 * total["spread"]),
+                        *ratio_cells(row),
+                    ]
+                    for row in rows
+                    for total in [row["stages"]["total"]]
+                ],
+            )
+        )
+        parts.append(
+            "where the time goes, median ms; '.' is part of forward, '-' does not take place\n" + stages_table(rows)
+        )
     else:
-        row, = rows
-        lines = [[("= " if stage in SUMS else "  ") + STAGE_NAMES.get(stage, stage),
-                  *["%.2f" % values[key] for key in ("median_ms", "p90_ms", "p99_ms", "min_ms")]] for stage, values in row["stages"].items()]
+        (row,) = rows
+        lines = [
+            [
+                ("= " if stage in SUMS else "  ") + STAGE_NAMES.get(stage, stage),
+                *[f"{values[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms", "min_ms")],
+            ]
+            for stage, values in row["stages"].items()
+        ]
         parts.append(text_table(["ms", "median", "p90", "p99", "min"], lines))
         if row["fused"]:
-            parts.append("\n".join("%s: in %s" % (STAGE_NAMES.get(part, part), place) for part, place in row["fused"].items()))
-        parts.append("%.1f images a second; %d calls after %d to warm up; half of the calls within %.1f %% of each other" % (
-            row["fps"], row["repeats"], row["warmup"], 100 * row["stages"]["total"]["spread"]))
+            parts.append(
+                "\n".join(f"{STAGE_NAMES.get(part, part)}: in {place}" for part, place in row["fused"].items())
+            )
+        parts.append(
+            "%.1f images a second; %d calls after %d to warm up; half of the calls within %.1f %% of each other"
+            % (row["fps"], row["repeats"], row["warmup"], 100 * row["stages"]["total"]["spread"])
+        )
     unsteady = [row["name"] for row in rows if not row["steady"]]
     if unsteady:
-        parts.append("times were not steady yet when timing started (%s): the machine is busy, or --warmup is small" % ", ".join(unsteady))
+        parts.append(
+            "times were not steady yet when timing started ({}): the machine is busy, or --warmup is small".format(
+                ", ".join(unsteady)
+            )
+        )
     return "\n\n".join(parts)
 
 
 def stages_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Median milliseconds of each part, a line for each row."""
-    parts = [part for part in ("resize", "normalise", "copy_in", "forward", "copy_out", "argmax", "resize_back", "convert")
-             if any(part in row["stages"] or part in row["fused"] for row in rows)]
-    cells = [[row["name"], *["%.2f" % row["stages"][part]["median_ms"] if part in row["stages"] else "." if part in row["fused"] else "-"
-                             for part in parts], "%.2f" % row["stages"]["total"]["median_ms"]] for row in rows]
+    parts = [
+        part
+        for part in ("resize", "normalise", "copy_in", "forward", "copy_out", "argmax", "resize_back", "convert")
+        if any(part in row["stages"] or part in row["fused"] for row in rows)
+    ]
+    cells = [
+        [
+            row["name"],
+            *[
+                "{:.2f}".format(row["stages"][part]["median_ms"])
+                if part in row["stages"]
+                else "."
+                if part in row["fused"]
+                else "-"
+                for part in parts
+            ],
+            "{:.2f}".format(row["stages"]["total"]["median_ms"]),
+        ]
+        for row in rows
+    ]
     return text_table(["", *[STAGE_NAMES.get(part, part) for part in parts], "total"], cells)
 
 
-def ratio_cells(row: Mapping[str, Any]) -> List[str]:
-    """"1.52x" and its quartiles; empty without a ratio."""
+def ratio_cells(row: Mapping[str, Any]) -> list[str]:
+    """ "1.52x" and its quartiles; empty without a ratio."""
     ratio = row.get("times_faster")
-    return ["%.2fx" % ratio["median"], "(%.2f-%.2f)" % (ratio["p25"], ratio["p75"])] if ratio else ["", ""]
+    return (
+        ["{:.2f}x".format(ratio["median"]), "({:.2f}-{:.2f})".format(ratio["p25"], ratio["p75"])] if ratio else ["", ""]
+    )
 
 
 def _throughput_text(rows: Sequence[Mapping[str, Any]]) -> str:
     table = text_table(
-        ["", "images/s", "(quartiles)", "streams", "threads each", "batch", "median ms in flight", "p99", "times faster", "(quartiles)"],
-        [[row["name"], "%.1f" % row["fps"], "(%.1f-%.1f)" % (row["fps_p25"], row["fps_p75"]), row["streams"], row["threads_per_stream"],
-          row["batch_size"], "%.1f" % row["latency_in_flight"]["median_ms"], "%.1f" % row["latency_in_flight"]["p99_ms"],
-          *ratio_cells(row)] for row in rows])
-    tried = ["%s: tried %s" % (row["name"], ", ".join("%dx%d: %.1f" % (each["streams"], each["batch_size"], each["fps"])
-                                                      for each in row["tried"])) for row in rows if row["tried"]]
+        [
+            "",
+            "images/s",
+            "(quartiles)",
+            "streams",
+            "threads each",
+            "batch",
+            "median ms in flight",
+            "p99",
+            "times faster",
+            "(quartiles)",
+        ],
+        [
+            [
+                row["name"],
+                "{:.1f}".format(row["fps"]),
+                "({:.1f}-{:.1f})".format(row["fps_p25"], row["fps_p75"]),
+                row["streams"],
+                row["threads_per_stream"],
+                row["batch_size"],
+                "{:.1f}".format(row["latency_in_flight"]["median_ms"]),
+                "{:.1f}".format(row["latency_in_flight"]["p99_ms"]),
+                *ratio_cells(row),
+            ]
+            for row in rows
+        ],
+    )
+    tried = [
+        "{}: tried {}".format(
+            row["name"],
+            ", ".join("%dx%d: %.1f" % (each["streams"], each["batch_size"], each["fps"]) for each in row["tried"]),
+        )
+        for row in rows
+        if row["tried"]
+    ]
     return "\n\n".join([table, *(["\n".join(tried) + "   (streams x batch: images/s)"] if tried else [])])
 
 
@@ -123,14 +226,22 @@ def _throughput_text(rows: Sequence[Mapping[str, Any]]) -> str:
 _REPORTED_HEADER = ("", "input", "val mIoU", "test mIoU", "FPS")
 
 
-def _reported_rows(reported: Sequence[Mapping[str, Any]]) -> List[List[str]]:
-    return [[row["name"], "%dx%d" % tuple(row["size"]), *["-" if row[key] is None else "%.1f" % row[key]
-                                                          for key in ("val_miou", "test_miou", "fps")]] for row in reported]
+def _reported_rows(reported: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    return [
+        [
+            row["name"],
+            "%dx%d" % tuple(row["size"]),
+            *["-" if row[key] is None else f"{row[key]:.1f}" for key in ("val_miou", "test_miou", "fps")],
+        ]
+        for row in reported
+    ]
 
 
 def reported_note(reported: Sequence[Mapping[str, Any]]) -> str:
     """What the authors measured on."""
-    return "The authors' own figures, on their machine (%s), from the paper; not measured here:" % reported[0]["setting"]
+    return "The authors' own figures, on their machine ({}), from the paper; not measured here:".format(
+        reported[0]["setting"]
+    )
 
 
 def reported_text(reported: Sequence[Mapping[str, Any]]) -> str:
@@ -147,11 +258,11 @@ def reported_markdown(reported: Sequence[Mapping[str, Any]]) -> str:
 # `ppliteseg report`
 # --------------------------------------------------------------------------------------------
 def accuracy_text(row: Mapping[str, Any]) -> str:
-    """"73.1 (paper)": mIoU in percent and whose figure it is; "-" without one."""
+    """ "73.1 (paper)": mIoU in percent and whose figure it is; "-" without one."""
     accuracy = row.get("accuracy")
     if not accuracy:
         return "-"
-    return "%.1f (%s)" % (accuracy["miou"], "paper" if accuracy.get("reported") else "measured")
+    return "{:.1f} ({})".format(accuracy["miou"], "paper" if accuracy.get("reported") else "measured")
 
 
 def markdown(results: Sequence[Mapping[str, Any]], title: str, figure: str = "", notes: Sequence[str] = ()) -> str:
@@ -161,8 +272,8 @@ def markdown(results: Sequence[Mapping[str, Any]], title: str, figure: str = "",
     """
     parts = ["# " + title, *notes]
     if figure:
-        parts.append("![accuracy against speed](%s)" % figure)
-    reported: Dict[str, Mapping[str, Any]] = {}
+        parts.append(f"![accuracy against speed]({figure})")
+    reported: dict[str, Mapping[str, Any]] = {}
     for result in results:
         parts += _section(result)
         reported.update((row["name"], row) for row in result.get("reported", ()))
@@ -171,20 +282,49 @@ def markdown(results: Sequence[Mapping[str, Any]], title: str, figure: str = "",
     return "\n\n".join(parts) + "\n"
 
 
-def _section(result: Mapping[str, Any]) -> List[str]:
+def _section(result: Mapping[str, Any]) -> list[str]:
     rows = rows_of(result)
     machine = result["machine"]
-    heading = "## Measured: protocol `%s`, %s" % (result["protocol"], machine["time"][:10])
-    versions = ", ".join("%s %s" % item for item in machine["versions"].items())
-    header = ["", "input", "runtime", "precision", "median ms", "p90", "p99", "FPS", "spread", "times faster", "mIoU (whose)"]
+    heading = "## Measured: protocol `{}`, {}".format(result["protocol"], machine["time"][:10])
+    versions = ", ".join("{} {}".format(*item) for item in machine["versions"].items())
+    header = [
+        "",
+        "input",
+        "runtime",
+        "precision",
+        "median ms",
+        "p90",
+        "p99",
+        "FPS",
+        "spread",
+        "times faster",
+        "mIoU (whose)",
+    ]
     body = []
     for row in rows:
         times = row["stages"]["total"] if "stages" in row else row["latency_in_flight"]
-        body.append([row["name"], "x".join(map(str, row["input_shape"])), "%s %s" % (row["backend"]["name"], row["backend"]["version"]),
-                     row["precision"], *["%.2f" % times[key] for key in ("median_ms", "p90_ms", "p99_ms")], "%.1f" % row["fps"],
-                     "%.0f %%" % (100 * (times["spread"] if "stages" in row else row["spread"])), " ".join(ratio_cells(row)), accuracy_text(row)])
-    parts = [heading, "%s; %s." % (describe_machine(machine), machine["system"]), versions + ".", markdown_table(header, body)]
+        body.append(
+            [
+                row["name"],
+                "x".join(map(str, row["input_shape"])),
+                "{} {}".format(row["backend"]["name"], row["backend"]["version"]),
+                row["precision"],
+                *[f"{times[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms")],
+                "{:.1f}".format(row["fps"]),
+                "%.0f %%" % (100 * (times["spread"] if "stages" in row else row["spread"])),
+                " ".join(ratio_cells(row)),
+                accuracy_text(row),
+            ]
+        )
+    parts = [
+        heading,
+        "{}; {}.".format(describe_machine(machine), machine["system"]),
+        versions + ".",
+        markdown_table(header, body),
+    ]
     staged = [row for row in rows if "stages" in row]
     if staged:
-        parts.append("Where the time goes, median ms ('.' is part of forward, '-' does not take place):\n\n```\n%s\n```" % stages_table(staged))
+        parts.append(
+            f"Where the time goes, median ms ('.' is part of forward, '-' does not take place):\n\n```\n{stages_table(staged)}\n```"
+        )
     return parts

@@ -1,24 +1,31 @@
 """Accuracy against speed: the paper's figure 1, for what was measured here beside what the authors report."""
+
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.visual.plots import new_figure, save_figure
 
 # A color and a marker for each family of networks; the first that a name contains.
-_FAMILIES = (("PaddleSeg", "#8c6bb1", "D"), ("PP-LiteSeg", "#d1495b", "*"), ("STDC", "#2e6f95", "o"), ("BiSeNet", "#5b8e3e", "s"),
-             ("DDRNet", "#c98b1b", "^"))
+_FAMILIES = (
+    ("PaddleSeg", "#8c6bb1", "D"),
+    ("PP-LiteSeg", "#d1495b", "*"),
+    ("STDC", "#2e6f95", "o"),
+    ("BiSeNet", "#5b8e3e", "s"),
+    ("DDRNet", "#c98b1b", "^"),
+)
 _OTHER = ("other", "#55606e", "P")
-Point = Dict[str, Any]
+Point = dict[str, Any]
 
 
-def family(name: str) -> Tuple[str, str, str]:
+def family(name: str) -> tuple[str, str, str]:
     """(family, color, marker) of a network's name."""
     return next((row for row in _FAMILIES if row[0].lower() in name.lower()), _OTHER)
 
 
-def draw(path: str, measured: Sequence[Tuple[str, Sequence[Point]]], reported: Sequence[Point], title: str = "") -> str:
+def draw(path: str, measured: Sequence[tuple[str, Sequence[Point]]], reported: Sequence[Point], title: str = "") -> str:
     """Draw one panel for the paper's rows and one for each set of measured ones; returns `path`.
 
     Each panel has a speed axis of its own, since machines differ; the accuracy axis is shared.
@@ -40,7 +47,7 @@ def draw(path: str, measured: Sequence[Tuple[str, Sequence[Point]]], reported: S
     axes = list(grid.flat)
     for axis, (where, points, authors) in zip(axes, panels):
         _panel(axis, where, points, authors)
-    for axis in axes[len(panels):]:
+    for axis in axes[len(panels) :]:
         axis.set_visible(False)
     axes[0].set_ylabel("mIoU on Cityscapes val, %" if reported else "mIoU, %", fontsize=10.5)
     _limits(axes, [point["miou"] for _, points, _ in panels for point in points])
@@ -51,23 +58,46 @@ def draw(path: str, measured: Sequence[Tuple[str, Sequence[Point]]], reported: S
     return save_figure(figure, path)
 
 
-def _panel(axis, where: str, points: List[Point], authors: bool) -> None:
-    by_family: Dict[str, List[Point]] = {}
+def _panel(axis, where: str, points: list[Point], authors: bool) -> None:
+    by_family: dict[str, list[Point]] = {}
     for point in points:
         by_family.setdefault(family(point["name"])[0], []).append(point)
     for members in by_family.values():
         _, color, marker = family(members[0]["name"])
         size = 190 if marker == "*" else 70
         ordered = sorted(members, key=lambda point: point["fps"])
-        axis.plot([point["fps"] for point in ordered], [point["miou"] for point in ordered], color=color, alpha=0.3, linewidth=1.4, zorder=2)
+        axis.plot(
+            [point["fps"] for point in ordered],
+            [point["miou"] for point in ordered],
+            color=color,
+            alpha=0.3,
+            linewidth=1.4,
+            zorder=2,
+        )
         for point in members:
             hollow = point.get("paper_miou") and not authors
-            axis.scatter(point["fps"], point["miou"], s=size, marker=marker, linewidths=1.6, edgecolors=color,
-                         facecolors="white" if hollow else color, zorder=3)
+            axis.scatter(
+                point["fps"],
+                point["miou"],
+                s=size,
+                marker=marker,
+                linewidths=1.6,
+                edgecolors=color,
+                facecolors="white" if hollow else color,
+                zorder=3,
+            )
     for point, (dx, dy) in zip(points, _label_places(points)):
-        axis.annotate("%s\n%.3g FPS" % (point["name"], point["fps"]), (point["fps"], point["miou"]), xytext=(dx, dy),
-                      textcoords="offset points", fontsize=8, color="#33363c", linespacing=1.05, va="center",
-                      ha="left" if dx > 0 else "right" if dx < 0 else "center")
+        axis.annotate(
+            "{}\n{:.3g} FPS".format(point["name"], point["fps"]),
+            (point["fps"], point["miou"]),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            fontsize=8,
+            color="#33363c",
+            linespacing=1.05,
+            va="center",
+            ha="left" if dx > 0 else "right" if dx < 0 else "center",
+        )
     axis.set_title(where, fontsize=10, color="#44474f", loc="left")
     axis.set_xlabel("FPS" if authors else "FPS, measured here", fontsize=10.5)
     axis.set_xlim(0, 1.3 * max(point["fps"] for point in points))
@@ -76,7 +106,7 @@ def _panel(axis, where: str, points: List[Point], authors: bool) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _label_places(points: Sequence[Point]) -> List[Tuple[int, int]]:
+def _label_places(points: Sequence[Point]) -> list[tuple[int, int]]:
     """Right of the point; where another one of nearly the same accuracy stands close to the right, left of it, or above it
     where there is no room."""
     widest = max(point["fps"] for point in points)
@@ -84,7 +114,9 @@ def _label_places(points: Sequence[Point]) -> List[Tuple[int, int]]:
     for i, point in enumerate(points):
         level = [other for j, other in enumerate(points) if j != i and abs(other["miou"] - point["miou"]) < 0.55]
         crowded = any(0 <= other["fps"] - point["fps"] < 0.3 * widest for other in level)
-        free_left = not any(0 < point["fps"] - other["fps"] < 0.3 * widest for other in level) and point["fps"] > 0.3 * widest
+        free_left = (
+            not any(0 < point["fps"] - other["fps"] < 0.3 * widest for other in level) and point["fps"] > 0.3 * widest
+        )
         places.append((10, -11 if level else 0) if not crowded else (-10, 0) if free_left else (0, 19))
     return places
 
@@ -97,10 +129,23 @@ def _limits(axes, values: Sequence[float]) -> None:
 
 def _legend(figure, panels) -> None:
     from matplotlib.lines import Line2D
+
     seen = dict.fromkeys(family(point["name"]) for _, points, _ in panels for point in points)
-    handles = [Line2D([], [], linestyle="", marker=marker, color=color, markersize=11 if marker == "*" else 7, label=name)
-               for name, color, marker in seen]
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=color, markersize=11 if marker == "*" else 7, label=name)
+        for name, color, marker in seen
+    ]
     if any(point.get("paper_miou") for _, points, authors in panels if not authors for point in points):
-        handles.append(Line2D([], [], linestyle="", marker="o", markerfacecolor="white", color="#55606e", markersize=7,
-                              label="hollow: speed measured here, accuracy the paper's"))
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="",
+                marker="o",
+                markerfacecolor="white",
+                color="#55606e",
+                markersize=7,
+                label="hollow: speed measured here, accuracy the paper's",
+            )
+        )
     figure.legend(handles=handles, loc="lower center", ncol=len(handles), frameon=False, fontsize=9)

@@ -1,4 +1,5 @@
 """Unpack archives from elsewhere: regular files and folders below the target, nothing else."""
+
 from __future__ import annotations
 
 import os
@@ -7,7 +8,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from typing import IO, Callable, List, NamedTuple
+from typing import IO, Callable, NamedTuple
 
 from ppliteseg_paddle.errors import DownloadError
 
@@ -26,7 +27,7 @@ def is_archive(path: str) -> bool:
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
-def unpack(path: str, folder: str, largest_bytes: int = 0) -> List[str]:
+def unpack(path: str, folder: str, largest_bytes: int = 0) -> list[str]:
     """Unpack a tar or zip archive into `folder`; all members are checked before the first is written.
 
     Args: largest_bytes: unpacked, all files together; 0 takes LARGEST_BYTES.
@@ -35,48 +36,59 @@ def unpack(path: str, folder: str, largest_bytes: int = 0) -> List[str]:
         nothing is written then. Also if the archive is damaged.
     """
     try:
-        with (zipfile.ZipFile(path) if zipfile.is_zipfile(path) else tarfile.open(path)) as archive:
+        with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else tarfile.open(path) as archive:
             members = _zip_members(archive) if isinstance(archive, zipfile.ZipFile) else _tar_members(archive)
             for member in members:
                 _check(path, member)
             total = sum(member.size for member in members)
             limit = largest_bytes or LARGEST_BYTES
             if total > limit:
-                raise DownloadError("archive %s would unpack to %d bytes, more than the %d that are allowed." % (path, total, limit))
+                raise DownloadError(
+                    "archive %s would unpack to %d bytes, more than the %d that are allowed." % (path, total, limit)
+                )
             return sorted(_write(member, folder) for member in members if member.kind == "file")
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DownloadError("archive %s cannot be unpacked: %s." % (path, error)) from error
+        raise DownloadError(f"archive {path} cannot be unpacked: {error}.") from error
 
 
-def _tar_members(archive: tarfile.TarFile) -> List[_Member]:
+def _tar_members(archive: tarfile.TarFile) -> list[_Member]:
     def kind(info: tarfile.TarInfo) -> str:
         if info.isfile() or info.isdir():
             return "file" if info.isfile() else "folder"
         return "a link" if info.issym() or info.islnk() else "a device"
-    return [_Member(info.name, info.size, kind(info), lambda info=info: archive.extractfile(info)) for info in archive.getmembers()]
+
+    return [
+        _Member(info.name, info.size, kind(info), lambda info=info: archive.extractfile(info))
+        for info in archive.getmembers()
+    ]
 
 
-def _zip_members(archive: zipfile.ZipFile) -> List[_Member]:
+def _zip_members(archive: zipfile.ZipFile) -> list[_Member]:
     def kind(info: zipfile.ZipInfo) -> str:
         mode = info.external_attr >> 16
         if stat.S_ISLNK(mode):
             return "a link"
         return "folder" if info.is_dir() else "file"
-    return [_Member(info.filename, info.file_size, kind(info), lambda info=info: archive.open(info)) for info in archive.infolist()]
+
+    return [
+        _Member(info.filename, info.file_size, kind(info), lambda info=info: archive.open(info))
+        for info in archive.infolist()
+    ]
 
 
 def _check(path: str, member: _Member) -> None:
     fault = None
     parts = member.name.replace("\\", "/").split("/")
     if member.kind not in ("file", "folder"):
-        fault = "is %s" % member.kind
+        fault = f"is {member.kind}"
     elif parts[0] == "" or ":" in parts[0]:
         fault = "is an absolute path"
     elif ".." in parts:
         fault = "leads out of the folder"
     if fault:
-        raise DownloadError("archive %s was not unpacked: its member '%s' %s, which may overwrite other files."
-                            % (path, member.name, fault))
+        raise DownloadError(
+            f"archive {path} was not unpacked: its member '{member.name}' {fault}, which may overwrite other files."
+        )
 
 
 def _write(member: _Member, folder: str) -> str:

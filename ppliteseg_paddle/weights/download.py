@@ -2,6 +2,7 @@
 
 The cache is `PPLITESEG_HOME`/downloads, or ~/.cache/ppliteseg/downloads.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -12,11 +13,10 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Optional, Tuple
 
 from ppliteseg_paddle.errors import DownloadError
 
-ATTEMPTS = 4           # connections made for one file, as long as each brings something
+ATTEMPTS = 4  # connections made for one file, as long as each brings something
 TIMEOUT_SECONDS = 30
 CHUNK = 1 << 18
 _HINT = "Check the connection, or get the file another way and give its path instead."
@@ -33,7 +33,7 @@ def cache_folder() -> str:
     return os.path.join(home, "downloads")
 
 
-def fetch(url: str, folder: Optional[str] = None) -> str:
+def fetch(url: str, folder: str | None = None) -> str:
     """Path of the file at `url`, downloaded unless it is in the cache.
 
     A break leaves what has come, and the next attempt goes on from there, if the server says that its file is
@@ -47,29 +47,30 @@ def fetch(url: str, folder: Optional[str] = None) -> str:
     address, sha256 = _split(url)
     folder = folder or cache_folder()
     name = os.path.basename(urllib.parse.urlparse(address).path) or "download"
-    path = os.path.join(folder, "%s-%s" % (hashlib.sha256(address.encode()).hexdigest()[:12], name))
+    path = os.path.join(folder, f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}")
     try:
         os.makedirs(folder, exist_ok=True)
         with _locked(path + ".lock"):
             if not os.path.isfile(path):
                 _download(address, path)
     except OSError as error:
-        raise DownloadError("%s cannot be kept in %s: %s. Set PPLITESEG_HOME to a folder that can be written."
-                            % (address, folder, error.strerror or error)) from error
+        raise DownloadError(
+            f"{address} cannot be kept in {folder}: {error.strerror or error}. Set PPLITESEG_HOME to a folder that can be written."
+        ) from error
     if sha256 is not None:
         _check_hash(path, sha256, address)
     return path
 
 
-def _split(url: str) -> Tuple[str, Optional[str]]:
+def _split(url: str) -> tuple[str, str | None]:
     address, _, fragment = url.partition("#")
     if urllib.parse.urlparse(address).scheme.lower() not in ("http", "https"):
-        raise DownloadError("%s: only http and https addresses can be downloaded." % address)
+        raise DownloadError(f"{address}: only http and https addresses can be downloaded.")
     if not fragment:
         return address, None
     match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if match is None:
-        raise DownloadError("%s: after '#' write sha256= and 64 hexadecimal digits, or nothing." % url)
+        raise DownloadError(f"{url}: after '#' write sha256= and 64 hexadecimal digits, or nothing.")
     return address, match.group(1).lower()
 
 
@@ -80,8 +81,9 @@ def _check_hash(path: str, expected: str, address: str) -> None:
             digest.update(chunk)
     if digest.hexdigest() != expected:
         os.remove(path)
-        raise DownloadError("%s has the SHA-256 %s, but %s was asked for; it was deleted. It is damaged, or another file."
-                            % (address, digest.hexdigest(), expected))
+        raise DownloadError(
+            f"{address} has the SHA-256 {digest.hexdigest()}, but {expected} was asked for; it was deleted. It is damaged, or another file."
+        )
 
 
 # --------------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ def _check_hash(path: str, expected: str, address: str) -> None:
 # --------------------------------------------------------------------------------------------
 def _download(address: str, path: str) -> None:
     part, tag = path + ".part", path + ".part.tag"
-    for attempt in range(ATTEMPTS):
+    for _attempt in range(ATTEMPTS):
         before = _size(part)
         try:
             expected = _transfer(address, part, tag)
@@ -97,25 +99,30 @@ def _download(address: str, path: str) -> None:
             if error.code == 416:  # the server has less than we hold: it is another file
                 _remove(part, tag)
                 continue
-            raise DownloadError("%s: the server answers %d %s. %s" % (address, error.code, error.reason, _HINT)) from error
+            raise DownloadError(
+                "%s: the server answers %d %s. %s" % (address, error.code, error.reason, _HINT)
+            ) from error
         except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # our own disk, not the network
             if _size(part) > before:
                 continue
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            raise DownloadError("%s cannot be downloaded: %s. %s" % (address, reason, _HINT)) from error
+            raise DownloadError(f"{address} cannot be downloaded: {reason}. {_HINT}") from error
         if expected is None or _size(part) == expected:
             os.replace(part, path)
             _remove(tag)
             return
-    raise DownloadError("%s came incomplete %d times: %d bytes so far. Run the same command again to go on from there."
-                        % (address, ATTEMPTS, _size(part)))
+    raise DownloadError(
+        "%s came incomplete %d times: %d bytes so far. Run the same command again to go on from there."
+        % (address, ATTEMPTS, _size(part))
+    )
 
 
-def _transfer(address: str, part: str, tag_file: str) -> Optional[int]:
+def _transfer(address: str, part: str, tag_file: str) -> int | None:
     """One connection, appending to `part`; returns the size that the server promises for the whole, if any."""
     from tqdm import tqdm
+
     request = urllib.request.Request(address, headers={"User-Agent": "ppliteseg", "Accept-Encoding": "identity"})
     start, tag = _size(part), _read(tag_file)
     if start and tag:

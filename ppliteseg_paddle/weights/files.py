@@ -1,21 +1,23 @@
 """Read and write files of named arrays. What a file is, its content tells, not its name."""
+
 from __future__ import annotations
 
 import os
 import pickle
 import tempfile
 import zipfile
-from typing import Any, Dict, Mapping, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from ppliteseg_paddle.weights import archives, download
 from ppliteseg_paddle.errors import DependencyError, WeightsError
 from ppliteseg_paddle.files import save_atomic
+from ppliteseg_paddle.weights import archives, download
 from ppliteseg_paddle.weights.pickles import PICKLE_ERRORS, ArrayUnpickler
 from ppliteseg_paddle.weights.torch_files import LEGACY_MAGIC, is_torch_zip, read_torch_legacy, read_torch_zip
 
-StateDict = Dict[str, np.ndarray]
+StateDict = dict[str, np.ndarray]
 
 SUFFIXES = (".pdparams", ".safetensors")  # that can be written
 # paddle.save and paddle.load know a state dict by this entry: structured name -> parameter name.
@@ -32,7 +34,7 @@ def read_state_dict(path: str) -> StateDict:
     return read_weight_file(path)[0]
 
 
-def read_weight_file(path: str) -> Tuple[StateDict, str]:
+def read_weight_file(path: str) -> tuple[StateDict, str]:
     """Names and arrays of a weight file, and its format.
 
     Formats: Paddle's pickle (.pdparams), safetensors, PyTorch's zip and older pickles, and tar or zip archives that
@@ -44,11 +46,14 @@ def read_weight_file(path: str) -> Tuple[StateDict, str]:
     if download.is_url(path):
         path = download.fetch(path)
     if not os.path.isfile(path):
-        hint = " It is a folder; name the file in it, such as %s." % os.path.join(path, "model.pdparams") \
-            if os.path.isdir(path) else ""
-        raise WeightsError("weight file %s does not exist.%s" % (path, hint))
+        hint = (
+            " It is a folder; name the file in it, such as {}.".format(os.path.join(path, "model.pdparams"))
+            if os.path.isdir(path)
+            else ""
+        )
+        raise WeightsError(f"weight file {path} does not exist.{hint}")
     if os.path.getsize(path) == 0:
-        raise WeightsError("weight file %s is empty." % path)
+        raise WeightsError(f"weight file {path} is empty.")
     kind = sniff(path)
     if kind == "archive":
         return _read_archive(path)
@@ -57,10 +62,11 @@ def read_weight_file(path: str) -> Tuple[StateDict, str]:
     except DependencyError:
         raise
     except WeightsError as error:
-        raise WeightsError("weight file %s: %s" % (path, error)) from None
+        raise WeightsError(f"weight file {path}: {error}") from None
     except PICKLE_ERRORS + (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise WeightsError("weight file %s cannot be read as %s (%s); it may be cut short or of another kind."
-                           % (path, _SUFFIX_OF[kind], error)) from error
+        raise WeightsError(
+            f"weight file {path} cannot be read as {_SUFFIX_OF[kind]} ({error}); it may be cut short or of another kind."
+        ) from error
     return _arrays_of(content, path), kind
 
 
@@ -73,13 +79,13 @@ def check_pickle(path: str) -> None:
     try:
         _read_pickle(path)
     except WeightsError as error:
-        raise WeightsError("%s: %s" % (path, error)) from None
+        raise WeightsError(f"{path}: {error}") from None
     except PICKLE_ERRORS + (OSError,) as error:
-        raise WeightsError("%s cannot be read (%s); it may be cut short or of another kind." % (path, error)) from error
+        raise WeightsError(f"{path} cannot be read ({error}); it may be cut short or of another kind.") from error
 
 
 def sniff(path: str) -> str:
-    """"archive", "zip" (PyTorch's), "safetensors", "web page" or "pickle" (whatever is none of the others).
+    """ "archive", "zip" (PyTorch's), "safetensors", "web page" or "pickle" (whatever is none of the others).
 
     Raises: WeightsError: for a damaged zip file.
     """
@@ -88,8 +94,13 @@ def sniff(path: str) -> str:
     if zipfile.is_zipfile(path):
         try:
             return "zip" if is_torch_zip(path) else "archive"
-        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:  # its end is there, what the end tells of is not
-            raise WeightsError("weight file %s is a damaged zip file (%s): get it anew." % (path, error)) from error
+        except (
+            zipfile.BadZipFile,
+            ValueError,
+            OSError,
+            NotImplementedError,
+        ) as error:  # its end is there, what the end tells of is not
+            raise WeightsError(f"weight file {path} is a damaged zip file ({error}): get it anew.") from error
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < os.path.getsize(path):
         return "safetensors"
     if head.lstrip()[:5].lower() in (b"<html", b"<!doc", b"<?xml"):
@@ -110,7 +121,7 @@ def _read_safetensors(path: str):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError:
-        raise DependencyError("reading %s needs the package safetensors: pip install safetensors" % path) from None
+        raise DependencyError(f"reading {path} needs the package safetensors: pip install safetensors") from None
     try:
         return load_file(path), "safetensors"
     except SafetensorError as error:
@@ -121,38 +132,48 @@ def _refuse_web_page(path: str):
     raise WeightsError("it is a web page, not weights: its download did not reach the file itself. Get it anew.")
 
 
-_READERS = {"pickle": _read_pickle, "zip": lambda path: (read_torch_zip(path), "PyTorch"),
-            "safetensors": _read_safetensors, "web page": _refuse_web_page}
+_READERS = {
+    "pickle": _read_pickle,
+    "zip": lambda path: (read_torch_zip(path), "PyTorch"),
+    "safetensors": _read_safetensors,
+    "web page": _refuse_web_page,
+}
 _SUFFIX_OF = {"pickle": ".pdparams", "zip": "PyTorch checkpoint", "safetensors": ".safetensors"}
 
 
-def _read_archive(path: str) -> Tuple[StateDict, str]:
+def _read_archive(path: str) -> tuple[StateDict, str]:
     with tempfile.TemporaryDirectory(prefix="ppliteseg-") as folder:
-        names = [name for name in archives.unpack(path, folder)
-                 if name.endswith(SUFFIXES + (".pth", ".pt", ".ckpt")) and not os.path.basename(name).startswith(".")]
+        names = [
+            name
+            for name in archives.unpack(path, folder)
+            if name.endswith(SUFFIXES + (".pth", ".pt", ".ckpt")) and not os.path.basename(name).startswith(".")
+        ]
         chosen = [name for name in names if os.path.basename(name) == "model.pdparams"] or names
         if len(chosen) != 1:
-            raise WeightsError("archive %s holds %s; unpack it and name the one to use."
-                               % (path, "several weight files (%s)" % ", ".join(chosen) if chosen else "no weight file"))
+            raise WeightsError(
+                "archive {} holds {}; unpack it and name the one to use.".format(
+                    path, "several weight files ({})".format(", ".join(chosen)) if chosen else "no weight file"
+                )
+            )
         try:
             return read_weight_file(os.path.join(folder, chosen[0]))
         except WeightsError as error:
-            raise WeightsError(str(error).replace(os.path.join(folder, ""), "%s: " % path)) from error
+            raise WeightsError(str(error).replace(os.path.join(folder, ""), f"{path}: ")) from error
 
 
 def _arrays_of(content: Any, path: str) -> StateDict:
     if not isinstance(content, dict):
-        raise WeightsError("weight file %s holds a %s, not names and arrays." % (path, type(content).__name__))
+        raise WeightsError(f"weight file {path} holds a {type(content).__name__}, not names and arrays.")
     for key in _NESTED:
         if isinstance(content.get(key), dict):
             content = content[key]
             break
     arrays = {str(name): _array(value) for name, value in content.items() if _array(value) is not None}
     if not arrays:
-        raise WeightsError("weight file %s holds no arrays." % path)
+        raise WeightsError(f"weight file {path} holds no arrays.")
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
-            raise WeightsError("weight file %s: %s has the type %s, which is no number." % (path, name, array.dtype))
+            raise WeightsError(f"weight file {path}: {name} has the type {array.dtype}, which is no number.")
     return arrays
 
 
@@ -172,7 +193,7 @@ def write_state_dict(path: str, state: Mapping[str, np.ndarray]) -> None:
     Raises: WeightsError: for another suffix, or if the place cannot be written.
     """
     if not path.endswith(SUFFIXES):
-        raise WeightsError("%s: weights can be written as %s; end the name so." % (path, " or ".join(SUFFIXES)))
+        raise WeightsError("{}: weights can be written as {}; end the name so.".format(path, " or ".join(SUFFIXES)))
     state = {name: np.ascontiguousarray(array) for name, array in state.items()}
     with save_atomic(path, WeightsError) as temporary, open(temporary, "wb") as file:
         if path.endswith(".safetensors"):
@@ -185,5 +206,5 @@ def _safetensors_bytes(path: str, state: StateDict) -> bytes:
     try:
         from safetensors.numpy import save
     except ImportError:
-        raise DependencyError("writing %s needs the package safetensors: pip install safetensors" % path) from None
+        raise DependencyError(f"writing {path} needs the package safetensors: pip install safetensors") from None
     return save(state, metadata={"producer": "ppliteseg_paddle"})

@@ -3,17 +3,28 @@
 Known by their names: state dicts of ours, of PaddleSeg's `PPLiteSeg`, of its STDC backbones, and of the STDC authors'
 PyTorch checkpoints (`weight_names`); by their content: Paddle's, PyTorch's and safetensors files (`weight_files`).
 """
+
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Iterable, List, Optional, Tuple
 
 from ppliteseg_paddle.errors import WeightsError
 from ppliteseg_paddle.weights.files import read_state_dict
-from ppliteseg_paddle.weights.names import (BACKBONES, OURS, PADDLESEG, Renamed, StateDict, from_paddleseg, identify,
-                                                  stdc_blocks, to_ours, to_paddleseg)
+from ppliteseg_paddle.weights.names import (
+    BACKBONES,
+    OURS,
+    PADDLESEG,
+    Renamed,
+    StateDict,
+    from_paddleseg,
+    identify,
+    stdc_blocks,
+    to_ours,
+    to_paddleseg,
+)
 
 __all__ = ["LoadReport", "from_paddleseg", "load_by_name", "load_weights", "read_state_dict"]
 
@@ -27,11 +38,11 @@ class LoadReport:
     file, shape in the model)."""
 
     source: str
-    loaded: List[str] = field(default_factory=list)
-    missing: List[str] = field(default_factory=list)
-    unexpected: List[str] = field(default_factory=list)
-    mismatched: List[Tuple[str, list, list]] = field(default_factory=list)
-    ignored: List[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, list, list]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -41,7 +52,8 @@ class LoadReport:
         text = "%d arrays loaded (%s)" % (len(self.loaded), self.source)
         if self.mismatched:
             text += "; left as they were, the file has another number of classes: " + ", ".join(
-                "%s (file %s, model %s)" % item for item in self.mismatched)
+                "{} (file {}, model {})".format(*item) for item in self.mismatched
+            )
         if self.missing:
             text += "; not in the file, left as they were: " + _some(self.missing)
         if self.unexpected:
@@ -64,6 +76,7 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
     Raises: WeightsError: if the file cannot be read or does not fit; the model is unchanged then. DownloadError.
     """
     import paddle
+
     tensors = model.state_dict()
     renamed = _renamed(read_state_dict(path), tensors)
     state, report = renamed.state, LoadReport(renamed.source, ignored=renamed.ignored)
@@ -89,7 +102,7 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
     return report
 
 
-def load_by_name(model, path: Optional[str]) -> None:
+def load_by_name(model, path: str | None) -> None:
     """Load into a component of PaddleSeg what its `pretrained:` names, by PaddleSeg's rule: what fits by name and shape.
 
     Args: as `load_weights`; None loads nothing.
@@ -99,11 +112,15 @@ def load_by_name(model, path: Optional[str]) -> None:
     if path is None:
         return
     import paddle
+
     state, tensors = read_state_dict(path), model.state_dict()
-    fitting = [name for name, tensor in tensors.items() if name in state and list(state[name].shape) == list(tensor.shape)]
+    fitting = [
+        name for name, tensor in tensors.items() if name in state and list(state[name].shape) == list(tensor.shape)
+    ]
     if not fitting:
-        raise WeightsError("weight file %s has none of %s's arrays (it has %s, ...); it belongs to another model."
-                           % (path, type(model).__name__, _some(list(state), 3)))
+        raise WeightsError(
+            f"weight file {path} has none of {type(model).__name__}'s arrays (it has {_some(list(state), 3)}, ...); it belongs to another model."
+        )
     for name in fitting:
         tensors[name].set_value(paddle.to_tensor(state[name]).astype(tensors[name].dtype))
     _log.info("%s: %d of %d arrays loaded into %s", path, len(fitting), len(tensors), type(model).__name__)
@@ -121,26 +138,37 @@ def _check_backbone(path: str, state: Iterable[str], targets: Iterable[str]) -> 
     """STDC2 has every array of STDC1, in the same shapes, and more: loaded into it, the network would be another one."""
     found, wanted = stdc_blocks(state), stdc_blocks(targets)
     if any(found) and any(wanted) and found != wanted:
-        texts = ["%s (%s blocks)" % (BACKBONES.get(blocks, "another STDC"), ", ".join(map(str, blocks))) for blocks in (found, wanted)]
-        raise WeightsError("weight file %s does not fit the model: its backbone is %s, the model's is %s." % (path, *texts))
+        texts = [
+            "{} ({} blocks)".format(BACKBONES.get(blocks, "another STDC"), ", ".join(map(str, blocks)))
+            for blocks in (found, wanted)
+        ]
+        raise WeightsError(
+            "weight file {} does not fit the model: its backbone is {}, the model's is {}.".format(path, *texts)
+        )
 
 
 def _check_fit(path: str, report: LoadReport, strict: bool) -> None:
     if not report.loaded:
-        raise WeightsError("weight file %s has none of the model's arrays (it has %s, ...); it belongs to another model."
-                           % (path, _some(report.unexpected, 3)))
+        raise WeightsError(
+            f"weight file {path} has none of the model's arrays (it has {_some(report.unexpected, 3)}, ...); it belongs to another model."
+        )
     wrong = [item for item in report.mismatched if strict or not _is_classifier(item[0])]
     if wrong:
-        raise WeightsError("weight file %s does not fit the model: %s%s." % (
-            path, "; ".join("%s has shape %s, expected %s" % (name, found, wanted) for name, found, wanted in wrong[:3]),
-            " and %d more" % (len(wrong) - 3) if len(wrong) > 3 else ""))
+        raise WeightsError(
+            "weight file {} does not fit the model: {}{}.".format(
+                path,
+                "; ".join(f"{name} has shape {found}, expected {wanted}" for name, found, wanted in wrong[:3]),
+                " and %d more" % (len(wrong) - 3) if len(wrong) > 3 else "",
+            )
+        )
     backbone_only = all(name.startswith("backbone.") for name in report.loaded)
     missing = [name for name in report.missing if strict or not (backbone_only and not name.startswith("backbone."))]
     # A file of three fusions has all that a model of two needs, in the same shapes; masks would be wrong without a word.
     surplus = [name for name in report.unexpected if strict and name.startswith(("backbone.", "neck.", "head."))]
     if surplus:
-        raise WeightsError("weight file %s belongs to a model of another form: %s are in the file, but not in the model."
-                           % (path, _some(surplus)))
+        raise WeightsError(
+            f"weight file {path} belongs to a model of another form: {_some(surplus)} are in the file, but not in the model."
+        )
     if missing:
         raise WeightsError("weight file %s lacks %d of the model's arrays: %s." % (path, len(missing), _some(missing)))
 
@@ -154,5 +182,5 @@ def _part(name: str) -> str:
     return "num_batches_tracked" if name.endswith(".num_batches_tracked") else name.split(".")[0]
 
 
-def _some(names: List[str], limit: int = 5) -> str:
+def _some(names: list[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + (" and %d more" % (len(names) - limit) if len(names) > limit else "")

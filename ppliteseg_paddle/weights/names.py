@@ -5,18 +5,19 @@ One table serves both ways. No model is needed: where the backbone's stages begi
 Source: PaddleSeg `models/pp_liteseg.py`, `models/backbones/stdcnet.py`, `models/layers/tensor_fusion.py`; the STDC
 authors' `nets/stdcnet.py`.
 """
+
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ppliteseg_paddle.errors import WeightsError
 
-StateDict = Dict[str, np.ndarray]
-Rows = Sequence[Tuple[str, str]]
+StateDict = dict[str, np.ndarray]
+Rows = Sequence[tuple[str, str]]
 
 # What wraps a model for several devices puts before every name (PyTorch, Paddle).
 WRAPPERS = ("module.", "_layers.")
@@ -60,7 +61,7 @@ class Renamed:
 
     state: StateDict
     source: str
-    ignored: List[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
 
 
 def identify(state: Iterable[str]) -> str:
@@ -107,18 +108,18 @@ def from_paddleseg(state: StateDict) -> StateDict:
     return to_ours(state).state
 
 
-def _our_name(name: str, stages: Dict[int, str]) -> str:
+def _our_name(name: str, stages: dict[int, str]) -> str:
     match = re.match(r"(backbone\.)?features\.(\d+)\.", name)
     if match and stages:
-        rest = name[match.end():]
+        rest = name[match.end() :]
         for ours, theirs in STATISTICS:
             if rest.endswith(theirs):
-                rest = rest[:-len(theirs)] + ours
+                rest = rest[: -len(theirs)] + ours
         return (match.group(1) or "") + stages[int(match.group(2))] + _translated(rest, BLOCKS, 1, 0)
     return _translated(name, HEAD, 1, 0, HEAD_LAYERS)
 
 
-def _stages_from_layers(state: Iterable[str]) -> Dict[int, str]:
+def _stages_from_layers(state: Iterable[str]) -> dict[int, str]:
     """Layer number in PaddleSeg's (and the authors') flat list -> our "stages.S." or "stages.S.B.".
 
     A stage begins where a block halves the size. Empty if the backbone is no STDC.
@@ -145,14 +146,15 @@ def _stages_from_layers(state: Iterable[str]) -> Dict[int, str]:
 
 def _check_scale(name: str, array: np.ndarray) -> None:
     if not np.all(array == 1):
-        raise WeightsError("%s is %s; PaddleSeg freezes it at 1, and the model here has no such factor."
-                           % (name, np.ravel(array).tolist()))
+        raise WeightsError(
+            f"{name} is {np.ravel(array).tolist()}; PaddleSeg freezes it at 1, and the model here has no such factor."
+        )
 
 
 def _unwrapped(state: StateDict) -> StateDict:
     for wrapper in WRAPPERS:
         if state and all(name.startswith(wrapper) for name in state):
-            return {name[len(wrapper):]: array for name, array in state.items()}
+            return {name[len(wrapper) :]: array for name, array in state.items()}
     return dict(state)
 
 
@@ -168,7 +170,7 @@ def to_paddleseg(state: StateDict) -> StateDict:
     """
     source = identify(state)
     if source not in (OURS, OUR_BACKBONE):
-        raise WeightsError("the names are not this project's (%s), so they cannot become PaddleSeg's." % source)
+        raise WeightsError(f"the names are not this project's ({source}), so they cannot become PaddleSeg's.")
     _check_form(state, source)
     layers = _layers_from_stages(state)
     renamed = {}
@@ -176,25 +178,31 @@ def to_paddleseg(state: StateDict) -> StateDict:
         renamed[_their_name(name, layers)] = array
         match = re.fullmatch(r"head\.fusions\.(\d+)\.attention\.0\.conv\.weight", name)
         if match and list(array.shape[:2]) == [2, 4]:
-            renamed["ppseg_head.arm_list.%s._scale" % match.group(1)] = np.ones([1], np.float32)
+            renamed[f"ppseg_head.arm_list.{match.group(1)}._scale"] = np.ones([1], np.float32)
     return renamed
 
 
-def _their_name(name: str, layers: Dict[str, int]) -> str:
+def _their_name(name: str, layers: dict[str, int]) -> str:
     match = re.match(r"(backbone\.)?(stages\.\d+\.(?:\d+\.)?)", name)
     if match and match.group(2) in layers:
-        return "%sfeatures.%d.%s" % (match.group(1) or "", layers[match.group(2)], _translated(name[match.end():], BLOCKS, 0, 1))
+        return "%sfeatures.%d.%s" % (
+            match.group(1) or "",
+            layers[match.group(2)],
+            _translated(name[match.end() :], BLOCKS, 0, 1),
+        )
     return _translated(name, HEAD, 0, 1, HEAD_LAYERS)
 
 
-def _layers_from_stages(state: Iterable[str]) -> Dict[str, int]:
+def _layers_from_stages(state: Iterable[str]) -> dict[str, int]:
     found = set()
     for name in state:
         match = re.match(r"(?:backbone\.)?stages\.(\d+)\.(?:(\d+)\.)?", name)
         if match:
             found.add((int(match.group(1)), -1 if match.group(2) is None else int(match.group(2))))
-    return {"stages.%d." % stage + ("%d." % block if block >= 0 else ""): layer
-            for layer, (stage, block) in enumerate(sorted(found))}
+    return {
+        "stages.%d." % stage + ("%d." % block if block >= 0 else ""): layer
+        for layer, (stage, block) in enumerate(sorted(found))
+    }
 
 
 def _check_form(state: StateDict, source: str) -> None:
@@ -204,21 +212,25 @@ def _check_form(state: StateDict, source: str) -> None:
     neck = state.get("neck.convs.0.conv.weight")
     if neck is None:
         raise WeightsError("the model has no SPPM, without which PaddleSeg's PPLiteSeg cannot be built.")
-    deepest = max((name for name in state if re.fullmatch(r"head\.fusions\.\d+\.conv_skip\.conv\.weight", name)), default=None)
+    deepest = max(
+        (name for name in state if re.fullmatch(r"head\.fusions\.\d+\.conv_skip\.conv\.weight", name)), default=None
+    )
     if deepest is None or state[deepest].shape[1] != neck.shape[1]:
-        raise WeightsError("the model's deepest fusion does not take the feature that SPPM takes (the paper's reading with "
-                           "two fusions); PaddleSeg's PPLiteSeg always has one there.")
+        raise WeightsError(
+            "the model's deepest fusion does not take the feature that SPPM takes (the paper's reading with "
+            "two fusions); PaddleSeg's PPLiteSeg always has one there."
+        )
 
 
 # --------------------------------------------------------------------------------------------
 # The tables at work
 # --------------------------------------------------------------------------------------------
-def _translated(name: str, rows: Rows, source: int, target: int, layers: Optional[Rows] = None) -> str:
+def _translated(name: str, rows: Rows, source: int, target: int, layers: Rows | None = None) -> str:
     """`name` with its beginning replaced by the first row that fits; then, if given, the layer after it likewise."""
     for row in rows:
         match = re.match(re.escape(row[source]).replace(r"\{\}", r"(\d+)"), name)
         if match:
-            rest = name[match.end():]
+            rest = name[match.end() :]
             return row[target].format(*match.groups()) + (_translated(rest, layers, source, target) if layers else rest)
     return name
 
@@ -226,23 +238,30 @@ def _translated(name: str, rows: Rows, source: int, target: int, layers: Optiona
 # --------------------------------------------------------------------------------------------
 # What a state dict is
 # --------------------------------------------------------------------------------------------
-def describe(state: StateDict) -> Dict[str, object]:
+def describe(state: StateDict) -> dict[str, object]:
     """Of a state dict under our names: backbone ("STDC1", "STDC2" or None), preset ("T", "B" or None), number of classes
     (None without segmentation heads), fusion levels."""
     backbone = BACKBONES.get(stdc_blocks(state))
     levels = _numbers(state, r"head\.fusions\.(\d+)\.")
-    channels = tuple(int(state["head.fusions.%d.conv_out.conv.weight" % i].shape[0]) for i in levels
-                     if "head.fusions.%d.conv_out.conv.weight" % i in state)
+    channels = tuple(
+        int(state["head.fusions.%d.conv_out.conv.weight" % i].shape[0])
+        for i in levels
+        if "head.fusions.%d.conv_out.conv.weight" % i in state
+    )
     classifier = state.get("seg_heads.0.classifier.weight")
-    return {"backbone": backbone, "preset": PRESETS.get((backbone, channels)),
-            "num_classes": None if classifier is None else int(classifier.shape[0]), "levels": len(levels)}
+    return {
+        "backbone": backbone,
+        "preset": PRESETS.get((backbone, channels)),
+        "num_classes": None if classifier is None else int(classifier.shape[0]),
+        "levels": len(levels),
+    }
 
 
-def stdc_blocks(state: Iterable[str]) -> Tuple[int, ...]:
+def stdc_blocks(state: Iterable[str]) -> tuple[int, ...]:
     """Blocks in the stages 3 to 5 of an STDC backbone, by our names; zeros if there is none."""
     names = list(state)
     return tuple(len(_numbers(names, r"(?:backbone\.)?stages\.%d\.(\d+)\." % stage)) for stage in (2, 3, 4))
 
 
-def _numbers(names: Iterable[str], pattern: str) -> List[int]:
+def _numbers(names: Iterable[str], pattern: str) -> list[int]:
     return sorted({int(match.group(1)) for match in (re.match(pattern, name) for name in names) if match})

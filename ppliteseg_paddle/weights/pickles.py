@@ -3,27 +3,40 @@
 `.pdparams` files and PyTorch checkpoints are pickles, and a pickle may name any function to be called. Here each name is
 looked up in a table; whatever is not in it is refused before anything is called.
 """
+
 from __future__ import annotations
 
 import codecs
 import collections
 import pickle
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable
 
 import numpy as np
 
 from ppliteseg_paddle.errors import WeightsError
 
 # What malformed bytes make the unpickler and numpy raise.
-PICKLE_ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError, KeyError,
-                 MemoryError, OverflowError, UnicodeDecodeError, AssertionError)
+PICKLE_ERRORS = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    UnicodeDecodeError,
+    AssertionError,
+)
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     # Python 2 wrote bytes as latin1 text. Looking up any other codec would import a module that the file names.
     if encoding != "latin1":
-        raise WeightsError("the file asks for the text encoding '%s', which arrays do not need" % encoding)
+        raise WeightsError(f"the file asks for the text encoding '{encoding}', which arrays do not need")
     return codecs.latin_1_encode(text)[0]
 
 
@@ -33,7 +46,7 @@ def _scalar(dtype: np.dtype, *data: Any):
     return np.frombuffer(data[0], dtype)[0] if data else dtype.type()
 
 
-def _numpy_names() -> Dict[Tuple[str, str], Any]:
+def _numpy_names() -> dict[tuple[str, str], Any]:
     names = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
     for package in ("numpy.core.", "numpy._core."):  # before and since numpy 2
         for module, name in (("multiarray", "_reconstruct"), ("numeric", "_frombuffer")):
@@ -42,8 +55,13 @@ def _numpy_names() -> Dict[Tuple[str, str], Any]:
     return names
 
 
-PLAIN_NAMES = {("collections", "OrderedDict"): collections.OrderedDict, ("_codecs", "encode"): _encode,
-               ("builtins", "tuple"): tuple, ("__builtin__", "tuple"): tuple, **_numpy_names()}
+PLAIN_NAMES = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("_codecs", "encode"): _encode,
+    ("builtins", "tuple"): tuple,
+    ("__builtin__", "tuple"): tuple,
+    **_numpy_names(),
+}
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -52,22 +70,33 @@ class ArrayUnpickler(pickle.Unpickler):
     Raises: WeightsError: for any other class or function, without calling it.
     """
 
-    names: Dict[Tuple[str, str], Any] = PLAIN_NAMES
+    names: dict[tuple[str, str], Any] = PLAIN_NAMES
 
     def find_class(self, module, name):
         if (module, name) in self.names:
             return self.names[(module, name)]
-        raise WeightsError("the file asks for '%s.%s', which arrays do not need; it was not read, as it may run "
-                           "commands. Use a file from a source that you trust." % (module, name))
+        raise WeightsError(
+            f"the file asks for '{module}.{name}', which arrays do not need; it was not read, as it may run "
+            "commands. Use a file from a source that you trust."
+        )
 
 
 # --------------------------------------------------------------------------------------------
 # PyTorch
 # --------------------------------------------------------------------------------------------
 # torch.<name> -> numpy's type. numpy has no bfloat16: its 16 bits are the upper half of a float32.
-STORAGE_TYPES = {"DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "bfloat16",
-                 "LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",
-                 "BoolStorage": "?"}
+STORAGE_TYPES = {
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
 
 
 @dataclass(frozen=True)
@@ -86,8 +115,8 @@ class TensorView:
 
     storage: Storage
     offset: int
-    shape: Tuple[int, ...]
-    strides: Tuple[int, ...]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
     def array(self, read: Callable[[Storage], np.ndarray]) -> np.ndarray:
         """The tensor's own copy of its numbers.
@@ -99,9 +128,14 @@ class TensorView:
         offset = self.offset + self.storage.start
         last = offset + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides))
         empty = 0 in self.shape
-        if len(self.shape) != len(self.strides) or min((offset,) + self.shape + self.strides) < 0 \
-                or (not empty and last >= flat.size):
-            raise WeightsError("a tensor of shape %s lies outside its %d stored numbers" % (list(self.shape), flat.size))
+        if (
+            len(self.shape) != len(self.strides)
+            or min((offset,) + self.shape + self.strides) < 0
+            or (not empty and last >= flat.size)
+        ):
+            raise WeightsError(
+                "a tensor of shape %s lies outside its %d stored numbers" % (list(self.shape), flat.size)
+            )
         if empty:
             return np.zeros(self.shape, flat.dtype)
         steps = [stride * flat.itemsize for stride in self.strides]
@@ -127,13 +161,22 @@ class _StorageType(str):
 class TorchUnpickler(ArrayUnpickler):
     """Unpickles a PyTorch state dict without PyTorch; tensors come out as `TensorView`s."""
 
-    names = {**PLAIN_NAMES, ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-             ("torch._utils", "_rebuild_parameter"): _rebuild_parameter, ("torch", "Size"): tuple,
-             **{("torch", name): _StorageType(dtype) for name, dtype in STORAGE_TYPES.items()}}
+    names = {
+        **PLAIN_NAMES,
+        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+        ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+        ("torch", "Size"): tuple,
+        **{("torch", name): _StorageType(dtype) for name, dtype in STORAGE_TYPES.items()},
+    }
 
     def persistent_load(self, pid):
         """('storage', type, key, device, count[, view]), view being None or (key, start, count), as PyTorch 0.4 wrote."""
-        if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage" or not isinstance(pid[1], _StorageType):
+        if (
+            not isinstance(pid, tuple)
+            or len(pid) not in (5, 6)
+            or pid[0] != "storage"
+            or not isinstance(pid[1], _StorageType)
+        ):
             raise WeightsError("the file refers to something other than stored numbers")
         start = pid[5][1] if len(pid) == 6 and pid[5] is not None else 0
         return Storage(str(pid[2]), str(pid[1]), int(pid[4]), int(start))

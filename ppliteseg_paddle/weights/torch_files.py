@@ -2,12 +2,13 @@
 
 The STDC authors publish theirs under names that end in .tar; what a file is, its content tells.
 """
+
 from __future__ import annotations
 
 import pickle
 import struct
 import zipfile
-from typing import Any, BinaryIO, Callable, Dict
+from typing import Any, BinaryIO, Callable
 
 import numpy as np
 
@@ -35,17 +36,19 @@ def read_torch_zip(path: str) -> Any:
     """
     with zipfile.ZipFile(path) as archive:
         member = _pickle_member(archive)
-        root = member[:-len("data.pkl")]
+        root = member[: -len("data.pkl")]
         names = set(archive.namelist())
         order = archive.read(root + "byteorder") if root + "byteorder" in names else b"little"
-        cache: Dict[str, np.ndarray] = {}
+        cache: dict[str, np.ndarray] = {}
 
         def read(storage: Storage) -> np.ndarray:
             if storage.key not in cache:
                 name = root + "data/" + storage.key
                 if name not in names:
-                    raise WeightsError("the checkpoint lacks its part %s" % name)
-                cache[storage.key] = numbers_from_bytes(archive.read(name), storage.dtype, ">" if order == b"big" else "<")
+                    raise WeightsError(f"the checkpoint lacks its part {name}")
+                cache[storage.key] = numbers_from_bytes(
+                    archive.read(name), storage.dtype, ">" if order == b"big" else "<"
+                )
             return cache[storage.key]
 
         with archive.open(member) as file:
@@ -61,7 +64,7 @@ def read_torch_legacy(file: BinaryIO) -> Any:
     protocol = ArrayUnpickler(file).load()
     system = ArrayUnpickler(file).load()
     if protocol != LEGACY_PROTOCOL or not isinstance(system, dict):
-        raise WeightsError("it is a PyTorch checkpoint of an unknown protocol (%r)" % (protocol,))
+        raise WeightsError(f"it is a PyTorch checkpoint of an unknown protocol ({protocol!r})")
     unpickler = _RecordingUnpickler(file)
     content = unpickler.load()
     keys = ArrayUnpickler(file).load()
@@ -71,7 +74,7 @@ def read_torch_legacy(file: BinaryIO) -> Any:
         (count,) = struct.unpack(order + "q", _exactly(file, 8))
         dtype = unpickler.dtypes.get(str(key))
         if dtype is None or count < 0:
-            raise WeightsError("storage %s of the checkpoint is used nowhere" % key)
+            raise WeightsError(f"storage {key} of the checkpoint is used nowhere")
         width = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
         storages[str(key)] = numbers_from_bytes(_exactly(file, count * width), dtype, order)
     return _with_arrays(content, lambda storage: storages[storage.key])
@@ -82,7 +85,7 @@ class _RecordingUnpickler(TorchUnpickler):
 
     def __init__(self, file):
         super().__init__(file)
-        self.dtypes: Dict[str, str] = {}
+        self.dtypes: dict[str, str] = {}
 
     def persistent_load(self, pid):
         storage = super().persistent_load(pid)

@@ -1,9 +1,11 @@
 """The benchmarks of training: a step, and what a recipe learns."""
+
 import json
 
 import pytest
 
-from ppliteseg_paddle.benchmark.studies import recipe, training as train
+from ppliteseg_paddle.benchmark.studies import recipe
+from ppliteseg_paddle.benchmark.studies import training as train
 from ppliteseg_paddle.benchmark.studies.training_contestant import STAGES
 from ppliteseg_paddle.errors import PPLiteSegError
 
@@ -33,9 +35,23 @@ def test_a_contestant_that_fails_says_why():
 
 def record(folder, **values):
     folder.mkdir(parents=True)
-    (folder / "train.json").write_text(json.dumps({
-        "batch_size": 4, "ranks": 2, "max_minutes": 60, "seconds": 3700.5, "versions": {"paddle": "3.2.2"},
-        "eval": [{"iter": 50, "ema": False, "mIoU": 0.9}, {"iter": 100, "ema": False, "mIoU": 0.5}, {"iter": 100, "ema": True, "mIoU": 0.55}], **values}))
+    (folder / "train.json").write_text(
+        json.dumps(
+            {
+                "batch_size": 4,
+                "ranks": 2,
+                "max_minutes": 60,
+                "seconds": 3700.5,
+                "versions": {"paddle": "3.2.2"},
+                "eval": [
+                    {"iter": 50, "ema": False, "mIoU": 0.9},
+                    {"iter": 100, "ema": False, "mIoU": 0.5},
+                    {"iter": 100, "ema": True, "mIoU": 0.55},
+                ],
+                **values,
+            }
+        )
+    )
 
 
 def test_the_figure_of_a_run_is_that_of_its_last_weights(tmp_path):
@@ -51,6 +67,7 @@ def test_runs_that_have_ended_are_not_repeated(tmp_path, monkeypatch):
         started.append((name, seed))
         record(tmp_path / save_dir, eval=[{"iter": 10, "ema": False, "mIoU": 0.25 + seed}], ranks=1)
         return recipe.outcome(save_dir)
+
     monkeypatch.setattr(recipe, "train_once", train_once)
     first = recipe.run(1, 1, str(tmp_path), list(recipe.RECIPES), [])
     second = recipe.run(1, 2, str(tmp_path), list(recipe.RECIPES), [])

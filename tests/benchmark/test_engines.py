@@ -4,13 +4,14 @@ import sys
 
 import numpy as np
 import pytest
+from tiny_onnx import SIZE, tiny_artifact
 
-from ppliteseg_paddle.benchmark.studies import engines, roofline as floors
+from ppliteseg_paddle.benchmark.studies import engines
+from ppliteseg_paddle.benchmark.studies import roofline as floors
 from ppliteseg_paddle.benchmark.studies.engines import RUNTIMES, open_engine
 from ppliteseg_paddle.deploy import cuda
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.errors import ConfigError, DependencyError
-from tiny_onnx import SIZE, tiny_artifact
 
 pytest.importorskip("onnx", reason="comes with the extra 'deploy'")
 pytest.importorskip("onnxruntime", reason="comes with the extra 'deploy'")
@@ -50,15 +51,20 @@ def test_bound_tensors_are_copied_in_and_out_apart_from_the_network(tmp_path, rn
 def test_operators_are_listed_slowest_first(tmp_path):
     engine = open_engine("onnxruntime", tiny_artifact(tmp_path / "a"), "fp32", "cpu", 1)
     times = engine.profile(np.zeros((1, 3, *SIZE), np.float32))
-    assert any("Conv" in name for name, _ in times) and [value for _, value in times] == sorted((value for _, value in times), reverse=True)
+    assert any("Conv" in name for name, _ in times) and [value for _, value in times] == sorted(
+        (value for _, value in times), reverse=True
+    )
 
 
-@pytest.mark.parametrize("name, precision, device, words", [
-    ("tensorrt", "fp32", "cpu", "not for the cpu"),
-    ("onnxruntime", "fp32", "gpu", "not for the gpu"),
-    ("onnxruntime-bound", "fp16", "cpu", "no fp16 on the cpu"),
-    ("tensort", "fp32", "gpu", "unknown runtime"),
-])
+@pytest.mark.parametrize(
+    "name, precision, device, words",
+    [
+        ("tensorrt", "fp32", "cpu", "not for the cpu"),
+        ("onnxruntime", "fp32", "gpu", "not for the gpu"),
+        ("onnxruntime-bound", "fp16", "cpu", "no fp16 on the cpu"),
+        ("tensort", "fp32", "gpu", "unknown runtime"),
+    ],
+)
 def test_what_a_runtime_cannot_do_is_told_in_one_line(tmp_path, name, precision, device, words):
     with pytest.raises(ConfigError, match=words):
         open_engine(name, tiny_artifact(tmp_path / "a"), precision, device)
@@ -74,15 +80,26 @@ def test_what_onnx2torch_gets_computes_the_same_without_what_it_does_not_know(tm
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
+
     from ppliteseg_paddle.benchmark.studies.torch_baseline import for_onnx2torch
 
     def weight(name, *shape):
-        return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32)))
-    nodes = [weight("w1", 4, 3, 5, 3), weight("w2", 5, 4, 2, 2),
-             helper.make_node("Conv", ["x", "w1"], ["y"], kernel_shape=[5, 3], auto_pad="SAME_UPPER"),
-             helper.make_node("Conv", ["y", "w2"], ["z"], kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER")]
-    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 9, 12])],
-                              [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 5, 5, 6])])
+        return helper.make_node(
+            "Constant", [], [name], value=numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32))
+        )
+
+    nodes = [
+        weight("w1", 4, 3, 5, 3),
+        weight("w2", 5, 4, 2, 2),
+        helper.make_node("Conv", ["x", "w1"], ["y"], kernel_shape=[5, 3], auto_pad="SAME_UPPER"),
+        helper.make_node("Conv", ["y", "w2"], ["z"], kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 9, 12])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 5, 5, 6])],
+    )
     path = str(tmp_path / "m.onnx")
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     changed = for_onnx2torch(path)
@@ -92,7 +109,10 @@ def test_what_onnx2torch_gets_computes_the_same_without_what_it_does_not_know(tm
     assert "auto_pad" in {a.name for a in second.attribute}  # with strides the padding depends on the input's size
     assert [i.name for i in changed.graph.initializer] == ["w1", "w2"]
     x = rng.standard_normal((1, 3, 9, 12)).astype(np.float32)
-    before, after = (onnxruntime.InferenceSession(m, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0] for m in (path, changed.SerializeToString()))
+    before, after = (
+        onnxruntime.InferenceSession(m, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        for m in (path, changed.SerializeToString())
+    )
     assert np.array_equal(before, after)
 
 
@@ -135,6 +155,7 @@ def tensorrt(monkeypatch):
             monkeypatch.setitem(sys.modules, name, module if name == module.__name__ else None)
         monkeypatch.setattr(cuda, "load_driver", lambda: driver)
         return module, driver
+
     return install
 
 
@@ -186,22 +207,33 @@ def test_multiply_adds_and_numbers_are_counted_from_the_graph(tmp_path):
     assert counted == {"macs": pixels * 19 * 27, "numbers": pixels * (3 + 19 + 19 + 1) + 19 * 27}
 
 
-@pytest.mark.parametrize("make, per_call", [(floors.arithmetic, 2 * 1024 ** 2 * 32 ** 2), (floors.memory, 2 * 4 * 4 * 2048 ** 2)])
+@pytest.mark.parametrize(
+    "make, per_call", [(floors.arithmetic, 2 * 1024**2 * 32**2), (floors.memory, 2 * 4 * 4 * 2048**2)]
+)
 def test_ceilings_are_measured_with_graphs_that_run(tmp_path, make, per_call):
     artifact, amount = make(str(tmp_path), "fp32", False)
     assert amount == per_call
-    result = engines.open_engine("onnxruntime", artifact, "fp32", "cpu", 2).backend.run(np.ones(artifact.input.shape, np.float32))
+    result = engines.open_engine("onnxruntime", artifact, "fp32", "cpu", 2).backend.run(
+        np.ones(artifact.input.shape, np.float32)
+    )
     assert result.shape == artifact.input.shape
 
 
 def test_the_int8_ceiling_is_a_graph_of_8_bit_convolutions(tmp_path):
     artifact, _ = floors.arithmetic(str(tmp_path), "int8", False)
     import onnx
+
     nodes = onnx.load(artifact.path_of("onnx", "model")).graph.node
     assert [node.op_type for node in nodes].count("QuantizeLinear") == 2
-    assert engines.open_engine("onnxruntime", artifact, "int8", "cpu", 2).backend.run(np.ones(artifact.input.shape, np.float32)).any()
+    assert (
+        engines.open_engine("onnxruntime", artifact, "int8", "cpu", 2)
+        .backend.run(np.ones(artifact.input.shape, np.float32))
+        .any()
+    )
 
 
 def test_the_distance_is_to_the_larger_floor():
-    found = floors.floors({"macs": 10 ** 9, "numbers": 10 ** 8}, {"macs_per_second": 1e12, "bytes_per_second": 1e11}, "fp32", 2, 40.0)
+    found = floors.floors(
+        {"macs": 10**9, "numbers": 10**8}, {"macs_per_second": 1e12, "bytes_per_second": 1e11}, "fp32", 2, 40.0
+    )
     assert found == {"compute_ms": 2.0, "memory_ms": 8.0, "distance": 5.0}

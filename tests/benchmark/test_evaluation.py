@@ -20,6 +20,7 @@ def test_forward_and_both_metrics_are_timed_and_set_against_each_other():
 
 def test_paddlesegs_own_count_runs_and_the_mended_one_stays_in_use():
     from paddleseg.utils import metrics
+
     used = metrics.calculate_area
     areas = paddlesegs_areas()
     assert areas is not used and areas.__module__ == "paddleseg.utils.metrics" and metrics.calculate_area is used

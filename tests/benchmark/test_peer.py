@@ -6,9 +6,11 @@ from ppliteseg_paddle.benchmark.studies.inference import MODELS
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_peer_and_ours_have_the_same_decoder(name):
-    import ppliteseg_paddle
     from paddleseg import models
     from paddleseg.models import backbones
+
+    import ppliteseg_paddle
+
     backbone, arguments, preset = MODELS[name]
     peer = models.PPLiteSeg(19, getattr(backbones, backbone)(), **arguments)
     ours = getattr(ppliteseg_paddle, preset)(num_classes=19)

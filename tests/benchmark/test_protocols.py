@@ -3,9 +3,18 @@ import json
 import cv2
 import numpy as np
 import pytest
-
 from exported import photograph, small_folder
-from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, PARTS, Contestant, latency, paper, paper_image, resizing_to, result_of
+
+from ppliteseg_paddle.benchmark.protocols import (
+    PAPER_IMAGE,
+    PARTS,
+    Contestant,
+    latency,
+    paper,
+    paper_image,
+    resizing_to,
+    result_of,
+)
 from ppliteseg_paddle.benchmark.throughput import throughput
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ConfigError
@@ -17,9 +26,24 @@ def contestant(name="a", backend="paddle-native", **options):
 
 def test_latency_times_the_stages_together_and_apart():
     seen = []
-    row, = latency([contestant()], {"a": photograph(64, 96)}, warmup=1, repeats=4, progress=lambda done, of: seen.append((done, of)))
+    (row,) = latency(
+        [contestant()],
+        {"a": photograph(64, 96)},
+        warmup=1,
+        repeats=4,
+        progress=lambda done, of: seen.append((done, of)),
+    )
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)] and row["repeats"] == 4 and row["warmup"] == 1
-    assert list(row["stages"]) == ["normalise", "copy_in", "forward", "copy_out", "preprocess", "inference", "postprocess", "total"]
+    assert list(row["stages"]) == [
+        "normalise",
+        "copy_in",
+        "forward",
+        "copy_out",
+        "preprocess",
+        "inference",
+        "postprocess",
+        "total",
+    ]
     assert list(row["fused"]) == ["argmax"]
     assert row["image_size"] == [96, 64] and row["input_shape"] == [1, 3, 64, 96] and row["precision"] == "fp32"
     means = {stage: values["mean_ms"] for stage, values in row["stages"].items()}
@@ -42,16 +66,18 @@ def test_contestants_take_turns_and_get_ratios_to_the_first():
 def test_the_papers_protocol_resizes_there_and_back_and_does_not_count_decoding():
     encoded, done = paper_image(photograph(256, 512))
     assert done == "resized from 256x512 beforehand"
-    row, = paper([contestant()], encoded, (64, 128), warmup=0, repeats=2)
+    (row,) = paper([contestant()], encoded, (64, 128), warmup=0, repeats=2)
     assert row["image_size"] == [PAPER_IMAGE[1], PAPER_IMAGE[0]] and row["input_shape"] == [1, 3, 64, 128]
     means = {stage: values["mean_ms"] for stage, values in row["stages"].items()}
     assert {"decode", "resize", "normalise", "forward", "resize_back"} <= set(means)
     np.testing.assert_allclose(sum(means[part] for part in PARTS if part in means), means["total"], rtol=1e-6)
-    np.testing.assert_allclose(means["preprocess"] + means["inference"] + means["postprocess"], means["total"], rtol=1e-6)
+    np.testing.assert_allclose(
+        means["preprocess"] + means["inference"] + means["postprocess"], means["total"], rtol=1e-6
+    )
 
 
 def test_scores_have_an_argmax_of_their_own():
-    row, = latency([contestant(output_op="none")], {"a": photograph(64, 96)}, warmup=0, repeats=1)
+    (row,) = latency([contestant(output_op="none")], {"a": photograph(64, 96)}, warmup=0, repeats=1)
     assert "argmax" in row["stages"] and row["fused"] == {}
 
 
@@ -62,7 +88,7 @@ def test_a_fixed_graph_keeps_its_own_resizing():
 
 
 def test_throughput_finds_a_number_of_streams_and_batch():
-    row, = throughput([contestant()], {"a": photograph(64, 96)}, rounds=2, window=0.0)
+    (row,) = throughput([contestant()], {"a": photograph(64, 96)}, rounds=2, window=0.0)
     assert row["streams"] >= 1 and row["batch_size"] >= 1 and row["tried"]
     assert row["input_shape"] == [row["batch_size"], 3, 64, 96] and row["fps"] > 0 and row["rounds"] == 2
     assert {(each["streams"], each["batch_size"]) for each in row["tried"]} >= {(1, 1), (2, 1)}
@@ -70,7 +96,7 @@ def test_throughput_finds_a_number_of_streams_and_batch():
 
 
 def test_throughput_takes_given_numbers():
-    row, = throughput([contestant()], {"a": photograph(64, 96)}, streams=1, batch_size=2, rounds=1, window=0.0)
+    (row,) = throughput([contestant()], {"a": photograph(64, 96)}, streams=1, batch_size=2, rounds=1, window=0.0)
     assert (row["streams"], row["batch_size"], row["input_shape"], row["tried"]) == (1, 2, [2, 3, 64, 96], [])
 
 

@@ -1,11 +1,11 @@
 import json
 
 import pytest
-
 from exported import Small, small_model
+
+from ppliteseg_paddle.benchmark.paper import REPORTED, reported_order
 from ppliteseg_paddle.benchmark.studies import networks
 from ppliteseg_paddle.benchmark.studies.networks import NETWORKS, TABLE2, Network, accuracy_of
-from ppliteseg_paddle.benchmark.paper import REPORTED, reported_order
 from ppliteseg_paddle.benchmark.studies.table2 import main
 from ppliteseg_paddle.deploy.artifact import Artifact
 
@@ -13,8 +13,10 @@ from ppliteseg_paddle.deploy.artifact import Artifact
 @pytest.fixture
 def small(monkeypatch):
     """Two networks of two layers in place of all."""
-    rows = {"PaddleSeg-T1": Network("PaddleSeg's own", (32, 64), lambda: small_model(19)),
-            "T1": Network("PP-LiteSeg-T1", (32, 64), lambda: small_model(19), True, "PaddleSeg-T1")}
+    rows = {
+        "PaddleSeg-T1": Network("PaddleSeg's own", (32, 64), lambda: small_model(19)),
+        "T1": Network("PP-LiteSeg-T1", (32, 64), lambda: small_model(19), True, "PaddleSeg-T1"),
+    }
     monkeypatch.setattr(networks, "settle", lambda model: model.eval())
     for key, row in rows.items():
         monkeypatch.setitem(NETWORKS, key, row)
@@ -33,12 +35,34 @@ def test_rows_of_ours_are_compared_with_paddlesegs_of_the_same_size():
 def test_accuracies_are_the_papers_and_marked_so():
     assert accuracy_of("T1") == accuracy_of("PaddleSeg-T1") == {"miou": 73.1, "reported": True}
     assert accuracy_of("DDRNet-23") is None
-    assert reported_order(["STDC2-Seg50", "B1", "T1", "DDRNet-23", "STDC1-Seg50"]) == ["T1", "STDC1-Seg50", "B1", "STDC2-Seg50"]
+    assert reported_order(["STDC2-Seg50", "B1", "T1", "DDRNet-23", "STDC1-Seg50"]) == [
+        "T1",
+        "STDC1-Seg50",
+        "B1",
+        "STDC2-Seg50",
+    ]
 
 
 def test_the_table_is_written_as_markdown_json_and_picture(tmp_path, small, capsys):
-    arguments = ["--save_dir", str(tmp_path), "--rows", "PaddleSeg-T1", "T1", "--backend", "paddle-native", "--formats", "paddle", "--device", "cpu",
-                 "--warmup", "0", "--repeats", "2", "--num_threads", "1"]
+    arguments = [
+        "--save_dir",
+        str(tmp_path),
+        "--rows",
+        "PaddleSeg-T1",
+        "T1",
+        "--backend",
+        "paddle-native",
+        "--formats",
+        "paddle",
+        "--device",
+        "cpu",
+        "--warmup",
+        "0",
+        "--repeats",
+        "2",
+        "--num_threads",
+        "1",
+    ]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     result = json.loads((tmp_path / "table2.json").read_text())
@@ -48,7 +72,12 @@ def test_the_table_is_written_as_markdown_json_and_picture(tmp_path, small, caps
     assert result["rows"][1]["accuracy"] == {"miou": 73.1, "reported": True}
     markdown = (tmp_path / "table2.md").read_text()
     for text in (out, markdown):
-        assert "73.1 (paper)" in text and "Random weights, on which" in text and "not measured here" in text and "273.6" in text
+        assert (
+            "73.1 (paper)" in text
+            and "Random weights, on which" in text
+            and "not measured here" in text
+            and "273.6" in text
+        )
     assert (tmp_path / "accuracy_speed.png").read_bytes()[:4] == b"\x89PNG"
     peer = Artifact.read(str(tmp_path / "exports" / "PaddleSeg-T1"))
     assert peer.output.dtype == "int32" and peer.preprocess.input_size(1024, 2048) == (32, 64)
@@ -57,11 +86,30 @@ def test_the_table_is_written_as_markdown_json_and_picture(tmp_path, small, caps
 def test_a_row_that_cannot_be_measured_leaves_the_others(tmp_path, small, monkeypatch, capsys):
     def broken():
         from ppliteseg_paddle.errors import ConfigError
+
         raise ConfigError("it cannot be built.")
 
     monkeypatch.setitem(NETWORKS, "STDC1-Seg50", Network("STDC1-Seg50", (32, 64), broken))
-    assert main(["--save_dir", str(tmp_path), "--rows", "T1", "STDC1-Seg50", "--backend", "paddle-native", "--formats", "paddle", "--warmup", "0",
-                 "--repeats", "1"]) == 0
+    assert (
+        main(
+            [
+                "--save_dir",
+                str(tmp_path),
+                "--rows",
+                "T1",
+                "STDC1-Seg50",
+                "--backend",
+                "paddle-native",
+                "--formats",
+                "paddle",
+                "--warmup",
+                "0",
+                "--repeats",
+                "1",
+            ]
+        )
+        == 0
+    )
     assert "Not measured: STDC1-Seg50: it cannot be built." in capsys.readouterr().out
 
 

@@ -1,7 +1,15 @@
 import pytest
 
 from ppliteseg_paddle.benchmark import timing
-from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure, measure_in_turns, percentile, ratios, timed
+from ppliteseg_paddle.benchmark.timing import (
+    Measurement,
+    describe,
+    measure,
+    measure_in_turns,
+    percentile,
+    ratios,
+    timed,
+)
 from ppliteseg_paddle.errors import ConfigError
 
 
@@ -27,6 +35,7 @@ def clocked(monkeypatch):
         clock = Clock(seconds)
         monkeypatch.setattr(timing.time, "perf_counter", clock.perf_counter)
         return clock
+
     return make
 
 
@@ -41,7 +50,7 @@ def test_warm_up_goes_on_until_times_are_steady(clocked):
 def test_warm_up_ends_after_a_while_even_if_times_never_settle(clocked):
     call = clocked([0.5 + 0.2 * (i // 5 % 2) for i in range(1000)])
     measured = measure(call, repeats=3)
-    assert not measured.steady and sum(call.seconds[:measured.warmup]) >= 10 > sum(call.seconds[:measured.warmup - 1])
+    assert not measured.steady and sum(call.seconds[: measured.warmup]) >= 10 > sum(call.seconds[: measured.warmup - 1])
 
 
 def test_given_numbers_are_kept(clocked):
@@ -97,7 +106,10 @@ def test_contestants_on_the_cpu_rest_before_each_turn_of_a_second(monkeypatch):
 
     calls = {"a": call("a"), "b": call("b")}
     measured = measure_in_turns(calls, warmup=1, repeats=6, rest=0.3)
-    first, second = [0.3] + ["a"] * 5 + [0.3] + ["b"] * 5, [0.3] + ["a"] * 3 + [0.3] + ["b"] * 3  # one of each is not timed
+    first, second = (
+        [0.3] + ["a"] * 5 + [0.3] + ["b"] * 5,
+        [0.3] + ["a"] * 3 + [0.3] + ["b"] * 3,
+    )  # one of each is not timed
     assert order == ["a", "b"] + first + second
     assert {name: one.seconds["total"] for name, one in measured.items()} == {"a": [0.25] * 6, "b": [0.125] * 6}
     del order[:]
@@ -110,8 +122,14 @@ def test_contestants_on_the_cpu_rest_before_each_turn_of_a_second(monkeypatch):
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
-    measured = {"peer": Measurement({"total": [4.0, 40.0, 6.0]}, 0, True), "ours": Measurement({"total": [2.0, 10.0, 2.0]}, 0, True)}
-    assert ratios(measured, "peer") == {"peer": {"median": 1.0, "p25": 1.0, "p75": 1.0}, "ours": {"median": 3.0, "p25": 2.5, "p75": 3.5}}
+    measured = {
+        "peer": Measurement({"total": [4.0, 40.0, 6.0]}, 0, True),
+        "ours": Measurement({"total": [2.0, 10.0, 2.0]}, 0, True),
+    }
+    assert ratios(measured, "peer") == {
+        "peer": {"median": 1.0, "p25": 1.0, "p75": 1.0},
+        "ours": {"median": 3.0, "p25": 2.5, "p75": 3.5},
+    }
 
 
 def test_any_function_becomes_a_call_that_tells_both_clocks():

@@ -1,9 +1,10 @@
 """`benchmark` with several contestants and protocols, and `report`, from the command line."""
+
 import json
 
 import pytest
-
 from exported import photograph, small_folder
+
 from ppliteseg_paddle.benchmark.paper import REPORTED
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.visual.report import rows_of, text_table
@@ -17,9 +18,27 @@ def benchmark(*arguments):
 
 def test_the_papers_protocol_prints_the_papers_rows_apart(tmp_path, capsys):
     import cv2
+
     cv2.imwrite(str(tmp_path / "photo.jpg"), photograph(64, 96))
-    assert benchmark("--protocol", "paper", "--image", tmp_path / "photo.jpg", "--backend", "paddle", "paddle-native", "--input_shape", 1, 3, 64, 128,
-                     "--save_json", tmp_path / "p.json") == 0
+    assert (
+        benchmark(
+            "--protocol",
+            "paper",
+            "--image",
+            tmp_path / "photo.jpg",
+            "--backend",
+            "paddle",
+            "paddle-native",
+            "--input_shape",
+            1,
+            3,
+            64,
+            128,
+            "--save_json",
+            tmp_path / "p.json",
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     measured, _, reported = out.partition("The authors' own figures, on their machine")
     assert "paddle-native" in measured and "273.6" not in measured and "273.6" in reported
@@ -30,20 +49,42 @@ def test_the_papers_protocol_prints_the_papers_rows_apart(tmp_path, capsys):
 
 
 def test_folders_are_compared_by_their_names(tmp_path, capsys):
-    assert benchmark("--compare", small_folder("none"), "--backend", "paddle-native", "--input_shape", 1, 3, 32, 64) == 0
+    assert (
+        benchmark("--compare", small_folder("none"), "--backend", "paddle-native", "--input_shape", 1, 3, 32, 64) == 0
+    )
     assert "times faster" in capsys.readouterr().out
 
 
 def test_throughput_prints_streams_and_batch(capsys):
-    assert benchmark("--protocol", "throughput", "--backend", "paddle-native", "--streams", 1, "--batch_size", 2, "--input_shape", 1, 3, 32, 64) == 0
+    assert (
+        benchmark(
+            "--protocol",
+            "throughput",
+            "--backend",
+            "paddle-native",
+            "--streams",
+            1,
+            "--batch_size",
+            2,
+            "--input_shape",
+            1,
+            3,
+            32,
+            64,
+        )
+        == 0
+    )
     assert "streams" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--protocol", "latenci"], "latenci"),
-    (["--streams", "2"], "--streams is for --protocol throughput"),
-    (["--compare", "nowhere"], "nowhere does not exist"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--protocol", "latenci"], "latenci"),
+        (["--streams", "2"], "--streams is for --protocol throughput"),
+        (["--compare", "nowhere"], "nowhere does not exist"),
+    ],
+)
 def test_benchmark_refuses_what_does_not_fit(arguments, words, capsys):
     assert benchmark(*arguments) == 2
     assert words in capsys.readouterr().err.strip().splitlines()[-1]
@@ -59,11 +100,27 @@ def measured(tmp_path):
 def test_report_draws_measured_accuracy_and_speed_beside_the_papers(tmp_path, measured, capsys):
     name = rows_of(json.loads(measured.read_text()))[0]["name"]
     (tmp_path / "val.json").write_text(json.dumps({"mIoU": 0.552}))
-    assert main(["report", "--results", str(measured), "--accuracy", "%s=%s" % (name, tmp_path / "val.json"), "--save_dir", str(tmp_path / "r")]) == 0
+    assert (
+        main(
+            [
+                "report",
+                "--results",
+                str(measured),
+                "--accuracy",
+                "{}={}".format(name, tmp_path / "val.json"),
+                "--save_dir",
+                str(tmp_path / "r"),
+            ]
+        )
+        == 0
+    )
     text = (tmp_path / "r" / "report.md").read_text()
     assert "55.2 (measured)" in text and "accuracy_speed.png" in text and "not measured here" in text
     assert (tmp_path / "r" / "accuracy_speed.png").read_bytes()[:4] == b"\x89PNG"
-    assert rows_of(json.loads((tmp_path / "r" / "report.json").read_text()))[0]["accuracy"] == {"miou": 55.2, "reported": False}
+    assert rows_of(json.loads((tmp_path / "r" / "report.json").read_text()))[0]["accuracy"] == {
+        "miou": 55.2,
+        "reported": False,
+    }
 
 
 def test_report_without_an_accuracy_draws_nothing_and_says_so(tmp_path, measured, capsys):
@@ -71,12 +128,15 @@ def test_report_without_an_accuracy_draws_nothing_and_says_so(tmp_path, measured
     assert "no picture" in capsys.readouterr().out and not (tmp_path / "r" / "accuracy_speed.png").exists()
 
 
-@pytest.mark.parametrize("content, accuracy, words", [
-    (None, [], "does not exist"),
-    ("{}", [], "holds no benchmark results"),
-    ("measured", ["--accuracy", "other=50"], "which no result has"),
-    ("measured", ["--accuracy", "50"], "NAME=FILE"),
-])
+@pytest.mark.parametrize(
+    "content, accuracy, words",
+    [
+        (None, [], "does not exist"),
+        ("{}", [], "holds no benchmark results"),
+        ("measured", ["--accuracy", "other=50"], "which no result has"),
+        ("measured", ["--accuracy", "50"], "NAME=FILE"),
+    ],
+)
 def test_report_refuses_bad_input_on_one_line(tmp_path, measured, capsys, content, accuracy, words):
     path = measured if content == "measured" else tmp_path / "other.json"
     if content == "{}":

@@ -1,13 +1,14 @@
 """`predict`, `export` and `benchmark` from the command line."""
+
 import json
 import os
 
 import cv2
 import numpy as np
 import pytest
+from exported import LABELS, eager, export_folder, exported_predictor, few_ties, model, photograph
 from PIL import Image
 
-from exported import LABELS, eager, export_folder, exported_predictor, few_ties, model, photograph
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.cli.predict import find_images
 from ppliteseg_paddle.compat import paddle_version
@@ -42,12 +43,13 @@ def write_photo(path, height=SIZE[0], width=SIZE[1]):
 def trained(tmp_path_factory):
     """A data set of two images, its configuration, and weights: what training leaves."""
     import paddle
+
     root = tmp_path_factory.mktemp("trained")
     for name in ("a", "b"):
         write_photo(root / "data" / "images" / (name + ".png"))
         (root / "data" / "labels").mkdir(exist_ok=True)
         cv2.imwrite(str(root / "data" / "labels" / (name + ".png")), eager().predict(photograph(*SIZE)))
-    lines = "".join("images/%s.png labels/%s.png\n" % (name, name) for name in ("a", "b"))
+    lines = "".join(f"images/{name}.png labels/{name}.png\n" for name in ("a", "b"))
     for name in ("train.txt", "val.txt"):
         (root / "data" / name).write_text(lines)
     (root / "config.yml").write_text(CONFIG % {"root": root / "data", "transform": TRANSFORM})
@@ -66,7 +68,9 @@ def run_json(capsys, *argv):
 # --------------------------------------------------------------------------------------------
 def test_predict_writes_a_palette_mask_and_an_overlay(tmp_path, capsys):
     photo = write_photo(tmp_path / "photo.jpg")
-    status, result = run_json(capsys, "predict", "--model_dir", export_folder(), "--image_path", photo, "--save_dir", tmp_path / "out")
+    status, result = run_json(
+        capsys, "predict", "--model_dir", export_folder(), "--image_path", photo, "--save_dir", tmp_path / "out"
+    )
     assert status == 0 and result["images"] == 1 and result["unreadable"] == []
     with Image.open(tmp_path / "out" / "mask" / "photo.png") as mask:
         assert mask.mode == "P" and mask.getpalette()[:33] == [value for color in LABELS.palette for value in color]
@@ -78,10 +82,21 @@ def test_predict_keeps_the_folders_of_a_folder_and_endings_where_names_would_cla
     for name in ("day/1.png", "night/1.png", "night/1.jpg", "2.JPG"):
         write_photo(tmp_path / "in" / name)
     (tmp_path / "in" / "notes.txt").write_text("no image")
-    status, result = run_json(capsys, "predict", "--model_dir", export_folder(), "--image_path", tmp_path / "in", "--save_dir", tmp_path / "out")
+    status, result = run_json(
+        capsys,
+        "predict",
+        "--model_dir",
+        export_folder(),
+        "--image_path",
+        tmp_path / "in",
+        "--save_dir",
+        tmp_path / "out",
+    )
     assert status == 0 and result["images"] == 4
     for kind in ("mask", "overlay"):
-        found = sorted(str(path.relative_to(tmp_path / "out" / kind)) for path in (tmp_path / "out" / kind).rglob("*.png"))
+        found = sorted(
+            str(path.relative_to(tmp_path / "out" / kind)) for path in (tmp_path / "out" / kind).rglob("*.png")
+        )
         assert found == ["2.png", "day/1.png", "night/1.jpg.png", "night/1.png.png"]
 
 
@@ -89,7 +104,17 @@ def test_one_unreadable_image_does_not_cost_the_others(tmp_path, capsys):
     write_photo(tmp_path / "in" / "a.png")
     write_photo(tmp_path / "in" / "c.png")
     (tmp_path / "in" / "b.png").write_bytes(b"no image")
-    status = main(["predict", "--model_dir", export_folder(), "--image_path", str(tmp_path / "in"), "--save_dir", str(tmp_path / "out")])
+    status = main(
+        [
+            "predict",
+            "--model_dir",
+            export_folder(),
+            "--image_path",
+            str(tmp_path / "in"),
+            "--save_dir",
+            str(tmp_path / "out"),
+        ]
+    )
     out, err = capsys.readouterr()
     assert status == 2
     assert sorted(os.listdir(tmp_path / "out" / "mask")) == ["a.png", "c.png"]
@@ -99,16 +124,40 @@ def test_one_unreadable_image_does_not_cost_the_others(tmp_path, capsys):
 
 
 def test_predict_takes_a_list_and_draws_a_grid_with_its_labels(trained, tmp_path, capsys):
-    status, result = run_json(capsys, "predict", "--model_dir", export_folder(), "--image_path", trained / "data" / "val.txt",
-                              "--save_dir", tmp_path / "out", "--grid", tmp_path / "grid.png", "--grid_title", "Title")
+    status, result = run_json(
+        capsys,
+        "predict",
+        "--model_dir",
+        export_folder(),
+        "--image_path",
+        trained / "data" / "val.txt",
+        "--save_dir",
+        tmp_path / "out",
+        "--grid",
+        tmp_path / "grid.png",
+        "--grid_title",
+        "Title",
+    )
     assert status == 0 and result["grid"] == str(tmp_path / "grid.png")
     assert sorted(os.listdir(tmp_path / "out" / "mask")) == ["a.png", "b.png"]
     assert cv2.imread(str(tmp_path / "grid.png")).shape[1] == 2 * 36 + 3 * 480 + 2 * 14  # image, truth, prediction
 
 
 def test_weights_and_their_export_give_the_same_masks(trained, tmp_path, capsys):
-    status, result = run_json(capsys, "predict", "--config", trained / "config.yml", "--model_path", trained / "model.pdparams",
-                              "--image_path", trained / "data" / "images", "--save_dir", tmp_path / "out", "--device", "cpu")
+    status, result = run_json(
+        capsys,
+        "predict",
+        "--config",
+        trained / "config.yml",
+        "--model_path",
+        trained / "model.pdparams",
+        "--image_path",
+        trained / "data" / "images",
+        "--save_dir",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    )
     assert status == 0 and result["backend"]["name"] == "eager"
     with Image.open(tmp_path / "out" / "mask" / "a.png") as mask:
         difference = np.mean(np.asarray(mask) != exported_predictor().predict(photograph(*SIZE)))
@@ -119,19 +168,22 @@ def test_names_of_listed_images_never_leave_the_folder(tmp_path):
     photo = write_photo(tmp_path / "elsewhere" / "x" / "photo.png")
     other = write_photo(tmp_path / "elsewhere" / "y" / "photo.png")
     (tmp_path / "lists").mkdir()
-    (tmp_path / "lists" / "list.txt").write_text("%s\n../elsewhere/y/photo.png\nmissing.png\n" % photo)
+    (tmp_path / "lists" / "list.txt").write_text(f"{photo}\n../elsewhere/y/photo.png\nmissing.png\n")
     items = find_images(str(tmp_path / "lists" / "list.txt"))
     assert [item.name for item in items[:2]] == ["x/photo", "y/photo"]
     assert os.path.samefile(items[1].path, other)
 
 
-@pytest.mark.parametrize("argv, words", [
-    ([], "--image_path"),
-    (["--image_path", "."], "give either --model_dir EXPORT, or --config"),
-    (["--image_path", ".", "--model_dir", "x", "--config", "y"], "give either"),
-    (["--image_path", ".", "--config", "y"], "belong together"),
-    (["--image_path", "nowhere"], "image_path nowhere does not exist"),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        ([], "--image_path"),
+        (["--image_path", "."], "give either --model_dir EXPORT, or --config"),
+        (["--image_path", ".", "--model_dir", "x", "--config", "y"], "give either"),
+        (["--image_path", ".", "--config", "y"], "belong together"),
+        (["--image_path", "nowhere"], "image_path nowhere does not exist"),
+    ],
+)
 def test_predict_says_what_it_needs(argv, words, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     write_photo(tmp_path / "photo.png")
@@ -140,7 +192,9 @@ def test_predict_says_what_it_needs(argv, words, capsys, monkeypatch, tmp_path):
     assert err.startswith("error: ") and words in err and "\n" not in err
 
 
-@pytest.mark.parametrize("content, words", [("", "is empty"), (b"\xff\xfe\x00", "neither an image"), (None, "holds no image")])
+@pytest.mark.parametrize(
+    "content, words", [("", "is empty"), (b"\xff\xfe\x00", "neither an image"), (None, "holds no image")]
+)
 def test_a_path_without_images_is_refused(tmp_path, capsys, content, words):
     path = tmp_path / "list"
     if content is None:
@@ -155,40 +209,96 @@ def test_a_path_without_images_is_refused(tmp_path, capsys, content, words):
 # export
 # --------------------------------------------------------------------------------------------
 def test_export_writes_a_folder_that_predicts(trained, tmp_path, capsys):
-    status, result = run_json(capsys, "export", "--config", trained / "config.yml", "--model_path", trained / "model.pdparams",
-                              "--save-dir", tmp_path / "export", "--input_shape", 1, 3, *SIZE, "--device", "cpu")
+    status, result = run_json(
+        capsys,
+        "export",
+        "--config",
+        trained / "config.yml",
+        "--model_path",
+        trained / "model.pdparams",
+        "--save-dir",
+        tmp_path / "export",
+        "--input_shape",
+        1,
+        3,
+        *SIZE,
+        "--device",
+        "cpu",
+    )
     assert status == 0
     assert result["input"]["shape"] == [1, 3, *SIZE] and result["check"]["differing_pixels"] <= few_ties(np.prod(SIZE))
     assert result["check"]["image"] == str(trained / "data" / "images" / "a.png")
     from ppliteseg_paddle import Predictor
+
     predictor = Predictor(tmp_path / "export")
     assert predictor.label_set.classes == LABELS.classes
-    assert predictor.artifact.model["weights"] == "model.pdparams" and predictor.artifact.model["config"] == "config.yml"
-    assert np.mean(predictor.predict(photograph(*SIZE)) != eager().predict(photograph(*SIZE))) <= few_ties(np.prod(SIZE))
+    assert (
+        predictor.artifact.model["weights"] == "model.pdparams" and predictor.artifact.model["config"] == "config.yml"
+    )
+    assert np.mean(predictor.predict(photograph(*SIZE)) != eager().predict(photograph(*SIZE))) <= few_ties(
+        np.prod(SIZE)
+    )
 
 
 @pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
 def test_export_writes_several_formats_and_says_how_each_compares(trained, tmp_path, capsys):
-    status = main(["export", "--config", str(trained / "config.yml"), "--model_path", str(trained / "model.pdparams"), "--save_dir",
-                   str(tmp_path / "export"), "--format", "onnx", "openvino", "--preprocess_in_graph", "--device", "cpu"])
+    status = main(
+        [
+            "export",
+            "--config",
+            str(trained / "config.yml"),
+            "--model_path",
+            str(trained / "model.pdparams"),
+            "--save_dir",
+            str(tmp_path / "export"),
+            "--format",
+            "onnx",
+            "openvino",
+            "--preprocess_in_graph",
+            "--device",
+            "cpu",
+        ]
+    )
     out = capsys.readouterr().out
     assert status == 0 and "uint8 NHWC BGR of any size: onnx, openvino" in out
     assert all(name in out for name in ("model.onnx", "model.xml", "(onnxruntime on cpu)", "(openvino on cpu)"))
-    status, result = run_json(capsys, "benchmark", "--model_dir", tmp_path / "export", "--backend", "openvino", "--warmup", 1, "--repeats", 1,
-                              "--input_shape", 1, 3, *SIZE)
+    status, result = run_json(
+        capsys,
+        "benchmark",
+        "--model_dir",
+        tmp_path / "export",
+        "--backend",
+        "openvino",
+        "--warmup",
+        1,
+        "--repeats",
+        1,
+        "--input_shape",
+        1,
+        3,
+        *SIZE,
+    )
     assert status == 0 and result["backend"]["runtime"] == "OpenVINO" and result["input_shape"] == [1, *SIZE, 3]
 
 
-@pytest.mark.parametrize("change, words", [
-    ({"--format": "onx"}, "onx"),
-    ({"--preprocess_in_graph": "--verbose"}, "for the formats onnx and openvino"),
-    ({"--model_path": "nowhere.pdparams"}, "nowhere.pdparams"),
-    ({"--config": "nowhere.yml"}, "nowhere.yml does not exist"),
-    ({"--opts": "val_dataset.transforms.0.type=RandomDistort"}, "RandomDistort"),
-    ({"--output_op": "argmin"}, "argmin"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"--format": "onx"}, "onx"),
+        ({"--preprocess_in_graph": "--verbose"}, "for the formats onnx and openvino"),
+        ({"--model_path": "nowhere.pdparams"}, "nowhere.pdparams"),
+        ({"--config": "nowhere.yml"}, "nowhere.yml does not exist"),
+        ({"--opts": "val_dataset.transforms.0.type=RandomDistort"}, "RandomDistort"),
+        ({"--output_op": "argmin"}, "argmin"),
+    ],
+)
 def test_export_refuses_bad_input_on_one_line_and_writes_nothing(trained, tmp_path, capsys, change, words):
-    flags = {"--config": trained / "config.yml", "--model_path": trained / "model.pdparams", "--save_dir": tmp_path / "export", **change}
+    flags = {
+        "--config": trained / "config.yml",
+        "--model_path": trained / "model.pdparams",
+        "--save_dir": tmp_path / "export",
+        **change,
+    }
     assert main(["export", *[str(item) for pair in flags.items() for item in pair]]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: ") and words in last
@@ -199,8 +309,30 @@ def test_export_refuses_bad_input_on_one_line_and_writes_nothing(trained, tmp_pa
 # benchmark
 # --------------------------------------------------------------------------------------------
 def test_benchmark_writes_its_figures_with_the_machine(tmp_path, capsys):
-    status = main(["benchmark", "--model_dir", export_folder(), "--input_shape", "1", "3", "64", "96", "--warmup", "1", "--repeats", "3",
-                   "--num_threads", "1", "--backend", "paddle-native", "--device", "cpu", "--save_json", str(tmp_path / "b.json")])
+    status = main(
+        [
+            "benchmark",
+            "--model_dir",
+            export_folder(),
+            "--input_shape",
+            "1",
+            "3",
+            "64",
+            "96",
+            "--warmup",
+            "1",
+            "--repeats",
+            "3",
+            "--num_threads",
+            "1",
+            "--backend",
+            "paddle-native",
+            "--device",
+            "cpu",
+            "--save_json",
+            str(tmp_path / "b.json"),
+        ]
+    )
     out = capsys.readouterr().out
     result = json.loads((tmp_path / "b.json").read_text())
     assert status == 0 and "images a second" in out and "forward" in out
@@ -211,16 +343,21 @@ def test_benchmark_writes_its_figures_with_the_machine(tmp_path, capsys):
 
 def test_benchmark_takes_an_image_and_its_size(tmp_path, capsys):
     photo = write_photo(tmp_path / "photo.png")
-    status, result = run_json(capsys, "benchmark", "--model_dir", export_folder(), "--image_path", photo, "--warmup", 1, "--repeats", 1)
+    status, result = run_json(
+        capsys, "benchmark", "--model_dir", export_folder(), "--image_path", photo, "--warmup", 1, "--repeats", 1
+    )
     assert status == 0 and result["image_size"] == [SIZE[1], SIZE[0]]
 
 
-@pytest.mark.parametrize("argv, words", [
-    (["--input_shape", "8", "3", "64", "64"], "must start with 1 3"),
-    (["--backend", "onnx"], "unknown backend 'onnx'"),
-    (["--image_path", "nowhere.png"], "nowhere.png does not exist"),
-    (["--repeats", "0"], "--repeats"),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--input_shape", "8", "3", "64", "64"], "must start with 1 3"),
+        (["--backend", "onnx"], "unknown backend 'onnx'"),
+        (["--image_path", "nowhere.png"], "nowhere.png does not exist"),
+        (["--repeats", "0"], "--repeats"),
+    ],
+)
 def test_benchmark_refuses_bad_input_on_one_line(argv, words, capsys):
     assert main(["benchmark", "--model_dir", export_folder(), *argv]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
@@ -230,8 +367,10 @@ def test_benchmark_refuses_bad_input_on_one_line(argv, words, capsys):
 def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     target = str(tmp_path / "file" / "result")
-    for arguments in (["benchmark", "--model_dir", str(tmp_path), "--save_json", target],
-                      ["predict", "--model_dir", str(tmp_path), "--image_path", _photo(tmp_path), "--grid", target]):
+    for arguments in (
+        ["benchmark", "--model_dir", str(tmp_path), "--save_json", target],
+        ["predict", "--model_dir", str(tmp_path), "--image_path", _photo(tmp_path), "--grid", target],
+    ):
         assert main(arguments) == 2
         assert target in capsys.readouterr().err
 

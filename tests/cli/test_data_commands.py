@@ -1,4 +1,5 @@
 """`data prepare`, `check`, `stats`, and `predict --format cityscapes`, from the command line."""
+
 import json
 import os
 import subprocess
@@ -36,27 +37,56 @@ def test_check_of_a_broken_set_ends_with_status_2_and_says_what_to_do(config, ca
     os.remove(config[0] / "labels" / "03.png")
     assert main(["data", "check", "--config", config[1], "--full", "--num_workers", "0"]) == 2
     text = capsys.readouterr().out
-    assert "ERROR, train: 1 files that do not exist" in text and "mend: correct the list" in text and "training would fail" in text
+    assert (
+        "ERROR, train: 1 files that do not exist" in text
+        and "mend: correct the list" in text
+        and "training would fail" in text
+    )
     status, result, _ = run(capsys, "data", "check", "--config", config[1], "--sample", "2")
     assert (status, result["errors"], result["complete"]) == (2, 1, False)
 
 
 def test_train_with_a_full_check_finds_what_a_sample_does_not(config, capsys, monkeypatch, tmp_path):
     from ppliteseg_paddle.engine import data_checks, train
+
     label = config[0] / "labels" / "02.png"
     cv2.imwrite(str(label), np.full((48, 64), 44, np.uint8))
     monkeypatch.setattr(train, "check_sample", lambda *args: 0)
     monkeypatch.setattr(data_checks, "QUICK_SAMPLE", 1)
-    monkeypatch.setattr(train.build, "build", lambda builder, name, verbose=False, build=train.build.build: (
-        build(builder, name, verbose) if name.endswith("_dataset") else {"coef": []}))
-    status = main(["train", "--config", config[1], "--save_dir", str(tmp_path / "o"), "--device", "cpu", "--full_check"])
+    monkeypatch.setattr(
+        train.build,
+        "build",
+        lambda builder, name, verbose=False, build=train.build.build: (
+            build(builder, name, verbose) if name.endswith("_dataset") else {"coef": []}
+        ),
+    )
+    status = main(
+        ["train", "--config", config[1], "--save_dir", str(tmp_path / "o"), "--device", "cpu", "--full_check"]
+    )
     assert status == 2 and "02.png holds the value 44" in capsys.readouterr().err
 
 
 def test_stats_prints_weights_and_draws_pictures(config, capsys, tmp_path):
     (tmp_path / "p.txt").write_text("".join("%d 0 9 class\n" % (20 * i) for i in range(11)))
-    assert main(["data", "stats", "--config", config[1], "--save_dir", str(tmp_path / "s"), "--palette", str(tmp_path / "p.txt"),
-                 "--samples", "2", "--num_workers", "0"]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "stats",
+                "--config",
+                config[1],
+                "--save_dir",
+                str(tmp_path / "s"),
+                "--palette",
+                str(tmp_path / "p.txt"),
+                "--samples",
+                "2",
+                "--num_workers",
+                "0",
+            ]
+        )
+        == 0
+    )
     text = capsys.readouterr().out
     assert "weight: [" in text and "mean  [" in text
     for name in ("distribution.png", "samples.png"):
@@ -65,7 +95,21 @@ def test_stats_prints_weights_and_draws_pictures(config, capsys, tmp_path):
 
 def test_a_palette_of_another_length_is_refused(config, capsys, tmp_path):
     (tmp_path / "p.txt").write_text("1 2 3 a\n")
-    assert main(["data", "stats", "--config", config[1], "--palette", str(tmp_path / "p.txt"), "--save_dir", str(tmp_path / "s")]) == 2
+    assert (
+        main(
+            [
+                "data",
+                "stats",
+                "--config",
+                config[1],
+                "--palette",
+                str(tmp_path / "p.txt"),
+                "--save_dir",
+                str(tmp_path / "s"),
+            ]
+        )
+        == 2
+    )
     assert "has 1 colors, but there are 11 classes" in capsys.readouterr().err
 
 
@@ -74,8 +118,20 @@ def folder(tmp_path):
         (tmp_path / name).mkdir()
     for i in range(4):
         cv2.imwrite(str(tmp_path / "images" / ("%d.jpg" % i)), np.full((64, 64, 3), 50 * i, np.uint8))
-        cv2.imwrite(str(tmp_path / "masks" / ("%d.png" % i)), np.array([[0, 255]], np.uint8).repeat(64, 0).repeat(32, 1))
-    return ["data", "prepare", "folder", "--images", tmp_path / "images", "--masks", tmp_path / "masks", "--out", tmp_path / "out"]
+        cv2.imwrite(
+            str(tmp_path / "masks" / ("%d.png" % i)), np.array([[0, 255]], np.uint8).repeat(64, 0).repeat(32, 1)
+        )
+    return [
+        "data",
+        "prepare",
+        "folder",
+        "--images",
+        tmp_path / "images",
+        "--masks",
+        tmp_path / "masks",
+        "--out",
+        tmp_path / "out",
+    ]
 
 
 def test_prepare_shows_what_it_understood_and_waits_for_a_yes(tmp_path, capsys):
@@ -88,8 +144,14 @@ def test_prepare_shows_what_it_understood_and_waits_for_a_yes(tmp_path, capsys):
     assert yaml.safe_load((tmp_path / "out" / "config.yml").read_text())["model"]["num_classes"] == 2
 
 
-@pytest.mark.parametrize("extra, words", [
-    (["--remap", "x=1"], "--remap wants FROM=TO"), (["--val", "1"], "1 is not allowed"), (["--classes", "nowhere"], "--classes nowhere cannot be read")])
+@pytest.mark.parametrize(
+    "extra, words",
+    [
+        (["--remap", "x=1"], "--remap wants FROM=TO"),
+        (["--val", "1"], "1 is not allowed"),
+        (["--classes", "nowhere"], "--classes nowhere cannot be read"),
+    ],
+)
 def test_wrong_flags_of_prepare_are_one_line(tmp_path, capsys, extra, words):
     status, _, err = run(capsys, *folder(tmp_path), "--yes", *extra)
     assert status == 2 and words in err
@@ -111,10 +173,26 @@ def test_a_miniature_cityscapes_goes_all_the_way_and_the_official_evaluator_agre
     content["train_dataset"]["transforms"].insert(0, {"type": "RandomPaddingCrop", "crop_size": [128, 64]})
     config = write_config(tmp_path / "c.yml", content)
     assert run(capsys, "data", "check", "--config", config)[0] == 0
-    weights = run(capsys, "train", "--config", config, "--save_dir", tmp_path / "o", "--save_interval", 2, "--device", "cpu")[1]["model_path"]
+    weights = run(
+        capsys, "train", "--config", config, "--save_dir", tmp_path / "o", "--save_interval", 2, "--device", "cpu"
+    )[1]["model_path"]
     val = run(capsys, "val", "--config", config, "--model_path", weights, "--device", "cpu")[1]
-    status, result, _ = run(capsys, "predict", "--config", config, "--model_path", weights, "--image_path", root / "leftImg8bit" / "val",
-                            "--format", "cityscapes", "--save_dir", tmp_path / "p", "--device", "cpu")
+    status, result, _ = run(
+        capsys,
+        "predict",
+        "--config",
+        config,
+        "--model_path",
+        weights,
+        "--image_path",
+        root / "leftImg8bit" / "val",
+        "--format",
+        "cityscapes",
+        "--save_dir",
+        tmp_path / "p",
+        "--device",
+        "cpu",
+    )
     assert (status, result["submission"]["images"], result["submission"]["test_set"]) == (0, 2, False)
     assert os.path.isfile(result["submission"]["archive"])
     truths = sorted((root / "gtFine" / "val" / "lindau").glob("*_gtFine_labelIds.png"))

@@ -13,7 +13,22 @@ CONFIG = os.path.join(os.path.dirname(__file__), "..", "..", "configs", "streets
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = str(tmp_path_factory.mktemp("demo"))
-    arguments = ["demo", "--config", CONFIG, "--save_dir", out, "--iters", "2", "--train", "8", "--val", "3", "--size", "96", "72"]
+    arguments = [
+        "demo",
+        "--config",
+        CONFIG,
+        "--save_dir",
+        out,
+        "--iters",
+        "2",
+        "--train",
+        "8",
+        "--val",
+        "3",
+        "--size",
+        "96",
+        "72",
+    ]
     assert main(arguments) == 0
     return out
 

@@ -11,7 +11,11 @@ def test_the_table_gives_parts_totals_features_and_memory_without_data_or_downlo
     assert main(["info", "--config", CITYSCAPES]) == 0
     out = capsys.readouterr().out
     assert "19 classes, input 1x3x512x1024" in out
-    rows = {line.rsplit(None, 4)[0].strip(): line.split()[-4:] for line in out.splitlines() if line.count(",") >= 1 and "." in line}
+    rows = {
+        line.rsplit(None, 4)[0].strip(): line.split()[-4:]
+        for line in out.splitlines()
+        if line.count(",") >= 1 and "." in line
+    }
     assert rows["total, inference"] == ["8,039,666", "8,028,320", "11.470", "11.421"]
     assert "backbone.4             1x1024x16x32       32" in out
     assert "not counted: activations" in out and "(training only)" in out
@@ -33,6 +37,8 @@ def test_an_input_that_is_no_color_image_is_refused(capsys):
 
 def test_another_model_is_refused(tmp_path, capsys):
     config = tmp_path / "other.yml"
-    config.write_text("_base_: %s\nmodel:\n  _inherited_: False\n  type: PPLiteSeg\n  num_classes: 19\n  backbone: {type: STDC1}\n" % CITYSCAPES)
+    config.write_text(
+        f"_base_: {CITYSCAPES}\nmodel:\n  _inherited_: False\n  type: PPLiteSeg\n  num_classes: 19\n  backbone: {{type: STDC1}}\n"
+    )
     assert main(["info", "--config", str(config)]) == 2
     assert "info describes PPLiteSegNet, but model.type is PPLiteSeg" in capsys.readouterr().err

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from ppliteseg_paddle import __version__
-from ppliteseg_paddle.cli import common, main as program
+from ppliteseg_paddle.cli import common
+from ppliteseg_paddle.cli import main as program
 from ppliteseg_paddle.cli.main import COMMANDS, main
 from ppliteseg_paddle.errors import ConfigError, DataError
 
@@ -18,7 +19,7 @@ class Command:
     def __init__(self, run, with_summary=True, subcommand=False):
         self.run, self.subcommand = run, subcommand
         if with_summary:
-            self.summary = lambda result: "summary of %s" % result["value"]
+            self.summary = lambda result: "summary of {}".format(result["value"])
 
     def add_arguments(self, parser):
         if self.subcommand:
@@ -32,19 +33,23 @@ def command(monkeypatch):
     def install(run, **kwargs):
         monkeypatch.setitem(COMMANDS, "probe", "for tests")
         monkeypatch.setitem(sys.modules, "ppliteseg_paddle.cli.probe", Command(run, **kwargs))
+
     return install
 
 
 def fail(error):
     def run(args):
         raise error
+
     return run
 
 
 def test_the_help_lists_every_command_and_imports_nothing_heavy():
-    code = ("import sys; from ppliteseg_paddle.cli.main import main; status = main(['--help']); "
-            "heavy = {'paddle', 'paddleseg', 'numpy', 'cv2', 'matplotlib', 'yaml', 'onnx'} & set(sys.modules); "
-            "assert not heavy, heavy; sys.exit(status)")
+    code = (
+        "import sys; from ppliteseg_paddle.cli.main import main; status = main(['--help']); "
+        "heavy = {'paddle', 'paddleseg', 'numpy', 'cv2', 'matplotlib', 'yaml', 'onnx'} & set(sys.modules); "
+        "assert not heavy, heavy; sys.exit(status)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in COMMANDS)
@@ -52,27 +57,41 @@ def test_the_help_lists_every_command_and_imports_nothing_heavy():
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_help_of_each_command_imports_nothing_heavy(name):
-    code = ("import sys; from ppliteseg_paddle.cli.main import build_parser; text = build_parser(%r).format_help(); "
-            "heavy = {'paddle', 'paddleseg', 'numpy', 'cv2', 'matplotlib', 'onnx'} & set(sys.modules); "
-            "assert not heavy, heavy; assert '--json' in text and '--debug' in text" % name)
+    code = (
+        f"import sys; from ppliteseg_paddle.cli.main import build_parser; text = build_parser({name!r}).format_help(); "
+        "heavy = {'paddle', 'paddleseg', 'numpy', 'cv2', 'matplotlib', 'onnx'} & set(sys.modules); "
+        "assert not heavy, heavy; assert '--json' in text and '--debug' in text"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_version(capsys):
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == "ppliteseg %s\n" % __version__
+    assert capsys.readouterr().out == f"ppliteseg {__version__}\n"
 
 
-@pytest.mark.parametrize("argv, expected", [
-    (["trian"], "error: unknown command 'trian'. Did you mean 'train'?\n"),
-    (["--config", "x.yml"], "error: '--config' stands where the command belongs: write ppliteseg COMMAND first, COMMAND being one of train, val,"),
-    (["train", "--config", "c.yml", "--iter", "3"], "error: train: unknown argument '--iter'. Did you mean '--iters'"),
-    (["train"], "error: the following arguments are required: --config (see: ppliteseg train --help)\n"),
-    (["train", "--config", "c.yml", "--iters", "x"], "argument --iters: 'x' is not a whole number"),
-    (["train", "--config", "c.yml", "--iters", "0"], "argument --iters: 0 is not allowed: give a whole number of at least 1"),
-    (["train", "--config", "c.yml", "--learning_rate", "-1"], "-1 is not allowed: give a number above 0"),
-])
+@pytest.mark.parametrize(
+    "argv, expected",
+    [
+        (["trian"], "error: unknown command 'trian'. Did you mean 'train'?\n"),
+        (
+            ["--config", "x.yml"],
+            "error: '--config' stands where the command belongs: write ppliteseg COMMAND first, COMMAND being one of train, val,",
+        ),
+        (
+            ["train", "--config", "c.yml", "--iter", "3"],
+            "error: train: unknown argument '--iter'. Did you mean '--iters'",
+        ),
+        (["train"], "error: the following arguments are required: --config (see: ppliteseg train --help)\n"),
+        (["train", "--config", "c.yml", "--iters", "x"], "argument --iters: 'x' is not a whole number"),
+        (
+            ["train", "--config", "c.yml", "--iters", "0"],
+            "argument --iters: 0 is not allowed: give a whole number of at least 1",
+        ),
+        (["train", "--config", "c.yml", "--learning_rate", "-1"], "-1 is not allowed: give a number above 0"),
+    ],
+)
 def test_wrong_arguments_are_one_line_and_status_2(capsys, argv, expected):
     assert main(argv) == 2
     error = capsys.readouterr().err
@@ -87,7 +106,12 @@ def test_no_command_shows_the_help_and_fails(capsys):
 def test_dashes_are_accepted_in_flags_and_left_in_values(command):
     seen = []
     command(lambda args: seen.append(args.save_dir) or {"value": 1})
-    assert main(["probe", "--save-dir", "a-b"]) == main(["probe", "--save-dir=a-b"]) == main(["probe", "--save_dir=a-b"]) == 0
+    assert (
+        main(["probe", "--save-dir", "a-b"])
+        == main(["probe", "--save-dir=a-b"])
+        == main(["probe", "--save_dir=a-b"])
+        == 0
+    )
     assert seen == ["a-b"] * 3
 
 
@@ -126,8 +150,10 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(command
 def test_a_broken_package_points_to_the_doctor(command, capsys):
     command(fail(ImportError("numpy.core.multiarray failed to import")))
     assert main(["probe"]) == 2
-    assert capsys.readouterr().err == ("error: a package cannot be imported: numpy.core.multiarray failed to import. "
-                                       "Run 'ppliteseg doctor': it names the cause and the mend.\n")
+    assert capsys.readouterr().err == (
+        "error: a package cannot be imported: numpy.core.multiarray failed to import. "
+        "Run 'ppliteseg doctor': it names the cause and the mend.\n"
+    )
 
 
 def test_a_defect_keeps_its_traceback(command):
@@ -172,6 +198,7 @@ def test_the_program_is_called_as_it_was_started(monkeypatch):
 def test_test_time_flags_go_on_top_of_the_configuration():
     class Args:
         aug_eval, scales, flip_horizontal, is_slide = True, [0.5, 1.0], False, False
+
     merged = common.test_config_from(Args, {"flip_horizontal": True, "scales": 1.0})
     assert merged == {"aug_eval": True, "scales": [0.5, 1.0], "flip_horizontal": True}
     Args.is_slide = True

@@ -1,4 +1,5 @@
 """`predict` on videos and cameras, its outputs and options. Images, folders and lists are in test_cli_deploy.py."""
+
 import _thread
 import importlib.util
 import json
@@ -11,9 +12,9 @@ import time
 import cv2
 import numpy as np
 import pytest
+from exported import photograph, small_folder
 from PIL import Image
 
-from exported import photograph, small_folder
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.deploy.video import VideoReader, VideoWriter
@@ -53,7 +54,9 @@ def values_of(path):
 @pytest.mark.parametrize("name", ["drive.mp4", "drive.avi"])
 def test_a_video_goes_in_and_an_overlay_video_of_its_frames_and_size_comes_out(tmp_path, capsys, name):
     path = write_video(tmp_path / name)
-    status, result = run_json(capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out")
+    status, result = run_json(
+        capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out"
+    )
     assert status == 0 and files_in(tmp_path / "out") == ["overlay/" + name]
     assert (result["frames"], result["size"], result["video_fps"], result["frames_missing"]) == (12, [96, 64], 12.0, 0)
     assert result["fps"] > 0 and result["outputs"] == {"overlay": str(tmp_path / "out" / "overlay" / name)}
@@ -69,10 +72,28 @@ def test_a_video_goes_in_and_an_overlay_video_of_its_frames_and_size_comes_out(t
 
 def test_every_output_of_a_video_has_its_frames(tmp_path, capsys):
     path = write_video(tmp_path / "drive.avi", 5, 47, 65)
-    status, result = run_json(capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out", "--outputs", "mask",
-                              "overlay", "color", "confidence", "--batch_size", 2, "--streams", 2)
+    status, result = run_json(
+        capsys,
+        "--model_dir",
+        small_folder(),
+        "--image_path",
+        path,
+        "--save_dir",
+        tmp_path / "out",
+        "--outputs",
+        "mask",
+        "overlay",
+        "color",
+        "confidence",
+        "--batch_size",
+        2,
+        "--streams",
+        2,
+    )
     masks = ["mask/drive/%06d.png" % i for i in range(5)]
-    assert status == 0 and files_in(tmp_path / "out") == ["color/drive.avi", "confidence/drive.avi"] + masks + ["overlay/drive.avi"]
+    assert status == 0 and files_in(tmp_path / "out") == ["color/drive.avi", "confidence/drive.avi"] + masks + [
+        "overlay/drive.avi"
+    ]
     assert (result["batch_size"], result["streams"]) == (2, 2)
     with VideoReader(path) as video:
         for frame, mask in zip(video, masks):
@@ -84,24 +105,33 @@ def test_every_output_of_a_video_has_its_frames(tmp_path, capsys):
 
 def test_a_video_may_be_cut_short_by_request_and_is_reported_if_it_is_damaged(tmp_path, capsys):
     path = write_video(tmp_path / "drive.avi", 20)
-    status, result = run_json(capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out", "--max_frames", 3)
+    status, result = run_json(
+        capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out", "--max_frames", 3
+    )
     assert status == 0 and result["frames"] == 3 and result["frames_missing"] == 0
     data = open(path, "rb").read()
-    open(path, "wb").write(data[:len(data) // 2])
-    assert main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")]) == 0
+    open(path, "wb").write(data[: len(data) // 2])
+    assert (
+        main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")]) == 0
+    )
     assert "more frames, which could not be decoded: it may be cut off" in capsys.readouterr().out
 
 
 def test_an_interrupted_video_leaves_nothing_half_written(tmp_path, capsys, monkeypatch):
     from ppliteseg_paddle.deploy import results
+
     path, write = write_video(tmp_path / "drive.mp4"), results.VideoResults.write
 
     def interrupted(self, *arguments):
         write(self, *arguments)
         if self.frames == 4:
             raise KeyboardInterrupt
+
     monkeypatch.setattr(results.VideoResults, "write", interrupted)
-    assert main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")]) == 130
+    assert (
+        main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")])
+        == 130
+    )
     assert files_in(tmp_path / "out") == []
     assert capsys.readouterr().err.strip().endswith("interrupted")
 
@@ -131,10 +161,14 @@ class Camera:
 
 def test_a_camera_is_recorded_until_ctrl_c(tmp_path, capsys, monkeypatch):
     real = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", lambda source, *rest: real(source, *rest) if isinstance(source, str) else Camera(source))
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda source, *rest: real(source, *rest) if isinstance(source, str) else Camera(source)
+    )
     status, result = run_json(capsys, "--model_dir", small_folder(), "--camera", 2, "--save_dir", tmp_path / "out")
     assert status == 0 and files_in(tmp_path / "out") == ["overlay/camera2.mp4"]
-    assert 6 <= result["frames"] <= 18  # all that were read: six, and those that the reader took while Ctrl-C was under way
+    assert (
+        6 <= result["frames"] <= 18
+    )  # all that were read: six, and those that the reader took while Ctrl-C was under way
     with VideoReader(tmp_path / "out" / "overlay" / "camera2.mp4") as video:
         assert video.fps == 10.0 and video.frame_count >= result["frames"]
 
@@ -144,14 +178,19 @@ def test_a_second_ctrl_c_ends_a_camera_that_has_stopped_answering(tmp_path, caps
         def read(self):
             if self.count == 3:
                 _thread.interrupt_main()
-                while signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # until the first one has been heard
+                while (
+                    signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+                ):  # until the first one has been heard
                     time.sleep(0.01)
                 _thread.interrupt_main()
                 time.sleep(1)
             self.count += 1
             return True, photograph(64, 96)
+
     real = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", lambda source, *rest: real(source, *rest) if isinstance(source, str) else Silent(source))
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda source, *rest: real(source, *rest) if isinstance(source, str) else Silent(source)
+    )
     assert main(["predict", "--model_dir", small_folder(), "--camera", "2", "--save_dir", str(tmp_path / "out")]) == 130
     assert files_in(tmp_path / "out") == [] and capsys.readouterr().err.strip().endswith("interrupted")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -162,8 +201,18 @@ def test_a_second_ctrl_c_ends_a_camera_that_has_stopped_answering(tmp_path, caps
 # --------------------------------------------------------------------------------------------
 def test_colors_and_confidences_are_written_on_request(tmp_path, capsys):
     photo = write_photo(tmp_path / "photo.png")
-    status, _ = run_json(capsys, "--model_dir", small_folder(), "--image_path", photo, "--save_dir", tmp_path / "out",
-                         "--outputs", "color", "confidence")
+    status, _ = run_json(
+        capsys,
+        "--model_dir",
+        small_folder(),
+        "--image_path",
+        photo,
+        "--save_dir",
+        tmp_path / "out",
+        "--outputs",
+        "color",
+        "confidence",
+    )
     assert status == 0 and files_in(tmp_path / "out") == ["color/photo.png", "confidence/photo.png"]
     predictor = Predictor(small_folder())
     mask, confidence = predictor.predict_with_confidence(photo)
@@ -176,7 +225,16 @@ def test_colors_and_confidences_are_written_on_request(tmp_path, capsys):
 def test_unknown_pixels_are_written_and_counted(tmp_path, capsys):
     photo = write_photo(tmp_path / "photo.png")
     limit = float(np.median(Predictor(small_folder()).predict_with_confidence(photo)[1]))
-    argv = ["--model_dir", small_folder(), "--image_path", photo, "--save_dir", tmp_path / "out", "--unknown_below", limit]
+    argv = [
+        "--model_dir",
+        small_folder(),
+        "--image_path",
+        photo,
+        "--save_dir",
+        tmp_path / "out",
+        "--unknown_below",
+        limit,
+    ]
     status, result = run_json(capsys, *argv)
     mask, _ = values_of(tmp_path / "out" / "mask" / "photo.png")
     assert status == 0 and result["unknown"] == {"id": 255, "share": round(float(np.mean(mask == 255)), 6)}
@@ -190,8 +248,21 @@ def test_unknown_pixels_are_written_and_counted(tmp_path, capsys):
 def test_masks_of_300_classes_are_16_bit_pngs(tmp_path, capsys):
     photo = write_photo(tmp_path / "photo.png")
     folder = small_folder("argmax", None, 300)
-    status, _ = run_json(capsys, "--model_dir", folder, "--image_path", photo, "--save_dir", tmp_path / "out", "--outputs", "mask", "overlay", "color",
-                         "--grid", tmp_path / "grid.png")
+    status, _ = run_json(
+        capsys,
+        "--model_dir",
+        folder,
+        "--image_path",
+        photo,
+        "--save_dir",
+        tmp_path / "out",
+        "--outputs",
+        "mask",
+        "overlay",
+        "color",
+        "--grid",
+        tmp_path / "grid.png",
+    )
     values, mode = values_of(tmp_path / "out" / "mask" / "photo.png")
     predictor = Predictor(folder)
     mask = predictor.predict(photo)
@@ -207,19 +278,53 @@ def test_batches_of_mixed_sizes_give_every_image_its_files(tmp_path, capsys):
     for i, size in enumerate(sizes):
         write_photo(tmp_path / "in" / ("%d.png" % i), *size)
     (tmp_path / "in" / "bad.png").write_bytes(b"no image")
-    status, result = run_json(capsys, "--model_dir", small_folder(), "--image_path", tmp_path / "in", "--save_dir", tmp_path / "out",
-                              "--batch_size", 2, "--streams", 2, "--outputs", "mask")
-    assert status == 2 and result["images"] == 6 and [os.path.basename(bad["path"]) for bad in result["unreadable"]] == ["bad.png"]
+    status, result = run_json(
+        capsys,
+        "--model_dir",
+        small_folder(),
+        "--image_path",
+        tmp_path / "in",
+        "--save_dir",
+        tmp_path / "out",
+        "--batch_size",
+        2,
+        "--streams",
+        2,
+        "--outputs",
+        "mask",
+    )
+    assert (
+        status == 2
+        and result["images"] == 6
+        and [os.path.basename(bad["path"]) for bad in result["unreadable"]] == ["bad.png"]
+    )
     for i, size in enumerate(sizes):
         mask, _ = values_of(tmp_path / "out" / "mask" / ("%d.png" % i))
-        assert mask.shape == size and np.mean(mask != Predictor(small_folder()).predict(tmp_path / "in" / ("%d.png" % i))) < 0.001
+        assert (
+            mask.shape == size
+            and np.mean(mask != Predictor(small_folder()).predict(tmp_path / "in" / ("%d.png" % i))) < 0.001
+        )
 
 
 @pytest.mark.parametrize("output_op, joined", [("softmax", "averaged"), ("argmax", "stitched")])
 def test_large_images_go_through_sliding_windows(tmp_path, capsys, output_op, joined):
     photo = write_photo(tmp_path / "photo.png", 100, 150)
-    status, result = run_json(capsys, "--model_dir", small_folder(output_op), "--image_path", photo, "--save_dir", tmp_path / "out",
-                              "--is_slide", "--crop_size", 64, 48, "--stride", 40, 30)
+    status, result = run_json(
+        capsys,
+        "--model_dir",
+        small_folder(output_op),
+        "--image_path",
+        photo,
+        "--save_dir",
+        tmp_path / "out",
+        "--is_slide",
+        "--crop_size",
+        64,
+        48,
+        "--stride",
+        40,
+        30,
+    )
     assert status == 0 and result["windows"] == {"crop_size": [64, 48], "stride": [40, 30], "joined": joined}
     mask, _ = values_of(tmp_path / "out" / "mask" / "photo.png")
     expected = Predictor(small_folder(output_op), is_slide=True, crop_size=(64, 48), stride=(40, 30)).predict(photo)
@@ -229,25 +334,37 @@ def test_large_images_go_through_sliding_windows(tmp_path, capsys, output_op, jo
 # --------------------------------------------------------------------------------------------
 # Bad input, and what need not be installed
 # --------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("argv, words", [
-    ([], "give either --image_path PATH (an image, a folder, a list file, a video) or --camera 0"),
-    (["--image_path", "photo.png", "--camera", "0"], "give either --image_path PATH"),
-    (["--image_path", "nowhere.mp4"], "video nowhere.mp4 does not exist"),
-    (["--image_path", "bad.mp4"], "video bad.mp4 cannot be opened: it is damaged or no video"),
-    (["--image_path", "videos"], "holds no image, but videos; give one at a time"),
-    (["--image_path", "drive.avi", "--grid", "grid.png"], "--grid is for images"),
-    (["--image_path", "drive.avi", "--format", "cityscapes"], "--format is for images"),
-    (["--image_path", "photo.png", "--max_frames", "3"], "--max_frames is for videos"),
-    (["--image_path", "photo.png", "--unknown_below", "0.5"], "unknown_below needs probabilities"),
-    (["--image_path", "photo.png", "--unknown_below", "60"], "unknown_below is 60"),
-    (["--image_path", "photo.png", "--outputs", "confidence"], "--outputs confidence needs probabilities, but the model in"),
-    (["--image_path", "drive.avi", "--outputs", "confidence"], "export it with --output_op softmax"),
-    (["--image_path", "photo.png", "--outputs", "color"], "color"),
-    (["--image_path", "photo.png", "--crop_size", "64", "64"], "add --is_slide"),
-    (["--image_path", "photo.png", "--is_slide"], "give crop_size"),
-    (["--image_path", "photo.png", "--is_slide", "--crop_size", "64", "64", "--stride", "80", "64"], "would leave pixels out"),
-    (["--image_path", "photo.png", "--unknown_below", "0.5", "--format", "cityscapes"], "--unknown_below cannot go with"),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        ([], "give either --image_path PATH (an image, a folder, a list file, a video) or --camera 0"),
+        (["--image_path", "photo.png", "--camera", "0"], "give either --image_path PATH"),
+        (["--image_path", "nowhere.mp4"], "video nowhere.mp4 does not exist"),
+        (["--image_path", "bad.mp4"], "video bad.mp4 cannot be opened: it is damaged or no video"),
+        (["--image_path", "videos"], "holds no image, but videos; give one at a time"),
+        (["--image_path", "drive.avi", "--grid", "grid.png"], "--grid is for images"),
+        (["--image_path", "drive.avi", "--format", "cityscapes"], "--format is for images"),
+        (["--image_path", "photo.png", "--max_frames", "3"], "--max_frames is for videos"),
+        (["--image_path", "photo.png", "--unknown_below", "0.5"], "unknown_below needs probabilities"),
+        (["--image_path", "photo.png", "--unknown_below", "60"], "unknown_below is 60"),
+        (
+            ["--image_path", "photo.png", "--outputs", "confidence"],
+            "--outputs confidence needs probabilities, but the model in",
+        ),
+        (["--image_path", "drive.avi", "--outputs", "confidence"], "export it with --output_op softmax"),
+        (["--image_path", "photo.png", "--outputs", "color"], "color"),
+        (["--image_path", "photo.png", "--crop_size", "64", "64"], "add --is_slide"),
+        (["--image_path", "photo.png", "--is_slide"], "give crop_size"),
+        (
+            ["--image_path", "photo.png", "--is_slide", "--crop_size", "64", "64", "--stride", "80", "64"],
+            "would leave pixels out",
+        ),
+        (
+            ["--image_path", "photo.png", "--unknown_below", "0.5", "--format", "cityscapes"],
+            "--unknown_below cannot go with",
+        ),
+    ],
+)
 def test_predict_refuses_bad_input_on_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, argv, words):
     monkeypatch.chdir(tmp_path)
     write_photo("photo.png")
@@ -265,29 +382,66 @@ def test_predict_refuses_bad_input_on_one_line_and_writes_nothing(tmp_path, caps
 def test_a_place_that_cannot_be_written_ends_the_run_with_its_name(tmp_path, capsys):
     (tmp_path / "out").write_text("")
     for path in (write_photo(tmp_path / "photo.png"), write_video(tmp_path / "drive.avi")):
-        assert main(["predict", "--model_dir", small_folder(), "--image_path", str(path), "--save_dir", str(tmp_path / "out")]) == 2
-        assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: cannot write %s" % (tmp_path / "out"))
+        assert (
+            main(
+                [
+                    "predict",
+                    "--model_dir",
+                    small_folder(),
+                    "--image_path",
+                    str(path),
+                    "--save_dir",
+                    str(tmp_path / "out"),
+                ]
+            )
+            == 2
+        )
+        assert (
+            capsys.readouterr().err.strip().splitlines()[-1].startswith("error: cannot write %s" % (tmp_path / "out"))
+        )
 
 
 def tiny_onnx(folder):
     """An artifact whose ONNX graph is one convolution and a softmax, made without Paddle."""
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
     from exported import LABELS, TRANSFORMS
+    from onnx import TensorProto, helper, numpy_helper
+
     from ppliteseg_paddle.deploy.artifact import Artifact, Tensor, writing
     from ppliteseg_paddle.deploy.preprocess import Preprocess
+
     weight = numpy_helper.from_array(np.random.default_rng(0).standard_normal((11, 3, 1, 1)).astype(np.float32), "w")
     sides = ["batch", None, "height", "width"]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides[:1] + [channels] + sides[2:]) for name, channels in (("x", 3), ("y", 11))]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, sides[:1] + [channels] + sides[2:])
+        for name, channels in (("x", 3), ("y", 11))
+    ]
     nodes = [helper.make_node("Conv", ["x", "w"], ["z"]), helper.make_node("Softmax", ["z"], ["y"], axis=1)]
     with writing(str(folder)) as temporary:
-        onnx.save(helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], [weight]), ir_version=8,
-                                    opset_imports=[helper.make_opsetid("", 17)]), os.path.join(temporary, "model.onnx"))
-        Artifact(temporary, {"type": "Tiny"}, LABELS, Preprocess(TRANSFORMS), Tensor("x", "float32", "NCHW", (-1, 3, -1, -1), "RGB"),
-                 Tensor("y", "float32", "NCHW", (-1, 11, -1, -1), op="softmax"), {"onnx": {"model": "model.onnx"}}, {}).write()
+        onnx.save(
+            helper.make_model(
+                helper.make_graph(nodes, "g", values[:1], values[1:], [weight]),
+                ir_version=8,
+                opset_imports=[helper.make_opsetid("", 17)],
+            ),
+            os.path.join(temporary, "model.onnx"),
+        )
+        Artifact(
+            temporary,
+            {"type": "Tiny"},
+            LABELS,
+            Preprocess(TRANSFORMS),
+            Tensor("x", "float32", "NCHW", (-1, 3, -1, -1), "RGB"),
+            Tensor("y", "float32", "NCHW", (-1, 11, -1, -1), op="softmax"),
+            {"onnx": {"model": "model.onnx"}},
+            {},
+        ).write()
 
 
-@pytest.mark.skipif(not all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))), reason="onnx and onnxruntime come with the extra 'deploy'")
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))),
+    reason="onnx and onnxruntime come with the extra 'deploy'",
+)
 def test_videos_and_confidences_need_neither_paddle_nor_paddleseg(tmp_path):
     tiny_onnx(tmp_path / "export")
     write_video(tmp_path / "drive.mp4", 4)
@@ -298,8 +452,27 @@ for name in ("paddle", "paddleseg", "paddle2onnx", "onnx", "matplotlib"):
 from ppliteseg_paddle.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
-    done = subprocess.run([sys.executable, "-c", code, "predict", "--model_dir", str(tmp_path / "export"), "--image_path", str(tmp_path / "drive.mp4"),
-                           "--save_dir", str(tmp_path / "out"), "--outputs", "overlay", "confidence", "mask", "--unknown_below", "0.3"],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            code,
+            "predict",
+            "--model_dir",
+            str(tmp_path / "export"),
+            "--image_path",
+            str(tmp_path / "drive.mp4"),
+            "--save_dir",
+            str(tmp_path / "out"),
+            "--outputs",
+            "overlay",
+            "confidence",
+            "mask",
+            "--unknown_below",
+            "0.3",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert "4 frames in" in done.stdout and len(files_in(tmp_path / "out")) == 2 + 4

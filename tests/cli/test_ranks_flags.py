@@ -1,4 +1,5 @@
 """Flags of train and val that concern several devices."""
+
 import os
 
 import pytest
@@ -19,7 +20,9 @@ def test_a_global_batch_is_shared_by_the_ranks(monkeypatch):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "4")
     assert _batch_size(train_flags("--global_batch_size", "8")) == 2
     assert _batch_size(train_flags("--batch_size", "8")) == 8
-    with pytest.raises(ConfigError, match="--global_batch_size 10 cannot be shared equally by 4 devices: give a multiple of 4"):
+    with pytest.raises(
+        ConfigError, match="--global_batch_size 10 cannot be shared equally by 4 devices: give a multiple of 4"
+    ):
         _batch_size(train_flags("--global_batch_size", "10"))
     with pytest.raises(ConfigError, match="give one of them"):
         _batch_size(train_flags("--global_batch_size", "8", "--batch_size", "2"))
@@ -39,11 +42,13 @@ def test_gpus_on_a_cpu_build_are_refused_in_one_line(capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: --devices 0,1: the installed Paddle")
 
 
-@pytest.mark.parametrize("variable, ranks_here, expected", [
-    (None, 1, 8), (None, 2, 4), (None, 3, 2), (None, 16, 1), ("3", 2, 3), ("1", 1, 1),
-    ("1", 2, 4)])  # what the launcher's own import of paddle has left behind
+@pytest.mark.parametrize(
+    "variable, ranks_here, expected",
+    [(None, 1, 8), (None, 2, 4), (None, 3, 2), (None, 16, 1), ("3", 2, 3), ("1", 1, 1), ("1", 2, 4)],
+)  # what the launcher's own import of paddle has left behind
 def test_ranks_on_one_machine_share_its_cores(monkeypatch, variable, ranks_here, expected):
     import paddle
+
     set_to = []
     monkeypatch.setattr(compat, "_OMP_NUM_THREADS_OF_THE_USER", variable)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))

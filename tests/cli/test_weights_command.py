@@ -22,8 +22,12 @@ def saved(tmp_path_factory):
 def test_show_tells_what_a_file_is_and_lists_its_arrays(saved, capsys):
     assert main(["weights", "show", saved[1]]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:4] == ["%s: PP-LiteSeg-B, 6 classes" % saved[1], "  format      Paddle", "  names       ours",
-                         "  parameters  12,363,968 learned, 18,002 statistics"]
+    assert lines[:4] == [
+        f"{saved[1]}: PP-LiteSeg-B, 6 classes",
+        "  format      Paddle",
+        "  names       ours",
+        "  parameters  12,363,968 learned, 18,002 statistics",
+    ]
     assert "367 arrays:" in lines
     assert any(line.split() == ["seg_heads.0.classifier.weight", "float32", "6x64x1x1"] for line in lines)
 
@@ -38,7 +42,7 @@ def test_show_as_json(saved, capsys):
 def test_convert_goes_to_paddlesegs_names_and_back_through_both_formats(saved, tmp_path, capsys):
     theirs, back = str(tmp_path / "theirs.pdparams"), str(tmp_path / "back.safetensors")
     assert main(["weights", "convert", saved[1], theirs, "--to", "paddleseg"]) == 0
-    assert "wrote %s: 370 arrays under PaddleSeg's names" % theirs in capsys.readouterr().out
+    assert f"wrote {theirs}: 370 arrays under PaddleSeg's names" in capsys.readouterr().out
     assert main(["weights", "convert", theirs, back]) == 0
     expected, found = read_state_dict(saved[1]), read_state_dict(back)
     assert set(found) == set(expected)
@@ -50,12 +54,16 @@ def test_a_backbone_is_named_as_one(tmp_path, capsys):
     path = str(tmp_path / "b.safetensors")
     write_state_dict(path, {name: tensor.numpy() for name, tensor in STDCNet813().state_dict().items()})
     assert main(["weights", "show", path]) == 0
-    assert "%s: STDC1\n" % path in capsys.readouterr().out
+    assert f"{path}: STDC1\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arrays, target, text", [
-    ({"x": np.zeros(3)}, "out.pdparams", "names of no model known here (x, ...)"),
-    ({"stages.0.conv.weight": np.zeros(3)}, "out.pth", "weights can be written as .pdparams or .safetensors")])
+@pytest.mark.parametrize(
+    "arrays, target, text",
+    [
+        ({"x": np.zeros(3)}, "out.pdparams", "names of no model known here (x, ...)"),
+        ({"stages.0.conv.weight": np.zeros(3)}, "out.pth", "weights can be written as .pdparams or .safetensors"),
+    ],
+)
 def test_what_cannot_be_converted_is_one_line_and_writes_nothing(arrays, target, text, tmp_path, capsys):
     source, target = str(tmp_path / "in.safetensors"), tmp_path / target
     write_state_dict(source, arrays)
@@ -74,6 +82,9 @@ def test_an_action_is_needed_and_a_missing_file_is_named(tmp_path, capsys):
 def test_neither_action_loads_paddle(saved):
     import subprocess
     import sys
-    code = ("import sys; from ppliteseg_paddle.cli.main import main; status = main(['weights', 'show', %r]); "
-            "assert 'paddle' not in sys.modules; sys.exit(status)" % saved[1])
+
+    code = (
+        f"import sys; from ppliteseg_paddle.cli.main import main; status = main(['weights', 'show', {saved[1]!r}]); "
+        "assert 'paddle' not in sys.modules; sys.exit(status)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

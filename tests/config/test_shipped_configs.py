@@ -1,4 +1,5 @@
 """Every configuration that we ship: it reads, builds, trains a step's worth, says what it differs in, and states true figures."""
+
 import pathlib
 import re
 
@@ -21,12 +22,17 @@ RECIPES = [path for path in CONFIGS if re.search(r"_\d+k", path)]
 def test_there_are_configurations_for_every_row_that_the_paper_and_the_release_report():
     names = {pathlib.Path(path).stem for path in CONFIGS}
     for preset in "tb":
-        assert {"ppliteseg_%s_cityscapes_1024x512_scale%s_160k" % (preset, scale) for scale in ("0.5", "0.75", "1.0")} <= names
-        assert "ppliteseg_%s_camvid_960x720_10k" % preset in names
+        assert {
+            f"ppliteseg_{preset}_cityscapes_1024x512_scale{scale}_160k" for scale in ("0.5", "0.75", "1.0")
+        } <= names
+        assert f"ppliteseg_{preset}_camvid_960x720_10k" in names
 
 
 def write_pair(image, label, classes):
-    for path, pixels in ((image, np.full((32, 64, 3), 90, np.uint8)), (label, np.arange(32 * 64).reshape(32, 64) % classes)):
+    for path, pixels in (
+        (image, np.full((32, 64, 3), 90, np.uint8)),
+        (label, np.arange(32 * 64).reshape(32, 64) % classes),
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), pixels.astype(np.uint8))
 
@@ -38,8 +44,11 @@ def roots(tmp_path_factory):
     write_pair(lists / "images" / "a.jpg", lists / "labels" / "a.png", 11)
     for split in ("train", "val"):
         (lists / (split + ".txt")).write_text("images/a.jpg labels/a.png\n")
-        write_pair(cityscapes / "leftImg8bit" / split / "ulm" / "ulm_0_leftImg8bit.png",
-                   cityscapes / "gtFine" / split / "ulm" / "ulm_0_gtFine_labelTrainIds.png", 19)
+        write_pair(
+            cityscapes / "leftImg8bit" / split / "ulm" / "ulm_0_leftImg8bit.png",
+            cityscapes / "gtFine" / split / "ulm" / "ulm_0_gtFine_labelTrainIds.png",
+            19,
+        )
     return {"CamVid": lists, "StreetScenes": lists, "Cityscapes": cityscapes}
 
 
@@ -90,6 +99,7 @@ def test_it_builds_with_data_losses_optimizer_and_transforms(path, roots):
 @pytest.mark.parametrize("path", CONFIGS)
 def test_paddlesegs_own_reader_reads_the_same(path):
     from paddleseg.cvlibs import Config
+
     theirs = Config(str(ROOT / path)).dic
     assert reader.expand_values(theirs, "", reader.Source(path)) == build.load_config(str(ROOT / path)).dic
 
@@ -131,10 +141,25 @@ def test_a_recipe_names_the_hardware_that_it_is_for(path):
 
 
 def test_the_ablation_differs_in_the_parts_that_it_names():
-    models = {path.split("160k_")[1][:-4]: reader.load(str(ROOT / path))[0]["model"] for path in CONFIGS if "/ablation/" in path}
-    parts = {name: (model["neck"]["type"] == "SPPM", model["head"]["fusion"] != "add", len(set(model["head"]["out_channels"])) > 1)
-             for name, model in models.items()}
-    assert parts == {"plain": (False, False, False), "fld": (False, False, True), "fld_sppm": (True, False, True), "fld_uafm": (False, True, True)}
+    models = {
+        path.split("160k_")[1][:-4]: reader.load(str(ROOT / path))[0]["model"]
+        for path in CONFIGS
+        if "/ablation/" in path
+    }
+    parts = {
+        name: (
+            model["neck"]["type"] == "SPPM",
+            model["head"]["fusion"] != "add",
+            len(set(model["head"]["out_channels"])) > 1,
+        )
+        for name, model in models.items()
+    }
+    assert parts == {
+        "plain": (False, False, False),
+        "fld": (False, False, True),
+        "fld_sppm": (True, False, True),
+        "fld_uafm": (False, True, True),
+    }
     assert all(model["backbone"]["type"] == "STDCNet1446" for model in models.values())
 
 
@@ -143,7 +168,7 @@ def test_the_ablation_differs_in_the_parts_that_it_names():
 # --------------------------------------------------------------------------------------------
 def header(path):
     lines = (ROOT / path).read_text("utf-8").splitlines()
-    return [line for line in lines[:next(i for i, line in enumerate(lines) if not line.startswith("#"))]]
+    return [line for line in lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]]
 
 
 def reported_in_docs():
@@ -157,7 +182,9 @@ def reported_in_docs():
         lines = reports.setdefault(match.group(1), [])
         if by != "-":
             more = [("flip %s", flip), ("ms+flip %s", ms_flip), ("%s FPS", fps)]
-            lines.append(", ".join(["%s: %s mIoU %s" % (by, images, miou)] + [text % value for text, value in more if value != "-"]))
+            lines.append(
+                ", ".join([f"{by}: {images} mIoU {miou}"] + [text % value for text, value in more if value != "-"])
+            )
     return reports
 
 

@@ -1,4 +1,5 @@
 """The cache of decoded pairs, on disk and in memory: the same pairs, seen through when stale, resumed when broken off."""
+
 import os
 from types import SimpleNamespace
 
@@ -11,9 +12,9 @@ from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.data import cache as module
 from ppliteseg_paddle.data.cache import DiskCache, MemoryCache, write_cache
 from ppliteseg_paddle.data.dataset import CheckedDataset, StreetScenes
-from ppliteseg_paddle.reading.pairs import UnreadableError
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.reading.pairs import UnreadableError
 
 
 @pytest.fixture
@@ -33,11 +34,14 @@ def stale(root, folder):
     with pytest.raises(DataError) as caught:
         data(root).use_cache(str(folder))
     assert "\n" not in str(caught.value)
-    assert str(caught.value).endswith("Run: ppliteseg data cache --config FILE --out %s; or take data_cache out of the configuration." % folder)
+    assert str(caught.value).endswith(
+        f"Run: ppliteseg data cache --config FILE --out {folder}; or take data_cache out of the configuration."
+    )
     return str(caught.value)
 
 
 # --- the same pairs ------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("where", ["disk", "memory"])
 @pytest.mark.parametrize("mode", ["train", "val"])
@@ -71,7 +75,14 @@ def test_training_samples_do_not_depend_on_the_cache(root, tmp_path, where):
 
 def test_grey_images_and_wide_labels_are_cached_too(root, tmp_path):
     cv2.imwrite(str(root / "labels" / "00.png"), np.full((48, 64), 300, np.uint16))
-    arguments = dict(mode="train", dataset_root=str(root), transforms=[], num_classes=400, img_channels=1, train_path=str(root / "train.txt"))
+    arguments = dict(
+        mode="train",
+        dataset_root=str(root),
+        transforms=[],
+        num_classes=400,
+        img_channels=1,
+        train_path=str(root / "train.txt"),
+    )
     plain = CheckedDataset(**arguments)
     write_cache([plain], str(tmp_path / "cache"), 0, progress=False)
     for where in (str(tmp_path / "cache"), "memory"):
@@ -108,6 +119,7 @@ def test_memory_is_shared_with_processes_that_fork_later(root):
 
 # --- writing again -------------------------------------------------------------------------------
 
+
 def test_a_second_run_decodes_only_what_is_missing_or_has_changed(root, tmp_path):
     first = fill(root, tmp_path / "cache")
     assert (first["pairs"], first["written"], first["kept"], first["left_out"]) == (6, 6, 0, {})
@@ -137,7 +149,7 @@ def test_a_folder_with_other_files_is_left_alone(root, tmp_path):
 
 
 def test_a_full_disk_is_seen_before_anything_is_decoded(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2 ** 20))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**20))
     with pytest.raises(ConfigError, match="the cache needs 0.1 MiB more, but the disk has only 1.0 MiB free"):
         fill(root, tmp_path / "cache")
     assert os.listdir(tmp_path / "cache") == []
@@ -159,22 +171,30 @@ def test_a_wrong_label_ends_the_run_and_an_unreadable_pair_is_left_out(root, tmp
 
 # --- stale caches --------------------------------------------------------------------------------
 
+
 def test_a_missing_folder_or_pair_is_reported(root, tmp_path):
     assert "data_cache %s does not exist" % (tmp_path / "none") in stale(root, tmp_path / "none")
     write_cache([data(root, "val")], str(tmp_path / "cache"), 0, progress=False)
-    assert "4 of 4 pairs are not as they were cached, the first is %s (is not in it)" % (root / "images" / "00.png") in stale(root, tmp_path / "cache")
+    assert "4 of 4 pairs are not as they were cached, the first is %s (is not in it)" % (
+        root / "images" / "00.png"
+    ) in stale(root, tmp_path / "cache")
 
 
-@pytest.mark.parametrize("change, reason", [
-    (lambda path: cv2.imwrite(str(path), np.zeros((48, 64, 3), np.uint8)), "(01.png has another size)"),
-    (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "(01.png has changed)"),
-    (lambda path: path.unlink(), "(01.png is gone)"),
-])
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda path: cv2.imwrite(str(path), np.zeros((48, 64, 3), np.uint8)), "(01.png has another size)"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "(01.png has changed)"),
+        (lambda path: path.unlink(), "(01.png is gone)"),
+    ],
+)
 def test_a_changed_source_is_seen(root, tmp_path, change, reason):
     fill(root, tmp_path / "cache")
     change(root / "images" / "01.png")
     os.path.exists(root / "images" / "01.png") and os.utime(root / "images" / "01.png", ns=(1, 1))
-    assert "1 of 4 pairs are not as they were cached, the first is %s %s" % (root / "images" / "01.png", reason) in stale(root, tmp_path / "cache")
+    assert "1 of 4 pairs are not as they were cached, the first is {} {}".format(
+        root / "images" / "01.png", reason
+    ) in stale(root, tmp_path / "cache")
 
 
 def test_a_damaged_or_cut_off_cache_file_is_seen(root, tmp_path):
@@ -205,12 +225,13 @@ def test_memory_that_is_not_there_is_reported(root, monkeypatch):
 
 # --- commands ------------------------------------------------------------------------------------
 
+
 def test_the_command_fills_a_folder_that_training_uses(root, tmp_path, capsys):
     config = write_config(tmp_path / "c.yml", values(root, batch_size=2, iters=2))
     cache = str(tmp_path / "cache")
     assert main(["data", "cache", "--config", config, "--out", cache, "--num_workers", "0"]) == 0
     out, err = capsys.readouterr()
-    assert "6 pairs in %s, 0.1 MiB: 6 decoded, 0 kept, 0 left out" % cache in out
+    assert f"6 pairs in {cache}, 0.1 MiB: 6 decoded, 0 kept, 0 left out" in out
     assert "6 of 6 pairs to decode: 0.1 MiB of the " in err
     train = ["train", "--config", config, "--save_dir", str(tmp_path / "run"), "--device", "cpu", "--opts"]
     assert main(train + ["data_cache=" + cache]) == 0
@@ -225,12 +246,19 @@ def test_the_command_fills_a_folder_that_training_uses(root, tmp_path, capsys):
 
 def test_paddlesegs_cityscapes_reads_from_a_cache_and_takes_the_fused_transform(tmp_path, rng):
     from paddleseg.datasets import Cityscapes
+
     for kind in ("leftImg8bit", "gtFine"):
         (tmp_path / "cs" / kind / "train" / "aachen").mkdir(parents=True)
     for frame in range(2):
         name = "aachen_%06d_000019_" % frame
-        cv2.imwrite(str(tmp_path / "cs/leftImg8bit/train/aachen" / (name + "leftImg8bit.png")), rng.integers(0, 256, (32, 64, 3)).astype(np.uint8))
-        cv2.imwrite(str(tmp_path / "cs/gtFine/train/aachen" / (name + "gtFine_labelTrainIds.png")), rng.integers(0, 19, (32, 64)).astype(np.uint8))
+        cv2.imwrite(
+            str(tmp_path / "cs/leftImg8bit/train/aachen" / (name + "leftImg8bit.png")),
+            rng.integers(0, 256, (32, 64, 3)).astype(np.uint8),
+        )
+        cv2.imwrite(
+            str(tmp_path / "cs/gtFine/train/aachen" / (name + "gtFine_labelTrainIds.png")),
+            rng.integers(0, 19, (32, 64)).astype(np.uint8),
+        )
     augment = FusedAugment([32, 16], 0.5, 1.5, 0.25, distort={})
     plain, cached = (CheckedDataset.of(Cityscapes([augment], str(tmp_path / "cs"), mode="train")) for _ in range(2))
     assert write_cache([plain], str(tmp_path / "cache"), 0, progress=False)["written"] == 2

@@ -1,4 +1,5 @@
 """Broken data sets, each with one fault: `data check` names it, and none gets past the start of a training."""
+
 import os
 
 import cv2
@@ -24,7 +25,9 @@ def plain_values(root, **changes):
     """A configuration with PaddleSeg's own `type: Dataset`."""
     content = values(root, **changes)
     for mode in ("train", "val"):
-        content[mode + "_dataset"].update(type="Dataset", num_classes=11, **{mode + "_path": str(root / (mode + ".txt"))})
+        content[mode + "_dataset"].update(
+            type="Dataset", num_classes=11, **{mode + "_path": str(root / (mode + ".txt"))}
+        )
     return content
 
 
@@ -36,7 +39,7 @@ def edit_label(root, change, names=None):
 
 def cut_off(path, share=0.6):
     data = path.read_bytes()
-    path.write_bytes(data[:int(len(data) * share)])
+    path.write_bytes(data[: int(len(data) * share)])
 
 
 def as_jpeg(root, share=1.0):
@@ -87,25 +90,48 @@ FAULTS = {
     "a damaged image": (lambda r: cut_off(r / "images" / "03.png"), "images/03.png cannot be decoded"),
     "a damaged label": (lambda r: cut_off(r / "labels" / "03.png"), "labels/03.png cannot be decoded"),
     "a JPEG cut off": (lambda r: as_jpeg(r, 0.8), "images/03.jpg ends too early"),
-    "a text in place of an image": (lambda r: (r / "images" / "03.png").write_text("<html>404</html>"), "images/03.png cannot be decoded"),
+    "a text in place of an image": (
+        lambda r: (r / "images" / "03.png").write_text("<html>404</html>"),
+        "images/03.png cannot be decoded",
+    ),
     "a folder in place of an image": (lambda r: replace_in_list(r, "images/03.png", "images"), "images is a folder"),
-    "a label of another size": (lambda r: edit_label(r, lambda x: x[:-8], ["03.png"]), "labels/03.png is 64x40 pixels, but its image"),
+    "a label of another size": (
+        lambda r: edit_label(r, lambda x: x[:-8], ["03.png"]),
+        "labels/03.png is 64x40 pixels, but its image",
+    ),
     "an image that its EXIF data turn": (rotate_by_exif, "EXIF rotation"),
-    "a value outside the classes": (lambda r: edit_label(r, lambda x: np.where(x == 8, 77, x), ["03.png"]), "holds the value 77"),
+    "a value outside the classes": (
+        lambda r: edit_label(r, lambda x: np.where(x == 8, 77, x), ["03.png"]),
+        "holds the value 77",
+    ),
     "classes counted from one": (lambda r: edit_label(r, counted_from_one), "subtract 1"),
     "a color mask": (color_label, "labels/03.png has 3 channels"),
     "a label with transparency": (transparent_label, "labels/03.png has 4 channels"),
     "a label of 16 bits": (wide_values, "holds the values 300, 800, 25500"),
-    "a binary mask of 0 and 255": (lambda r: edit_label(r, lambda x: np.where(x == 8, 255, 0).astype(np.uint8)), "0 and 255"),
+    "a binary mask of 0 and 255": (
+        lambda r: edit_label(r, lambda x: np.where(x == 8, 255, 0).astype(np.uint8)),
+        "0 and 255",
+    ),
     "labels without any class": (lambda r: edit_label(r, lambda x: np.full_like(x, 255)), "no pixel is labelled"),
-    "the image as its own label": (lambda r: replace_in_list(r, "images/03.png labels/03.png", "images/03.png images/03.png"),
-                                   "label is the image itself"),
-    "a line without a label": (lambda r: replace_in_list(r, "images/03.png labels/03.png", "images/03.png"), "train.txt:4: expected 'image label'"),
-    "commas between image and label": (lambda r: replace_in_list(r, "png labels", "png,labels"), "train.txt:1: expected 'image label'"),
+    "the image as its own label": (
+        lambda r: replace_in_list(r, "images/03.png labels/03.png", "images/03.png images/03.png"),
+        "label is the image itself",
+    ),
+    "a line without a label": (
+        lambda r: replace_in_list(r, "images/03.png labels/03.png", "images/03.png"),
+        "train.txt:4: expected 'image label'",
+    ),
+    "commas between image and label": (
+        lambda r: replace_in_list(r, "png labels", "png,labels"),
+        "train.txt:1: expected 'image label'",
+    ),
     "an empty list": (lambda r: (r / "train.txt").write_text("\n"), "train.txt is empty"),
     "no list": (lambda r: os.remove(r / "train.txt"), "train.txt cannot be read"),
     "fewer images than a batch": (lambda r: (r / "train.txt").write_text("images/03.png labels/03.png\n"), "batch"),
-    "a class file of another length": (lambda r: (r / "classes.txt").write_text("a\nb\n"), "classes.txt names 2 classes, but num_classes is 11"),
+    "a class file of another length": (
+        lambda r: (r / "classes.txt").write_text("a\nb\n"),
+        "classes.txt names 2 classes, but num_classes is 11",
+    ),
 }
 
 
@@ -116,16 +142,24 @@ def found_by_check(config):
     except PPLiteSegError as error:
         return str(error)
     assert result["errors"] > 0
-    return "\n".join("%s %s %s" % (row["title"], "; ".join(row["first"]), row["fix"])
-                     for row in result["findings"] if row["severity"] == "error")
+    return "\n".join(
+        "{} {} {}".format(row["title"], "; ".join(row["first"]), row["fix"])
+        for row in result["findings"]
+        if row["severity"] == "error"
+    )
 
 
 @pytest.fixture
 def training(monkeypatch):
     """Starts a training without a model; fails where the loop would be reached."""
     build = trainer.build.build
-    monkeypatch.setattr(trainer.build, "build", lambda builder, name, verbose=False: (
-        build(builder, name, verbose) if name.endswith("_dataset") else {"coef": []}))
+    monkeypatch.setattr(
+        trainer.build,
+        "build",
+        lambda builder, name, verbose=False: (
+            build(builder, name, verbose) if name.endswith("_dataset") else {"coef": []}
+        ),
+    )
 
     class Loop:
         @staticmethod
@@ -168,15 +202,19 @@ def check(root, tmp_path, **changes):
 
 def test_copies_leaks_and_contradictions_are_found_by_content(root, tmp_path):
     image = cv2.imread(str(root / "images" / "00.png"))
-    cv2.imwrite(str(root / "images" / "copy.bmp"), image)          # other file, same pixels
+    cv2.imwrite(str(root / "images" / "copy.bmp"), image)  # other file, same pixels
     cv2.imwrite(str(root / "labels" / "other.png"), np.zeros(image.shape[:2], np.uint8))
     with open(root / "train.txt", "a") as file:
         file.write("images/copy.bmp labels/00.png\nimages/copy.bmp labels/other.png\n")
     with open(root / "val.txt", "a") as file:
         file.write("images/copy.bmp labels/00.png\n")
     found, result = check(root, tmp_path)
-    assert (found["duplicate", "train"]["count"], found["contradiction", "train"]["count"], found["leak", "val"]["count"]) == (1, 1, 1)
-    assert found["leak", "val"]["first"] == ["%s = %s" % (root / "images/copy.bmp", root / "images/00.png")]
+    assert (
+        found["duplicate", "train"]["count"],
+        found["contradiction", "train"]["count"],
+        found["leak", "val"]["count"],
+    ) == (1, 1, 1)
+    assert found["leak", "val"]["first"] == ["{} = {}".format(root / "images/copy.bmp", root / "images/00.png")]
     assert result["errors"] == 0
 
 
@@ -192,7 +230,10 @@ def test_empty_labels_and_odd_images_are_mentioned(root, tmp_path):
 
 def test_the_crop_is_compared_in_width_and_height(root, tmp_path):
     content = plain_values(root)
-    content["train_dataset"]["transforms"] = [{"type": "RandomPaddingCrop", "crop_size": [64, 48]}, {"type": "Normalize"}]
+    content["train_dataset"]["transforms"] = [
+        {"type": "RandomPaddingCrop", "crop_size": [64, 48]},
+        {"type": "Normalize"},
+    ]
     config = load_config(write_config(tmp_path / "c.yml", content))
     assert crop_size_of(data_checks.build.build_train_dataset(config)) == (64, 48)
     assert not any(row["kind"] == "small" for row in data_checks.check_config(config, num_workers=0)["findings"])
@@ -207,7 +248,9 @@ def test_a_sample_still_sees_that_every_file_exists(root):
 
     class Data:
         num_classes, ignore_index = 11, 255
-        file_list = [[str(root / "images" / ("%02d.png" % i)), str(root / "labels" / ("%02d.png" % i))] for i in range(8)]
+        file_list = [
+            [str(root / "images" / ("%02d.png" % i)), str(root / "labels" / ("%02d.png" % i))] for i in range(8)
+        ]
 
     result = check_datasets({"train": Data()}, sample=2, num_workers=0, progress=False)
     assert [(row["kind"], row["count"]) for row in result["findings"]] == [("missing", 1)]

@@ -5,8 +5,8 @@ from PIL import Image
 from tiny_data import make_data
 
 from ppliteseg_paddle.data.dataset import CamVid, CheckedDataset, StreetScenes, read_class_names
-from ppliteseg_paddle.reading.pairs import check_label, read_image, read_label, read_list
 from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.reading.pairs import check_label, read_image, read_label, read_list
 
 
 @pytest.fixture
@@ -23,12 +23,20 @@ def error(call, *args, kind=DataError, **kwargs):
 
 # --- the same numbers as PaddleSeg's ---------------------------------------------------------
 
+
 @pytest.mark.parametrize("mode", ["train", "val"])
 def test_items_equal_those_of_paddlesegs_own_dataset(root, mode):
     from paddleseg.datasets import Dataset
     from paddleseg.transforms import Normalize, Resize
-    arguments = dict(mode=mode, dataset_root=str(root), num_classes=11, train_path=str(root / "train.txt"),
-                     val_path=str(root / "val.txt"), edge=mode == "train")
+
+    arguments = dict(
+        mode=mode,
+        dataset_root=str(root),
+        num_classes=11,
+        train_path=str(root / "train.txt"),
+        val_path=str(root / "val.txt"),
+        edge=mode == "train",
+    )
     ours = CheckedDataset(transforms=[Resize((32, 24)), Normalize()], **arguments)
     theirs = Dataset(transforms=[Resize((32, 24)), Normalize()], **arguments)
     assert len(ours) == len(theirs) == (3 if mode == "train" else 2)
@@ -49,10 +57,16 @@ def test_random_transforms_draw_the_same_numbers_as_in_paddlesegs_dataset(root):
 
     from paddleseg.datasets import Dataset
     from paddleseg.transforms import RandomDistort, RandomHorizontalFlip, RandomPaddingCrop, ResizeStepScaling
+
     arguments = dict(mode="train", dataset_root=str(root), num_classes=11, train_path=str(root / "train.txt"))
     items = []
     for kind in (CheckedDataset, Dataset):
-        transforms = [ResizeStepScaling(0.5, 2.0, 0.25), RandomPaddingCrop((32, 32)), RandomHorizontalFlip(), RandomDistort()]
+        transforms = [
+            ResizeStepScaling(0.5, 2.0, 0.25),
+            RandomPaddingCrop((32, 32)),
+            RandomHorizontalFlip(),
+            RandomDistort(),
+        ]
         dataset = kind(transforms=transforms, **arguments)
         random.seed(5)
         np.random.seed(5)
@@ -90,6 +104,7 @@ def test_a_grey_data_set_gives_one_channel(root):
 
 # --- lists -------------------------------------------------------------------------------------
 
+
 def test_a_list_may_have_blank_lines_and_a_byte_order_mark(tmp_path):
     (tmp_path / "l.txt").write_bytes(b"\xef\xbb\xbfa.png b.png\r\n\r\nc.png d.png\n")
     assert read_list(str(tmp_path / "l.txt"), "R") == [("R/a.png", "R/b.png", 1), ("R/c.png", "R/d.png", 3)]
@@ -97,7 +112,7 @@ def test_a_list_may_have_blank_lines_and_a_byte_order_mark(tmp_path):
 
 @pytest.mark.parametrize("line", ["a.png", "a b.png c.png", "a.png,b.png"])
 def test_a_malformed_line_is_reported_with_file_and_number(tmp_path, line):
-    (tmp_path / "l.txt").write_text("a.png b.png\n%s\n" % line)
+    (tmp_path / "l.txt").write_text(f"a.png b.png\n{line}\n")
     assert "l.txt:2: expected 'image label', found" in error(read_list, str(tmp_path / "l.txt"), "R")
 
 
@@ -116,20 +131,26 @@ def test_a_missing_root_is_reported(tmp_path):
     assert "none does not exist" in error(CamVid, transforms=[], dataset_root=str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize("change, expected", [
-    (dict(mode="trian"), "mode is 'trian'. Did you mean 'train'?"),
-    (dict(num_classes=0), "num_classes is 0: give a whole number of at least 1"),
-    (dict(img_channels=4), "img_channels is 4: allowed are 3 and 1"),
-    (dict(transforms=None), "transforms must be a list, but is None"),
-    (dict(train_path=None), "so train_path is needed"),
-])
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (dict(mode="trian"), "mode is 'trian'. Did you mean 'train'?"),
+        (dict(num_classes=0), "num_classes is 0: give a whole number of at least 1"),
+        (dict(img_channels=4), "img_channels is 4: allowed are 3 and 1"),
+        (dict(transforms=None), "transforms must be a list, but is None"),
+        (dict(train_path=None), "so train_path is needed"),
+    ],
+)
 def test_wrong_arguments_are_reported(root, change, expected):
-    arguments = {**dict(mode="train", dataset_root=str(root), transforms=[], num_classes=11,
-                        train_path=str(root / "train.txt")), **change}
+    arguments = {
+        **dict(mode="train", dataset_root=str(root), transforms=[], num_classes=11, train_path=str(root / "train.txt")),
+        **change,
+    }
     assert expected in error(CheckedDataset, kind=ConfigError, **arguments)
 
 
 # --- images and labels -------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("read", [read_image, read_label])
 def test_files_that_cannot_be_read_are_reported_with_what_is_wrong(tmp_path, read):
@@ -143,7 +164,7 @@ def test_files_that_cannot_be_read_are_reported_with_what_is_wrong(tmp_path, rea
 
 def test_a_truncated_label_is_reported(tmp_path, rng):
     whole = cv2.imencode(".png", rng.integers(0, 11, (48, 64)).astype(np.uint8))[1].tobytes()
-    (tmp_path / "half.png").write_bytes(whole[:len(whole) // 2])
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     assert "cannot be decoded" in error(read_label, str(tmp_path / "half.png"))
 
 
@@ -186,7 +207,9 @@ def test_values_outside_the_classes_are_named(root):
 
 
 def test_labels_that_count_from_one_are_recognised():
-    assert "count from 1: subtract 1" in error(check_label, np.arange(1, 12, dtype=np.uint8).reshape(1, 11), "l.png", 11, 255)
+    assert "count from 1: subtract 1" in error(
+        check_label, np.arange(1, 12, dtype=np.uint8).reshape(1, 11), "l.png", 11, 255
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])

@@ -1,9 +1,10 @@
 """Colors that stay apart, and palette files."""
+
 import numpy as np
 import pytest
 
-from ppliteseg_paddle.reading.palettes import COLORS, read_colors
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.palettes import COLORS, read_colors
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 SIGHTS = {
@@ -17,7 +18,9 @@ SIGHTS = {
 def lab(colors, sight):
     values = np.asarray(colors) / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4) @ np.array(SIGHTS[sight]).T
-    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+    to_xyz = np.array(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
     xyz = linear.clip(0, 1) @ to_xyz.T / [0.95047, 1, 1.08883]
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
@@ -38,12 +41,23 @@ def test_there_are_256_different_colors():
 def test_palette_files_take_numbers_before_or_after_the_name_or_a_code(tmp_path):
     path = tmp_path / "p.txt"
     path.write_text("// CamVid's own form\n128 64 128\troad\nside walk, 0, 0, 192\n\n#ff8000 car\n0 0 0\n")
-    assert read_colors(str(path)) == [((128, 64, 128), "road"), ((0, 0, 192), "side walk"), ((255, 128, 0), "car"), ((0, 0, 0), "")]
+    assert read_colors(str(path)) == [
+        ((128, 64, 128), "road"),
+        ((0, 0, 192), "side walk"),
+        ((255, 128, 0), "car"),
+        ((0, 0, 0), ""),
+    ]
 
 
-@pytest.mark.parametrize("text, words", [
-    ("1 2\n", "p.txt:1: expected 'R G B name'"), ("1 2 256 a\n", "p.txt:1: expected"), ("\n", "is empty"),
-    ("1 2 3 a\n4 5 6 b\n1 2 3 c\n", "p.txt:3: the color 1 2 3 is that of line 1")])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("1 2\n", "p.txt:1: expected 'R G B name'"),
+        ("1 2 256 a\n", "p.txt:1: expected"),
+        ("\n", "is empty"),
+        ("1 2 3 a\n4 5 6 b\n1 2 3 c\n", "p.txt:3: the color 1 2 3 is that of line 1"),
+    ],
+)
 def test_broken_palette_files_are_reported_with_their_line(tmp_path, text, words):
     (tmp_path / "p.txt").write_text(text)
     with pytest.raises(DataError, match=words):

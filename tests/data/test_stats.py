@@ -1,4 +1,5 @@
 """Statistics of a data set."""
+
 import math
 
 import cv2

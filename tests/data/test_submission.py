@@ -1,4 +1,5 @@
 """Predictions for the Cityscapes server, and figures equal to the official evaluator's."""
+
 import os
 import zipfile
 
@@ -15,14 +16,18 @@ NAME = "berlin_%06d_000019_leftImg8bit.png"
 
 
 def write(folder, index, mask=None):
-    return submission.write_prediction(str(folder), NAME % index, np.zeros((1024, 2048), np.uint8) if mask is None else mask)
+    return submission.write_prediction(
+        str(folder), NAME % index, np.zeros((1024, 2048), np.uint8) if mask is None else mask
+    )
 
 
 def test_label_ids_and_class_names_are_those_of_the_official_package():
     from cityscapesscripts.helpers.labels import trainId2label
+
     from ppliteseg_paddle.reading.label_sets import label_set
+
     known = label_set("cityscapes")
-    assert submission.LABEL_IDS == tuple(trainId2label[i].id for i in range(19))
+    assert tuple(trainId2label[i].id for i in range(19)) == submission.LABEL_IDS
     assert known.classes == tuple(trainId2label[i].name for i in range(19))
     assert known.palette == tuple(trainId2label[i].color for i in range(19))
 
@@ -34,9 +39,13 @@ def test_masks_become_label_ids_at_the_servers_size():
     assert (ids[0, 0], ids[0, 2047], ids[1023, 0], ids[1023, 2047]) == (7, 33, 26, 7)
 
 
-@pytest.mark.parametrize("mask, words", [
-    (np.zeros((100, 150), np.uint8), "a mask of 150x100 pixels cannot be brought to the 2048x1024"),
-    (np.full((10, 20), 19, np.uint8), "answers with class 19, but Cityscapes has the train ids 0 to 18")])
+@pytest.mark.parametrize(
+    "mask, words",
+    [
+        (np.zeros((100, 150), np.uint8), "a mask of 150x100 pixels cannot be brought to the 2048x1024"),
+        (np.full((10, 20), 19, np.uint8), "answers with class 19, but Cityscapes has the train ids 0 to 18"),
+    ],
+)
 def test_masks_that_do_not_fit_are_refused(mask, words):
     with pytest.raises(DataError, match=words):
         submission.label_ids(mask)
@@ -82,10 +91,19 @@ def broken(folder, fault):
         write(folder, 7)
 
 
-@pytest.mark.parametrize("fault, words", [
-    ("size", "is 1024x512 .L., but the server takes 2048x1024"), ("color", "is 2048x1024 .RGB."), ("ids", "holds 255, which are no"),
-    ("damaged", "cannot be decoded"), ("missing", "lacks the predictions of 1 frames: berlin_000000_000019"),
-    ("twice", "are predictions of one frame"), ("text", "takes PNGs only"), ("foreign", "were not asked for .berlin_000007_000019")])
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        ("size", "is 1024x512 .L., but the server takes 2048x1024"),
+        ("color", "is 2048x1024 .RGB."),
+        ("ids", "holds 255, which are no"),
+        ("damaged", "cannot be decoded"),
+        ("missing", "lacks the predictions of 1 frames: berlin_000000_000019"),
+        ("twice", "are predictions of one frame"),
+        ("text", "takes PNGs only"),
+        ("foreign", "were not asked for .berlin_000007_000019"),
+    ],
+)
 def test_what_the_server_would_refuse_is_refused_here(tmp_path, fault, words):
     for i in range(2):
         write(tmp_path, i)
@@ -96,6 +114,7 @@ def test_what_the_server_would_refuse_is_refused_here(tmp_path, fault, words):
 
 # --- the official evaluator --------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("classes", [range(19), (0, 2, 11, 18)])
 def test_mean_iou_over_present_classes_equals_the_official_evaluators(tmp_path, ignored, classes):
@@ -105,7 +124,9 @@ def test_mean_iou_over_present_classes_equals_the_official_evaluators(tmp_path, 
     matrix, predictions, truths = 0, [], []
     for index in range(2):
         truth = rng.choice(list(classes), (16, 32)).astype(np.uint8).repeat(64, 0).repeat(64, 1)
-        mask = np.where(rng.random((16, 32)).repeat(64, 0).repeat(64, 1) < 0.6, truth, rng.choice(list(classes)[:3])).astype(np.uint8)
+        mask = np.where(
+            rng.random((16, 32)).repeat(64, 0).repeat(64, 1) < 0.6, truth, rng.choice(list(classes)[:3])
+        ).astype(np.uint8)
         if ignored:
             truth[:200, 300:] = 255
         predictions.append(submission.write_prediction(str(tmp_path / "s"), NAME % index, mask))

@@ -1,4 +1,5 @@
 """Training goes on past a few unreadable images, and ends with their list where they are too many."""
+
 import os
 
 import pytest
@@ -47,6 +48,7 @@ def test_too_many_end_the_run_with_their_list(root):
 
 def test_wrong_labels_are_never_left_out(root):
     import cv2
+
     cv2.imwrite(str(root / "labels" / "01.png"), cv2.imread(str(root / "labels" / "01.png"), 0) + 20)
     data = StreetScenes(transforms=[], dataset_root=str(root))
     data.leave_out(0.9)
@@ -56,7 +58,9 @@ def test_wrong_labels_are_never_left_out(root):
 
 def test_a_training_leaves_them_out_and_says_so_in_its_result(root, tmp_path):
     (root / "images" / "06.png").write_bytes(b"damaged")
-    config = load_config(write_config(tmp_path / "c.yml", values(root, max_unreadable_share=0.2, iters=2, batch_size=2)))
+    config = load_config(
+        write_config(tmp_path / "c.yml", values(root, max_unreadable_share=0.2, iters=2, batch_size=2))
+    )
     result = trainer.train(config, save_dir=str(tmp_path / "o"), device="cpu", num_workers=2, save_interval=2)
     assert result["left_out"] == [str(root / "images/06.png")]
     with open(tmp_path / "o" / "config.yml") as file:
@@ -65,6 +69,7 @@ def test_a_training_leaves_them_out_and_says_so_in_its_result(root, tmp_path):
 
 def test_workers_share_the_count(root):
     from paddle.io import DataLoader
+
     for name in ("02.png", "05.png"):
         os.remove(root / "images" / name)
     config = load_config(write_config(root / "c.yml", values(root)))

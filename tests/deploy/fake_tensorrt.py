@@ -1,5 +1,6 @@
 """TensorRT's Python interface and NVIDIA's driver, as far as we call them, on the CPU: each version has what the real one
 has and nothing that it lacks (names and signatures as in the bindings 8.6.1, 10.13, 11.4 and TensorRT for RTX 1.7)."""
+
 import ctypes
 import enum
 import json
@@ -7,7 +8,11 @@ import types
 
 import numpy as np
 
-NETWORK_FLAGS = {8: ("EXPLICIT_BATCH", "EXPLICIT_PRECISION"), 10: ("EXPLICIT_BATCH", "STRONGLY_TYPED"), 11: ("STRONGLY_TYPED",)}
+NETWORK_FLAGS = {
+    8: ("EXPLICIT_BATCH", "EXPLICIT_PRECISION"),
+    10: ("EXPLICIT_BATCH", "STRONGLY_TYPED"),
+    11: ("STRONGLY_TYPED",),
+}
 BUILDER_FLAGS = {8: ("FP16", "INT8", "DEBUG", "TF32"), 10: ("FP16", "INT8", "DEBUG", "TF32"), 11: ("DEBUG", "TF32")}
 
 
@@ -151,7 +156,9 @@ def fake_tensorrt(version, rtx=False):
     module.__version__, module.calls = version, calls
     for kind in (ILogger, Builder, OnnxParser, Runtime):
         setattr(module, kind.__name__, kind)
-    module.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", {name: i for i, name in enumerate(NETWORK_FLAGS[era])})
+    module.NetworkDefinitionCreationFlag = enum.IntEnum(
+        "NetworkDefinitionCreationFlag", {name: i for i, name in enumerate(NETWORK_FLAGS[era])}
+    )
     module.BuilderFlag = enum.IntEnum("BuilderFlag", {name: i for i, name in enumerate(BUILDER_FLAGS[era])})
     module.MemoryPoolType = enum.IntEnum("MemoryPoolType", {"WORKSPACE": 0})
     module.TensorIOMode = enum.IntEnum("TensorIOMode", {"NONE": 0, "INPUT": 1, "OUTPUT": 2})

@@ -4,10 +4,10 @@ import shutil
 import pytest
 import yaml
 
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor, writing
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ArtifactError
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
 HALF = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
 
@@ -18,10 +18,16 @@ def write(folder, shape=(-1, 3, -1, -1), transforms=(HALF,)):
         for name in ("model.json", "model.pdiparams"):
             with open(os.path.join(temporary, name), "wb") as file:
                 file.write(name.encode() * 10)
-        Artifact(temporary, {"type": "PPLiteSegNet", "num_classes": 11}, LABEL_SETS["camvid"], Preprocess(list(transforms)),
-                 Tensor("x", "float32", "NCHW", shape, color_order="RGB"),
-                 Tensor("mask", "uint8", "NHW", (shape[0],) + shape[2:], op="argmax"),
-                 {"paddle": {"model": "model.json", "params": "model.pdiparams"}}, {"paddle": "3.2.2"}).write()
+        Artifact(
+            temporary,
+            {"type": "PPLiteSegNet", "num_classes": 11},
+            LABEL_SETS["camvid"],
+            Preprocess(list(transforms)),
+            Tensor("x", "float32", "NCHW", shape, color_order="RGB"),
+            Tensor("mask", "uint8", "NHW", (shape[0],) + shape[2:], op="argmax"),
+            {"paddle": {"model": "model.json", "params": "model.pdiparams"}},
+            {"paddle": "3.2.2"},
+        ).write()
     return folder
 
 
@@ -49,12 +55,40 @@ def test_what_is_written_is_read_again(tmp_path):
 
 def test_the_metadata_says_all_that_another_program_needs(folder):
     values = yaml.safe_load((folder / "deploy.yaml").read_text("utf-8"))
-    assert set(values) == {"Deploy", "format_version", "model", "classes", "palette", "ignore_index", "label_set", "input",
-                           "precision", "normalisation", "resize", "output", "graphs", "versions", "check", "files"}
-    assert values["Deploy"] == {"model": "model.json", "params": "model.pdiparams", "transforms": [HALF],
-                                "input_shape": [-1, 3, -1, -1], "output_op": "argmax", "output_dtype": "uint8"}
-    assert values["input"] == {"name": "x", "dtype": "float32", "layout": "NCHW", "shape": [-1, 3, -1, -1], "dynamic": True,
-                               "color_order": "RGB"}
+    assert set(values) == {
+        "Deploy",
+        "format_version",
+        "model",
+        "classes",
+        "palette",
+        "ignore_index",
+        "label_set",
+        "input",
+        "precision",
+        "normalisation",
+        "resize",
+        "output",
+        "graphs",
+        "versions",
+        "check",
+        "files",
+    }
+    assert values["Deploy"] == {
+        "model": "model.json",
+        "params": "model.pdiparams",
+        "transforms": [HALF],
+        "input_shape": [-1, 3, -1, -1],
+        "output_op": "argmax",
+        "output_dtype": "uint8",
+    }
+    assert values["input"] == {
+        "name": "x",
+        "dtype": "float32",
+        "layout": "NCHW",
+        "shape": [-1, 3, -1, -1],
+        "dynamic": True,
+        "color_order": "RGB",
+    }
     assert values["classes"][3] == "road" and values["palette"][3] == [128, 64, 128]
     assert set(values["files"]) == {"model.json", "model.pdiparams"}
     assert values["files"]["model.json"]["bytes"] == 100 and len(values["files"]["model.json"]["sha256"]) == 64
@@ -62,27 +96,31 @@ def test_the_metadata_says_all_that_another_program_needs(folder):
 
 def test_paddlesegs_own_deployment_reads_the_folder(folder):
     from paddleseg.deploy.infer import DeployConfig
+
     config = DeployConfig(str(folder / "deploy.yaml"))
     assert config.model == str(folder / "model.json") and config.params == str(folder / "model.pdiparams")
     assert [type(step).__name__ for step in config.transforms.transforms] == ["Normalize"]
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda v: v.pop("classes"), "lacks 'classes'"),
-    (lambda v: v.pop("format_version"), "PaddleSeg's own export"),
-    (lambda v: v.update(format_version=2), "format_version 2.*reads 1.*Update"),
-    (lambda v: v.update(format_version="1"), "'format_version' must be a whole number"),
-    (lambda v: v.update(classes="sky"), "'classes' must be a list"),
-    (lambda v: v["palette"].pop(), "11 classes and 10 colors"),
-    (lambda v: v["palette"].__setitem__(0, [0, 0, 256]), "palette.0"),
-    (lambda v: v["input"].pop("layout"), "lacks 'input.layout'"),
-    (lambda v: v["input"].update(shape=[3, 4]), r"input.shape \[3, 4\] does not fit the layout NCHW"),
-    (lambda v: v["output"].update(op="argmin"), "output.op is 'argmin'.*Did you mean 'argmax'"),
-    (lambda v: v["Deploy"]["transforms"].append({"type": "Blur"}), "'Blur' cannot be part"),
-    (lambda v: v["normalisation"].update(mean=[0, 0, 0]), "contradicts itself"),
-    (lambda v: v["graphs"]["paddle"].update(model="../model.json"), "must name files of this folder"),
-    (lambda v: v["files"].pop("model.json"), "files.model.json"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda v: v.pop("classes"), "lacks 'classes'"),
+        (lambda v: v.pop("format_version"), "PaddleSeg's own export"),
+        (lambda v: v.update(format_version=2), "format_version 2.*reads 1.*Update"),
+        (lambda v: v.update(format_version="1"), "'format_version' must be a whole number"),
+        (lambda v: v.update(classes="sky"), "'classes' must be a list"),
+        (lambda v: v["palette"].pop(), "11 classes and 10 colors"),
+        (lambda v: v["palette"].__setitem__(0, [0, 0, 256]), "palette.0"),
+        (lambda v: v["input"].pop("layout"), "lacks 'input.layout'"),
+        (lambda v: v["input"].update(shape=[3, 4]), r"input.shape \[3, 4\] does not fit the layout NCHW"),
+        (lambda v: v["output"].update(op="argmin"), "output.op is 'argmin'.*Did you mean 'argmax'"),
+        (lambda v: v["Deploy"]["transforms"].append({"type": "Blur"}), "'Blur' cannot be part"),
+        (lambda v: v["normalisation"].update(mean=[0, 0, 0]), "contradicts itself"),
+        (lambda v: v["graphs"]["paddle"].update(model="../model.json"), "must name files of this folder"),
+        (lambda v: v["files"].pop("model.json"), "files.model.json"),
+    ],
+)
 def test_metadata_that_cannot_be_right_is_refused_with_its_key(folder, change, words):
     edit(folder, change)
     with pytest.raises(ArtifactError, match=words) as error:
@@ -119,11 +157,10 @@ def test_what_is_no_export_is_refused(tmp_path, folder):
 
 def test_an_export_is_replaced_only_when_the_new_one_is_whole(folder):
     before = (folder / "deploy.yaml").read_bytes()
-    with pytest.raises(RuntimeError):
-        with writing(str(folder)) as temporary:
-            with open(os.path.join(temporary, "model.json"), "w") as file:
-                file.write("half")
-            raise RuntimeError("interrupted")
+    with pytest.raises(RuntimeError), writing(str(folder)) as temporary:
+        with open(os.path.join(temporary, "model.json"), "w") as file:
+            file.write("half")
+        raise RuntimeError("interrupted")
     assert (folder / "deploy.yaml").read_bytes() == before
     assert os.listdir(folder.parent) == ["export"]
     write(folder, (1, 3, 32, 64))
@@ -132,9 +169,8 @@ def test_an_export_is_replaced_only_when_the_new_one_is_whole(folder):
 
 
 def test_nothing_is_written_where_the_first_export_fails(tmp_path):
-    with pytest.raises(RuntimeError):
-        with writing(str(tmp_path / "a" / "export")):
-            raise RuntimeError("interrupted")
+    with pytest.raises(RuntimeError), writing(str(tmp_path / "a" / "export")):
+        raise RuntimeError("interrupted")
     assert os.listdir(tmp_path / "a") == []
 
 

@@ -17,6 +17,7 @@ def test_results_come_in_the_order_of_the_items(threads):
     def work(number):
         time.sleep(0.002 * (number % 3))
         return number * number
+
     assert list(overlapped(work, range(30), threads=threads)) == [number * number for number in range(30)]
     assert list(overlapped(work, [], threads=threads)) == []
 
@@ -36,6 +37,7 @@ def test_stages_in_a_row_work_at_the_same_time():
             assert inside[0].wait(20)
             met.set()
         return item
+
     assert list(overlapped(second, overlapped(first, range(3)))) == [0, 1, 2]
     assert met.is_set()
 
@@ -47,6 +49,7 @@ def test_no_more_items_are_taken_than_may_wait():
         for number in range(100):
             taken.append(number)
             yield number
+
     stream = overlapped(lambda item: item, items(), threads=2, ahead=3)
     assert next(stream) == 0
     time.sleep(0.1)
@@ -68,6 +71,7 @@ def test_an_error_comes_after_the_results_before_it_and_ends_all_threads(threads
         if number == 5:
             raise ValueError("five")
         return number
+
     found = []
     with pytest.raises(ValueError, match="five"):
         for result in overlapped(lambda item: item, overlapped(work, items(), threads=threads)):
@@ -80,6 +84,7 @@ def test_an_error_of_the_source_comes_in_its_turn():
     def items():
         yield 1
         raise OSError("the camera is gone")
+
     stream = overlapped(str, items())
     assert next(stream) == "1"
     with pytest.raises(OSError, match="camera is gone"):
@@ -97,6 +102,7 @@ def test_who_stops_taking_results_stops_the_threads_and_the_source():
                 number += 1
         finally:
             closed.append(True)
+
     stream = overlapped(str, overlapped(abs, endless(), threads=2), threads=2)
     assert [next(stream) for _ in range(3)] == ["0", "1", "2"]
     stream.close()
@@ -109,8 +115,9 @@ def test_ctrl_c_while_waiting_ends_the_threads():
     def work(item):
         if item == 1:
             _thread.interrupt_main()  # what Ctrl-C does
-            pressed.wait(0.5)         # still at work when it comes
+            pressed.wait(0.5)  # still at work when it comes
         return item
+
     with pytest.raises(KeyboardInterrupt), contextlib.closing(overlapped(work, range(3))) as stream:
         for item in stream:
             assert item == 0
@@ -129,7 +136,7 @@ def test_an_item_without_a_key_does_not_wait():
 
 
 def test_a_rare_size_does_not_wait_for_ever():
-    items = ["x1"] + ["%s1" % letter for letter in "abcdefg"] + ["z1"]
+    items = ["x1"] + [f"{letter}1" for letter in "abcdefg"] + ["z1"]
     groups = grouped(iter(items), lambda item: item[0], 2, patience=4)
     assert next(groups) == ["x1"]
 
@@ -138,6 +145,7 @@ def test_what_waits_in_a_group_is_not_lost_to_an_error():
     def items():
         yield from ("a1", "b1")
         raise OSError("gone")
+
     groups = grouped(items(), lambda item: item[0], 2)
     assert [next(groups), next(groups)] == [["a1"], ["b1"]]
     with pytest.raises(OSError, match="gone"):

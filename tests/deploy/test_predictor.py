@@ -4,8 +4,8 @@ import sys
 import cv2
 import numpy as np
 import pytest
-
 from exported import LABELS, eager, export_folder, exported_predictor, few_ties, model, photograph
+
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError
 
@@ -15,6 +15,7 @@ NEAR_TIE = 1e-5  # of the largest logit: float sums in another order
 def assert_same_masks(predictor, height, width):
     """Export and model give the same class ids, but where two logits are as good as equal."""
     from ppliteseg_paddle.export.paddle import compare
+
     image = photograph(height, width)
     found, expected = predictor.predict(image), eager().predict(image)
     assert found.shape == expected.shape == (height, width) and found.dtype == expected.dtype == np.uint8
@@ -63,6 +64,7 @@ def test_auto_passes_over_a_backend_that_fails_and_says_so(monkeypatch, caplog):
 
     def broken(artifact, options):
         raise ArtifactError("does not run here")
+
     monkeypatch.setitem(backends.BACKENDS, "paddle", backends.BACKENDS["paddle"]._replace(open=broken))
     with caplog.at_level("WARNING", logger="ppliteseg_paddle"):
         predictor = Predictor(export_folder())
@@ -70,12 +72,15 @@ def test_auto_passes_over_a_backend_that_fails_and_says_so(monkeypatch, caplog):
     assert "'paddle' is passed over for 'paddle-native': does not run here" in caplog.text
 
 
-@pytest.mark.parametrize("options, error, words", [
-    ({"backend": "padle"}, ConfigError, "unknown backend 'padle'. Did you mean 'paddle'"),
-    ({"device": "tpu"}, ConfigError, "device 'tpu'.*cpu, gpu or gpu:N"),
-    ({"device": "gpu:"}, ConfigError, "device 'gpu:'"),
-    ({"num_threads": 0}, ConfigError, "num_threads is 0"),
-])
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"backend": "padle"}, ConfigError, "unknown backend 'padle'. Did you mean 'paddle'"),
+        ({"device": "tpu"}, ConfigError, "device 'tpu'.*cpu, gpu or gpu:N"),
+        ({"device": "gpu:"}, ConfigError, "device 'gpu:'"),
+        ({"num_threads": 0}, ConfigError, "num_threads is 0"),
+    ],
+)
 def test_an_option_that_cannot_be_is_refused(options, error, words):
     with pytest.raises(error, match=words):
         Predictor(export_folder(), **options)
@@ -83,6 +88,7 @@ def test_an_option_that_cannot_be_is_refused(options, error, words):
 
 def test_a_gpu_that_is_not_there_is_refused():
     import paddle
+
     count = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     with pytest.raises((ConfigError, DependencyError), match="gpu:%d" % count):
         Predictor(export_folder(), device="gpu:%d" % count)
@@ -90,8 +96,11 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 def test_a_missing_runtime_is_named_with_its_install_command(monkeypatch):
     import importlib.util
+
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "paddle" else find(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "paddle" else find(name, *rest)
+    )
     for backend in ("paddle", "auto"):
         with pytest.raises(DependencyError, match="needs paddle, which is not installed.*pip install paddlepaddle"):
             Predictor(export_folder(), backend=backend)
@@ -102,13 +111,18 @@ def test_a_graph_that_paddle_cannot_read_is_reported_with_both_versions(tmp_path
     import shutil
 
     import paddle
+
     from ppliteseg_paddle.deploy.artifact import Artifact
+
     shutil.copytree(export_folder(), tmp_path / "export")
     artifact = Artifact.read(tmp_path / "export")
     (tmp_path / "export" / artifact.graphs["paddle"]["model"]).write_text('{"base_code": {"magic": "pir"}}')
     artifact.write()  # new hashes: the file is as it was meant to be, and no graph
     if artifact.graphs["paddle"]["model"].endswith(".json"):
-        with pytest.raises(ArtifactError, match="Paddle %s cannot run .*model.json, which Paddle %s wrote" % ((paddle.__version__,) * 2)):
+        with pytest.raises(
+            ArtifactError,
+            match="Paddle %s cannot run .*model.json, which Paddle %s wrote" % ((paddle.__version__,) * 2),
+        ):
             Predictor(tmp_path / "export", backend="paddle-native")
     else:  # Paddle 2 dies of a .json, so it is refused before
         os.rename(tmp_path / "export" / "model.pdmodel", tmp_path / "export" / "model.json")
@@ -141,7 +155,9 @@ rooms = ["paddleseg", "matplotlib"] + ["ppliteseg_paddle." + name for name in ("
 loaded = [name for name in sys.modules if any(name == room or name.startswith(room + ".") for room in rooms)]
 assert not loaded, loaded
 """
-    done = subprocess.run([sys.executable, "-c", code, export_folder(), str(tmp_path / "photo.png")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, export_folder(), str(tmp_path / "photo.png")], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""  # what native code prints there must not mix with a program's output
     assert LABELS.num_classes == 11

@@ -3,8 +3,8 @@ import copy
 import cv2
 import numpy as np
 import pytest
-
 from exported import photograph
+
 from ppliteseg_paddle.deploy.preprocess import Preprocess, Undo, check_image, read_image, restore
 from ppliteseg_paddle.errors import ConfigError, DataError
 
@@ -34,6 +34,7 @@ SIZES = [(427, 640), (333, 517), (480, 360)]
 def paddleseg_compose(transforms):
     from paddleseg.cvlibs import manager
     from paddleseg.transforms import Compose
+
     built = []
     for step in copy.deepcopy(transforms):
         built.append(manager.TRANSFORMS[step.pop("type")](**step))
@@ -56,17 +57,22 @@ def test_the_input_equals_what_paddleseg_makes_of_the_image(name, size):
 def test_masks_and_scores_come_back_to_the_images_size_as_paddleseg_brings_them(name, size, rng):
     import paddle
     from paddleseg.core.infer import reverse_transform
+
     batch, undo = Preprocess(PIPELINES[name])(photograph(*size))
     trace = paddleseg_compose(PIPELINES[name])({"img": photograph(*size).astype("float32")})["trans_info"]
     mask = rng.integers(0, 11, batch.shape[2:]).astype(np.uint8)
-    expected = reverse_transform(paddle.to_tensor(mask[None, None].astype("int32")), trace, mode="nearest").numpy()[0, 0]
+    expected = reverse_transform(paddle.to_tensor(mask[None, None].astype("int32")), trace, mode="nearest").numpy()[
+        0, 0
+    ]
     found = restore(mask, undo)
     assert found.shape == size and found.dtype == np.uint8
     assert np.array_equal(found, expected)
 
     scores = rng.standard_normal((5,) + batch.shape[2:]).astype(np.float32)
     expected = reverse_transform(paddle.to_tensor(scores[None]), trace, mode="bilinear").numpy()[0]
-    np.testing.assert_allclose(restore(scores, undo), expected, atol=1e-3)  # weights are float32 on both sides, coordinates differ
+    np.testing.assert_allclose(
+        restore(scores, undo), expected, atol=1e-3
+    )  # weights are float32 on both sides, coordinates differ
 
 
 def test_an_image_that_needs_no_resizing_leaves_nothing_to_undo():
@@ -82,18 +88,24 @@ def test_one_image_does_not_change_how_the_next_one_is_resized():
     assert pipeline(photograph(300, 300))[0].shape[2:] == (300, 300)
 
 
-@pytest.mark.parametrize("step, words", [
-    ({"type": "RandomHorizontalFlip"}, ["val.0", "RandomHorizontalFlip", "cannot be part of an exported model", "Normalize"]),
-    ({"type": "Resize", "target_sise": [1, 2]}, ["val.0", "Resize has no argument 'target_sise'", "'target_size'"]),
-    ({"type": "Resize", "target_size": 512}, ["target_size is 512", "[width, height]"]),
-    ({"type": "Resize", "target_size": [512, 0]}, ["target_size", "[width, height]"]),
-    ({"type": "Resize", "interp": "RANDOM"}, ["interp is 'RANDOM'", "NEAREST, LINEAR"]),
-    ({"type": "ResizeByLong"}, ["ResizeByLong needs 'long_size'"]),
-    ({"type": "ResizeByShort", "short_size": [400, 500]}, ["short_size", "whole number"]),
-    ({"type": "Normalize", "mean": [0.5, 0.5]}, ["mean", "one or three numbers"]),
-    ({"type": "Normalize", "std": [0.5, 0, 0.5]}, ["std", "without zeros"]),
-    ({"mean": [0.5]}, ["val.0", "'type'"]),
-])
+@pytest.mark.parametrize(
+    "step, words",
+    [
+        (
+            {"type": "RandomHorizontalFlip"},
+            ["val.0", "RandomHorizontalFlip", "cannot be part of an exported model", "Normalize"],
+        ),
+        ({"type": "Resize", "target_sise": [1, 2]}, ["val.0", "Resize has no argument 'target_sise'", "'target_size'"]),
+        ({"type": "Resize", "target_size": 512}, ["target_size is 512", "[width, height]"]),
+        ({"type": "Resize", "target_size": [512, 0]}, ["target_size", "[width, height]"]),
+        ({"type": "Resize", "interp": "RANDOM"}, ["interp is 'RANDOM'", "NEAREST, LINEAR"]),
+        ({"type": "ResizeByLong"}, ["ResizeByLong needs 'long_size'"]),
+        ({"type": "ResizeByShort", "short_size": [400, 500]}, ["short_size", "whole number"]),
+        ({"type": "Normalize", "mean": [0.5, 0.5]}, ["mean", "one or three numbers"]),
+        ({"type": "Normalize", "std": [0.5, 0, 0.5]}, ["std", "without zeros"]),
+        ({"mean": [0.5]}, ["val.0", "'type'"]),
+    ],
+)
 def test_a_transform_that_cannot_serve_is_refused_by_name(step, words):
     with pytest.raises(ConfigError) as error:
         Preprocess([step], "val")
@@ -129,7 +141,9 @@ def test_files_are_read_as_opencv_reads_them(tmp_path):
     assert read_image(tmp_path / "grey.png").shape == (427, 640, 3)
 
 
-@pytest.mark.parametrize("content, words", [(None, "does not exist"), (b"", "empty"), (b"no image at all", "cannot be decoded")])
+@pytest.mark.parametrize(
+    "content, words", [(None, "does not exist"), (b"", "empty"), (b"no image at all", "cannot be decoded")]
+)
 def test_a_file_that_is_no_image_is_reported_by_name(tmp_path, content, words):
     path = tmp_path / "bad.jpg"
     if content is not None:
@@ -141,15 +155,18 @@ def test_a_file_that_is_no_image_is_reported_by_name(tmp_path, content, words):
         read_image(tmp_path)
 
 
-@pytest.mark.parametrize("image, words", [
-    (np.zeros((4, 5), np.uint8), "grey"),
-    (np.zeros((4, 5, 1), np.uint8), "grey"),
-    (np.zeros((4, 5, 4), np.uint8), "4 channels"),
-    (np.zeros((4, 5, 3), np.float32), "float32.*expected uint8"),
-    (np.zeros((3, 4, 5), np.uint8), r"expected \(H, W, 3\)"),
-    (np.zeros((0, 5, 3), np.uint8), "no pixels"),
-    ([[0, 0, 0]], "is a list"),
-])
+@pytest.mark.parametrize(
+    "image, words",
+    [
+        (np.zeros((4, 5), np.uint8), "grey"),
+        (np.zeros((4, 5, 1), np.uint8), "grey"),
+        (np.zeros((4, 5, 4), np.uint8), "4 channels"),
+        (np.zeros((4, 5, 3), np.float32), "float32.*expected uint8"),
+        (np.zeros((3, 4, 5), np.uint8), r"expected \(H, W, 3\)"),
+        (np.zeros((0, 5, 3), np.uint8), "no pixels"),
+        ([[0, 0, 0]], "is a list"),
+    ],
+)
 def test_an_array_that_is_no_image_is_refused_with_the_conversion(image, words):
     with pytest.raises(DataError, match=words):
         check_image(image)

@@ -6,9 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-
 from fake_tensorrt import FakeDriver, fake_tensorrt
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+
 from ppliteseg_paddle.deploy import cuda, tensorrt
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.backends import Options, open_backend
@@ -17,6 +16,7 @@ from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.deploy.tensorrt_plan import make_plan
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
 VERSIONS = ["8.5.3.1", "8.6.1", "10.0.1", "10.11.0.33", "10.13.0.35", "11.4.0.106"]
 HALF = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
@@ -29,10 +29,18 @@ def an_artifact(folder, shape=(-1, 3, -1, -1), dynamic_shape=RANGE, content=b"a 
     roles = {"model": "tensorrt.onnx", "half": "tensorrt_fp16.onnx"}
     for name in roles.values():
         (folder / name).write_bytes(content)
-    artifact = Artifact(str(folder), {"type": "PPLiteSegNet"}, LABEL_SETS["camvid"], Preprocess([HALF]),
-                        Tensor("x", "float32", "NCHW", shape, color_order="RGB"),
-                        Tensor("mask", "uint8", "NHW", (shape[0],) + shape[2:], op="argmax"), {"tensorrt": roles}, {}, dynamic_shape=dynamic_shape,
-                        **more)
+    artifact = Artifact(
+        str(folder),
+        {"type": "PPLiteSegNet"},
+        LABEL_SETS["camvid"],
+        Preprocess([HALF]),
+        Tensor("x", "float32", "NCHW", shape, color_order="RGB"),
+        Tensor("mask", "uint8", "NHW", (shape[0],) + shape[2:], op="argmax"),
+        {"tensorrt": roles},
+        {},
+        dynamic_shape=dynamic_shape,
+        **more,
+    )
     artifact.write()
     return Artifact.read(str(folder))
 
@@ -40,6 +48,7 @@ def an_artifact(folder, shape=(-1, 3, -1, -1), dynamic_shape=RANGE, content=b"a 
 @pytest.fixture
 def installed(monkeypatch):
     """Installs a version of TensorRT and a GPU. Returns a function that does it again."""
+
     def install(version="10.13.0.35", gpus=("NVIDIA A10",), rtx=False):
         module, driver = fake_tensorrt(version, rtx), FakeDriver(gpus)
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
@@ -47,27 +56,35 @@ def installed(monkeypatch):
             monkeypatch.setitem(sys.modules, name, module if name == module.__name__ else None)
         monkeypatch.setattr(cuda, "load_driver", lambda: driver)
         return module, driver
+
     return install
 
 
 # --------------------------------------------------------------------------------------------
 # The plan
 # --------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("version, precision, role, network_flags, builder_flags", [
-    ("8.5.3.1", "fp32", "model", ("EXPLICIT_BATCH",), ()),
-    ("8.6.1", "fp16", "model", ("EXPLICIT_BATCH",), ("FP16",)),
-    ("8.6.1", "int8", "model", ("EXPLICIT_BATCH",), ("FP16", "INT8")),
-    ("10.0.1", "fp16", "model", (), ("FP16",)),
-    ("10.11.0.33", "int8", "model", (), ("FP16", "INT8")),
-    ("10.12.0", "fp16", "half", ("STRONGLY_TYPED",), ()),
-    ("10.13.0.35", "int8", "model", ("STRONGLY_TYPED",), ()),
-    ("11.0.0", "fp16", "half", (), ()),
-    ("11.4.0.106", "fp32", "model", (), ()),
-])
+@pytest.mark.parametrize(
+    "version, precision, role, network_flags, builder_flags",
+    [
+        ("8.5.3.1", "fp32", "model", ("EXPLICIT_BATCH",), ()),
+        ("8.6.1", "fp16", "model", ("EXPLICIT_BATCH",), ("FP16",)),
+        ("8.6.1", "int8", "model", ("EXPLICIT_BATCH",), ("FP16", "INT8")),
+        ("10.0.1", "fp16", "model", (), ("FP16",)),
+        ("10.11.0.33", "int8", "model", (), ("FP16", "INT8")),
+        ("10.12.0", "fp16", "half", ("STRONGLY_TYPED",), ()),
+        ("10.13.0.35", "int8", "model", ("STRONGLY_TYPED",), ()),
+        ("11.0.0", "fp16", "half", (), ()),
+        ("11.4.0.106", "fp32", "model", (), ()),
+    ],
+)
 def test_flags_follow_the_version(version, precision, role, network_flags, builder_flags):
     plan = make_plan(version, False, precision, ["model", "half"], RANGE, quantised=True)
     assert (plan.role, plan.network_flags, plan.builder_flags) == (role, network_flags, builder_flags)
-    assert plan.cleared_flags == (("TF32",) if precision == "fp32" else ()) and plan.shapes == tuple(RANGE) and plan.timing_cache
+    assert (
+        plan.cleared_flags == (("TF32",) if precision == "fp32" else ())
+        and plan.shapes == tuple(RANGE)
+        and plan.timing_cache
+    )
 
 
 def test_tensorrt_for_rtx_is_told_what_tensorrt_11_is_told_but_keeps_no_timings():
@@ -76,12 +93,20 @@ def test_tensorrt_for_rtx_is_told_what_tensorrt_11_is_told_but_keeps_no_timings(
     assert not plan.timing_cache
 
 
-@pytest.mark.parametrize("version, precision, error, words", [
-    ("8.4.3", "fp32", DependencyError, "TensorRT 8.4.3 is too old; versions from 8.5"),
-    ("7.1.3", "fp32", DependencyError, "too old"),
-    ("11.4.0", "fp16", ArtifactError, "computes in the types that the graph says.*--format tensorrt --precision fp16"),
-    ("8.6.1", "int8", ArtifactError, "no 8-bit operators; export it with .*--precision int8"),
-])
+@pytest.mark.parametrize(
+    "version, precision, error, words",
+    [
+        ("8.4.3", "fp32", DependencyError, "TensorRT 8.4.3 is too old; versions from 8.5"),
+        ("7.1.3", "fp32", DependencyError, "too old"),
+        (
+            "11.4.0",
+            "fp16",
+            ArtifactError,
+            "computes in the types that the graph says.*--format tensorrt --precision fp16",
+        ),
+        ("8.6.1", "int8", ArtifactError, "no 8-bit operators; export it with .*--precision int8"),
+    ],
+)
 def test_what_a_version_cannot_do_is_said_before_anything_is_built(version, precision, error, words):
     with pytest.raises(error, match=words):
         make_plan(version, False, precision, ["model"], None)
@@ -97,7 +122,10 @@ def test_each_version_is_asked_only_for_what_it_has(tmp_path, installed, version
     backend = open_backend("tensorrt", an_artifact(tmp_path / "export"), precision=precision)
     flags = {8: 1, 10: 2 if version.startswith("10.13") else 0, 11: 0}[int(version.split(".")[0])]
     assert module.calls[0] == ("create_network", flags)
-    assert ("workspace", ("WORKSPACE", 2 << 30)) in module.calls and ("set_shape", ("x",) + tuple(RANGE)) in module.calls
+    assert ("workspace", ("WORKSPACE", 2 << 30)) in module.calls and (
+        "set_shape",
+        ("x",) + tuple(RANGE),
+    ) in module.calls
     assert (("clear_flag", "TF32") in module.calls) == (precision == "fp32")
     weak = precision == "fp16" and version < "10.12" or version.startswith("8") and precision == "fp16"
     assert (("set_flag", "FP16") in module.calls) == weak
@@ -107,7 +135,9 @@ def test_each_version_is_asked_only_for_what_it_has(tmp_path, installed, version
 
 def test_tensorrt_for_rtx_runs_the_same_way(tmp_path, installed):
     installed("1.7.1.116", rtx=True)
-    assert open_backend("tensorrt", an_artifact(tmp_path / "export")).run(np.zeros((1, 3, 9, 11), np.float32)).shape == (1, 9, 11)
+    assert open_backend("tensorrt", an_artifact(tmp_path / "export")).run(
+        np.zeros((1, 3, 9, 11), np.float32)
+    ).shape == (1, 9, 11)
 
 
 def test_the_engines_result_comes_back_for_every_size_in_its_range(tmp_path, installed, rng):
@@ -118,7 +148,11 @@ def test_the_engines_result_comes_back_for_every_size_in_its_range(tmp_path, ins
         mask = backend.run(batch)
         assert mask.dtype == np.uint8 and np.array_equal(mask, batch.argmax(axis=1))
     steps = []
-    assert np.array_equal(backend.run_in_steps(batch, steps.append), mask) and steps == ["copy_in", "forward", "copy_out"]
+    assert np.array_equal(backend.run_in_steps(batch, steps.append), mask) and steps == [
+        "copy_in",
+        "forward",
+        "copy_out",
+    ]
 
 
 def test_a_result_stays_when_the_next_one_is_computed(tmp_path, installed, rng):
@@ -189,6 +223,7 @@ def test_measured_kernels_are_remembered_and_foreign_ones_dropped(tmp_path, inst
 
 def test_exporting_again_replaces_the_folder_with_its_engines(tmp_path, installed):
     from ppliteseg_paddle.deploy.artifact import writing
+
     installed()
     open_backend("tensorrt", an_artifact(tmp_path / "export"))
     assert os.path.isdir(tmp_path / "export" / "engines")
@@ -229,35 +264,49 @@ def test_an_input_outside_the_range_is_refused_with_the_range(tmp_path, installe
     installed()
     backend = open_backend("tensorrt", an_artifact(tmp_path / "export"))
     for shape in ((1, 3, 33, 48), (5, 3, 16, 16), (1, 3, 7, 8)):
-        with pytest.raises(DataError, match="takes inputs from 1x3x8x8 to 4x3x32x48, and this one is %s; " % "x".join(map(str, shape))):
+        with pytest.raises(
+            DataError,
+            match="takes inputs from 1x3x8x8 to 4x3x32x48, and this one is {}; ".format("x".join(map(str, shape))),
+        ):
             backend.run(np.zeros(shape, np.float32))
 
 
-@pytest.mark.parametrize("shape, dynamic_shape, expected", [
-    ((1, 3, 64, 96), None, None),
-    ((-1, 3, 64, 96), None, ((1, 3, 64, 96),) * 3),
-    ((-1, 3, -1, -1), None, tensorrt.DEFAULT_RANGE),
-    ((1, 3, -1, -1), RANGE, ((1, 3, 8, 8), (1, 3, 16, 24), (1, 3, 32, 48))),
-])
+@pytest.mark.parametrize(
+    "shape, dynamic_shape, expected",
+    [
+        ((1, 3, 64, 96), None, None),
+        ((-1, 3, 64, 96), None, ((1, 3, 64, 96),) * 3),
+        ((-1, 3, -1, -1), None, tensorrt.DEFAULT_RANGE),
+        ((1, 3, -1, -1), RANGE, ((1, 3, 8, 8), (1, 3, 16, 24), (1, 3, 32, 48))),
+    ],
+)
 def test_open_sizes_get_the_range_of_the_export_or_a_usual_one(tmp_path, shape, dynamic_shape, expected):
     artifact = an_artifact(tmp_path / "export", shape, dynamic_shape)
     assert tensorrt.shapes_of(artifact, "tensorrt") == expected
 
 
 def test_a_graph_that_takes_images_gets_a_range_of_images(tmp_path):
-    artifact = an_artifact(tmp_path / "export", (1, 3, 64, 96), None, image_input=Tensor("image", "uint8", "NHWC", (1, -1, -1, 3), "BGR"),
-                           in_graph=("tensorrt",))
+    artifact = an_artifact(
+        tmp_path / "export",
+        (1, 3, 64, 96),
+        None,
+        image_input=Tensor("image", "uint8", "NHWC", (1, -1, -1, 3), "BGR"),
+        in_graph=("tensorrt",),
+    )
     assert tensorrt.shapes_of(artifact, "tensorrt") == ((1, 64, 64, 3), (1, 512, 1024, 3), (1, 1024, 2048, 3))
 
 
 # --------------------------------------------------------------------------------------------
 # Machines that cannot run it
 # --------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("gpus, device, error, words", [
-    ((), None, DependencyError, "the driver finds none"),
-    (("A",), "gpu:1", ConfigError, "device 'gpu:1' does not exist: 1 GPU"),
-    (("A",), "cpu", DependencyError, "'tensorrt' runs on GPUs only, not on the CPU"),
-])
+@pytest.mark.parametrize(
+    "gpus, device, error, words",
+    [
+        ((), None, DependencyError, "the driver finds none"),
+        (("A",), "gpu:1", ConfigError, "device 'gpu:1' does not exist: 1 GPU"),
+        (("A",), "cpu", DependencyError, "'tensorrt' runs on GPUs only, not on the CPU"),
+    ],
+)
 def test_a_gpu_that_is_not_there_is_one_clear_line(tmp_path, installed, gpus, device, error, words):
     installed(gpus=gpus)
     with pytest.raises(error, match=words) as raised:
@@ -268,34 +317,49 @@ def test_a_gpu_that_is_not_there_is_one_clear_line(tmp_path, installed, gpus, de
 def test_a_failing_driver_is_quoted(tmp_path, installed):
     _, driver = installed()
     driver.fails = ("cuInit",)
-    with pytest.raises(DependencyError, match="refuses cuInit: no CUDA-capable device is detected .error 100.; see what 'nvidia-smi'"):
+    with pytest.raises(
+        DependencyError, match="refuses cuInit: no CUDA-capable device is detected .error 100.; see what 'nvidia-smi'"
+    ):
         open_backend("tensorrt", an_artifact(tmp_path / "export"))
 
 
 def test_a_missing_driver_is_one_clear_line(monkeypatch):
     monkeypatch.setattr(cuda, "_LIBRARY", "libno_such_driver.so.1")
-    with pytest.raises(DependencyError, match="needs an NVIDIA GPU and its driver, and this machine has none .libno_such_driver"):
+    with pytest.raises(
+        DependencyError, match="needs an NVIDIA GPU and its driver, and this machine has none .libno_such_driver"
+    ):
         cuda.load_driver()
 
 
 def test_a_package_whose_libraries_are_missing_is_one_clear_line(tmp_path, monkeypatch):
     (tmp_path / "tensorrt").mkdir()
-    (tmp_path / "tensorrt" / "__init__.py").write_text("raise ImportError('libnvinfer.so.10:\\ncannot open shared object file')")
+    (tmp_path / "tensorrt" / "__init__.py").write_text(
+        "raise ImportError('libnvinfer.so.10:\\ncannot open shared object file')"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
-    with pytest.raises(DependencyError, match="tensorrt is installed but does not load: libnvinfer.so.10: cannot open shared object file; "):
+    with pytest.raises(
+        DependencyError,
+        match="tensorrt is installed but does not load: libnvinfer.so.10: cannot open shared object file; ",
+    ):
         open_backend("tensorrt", an_artifact(tmp_path / "export"))
 
 
 def test_the_command_line_says_what_is_missing_and_exits_with_2(tmp_path):
     an_artifact(tmp_path / "export")
-    code = ("import sys; sys.modules['tensorrt'] = sys.modules['tensorrt_rtx'] = None\n"  # as if they were not installed
-            "from ppliteseg_paddle.cli.main import main; sys.exit(main(sys.argv[1:]))")
-    done = subprocess.run([sys.executable, "-c", code, "benchmark", "--model_dir", str(tmp_path / "export"), "--backend", "tensorrt"],
-                          capture_output=True, text=True)
+    code = (
+        "import sys; sys.modules['tensorrt'] = sys.modules['tensorrt_rtx'] = None\n"  # as if they were not installed
+        "from ppliteseg_paddle.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "benchmark", "--model_dir", str(tmp_path / "export"), "--backend", "tensorrt"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.strip() == ("error: the backend 'tensorrt' needs tensorrt, which is not installed. Install it with: "
-                                   "pip install tensorrt")
+    assert done.stderr.strip() == (
+        "error: the backend 'tensorrt' needs tensorrt, which is not installed. Install it with: pip install tensorrt"
+    )
 
 
 def test_auto_takes_tensorrt_for_what_was_exported_for_it_and_only_where_it_works(tmp_path, installed):
@@ -310,7 +374,9 @@ def test_auto_takes_tensorrt_for_what_was_exported_for_it_and_only_where_it_work
 def test_the_form_for_onnx_runtime_is_refused_with_the_form_that_is_needed(tmp_path, installed):
     installed()
     artifact = dataclasses.replace(an_artifact(tmp_path / "export"), graphs={"onnx": {"model": "tensorrt.onnx"}})
-    with pytest.raises(ArtifactError, match="holds no tensorrt graph.*it holds: onnx.*Export it with --format tensorrt"):
+    with pytest.raises(
+        ArtifactError, match="holds no tensorrt graph.*it holds: onnx.*Export it with --format tensorrt"
+    ):
         open_backend("tensorrt", artifact)
 
 

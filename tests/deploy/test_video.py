@@ -1,10 +1,10 @@
 import cv2
 import numpy as np
 import pytest
+from stand_in import image
 
 from ppliteseg_paddle.deploy.video import CODECS, DEFAULT_FPS, Pace, VideoReader, VideoWriter
 from ppliteseg_paddle.errors import DataError
-from stand_in import image
 
 
 def write_video(path, count=10, size=(48, 64), fps=12.0):
@@ -39,11 +39,10 @@ def test_a_video_with_an_odd_side_keeps_every_pixel_in_an_avi(tmp_path, size):
 def test_a_video_appears_when_it_is_whole_or_not_at_all(tmp_path):
     path = write_video(tmp_path / "a.avi", 3)
     before = open(path, "rb").read()
-    with pytest.raises(KeyboardInterrupt):
-        with VideoWriter(path, 12) as out:
-            out.write(image())
-            assert open(path, "rb").read() == before
-            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), VideoWriter(path, 12) as out:
+        out.write(image())
+        assert open(path, "rb").read() == before
+        raise KeyboardInterrupt
     assert open(path, "rb").read() == before
     assert [each.name for each in tmp_path.iterdir()] == ["a.avi"]
 
@@ -79,9 +78,14 @@ def test_a_video_of_which_frames_are_lost_on_the_way_is_not_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content, words", [
-    (None, "does not exist"), (b"", "cannot be opened: it is damaged or no video"), (b"no video" * 100, "cannot be opened"),
-])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, "does not exist"),
+        (b"", "cannot be opened: it is damaged or no video"),
+        (b"no video" * 100, "cannot be opened"),
+    ],
+)
 def test_a_file_that_is_no_video_is_reported_by_name(tmp_path, content, words, capfd):
     path = tmp_path / "a.mp4"
     if content is not None:
@@ -99,7 +103,7 @@ def test_a_folder_is_no_video(tmp_path):
 def test_a_cut_video_gives_the_frames_that_it_has(tmp_path):
     path = write_video(tmp_path / "a.avi", 20)
     data = open(path, "rb").read()
-    open(path, "wb").write(data[:len(data) // 2])
+    open(path, "wb").write(data[: len(data) // 2])
     with VideoReader(path) as video:
         count = len(list(video))
         assert 0 < count < video.frame_count == 20
@@ -115,6 +119,7 @@ def cv2_capture():
     class Closed:
         def isOpened(self):
             return False
+
     return Closed()
 
 
@@ -131,6 +136,7 @@ def test_a_camera_has_no_end_and_a_rate_even_if_it_says_none(monkeypatch):
 
         def release(self):
             pass
+
     monkeypatch.setattr(cv2, "VideoCapture", lambda number: Camera())
     with VideoReader(0) as video:
         assert video.live and video.fps == DEFAULT_FPS and video.frame_count is None and video.name == "camera 0"

@@ -6,7 +6,7 @@ from ppliteseg_paddle.errors import ConfigError
 
 
 def cut(array, rows):
-    return [array[..., box.top:box.bottom, box.left:box.right] for row in rows for box in row]
+    return [array[..., box.top : box.bottom, box.left : box.right] for row in rows for box in row]
 
 
 SIZES = [(333, 517), (64, 64), (40, 200), (200, 40), (64, 65)]
@@ -19,7 +19,7 @@ def test_windows_cover_the_image_and_have_one_size(size, stride):
     covered = np.zeros(size, int)
     for row in rows:
         for box in row:
-            covered[box.top:box.bottom, box.left:box.right] += 1
+            covered[box.top : box.bottom, box.left : box.right] += 1
             assert (box.bottom - box.top, box.right - box.left) == (min(64, size[0]), min(64, size[1]))
     assert covered.min() >= 1
 
@@ -47,8 +47,8 @@ def test_scores_that_differ_are_averaged_where_windows_overlap(rng):
     pieces = [rng.standard_normal((2, 20, 30)).astype(np.float32) for _ in boxes]
     total, count = np.zeros((2, 57, 71)), np.zeros((57, 71))
     for box, piece in zip(boxes, pieces):
-        total[:, box.top:box.bottom, box.left:box.right] += piece
-        count[box.top:box.bottom, box.left:box.right] += 1
+        total[:, box.top : box.bottom, box.left : box.right] += piece
+        count[box.top : box.bottom, box.left : box.right] += 1
     strips = list(averaged(rows, pieces))
     np.testing.assert_allclose(np.concatenate(strips, axis=1), total / count, atol=1e-5)
     assert len(strips) == len(rows)
@@ -65,12 +65,14 @@ def test_windows_stand_where_paddleseg_puts_them(rng):
     """Each window is answered with its place, so that a wrong place or a wrong average would show."""
     import paddle
     from paddleseg.core.infer import slide_inference
+
     image = paddle.to_tensor(rng.standard_normal((1, 3, 61, 83)).astype(np.float32))
     calls = []
 
     def model(crop):
         calls.append(crop.numpy()[0])
         return [crop * float(len(calls))]
+
     expected = slide_inference(model, image, (32, 24), (21, 17)).numpy()[0]
     rows = Windows((32, 24), (21, 17)).rows(61, 83)
     pieces = cut(image.numpy()[0], rows)
@@ -83,12 +85,15 @@ def test_a_stride_is_two_thirds_of_the_window_by_default():
     assert Windows.checked([96, 64]) == Windows((96, 64), (64, 42))
 
 
-@pytest.mark.parametrize("crop_size, stride, words", [
-    ((64, 64), (65, 10), "stride 65 10 is larger than crop_size 64 64 and would leave pixels out"),
-    ((64,), None, r"crop_size is \(64,\); give width and height"),
-    ((64, 0), None, "crop_size"),
-    ((64, 64), (32, 2.5), "stride"),
-])
+@pytest.mark.parametrize(
+    "crop_size, stride, words",
+    [
+        ((64, 64), (65, 10), "stride 65 10 is larger than crop_size 64 64 and would leave pixels out"),
+        ((64,), None, r"crop_size is \(64,\); give width and height"),
+        ((64, 0), None, "crop_size"),
+        ((64, 64), (32, 2.5), "stride"),
+    ],
+)
 def test_a_window_that_cannot_be_is_refused(crop_size, stride, words):
     with pytest.raises(ConfigError, match=words):
         Windows.checked(crop_size, stride)

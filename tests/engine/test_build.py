@@ -17,11 +17,13 @@ def config_of(root, tmp_path):
         content = values(root)
         change(content)
         return build.load_config(write_config(tmp_path / "c.yml", content), **kwargs)
+
     return make
 
 
 def test_the_configuration_is_one_that_paddlesegs_builder_takes(config_of):
     from paddleseg.cvlibs import Config, SegBuilder
+
     config = config_of()
     assert isinstance(config, Config)
     builder = SegBuilder(config)
@@ -31,6 +33,7 @@ def test_the_configuration_is_one_that_paddlesegs_builder_takes(config_of):
 
 def test_paddlesegs_own_config_builds_the_same_file(root, tmp_path):
     from paddleseg.cvlibs import Config, SegBuilder
+
     builder = SegBuilder(Config(write_config(tmp_path / "c.yml", values(root))))
     assert type(builder.train_dataset).__name__ == "StreetScenes"
     assert type(builder.loss["types"][0]).__name__ == "CELoss"
@@ -45,8 +48,11 @@ def test_a_saved_configuration_reads_back_to_the_same_values(config_of, tmp_path
 def test_type_dataset_is_read_with_our_checks(config_of, root):
     def own_data(content):
         for mode in ("train", "val"):
-            content[mode + "_dataset"].update({"type": "Dataset", "num_classes": 11, mode + "_path": str(root / (mode + ".txt"))})
+            content[mode + "_dataset"].update(
+                {"type": "Dataset", "num_classes": 11, mode + "_path": str(root / (mode + ".txt"))}
+            )
         del content["model"]["num_classes"]
+
     config = config_of(own_data)
     assert type(build.build_train_dataset(config)).__name__ == "CheckedDataset"
     assert config.dic["model"]["num_classes"] == 11  # filled in by PaddleSeg's own rule
@@ -68,25 +74,35 @@ def message(kind, call, *args):
 
 
 def test_an_error_of_ours_in_a_component_arrives_unwrapped(config_of):
-    assert "model.neck.in_channels is 100" in message(ConfigError, build.build_model, config_of(opts=["model.neck.in_channels=100"]))
+    assert "model.neck.in_channels is 100" in message(
+        ConfigError, build.build_model, config_of(opts=["model.neck.in_channels=100"])
+    )
 
 
 def test_an_error_of_paddlesegs_component_names_its_key(config_of):
     config = config_of(opts=["train_dataset.transforms=[{'type': 'Resize', 'target_size': 3}]"])
-    assert message(ConfigError, build.build_train_dataset, config).startswith("--opts train_dataset.transforms.0: Resize could not be built: ")
+    assert message(ConfigError, build.build_train_dataset, config).startswith(
+        "--opts train_dataset.transforms.0: Resize could not be built: "
+    )
 
 
 def test_a_failed_rule_of_paddleseg_is_one_line(config_of):
     def mixed(content):
         content["train_dataset"].update(type="Dataset", num_classes=11, train_path="x")
+
     assert "type of train_dataset and val_dataset must be the same" in message(ConfigError, config_of, mixed)
 
 
 def test_a_missing_root_names_its_key_variable_and_the_way_to_get_data(config_of, tmp_path):
     def elsewhere(content):
         content["train_dataset"]["dataset_root"] = "${TINY_MISSING_ROOT:-%s}" % (tmp_path / "none")
+
     text = message(DataError, build.build_train_dataset, config_of(elsewhere))
-    both = message(DataError, build.build_train_dataset, config_of(lambda c: [c[k].update(dataset_root="none") for k in ("train_dataset", "val_dataset")]))
+    both = message(
+        DataError,
+        build.build_train_dataset,
+        config_of(lambda c: [c[k].update(dataset_root="none") for k in ("train_dataset", "val_dataset")]),
+    )
     assert "--opts train_dataset.dataset_root=DIR val_dataset.dataset_root=DIR." in both
     assert "none does not exist. It is set by" in text
     assert "--opts train_dataset.dataset_root=DIR or the environment variable TINY_MISSING_ROOT." in text
@@ -94,7 +110,9 @@ def test_a_missing_root_names_its_key_variable_and_the_way_to_get_data(config_of
 
 
 def test_no_val_dataset_is_reported(config_of):
-    assert "there is no val_dataset" in message(ConfigError, build.build_val_dataset, config_of(lambda c: c.pop("val_dataset")))
+    assert "there is no val_dataset" in message(
+        ConfigError, build.build_val_dataset, config_of(lambda c: c.pop("val_dataset"))
+    )
 
 
 def test_pretrained_is_left_out_where_weights_follow(config_of):
@@ -104,12 +122,17 @@ def test_pretrained_is_left_out_where_weights_follow(config_of):
     assert config.dic["model"]["backbone"]["pretrained"] == "none.pdparams"
 
 
-@pytest.mark.parametrize("images, batch, ranks, expected", [
-    (3, 4, 1, "has 3 images, fewer than one batch of 4. Use --batch_size 3"),
-    (1, 4, 1, "has 1 image, fewer"),
-    (7, 4, 2, None), (8, 4, 2, None), (6, 4, 2, "has 6 images (3 on each of 2 devices), fewer than one batch of 4"),
-    (4, 4, 1, None),
-])
+@pytest.mark.parametrize(
+    "images, batch, ranks, expected",
+    [
+        (3, 4, 1, "has 3 images, fewer than one batch of 4. Use --batch_size 3"),
+        (1, 4, 1, "has 1 image, fewer"),
+        (7, 4, 2, None),
+        (8, 4, 2, None),
+        (6, 4, 2, "has 6 images (3 on each of 2 devices), fewer than one batch of 4"),
+        (4, 4, 1, None),
+    ],
+)
 def test_a_data_set_smaller_than_one_batch_is_reported(images, batch, ranks, expected):
     if expected is None:
         build.check_dataset_size(range(images), batch, ranks)
@@ -122,8 +145,11 @@ def test_class_names_come_from_the_data_set_a_file_or_numbers(config_of, root, t
 
     def own_data(content):
         for mode in ("train", "val"):
-            content[mode + "_dataset"].update({"type": "Dataset", "num_classes": 2, "dataset_root": str(tmp_path), mode + "_path": "x"})
+            content[mode + "_dataset"].update(
+                {"type": "Dataset", "num_classes": 2, "dataset_root": str(tmp_path), mode + "_path": "x"}
+            )
         content["model"]["num_classes"] = 2
+
     assert build.label_set_of(config_of(own_data)).classes == ("class_0", "class_1")
     (tmp_path / "classes.txt").write_text("free\noccupied\n")
     named = build.label_set_of(config_of(own_data))
@@ -132,16 +158,25 @@ def test_class_names_come_from_the_data_set_a_file_or_numbers(config_of, root, t
 
 def test_the_device_is_chosen_and_explained():
     import paddle
+
     if paddle.is_compiled_with_cuda():
         assert select_device("cpu") == ("cpu", "as asked")
         return
     chosen, why = select_device(None)
-    assert chosen == "cpu" and why == "the installed Paddle %s is a CPU build" % paddle.__version__
+    assert chosen == "cpu" and why == f"the installed Paddle {paddle.__version__} is a CPU build"
     assert "is a CPU build. Use --device cpu, or install" in message(ConfigError, select_device, "gpu")
 
 
-@pytest.mark.parametrize("name, expected", [("cuda", "unknown device 'cuda'."), ("gpuu", "Did you mean 'gpu'"), ("gpu:x", "unknown device 'gpu:x'"),
-                                            ("cpu:0", "unknown device 'cpu:0': give cpu."), ("gpu:", "give gpu, or with a number, as in gpu:0."),
-                                            ("mlu", "was built without it. Use --device cpu")])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("cuda", "unknown device 'cuda'."),
+        ("gpuu", "Did you mean 'gpu'"),
+        ("gpu:x", "unknown device 'gpu:x'"),
+        ("cpu:0", "unknown device 'cpu:0': give cpu."),
+        ("gpu:", "give gpu, or with a number, as in gpu:0."),
+        ("mlu", "was built without it. Use --device cpu"),
+    ],
+)
 def test_an_unknown_device_is_one_line(name, expected):
     assert expected in message(ConfigError, select_device, name)

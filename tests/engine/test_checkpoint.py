@@ -6,8 +6,8 @@ import pytest
 
 from ppliteseg_paddle.engine import checkpoint
 from ppliteseg_paddle.engine.checkpoint import BestModel, check_resume, latest_checkpoint
-from ppliteseg_paddle.files import check_writable, save_atomic, write_json
 from ppliteseg_paddle.errors import ConfigError, WeightsError
+from ppliteseg_paddle.files import check_writable, save_atomic, write_json
 
 
 def finished(folder):
@@ -20,11 +20,10 @@ def finished(folder):
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(KeyError):
-        with save_atomic(str(target)) as temporary:
-            with open(temporary, "w") as file:
-                file.write("half")
-            raise KeyError("stop")
+    with pytest.raises(KeyError), save_atomic(str(target)) as temporary:
+        with open(temporary, "w") as file:
+            file.write("half")
+        raise KeyError("stop")
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
@@ -49,15 +48,28 @@ def test_resume_takes_the_iteration_from_the_folder(tmp_path):
     assert check_resume(finished(tmp_path / "iter_30") + "/", iters=40) == 30
 
 
-@pytest.mark.parametrize("prepare, folder, expected, kind", [
-    (lambda root: None, "iter_9", "there is no such folder", ConfigError),
-    (lambda root: finished(root / "iter_5"), "iter_9", "The latest checkpoint beside it is", ConfigError),
-    (lambda root: finished(root / "iter_5"), ".", "not a checkpoint folder named iter_N; use", ConfigError),
-    (lambda root: finished(root / "best_model"), "best_model", "not a checkpoint folder named iter_N; give", ConfigError),
-    (lambda root: (root / "iter_9").mkdir(), "iter_9", "model.pdparams is missing or empty", WeightsError),
-    (lambda root: (finished(root / "iter_9"), (root / "iter_9" / "model.pdopt").write_bytes(b"")), "iter_9", "model.pdopt is missing or empty", WeightsError),
-    (lambda root: finished(root / "iter_20"), "iter_20", "holds iteration 20, and the run ends at 20", ConfigError),
-])
+@pytest.mark.parametrize(
+    "prepare, folder, expected, kind",
+    [
+        (lambda root: None, "iter_9", "there is no such folder", ConfigError),
+        (lambda root: finished(root / "iter_5"), "iter_9", "The latest checkpoint beside it is", ConfigError),
+        (lambda root: finished(root / "iter_5"), ".", "not a checkpoint folder named iter_N; use", ConfigError),
+        (
+            lambda root: finished(root / "best_model"),
+            "best_model",
+            "not a checkpoint folder named iter_N; give",
+            ConfigError,
+        ),
+        (lambda root: (root / "iter_9").mkdir(), "iter_9", "model.pdparams is missing or empty", WeightsError),
+        (
+            lambda root: (finished(root / "iter_9"), (root / "iter_9" / "model.pdopt").write_bytes(b"")),
+            "iter_9",
+            "model.pdopt is missing or empty",
+            WeightsError,
+        ),
+        (lambda root: finished(root / "iter_20"), "iter_20", "holds iteration 20, and the run ends at 20", ConfigError),
+    ],
+)
 def test_a_folder_from_which_nothing_can_go_on_is_reported(tmp_path, prepare, folder, expected, kind):
     prepare(tmp_path)
     with pytest.raises(kind, match=expected):
@@ -90,6 +102,7 @@ def test_a_damaged_score_file_counts_as_none(tmp_path):
 def test_a_file_has_the_users_permissions_and_writing_it_never_touches_the_umask(tmp_path, monkeypatch):
     """To read the umask is to set it, for all threads; two that do so at once would leave it at 0."""
     from ppliteseg_paddle.files import write_bytes
+
     umask = os.umask(0)
     os.umask(umask)
     monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask was set"))

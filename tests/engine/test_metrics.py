@@ -15,6 +15,7 @@ def random_maps(rng, classes, ignored, used=None):
 def test_scores_equal_paddlesegs_functions(rng, ignored, used):
     import paddle
     from paddleseg.utils import metrics
+
     pred, label = random_maps(rng, 5, ignored, used)
     areas = metrics.calculate_area(paddle.to_tensor(pred), paddle.to_tensor(label), 5, ignore_index=255)
     ours = scores(confusion_matrix(pred, label, 5))

@@ -1,4 +1,5 @@
 """Mixed precision: what the loop is told, and what is refused."""
+
 import paddle
 import pytest
 
@@ -8,7 +9,9 @@ from ppliteseg_paddle.errors import ConfigError
 
 @pytest.mark.parametrize("name", ["fp16", "bf16"])
 def test_mixed_precision_on_the_cpu_is_refused_in_one_line(name):
-    with pytest.raises(ConfigError, match="--precision %s needs a GPU, but the device is cpu, where Paddle trains in fp32 only" % name):
+    with pytest.raises(
+        ConfigError, match=f"--precision {name} needs a GPU, but the device is cpu, where Paddle trains in fp32 only"
+    ):
         precision.check_precision(name, "cpu")
     precision.check_precision("fp32", "cpu")
 
@@ -17,7 +20,9 @@ def test_a_gpu_without_bf16_is_refused_with_what_it_has(monkeypatch):
     monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: False)
     monkeypatch.setattr(paddle.amp, "is_float16_supported", lambda: True)
     monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda index: "Tesla T4")
-    with pytest.raises(ConfigError, match=r"the device gpu:1 \(Tesla T4\) cannot compute in it. Use --precision fp16 or fp32."):
+    with pytest.raises(
+        ConfigError, match=r"the device gpu:1 \(Tesla T4\) cannot compute in it. Use --precision fp16 or fp32."
+    ):
         precision.check_precision("bf16", "gpu:1")
     precision.check_precision("fp16", "gpu:1")
 

@@ -35,6 +35,7 @@ def test_a_file_that_would_run_a_command_is_refused_for_paddlesegs_components_to
 @pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
 def test_paddlesegs_backbone_takes_what_fits_by_name_and_shape(root, tmp_path, suffix):
     from paddleseg.models import STDC1
+
     state = {name: tensor.numpy() for name, tensor in STDC1().state_dict().items()}
     name = "features.0.conv.weight"
     state[name] = np.full_like(state[name], 0.25)
@@ -51,6 +52,7 @@ def test_a_file_of_which_nothing_fits_is_refused(root, tmp_path):
 
 def test_a_component_that_reads_its_file_itself_reads_it_checked(tmp_path):
     from ppliteseg_paddle.engine.pretrained import safe_pretrained
+
     load, path = paddle.load, str(tmp_path / "w.pdparams")
     paddle.save({"a": paddle.ones([2])}, path)
     with safe_pretrained():

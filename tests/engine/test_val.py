@@ -1,4 +1,5 @@
 """Evaluation: batches, the matrix on the device, PaddleSeg's loop evaluating by it."""
+
 import numpy as np
 import paddle
 import pytest
@@ -6,12 +7,12 @@ from mini_cityscapes import official
 from PIL import Image
 from tiny_data import make_data, values, write_config
 
-from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.data.submission import LABEL_IDS
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
 from ppliteseg_paddle.engine.loop.surroundings import loop_module
 from ppliteseg_paddle.engine.metrics import confusion_matrix, confusion_on_device, scores
 from ppliteseg_paddle.engine.val import evaluate, fast_evaluation, stack_equals
+from ppliteseg_paddle.reading.label_sets import label_set
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +54,26 @@ def test_figures_from_the_device_equal_the_official_cityscapes_evaluators(rng, t
     ids[:19] = LABEL_IDS
     total, predictions, truths = 0, [], []
     for index in range(3):
-        total = total + confusion_on_device(paddle.to_tensor(pred[index].astype("int32")), paddle.to_tensor(label[index]), 19)
+        total = total + confusion_on_device(
+            paddle.to_tensor(pred[index].astype("int32")), paddle.to_tensor(label[index]), 19
+        )
         for kind, files, values_ in (("pred", predictions, pred), ("gtFine_labelIds", truths, label)):
             files.append(tmp_path / ("berlin_%06d_000019_%s.png" % (index, kind)))
             Image.fromarray(ids[values_[index, 0]]).save(files[-1])
     ours, theirs = scores(total.numpy()), official(predictions, truths)
     assert ours["mIoU"] == pytest.approx(theirs["averageScoreClasses"], abs=1e-9)
-    assert ours["class_iou"] == pytest.approx([theirs["classScores"][name] for name in label_set("cityscapes").classes], abs=1e-9)
+    assert ours["class_iou"] == pytest.approx(
+        [theirs["classScores"][name] for name in label_set("cityscapes").classes], abs=1e-9
+    )
 
 
 def test_neighbours_of_one_size_and_way_back_are_stacked():
     def sample(height, info=()):
-        return {"img": np.zeros((3, height, 8), np.float32), "label": np.zeros((1, height, 8), np.uint8), "trans_info": list(info)}
+        return {
+            "img": np.zeros((3, height, 8), np.float32),
+            "label": np.zeros((1, height, 8), np.uint8),
+            "trans_info": list(info),
+        }
 
     groups = stack_equals([sample(4), sample(4), sample(6), sample(4), sample(4, [("resize", (2, 8))])])
     assert [group["img"].shape[0] for group in groups] == [2, 1, 1, 1]
@@ -88,4 +97,4 @@ def test_the_loops_evaluation_gives_paddlesegs_figures_and_prints_them(parts, mo
     assert module.evaluate is slow
     for ours, theirs in zip(fast, slow(*parts, print_detail=False)):
         np.testing.assert_allclose(ours, theirs, atol=1e-7)
-    assert lines[0].startswith("[EVAL] #Images: 5 mIoU: %.4f Acc: %.4f" % (fast[0], fast[1])) and len(lines) == 2
+    assert lines[0].startswith(f"[EVAL] #Images: 5 mIoU: {fast[0]:.4f} Acc: {fast[1]:.4f}") and len(lines) == 2

@@ -1,4 +1,5 @@
 """Masks by blocks equal those of upsampling and argmax, and the graph falls back where blocks do not fit."""
+
 import numpy as np
 import pytest
 
@@ -8,11 +9,19 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="comes with the extra 'd
 
 def upsampling(factor=8, height=6, width=9, classes=5, batch=1, mode="linear"):
     from onnx import TensorProto, helper, numpy_helper
+
     scales = numpy_helper.from_array(np.array([1, 1, factor, factor], np.float32), "scales")
-    resize = helper.make_node("Resize", ["small", "", "scales"], ["logits"], mode=mode, coordinate_transformation_mode="half_pixel")
+    resize = helper.make_node(
+        "Resize", ["small", "", "scales"], ["logits"], mode=mode, coordinate_transformation_mode="half_pixel"
+    )
     size = [batch, classes, int(height * factor), int(width * factor)]
-    graph = helper.make_graph([resize], "g", [helper.make_tensor_value_info("small", TensorProto.FLOAT, [batch, classes, height, width])],
-                              [helper.make_tensor_value_info("logits", TensorProto.FLOAT, size)], [scales])
+    graph = helper.make_graph(
+        [resize],
+        "g",
+        [helper.make_tensor_value_info("small", TensorProto.FLOAT, [batch, classes, height, width])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, size)],
+        [scales],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     return model
@@ -21,8 +30,10 @@ def upsampling(factor=8, height=6, width=9, classes=5, batch=1, mode="linear"):
 def with_mask(model, num_classes=5):
     """The model with a mask as its output; None if it is not made by blocks."""
     from onnx import TensorProto, helper
-    from ppliteseg_paddle.export.onnx_graph import Nodes
+
     from ppliteseg_paddle.export.blockwise_argmax import add_blockwise_argmax
+    from ppliteseg_paddle.export.onnx_graph import Nodes
+
     nodes = Nodes("post")
     mask = add_blockwise_argmax(model, nodes, "logits", num_classes)
     if not mask:
@@ -65,7 +76,11 @@ def test_a_mask_by_blocks_equals_upsampling_and_argmax_in_every_pixel(factor, ki
 def test_more_than_256_classes_leave_in_32_bits():
     scores = scores_of("noise", classes=300)
     mask = run(with_mask(upsampling(classes=300), 300), scores)
-    assert mask.dtype == np.int32 and np.array_equal(mask, run(upsampling(classes=300), scores).argmax(axis=1)) and mask.max() > 255
+    assert (
+        mask.dtype == np.int32
+        and np.array_equal(mask, run(upsampling(classes=300), scores).argmax(axis=1))
+        and mask.max() > 255
+    )
 
 
 @pytest.mark.parametrize("options", [{"factor": 3}, {"factor": 1.5}, {"batch": 2}, {"mode": "nearest"}], ids=str)
@@ -82,5 +97,7 @@ def test_openvino_gives_the_same_mask(scores):
     expected = run(upsampling(), scores).argmax(axis=1)
     core = openvino.Core()
     # As `deploy.openvino` asks, too: by default it computes in bfloat16 where the processor can.
-    compiled = core.compile_model(core.read_model(with_mask(upsampling()).SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core.compile_model(
+        core.read_model(with_mask(upsampling()).SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
     assert np.array_equal(compiled([scores])[0], expected)

@@ -3,8 +3,8 @@ import os
 
 import numpy as np
 import pytest
-
 from exported import LABELS, TRANSFORMS, eager, export_formats, few_ties, model, photograph, small_model
+
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.compat import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
@@ -15,17 +15,28 @@ RESIZED = [{"type": "Resize", "target_size": [128, 96]}, *TRANSFORMS]
 
 def export(save_dir, net=None, **options):
     from ppliteseg_paddle.export.paddle import export_model
-    return export_model(net or small_model(), str(save_dir), **{"formats": ("onnx",), "label_set": LABELS, "transforms": TRANSFORMS,
-                                                                "check_image": photograph(96, 128), **options})
+
+    return export_model(
+        net or small_model(),
+        str(save_dir),
+        **{
+            "formats": ("onnx",),
+            "label_set": LABELS,
+            "transforms": TRANSFORMS,
+            "check_image": photograph(96, 128),
+            **options,
+        },
+    )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def predictor(backend, input_shape=None, preprocess_in_graph=False):
     return Predictor(export_formats(input_shape, preprocess_in_graph), backend, num_threads=2)
 
 
 def assert_equals_the_model(exported, size):
     from ppliteseg_paddle.export.paddle import compare
+
     check = compare(exported, model(), photograph(*size))
     assert check["differing_pixels"] <= few_ties(np.prod(size)) and check["largest_margin"] <= 1e-5
     assert exported.predict(photograph(*size)).shape == size
@@ -63,6 +74,7 @@ def test_a_graph_that_preprocesses_takes_images_as_they_are(backend, size):
 @needs_converter
 def test_the_file_holds_no_batch_normalisation_and_only_standard_operators():
     import onnx
+
     graph = onnx.load(os.path.join(export_formats(), "model.onnx"))
     operators = {node.op_type for node in graph.graph.node}
     assert "Conv" in operators and not operators & {"BatchNormalization", "Identity"}
@@ -74,12 +86,17 @@ def test_the_file_holds_no_batch_normalisation_and_only_standard_operators():
 
 @needs_converter
 def test_formats_share_a_folder_and_each_is_compared(tmp_path):
-    report = export(tmp_path / "export", formats=("paddle", "onnx", "openvino"), preprocess_in_graph=True, transforms=RESIZED)
+    report = export(
+        tmp_path / "export", formats=("paddle", "onnx", "openvino"), preprocess_in_graph=True, transforms=RESIZED
+    )
     assert set(report["files"]) >= {"deploy.yaml", "model.onnx", "model.xml", "model.bin", "model.pdiparams"}
     assert set(report["check"]["formats"]) == {"paddle", "onnx", "openvino"}
     for check in report["check"]["formats"].values():
         assert check["differing_pixels"] <= 1e-3 and check["max_difference"] < 1e-3
-    masks = [Predictor(tmp_path / "export", name).predict(photograph(150, 201)) for name in ("paddle", "onnxruntime", "openvino")]
+    masks = [
+        Predictor(tmp_path / "export", name).predict(photograph(150, 201))
+        for name in ("paddle", "onnxruntime", "openvino")
+    ]
     assert masks[0].shape == (150, 201)
     assert all(np.mean(mask != masks[0]) <= 1e-3 for mask in masks[1:])
 
@@ -99,6 +116,7 @@ def test_scores_may_leave_a_graph_that_resizes(tmp_path, output_op):
 
 def openvino_release():
     from importlib.metadata import version
+
     return int(version("openvino").split(".")[0])
 
 
@@ -108,13 +126,17 @@ def test_auto_takes_the_first_row_that_works_and_openvino_reads_onnx_files_too(t
     exported = Predictor(tmp_path / "export")
     assert exported.backend.name == "onnxruntime" and exported.backend.describe()["num_threads"] >= 1
     if openvino_release() < 2026:  # the newest for Python 3.9; it cannot resize with channels last where sizes are open
-        with pytest.raises(ArtifactError, match="OpenVINO 202.* cannot run .*model.onnx.*Install openvino 2026 or later"):
+        with pytest.raises(
+            ArtifactError, match="OpenVINO 202.* cannot run .*model.onnx.*Install openvino 2026 or later"
+        ):
             Predictor(tmp_path / "export", "openvino")
         return
     other = Predictor(tmp_path / "export", "openvino", num_threads=1)
     assert other.backend.describe()["graph"] == "onnx" and other.backend.describe()["num_threads"] == 1
     assert np.mean(other.predict(photograph(96, 128)) != exported.predict(photograph(96, 128))) <= 1e-3
-    with pytest.raises(ArtifactError, match="no paddle graph, which the backend 'paddle' needs .it holds: onnx.. Export it with "):
+    with pytest.raises(
+        ArtifactError, match="no paddle graph, which the backend 'paddle' needs .it holds: onnx.. Export it with "
+    ):
         Predictor(tmp_path / "export", "paddle")
     with pytest.raises(DependencyError, match="'openvino' runs on the CPU only"):
         Predictor(tmp_path / "export", "openvino", device="gpu:0")
@@ -129,14 +151,17 @@ def test_auto_takes_the_first_row_that_works_and_openvino_reads_onnx_files_too(t
 @needs_converter
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     from ppliteseg_paddle.export import onnx_graph
+
     original = onnx_graph.finish
 
     def damaged(graph, *rest):
         from onnx import helper
+
         name = graph.graph.output[0].name
         graph.graph.node.append(helper.make_node("Neg", [name], ["negative"]))
         graph.graph.output[0].name = "negative"
         return original(graph, *rest)
+
     monkeypatch.setattr(onnx_graph, "finish", damaged)
     with pytest.raises(ArtifactError, match="differs from the trained one in .* was not written"):
         export(tmp_path / "export")
@@ -147,41 +172,59 @@ def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
 def test_an_operator_without_an_onnx_form_is_reported_on_one_line(tmp_path):
     from paddleseg.models import PPLiteSeg
     from paddleseg.models.backbones import STDC1
+
     with pytest.raises(ConfigError, match="pools adaptively.*give --input_shape 1 3 H W"):
         export(tmp_path / "export", PPLiteSeg(11, STDC1()))
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"formats": ("onx",)}, "unknown format 'onx'. Did you mean 'onnx'"),
-    ({"formats": ()}, "no format is given"),
-    ({"formats": ("paddle",), "preprocess_in_graph": True}, "for the formats onnx and openvino"),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"formats": ("onx",)}, "unknown format 'onx'. Did you mean 'onnx'"),
+        ({"formats": ()}, "no format is given"),
+        ({"formats": ("paddle",), "preprocess_in_graph": True}, "for the formats onnx and openvino"),
+    ],
+)
 def test_an_argument_that_cannot_serve_is_refused_before_any_work(tmp_path, options, words):
     with pytest.raises(ConfigError, match=words):
         export(tmp_path / "export", **options)
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("step", [{"type": "ResizeByLong", "long_size": 128}, {"type": "Padding", "target_size": [512, 512]},
-                                  {"type": "Resize", "target_size": [64, 64], "interp": "CUBIC"}], ids=lambda step: step["type"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "ResizeByLong", "long_size": 128},
+        {"type": "Padding", "target_size": [512, 512]},
+        {"type": "Resize", "target_size": [64, 64], "interp": "CUBIC"},
+    ],
+    ids=lambda step: step["type"],
+)
 def test_a_step_without_a_form_inside_a_graph_is_refused(step):
     from ppliteseg_paddle.deploy.preprocess import Preprocess
     from ppliteseg_paddle.export.onnx_graph import check_preprocess
-    with pytest.raises(ConfigError, match="preprocess_in_graph takes Normalize, and Resize.*%s" % step["type"]):
+
+    with pytest.raises(ConfigError, match="preprocess_in_graph takes Normalize, and Resize.*{}".format(step["type"])):
         check_preprocess(Preprocess([step, *TRANSFORMS]))
 
 
 def test_a_missing_converter_is_named_with_its_install_command(tmp_path, monkeypatch):
     import importlib.util
+
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "paddle2onnx" else find(name, *rest))
-    with pytest.raises(DependencyError, match="needs paddle2onnx, which is not installed. Install it with: pip install '.*deploy"):
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "paddle2onnx" else find(name, *rest)
+    )
+    with pytest.raises(
+        DependencyError, match="needs paddle2onnx, which is not installed. Install it with: pip install '.*deploy"
+    ):
         export(tmp_path / "export")
 
 
 def test_a_paddle_too_old_for_the_converter_is_named(monkeypatch):
     from ppliteseg_paddle.export import onnx
+
     monkeypatch.setattr(onnx, "paddle_version", lambda: (2, 6, 2))
     monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name, *rest: name)
     with pytest.raises(DependencyError, match="needs Paddle 3 or later.*installed is 2.6.2"):
@@ -194,6 +237,7 @@ def test_an_artifact_predicts_where_paddle_and_paddleseg_are_not_installed(tmp_p
     import sys
 
     import cv2
+
     cv2.imwrite(str(tmp_path / "photo.png"), photograph(64, 96))
     code = """
 import sys
@@ -203,7 +247,9 @@ from ppliteseg_paddle import Predictor
 for backend in ("onnxruntime", "openvino", "auto"):
     assert Predictor(sys.argv[1], backend).predict(sys.argv[2]).shape == (64, 96)
 """
-    done = subprocess.run([sys.executable, "-c", code, export_formats(), str(tmp_path / "photo.png")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, export_formats(), str(tmp_path / "photo.png")], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
 
@@ -211,6 +257,7 @@ for backend in ("onnxruntime", "openvino", "auto"):
 @needs_converter
 def test_resizing_with_the_channels_last_gives_the_same_mask(tmp_path, monkeypatch):
     from ppliteseg_paddle.export import onnx_graph
+
     export(tmp_path / "fast")
     monkeypatch.setattr(onnx_graph, "_resize_channels_last", lambda graph, nodes, logits: "")
     export(tmp_path / "plain")

@@ -3,16 +3,29 @@ import os
 import numpy as np
 import pytest
 import yaml
+from exported import (
+    LABELS,
+    TRANSFORMS,
+    eager,
+    export_folder,
+    exported_predictor,
+    few_ties,
+    model,
+    photograph,
+    small_model,
+)
 
-from exported import LABELS, TRANSFORMS, eager, export_folder, exported_predictor, few_ties, model, photograph, small_model
 from ppliteseg_paddle import Predictor
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
 
 def export(save_dir, net=None, **options):
     from ppliteseg_paddle.export.paddle import export_paddle
-    return export_paddle(net or small_model(), str(save_dir), **{"label_set": LABELS, "transforms": TRANSFORMS, **options})
+
+    return export_paddle(
+        net or small_model(), str(save_dir), **{"label_set": LABELS, "transforms": TRANSFORMS, **options}
+    )
 
 
 def test_the_report_says_what_was_written_and_how_it_compares(tmp_path):
@@ -30,6 +43,7 @@ def test_the_report_says_what_was_written_and_how_it_compares(tmp_path):
 
 def test_the_model_is_left_as_it_was(tmp_path):
     from ppliteseg_paddle import pp_liteseg_t
+
     net = pp_liteseg_t(num_classes=11)
     net.train()
     net.backbone.eval()  # as a trainer that freezes it does
@@ -41,15 +55,19 @@ def test_the_model_is_left_as_it_was(tmp_path):
 
 def test_auxiliary_heads_are_not_exported():
     from ppliteseg_paddle.deploy.artifact import Artifact
+
     artifact = Artifact.read(export_folder())
     size = os.path.getsize(artifact.path_of("paddle", "params"))
     whole = sum(4 * int(np.prod(array.shape)) for array in model().state_dict().values())
-    auxiliary = sum(4 * int(np.prod(array.shape)) for head in model().seg_heads[1:] for array in head.state_dict().values())
+    auxiliary = sum(
+        4 * int(np.prod(array.shape)) for head in model().seg_heads[1:] for array in head.state_dict().values()
+    )
     assert abs(size - (whole - auxiliary)) < 20_000
 
 
 def test_a_fixed_size_export_equals_the_model():
     from ppliteseg_paddle.export.paddle import compare
+
     size = (333, 517)  # the deepest map is 11x17: no bin size but 1 divides it
     predictor = exported_predictor((1, 3) + size)
     assert not predictor.artifact.input.dynamic
@@ -60,7 +78,8 @@ def test_a_fixed_size_export_equals_the_model():
 def test_a_fixed_size_export_takes_images_of_other_sizes_by_resizing_them():
     predictor = exported_predictor((1, 3, 333, 517))
     assert predictor.artifact.preprocess.resize_policy == [
-        {"type": "Resize", "target_size": [517, 333], "keep_ratio": False, "interp": "LINEAR"}]
+        {"type": "Resize", "target_size": [517, 333], "keep_ratio": False, "interp": "LINEAR"}
+    ]
     mask = predictor.predict(photograph())
     assert mask.shape == (427, 640)
     assert np.mean(mask == eager().predict(photograph())) > 0.7  # another resolution, the same scene
@@ -78,6 +97,7 @@ def test_a_pipeline_that_ends_at_the_fixed_size_gets_no_second_resize(tmp_path):
 def test_scores_may_leave_the_graph_in_place_of_ids(tmp_path, output_op):
     from ppliteseg_paddle.deploy.preprocess import Preprocess
     from ppliteseg_paddle.export.paddle import eager_predictor
+
     net = small_model()
     report = export(tmp_path / "export", net, output_op=output_op)
     assert report["output"]["op"] == output_op and report["output"]["dtype"] == "float32"
@@ -105,26 +125,31 @@ def test_an_earlier_export_is_replaced_and_survives_a_failure(tmp_path):
 
 def test_an_export_that_differs_from_the_model_is_not_written(tmp_path, monkeypatch):
     from ppliteseg_paddle.export import paddle as exporter
+
     original = exporter._inference_copy
 
     def damaged(net, artifact):
         form = original(net, artifact)
         form.model.classifier.weight.set_value(form.model.classifier.weight * -1.0)
         return form
+
     monkeypatch.setattr(exporter, "_inference_copy", damaged)
     with pytest.raises(ArtifactError, match="differs from the trained one in .* was not written"):
         export(tmp_path / "export", check_image=photograph(96, 128))
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"output_op": "argmin"}, "unknown output_op 'argmin'. Did you mean 'argmax'"),
-    ({"input_shape": (1, 3, 64)}, r"input_shape is \[1, 3, 64\]; give N 3 H W"),
-    ({"input_shape": (1, 4, 64, 64)}, "give N 3 H W"),
-    ({"input_shape": (8, 3, 64, 64)}, "N 1 or -1"),
-    ({"input_shape": (1, 3, 64, -1)}, "both"),
-    ({"transforms": [{"type": "RandomDistort"}]}, "'RandomDistort' cannot be part"),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"output_op": "argmin"}, "unknown output_op 'argmin'. Did you mean 'argmax'"),
+        ({"input_shape": (1, 3, 64)}, r"input_shape is \[1, 3, 64\]; give N 3 H W"),
+        ({"input_shape": (1, 4, 64, 64)}, "give N 3 H W"),
+        ({"input_shape": (8, 3, 64, 64)}, "N 1 or -1"),
+        ({"input_shape": (1, 3, 64, -1)}, "both"),
+        ({"transforms": [{"type": "RandomDistort"}]}, "'RandomDistort' cannot be part"),
+    ],
+)
 def test_an_argument_that_cannot_serve_is_refused_before_any_work(tmp_path, options, words):
     with pytest.raises(ConfigError, match=words):
         export(tmp_path / "export", **options)
@@ -134,7 +159,9 @@ def test_an_argument_that_cannot_serve_is_refused_before_any_work(tmp_path, opti
 def test_paddlesegs_own_model_is_exported_the_same_way(tmp_path):
     from paddleseg.models import PPLiteSeg
     from paddleseg.models.backbones import STDC1
+
     from ppliteseg_paddle.export.paddle import compare
+
     net = PPLiteSeg(11, STDC1())
     export(tmp_path / "export", net, check_image=photograph(96, 128))
     check = compare(Predictor(tmp_path / "export"), net, photograph(64, 80))

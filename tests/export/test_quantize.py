@@ -4,8 +4,8 @@ import os
 import cv2
 import numpy as np
 import pytest
-
 from exported import LABELS, TRANSFORMS, photograph, small_model
+
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.compat import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
@@ -37,32 +37,52 @@ def deeper_model():
     class Deeper(paddle.nn.Layer):
         def __init__(self):
             super().__init__()
-            self.stem, self.middle = paddle.nn.Conv2D(3, 8, 3, stride=2, padding=1), paddle.nn.Conv2D(8, 16, 3, padding=1)
+            self.stem, self.middle = (
+                paddle.nn.Conv2D(3, 8, 3, stride=2, padding=1),
+                paddle.nn.Conv2D(8, 16, 3, padding=1),
+            )
             self.classifier = paddle.nn.Conv2D(16, LABELS.num_classes, 1)
 
         def forward(self, x):
             logits = self.classifier(F.relu(self.middle(F.relu(self.stem(x)))))
             return [F.interpolate(logits, x.shape[2:], mode="bilinear")]
+
     paddle.seed(7)
     return Deeper()
 
 
 def export(save_dir, calibration, net=None, **options):
     from ppliteseg_paddle.export.paddle import export_model
-    return export_model(net or deeper_model(), str(save_dir), **{
-        "formats": ("onnx",), "label_set": LABELS, "transforms": TRANSFORMS, "input_shape": (1, 3, 96, 128), "precision": "int8",
-        "calibration": calibration, "check_image": photograph(96, 128), **options})
+
+    return export_model(
+        net or deeper_model(),
+        str(save_dir),
+        **{
+            "formats": ("onnx",),
+            "label_set": LABELS,
+            "transforms": TRANSFORMS,
+            "input_shape": (1, 3, 96, 128),
+            "precision": "int8",
+            "calibration": calibration,
+            "check_image": photograph(96, 128),
+            **options,
+        },
+    )
 
 
 def operators(path):
     import onnx
+
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
 @needs_converter
 def test_int8_graphs_run_on_both_runtimes_and_the_report_names_every_layer(data, tmp_path):
     from ppliteseg_paddle.export.quant_report import write_quant_report
-    report = export(tmp_path / "export", Calibration(read_list(str(data)), progress=False), formats=("onnx", "openvino"))
+
+    report = export(
+        tmp_path / "export", Calibration(read_list(str(data)), progress=False), formats=("onnx", "openvino")
+    )
     found = report["quantisation"]
     assert found["images"] == found["sensitivity_images"] == 3 and found["method"] == "minmax" and found["labels"]
     assert len(found["layers"]) == 2 and len(found["always_float"]) == 1
@@ -88,13 +108,19 @@ def test_int8_graphs_run_on_both_runtimes_and_the_report_names_every_layer(data,
 @pytest.mark.parametrize("method", ["entropy", "percentile"])
 def test_other_calibration_methods_give_other_ranges(data, tmp_path, method):
     import onnx
+
     scales = []
     for i, name in enumerate(("minmax", method)):
         export(tmp_path / str(i), Calibration(read_list(str(data)), name, sensitivity=False, progress=False))
         graph = onnx.load(str(tmp_path / str(i) / "model.onnx")).graph
         # Of values, not of weights: those are lists.
-        scales.append([float(onnx.numpy_helper.to_array(tensor)) for tensor in graph.initializer
-                       if tensor.name.endswith("_scale") and not tensor.dims])
+        scales.append(
+            [
+                float(onnx.numpy_helper.to_array(tensor))
+                for tensor in graph.initializer
+                if tensor.name.endswith("_scale") and not tensor.dims
+            ]
+        )
     assert len(scales[0]) == len(scales[1]) > 2
     assert scales[0] != scales[1]
 
@@ -102,6 +128,7 @@ def test_other_calibration_methods_give_other_ranges(data, tmp_path, method):
 @needs_converter
 def test_weights_have_a_scale_a_channel_and_seven_bits(data, tmp_path):
     import onnx
+
     export(tmp_path / "export", Calibration(read_list(str(data)), sensitivity=False, progress=False))
     graph = onnx.load(str(tmp_path / "export" / "model.onnx")).graph
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -119,7 +146,9 @@ def test_layers_that_hurt_are_kept_in_float(data, tmp_path, monkeypatch):
     pairs = [(image, None) for image, _ in read_list(str(data))]
     report = export(tmp_path / "export", Calibration(pairs, progress=False))
     found = report["quantisation"]
-    assert [row["float_layers"] for row in found["trials"]] == list(range(len(found["trials"]))) and len(found["float_layers"]) >= 1
+    assert [row["float_layers"] for row in found["trials"]] == list(range(len(found["trials"]))) and len(
+        found["float_layers"]
+    ) >= 1
     assert found["float_layers"][0] in [row["layer"] for row in found["layers"] if row["float"]]
     assert "accuracy" not in found
 
@@ -127,7 +156,10 @@ def test_layers_that_hurt_are_kept_in_float(data, tmp_path, monkeypatch):
 @needs_converter
 def test_an_export_that_loses_too_much_is_not_written(data, tmp_path, monkeypatch):
     monkeypatch.setattr(quantize, "MAX_LOST_POINTS", -100)
-    with pytest.raises(ArtifactError, match=r"INT8 loses .* points of mIoU on 3 calibration images .allowed: -100., so nothing was written"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"INT8 loses .* points of mIoU on 3 calibration images .allowed: -100., so nothing was written",
+    ):
         export(tmp_path / "export", Calibration(read_list(str(data)), progress=False))
     assert not (tmp_path / "export").exists()
 
@@ -135,6 +167,7 @@ def test_an_export_that_loses_too_much_is_not_written(data, tmp_path, monkeypatc
 @needs_converter
 def test_a_network_without_a_layer_to_quantise_is_refused(data, tmp_path):
     import paddle
+
     net = small_model()
     net.stem, net.classifier = paddle.nn.Identity(), paddle.nn.Conv2D(3, 11, 1)
     with pytest.raises(ConfigError, match="no convolution that INT8 could serve"):
@@ -148,7 +181,10 @@ def test_fp16_files_are_smaller_and_equal_the_model_within_rounding(tmp_path):
         report = export(tmp_path / precision, None, precision=precision, formats=("onnx", "openvino"))
         sizes[precision] = report["files"]
         assert report["check"]["differing_pixels"] <= 0.02 and report["precision"] == precision
-    assert sizes["fp16"]["model.onnx"] < sizes["fp32"]["model.onnx"] and sizes["fp16"]["model.bin"] < sizes["fp32"]["model.bin"]
+    assert (
+        sizes["fp16"]["model.onnx"] < sizes["fp32"]["model.onnx"]
+        and sizes["fp16"]["model.bin"] < sizes["fp32"]["model.bin"]
+    )
     exported = Predictor(tmp_path / "fp16", "onnxruntime")
     assert exported.artifact.input.dtype == "float32" and exported.artifact.output.dtype == "uint8"
 

@@ -63,10 +63,18 @@ def test_the_wrong_number_of_weights_is_refused(batch):
         CELoss(weight=[1.0, 2.0])(paddle.to_tensor(batch[0]), paddle.to_tensor(batch[1]))
 
 
-@pytest.mark.parametrize("thresh, min_kept", [
-    (0.7, 50),  # enough pixels below the threshold
-    (0.001, 100),  # too few: the hundredth hardest sets it
-    (0.5, 1), (0.999, 10), (0.01, 300), (0.7, 10 ** 6), (0.7, 0)])
+@pytest.mark.parametrize(
+    "thresh, min_kept",
+    [
+        (0.7, 50),  # enough pixels below the threshold
+        (0.001, 100),  # too few: the hundredth hardest sets it
+        (0.5, 1),
+        (0.999, 10),
+        (0.01, 300),
+        (0.7, 10**6),
+        (0.7, 0),
+    ],
+)
 def test_hard_examples_are_those_that_a_full_sort_gives(batch, thresh, min_kept):
     found = value_and_gradient(OhemCELoss(thresh, min_kept), *batch)
     agrees(found, reference(*batch, thresh=thresh, min_kept=min_kept, eps=1e-5))
@@ -90,12 +98,18 @@ def test_a_batch_without_any_labelled_pixel_gives_zero_and_no_gradient(batch, lo
 @pytest.mark.parametrize("loss", [CELoss(), OhemCELoss(0.7, 10)])
 def test_a_label_with_a_channel_dimension_means_the_same(batch, loss):
     logits, label = batch
-    assert float(loss(paddle.to_tensor(logits), paddle.to_tensor(label))) == \
-        float(loss(paddle.to_tensor(logits), paddle.to_tensor(label[:, None])))
+    assert float(loss(paddle.to_tensor(logits), paddle.to_tensor(label))) == float(
+        loss(paddle.to_tensor(logits), paddle.to_tensor(label[:, None]))
+    )
 
 
-@pytest.mark.parametrize("arguments, text", [((1.5, 10), "thresh is 1.5, but must be between 0 and 1"),
-                                             ((0.7, -1), "min_kept is -1, but must be a whole number, 0 or more")])
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        ((1.5, 10), "thresh is 1.5, but must be between 0 and 1"),
+        ((0.7, -1), "min_kept is -1, but must be a whole number, 0 or more"),
+    ],
+)
 def test_settings_out_of_range_are_refused(arguments, text):
     with pytest.raises(ConfigError, match=text):
         OhemCELoss(*arguments)
@@ -106,11 +120,13 @@ def test_settings_out_of_range_are_refused(arguments, text):
 # --------------------------------------------------------------------------------------------
 def paddleseg_loss(name, **options):
     from paddleseg.models import losses
+
     loss = getattr(losses, name)(ignore_index=IGNORED, **options)
 
     def with_mixed_types(logits, label):
         with compat.paddleseg_arithmetic():
             return loss(logits, label).reshape([])
+
     return with_mixed_types
 
 
@@ -133,11 +149,13 @@ def all_ignored(rng):
 
 
 @pytest.mark.parametrize("case", ["random", "tied", "few_valid", "all_ignored"])
-@pytest.mark.parametrize("thresh, min_kept", [(0.7, 50), (0.3, 12), (0.001, 100), (0.9, 34), (0.7, 10 ** 6)])
+@pytest.mark.parametrize("thresh, min_kept", [(0.7, 50), (0.3, 12), (0.001, 100), (0.9, 34), (0.7, 10**6)])
 def test_ohem_equals_paddlesegs_in_value_and_gradient(rng, batch, case, thresh, min_kept):
     logits, label = batch if case == "random" else globals()[case](rng)
     found = value_and_gradient(OhemCELoss(thresh, min_kept), logits, label)
-    expected = value_and_gradient(paddleseg_loss("OhemCrossEntropyLoss", thresh=thresh, min_kept=min_kept), logits, label)
+    expected = value_and_gradient(
+        paddleseg_loss("OhemCrossEntropyLoss", thresh=thresh, min_kept=min_kept), logits, label
+    )
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
 
@@ -146,7 +164,7 @@ def test_more_pixels_to_keep_than_there_are_keep_all_that_count(rng):
     logits, label = few_valid(rng)
     count = int((label != IGNORED).sum())
     all_kept = value_and_gradient(OhemCELoss(0.7, 0), logits, label)
-    for min_kept in (count, count + 1, 10 ** 9):
+    for min_kept in (count, count + 1, 10**9):
         found = value_and_gradient(OhemCELoss(0.7, min_kept), logits, label)
         assert found[0] == all_kept[0] > 0
         np.testing.assert_array_equal(found[1], all_kept[1])
@@ -163,8 +181,12 @@ def test_cross_entropy_equals_paddlesegs_in_value_and_gradient(batch, weight):
 # --------------------------------------------------------------------------------------------
 # Upsampling within the loss
 # --------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("loss", [CELoss(), CELoss(weight=[1, 2, 3, 4, 5]), OhemCELoss(0.5, 300), OhemCELoss(0.001, 3000)])
-@pytest.mark.parametrize("small, large", [((6, 9), (48, 72)), ((5, 7), (37, 52)), ((12, 17), (12, 17)), ((1, 1), (9, 4))])
+@pytest.mark.parametrize(
+    "loss", [CELoss(), CELoss(weight=[1, 2, 3, 4, 5]), OhemCELoss(0.5, 300), OhemCELoss(0.001, 3000)]
+)
+@pytest.mark.parametrize(
+    "small, large", [((6, 9), (48, 72)), ((5, 7), (37, 52)), ((12, 17), (12, 17)), ((1, 1), (9, 4))]
+)
 def test_small_logits_give_what_upsampled_ones_give(rng, loss, small, large):
     logits = rng.standard_normal((3, 5, *small)).astype(np.float32) * 3
     label = rng.integers(0, 5, (3, *large))
@@ -173,6 +195,7 @@ def test_small_logits_give_what_upsampled_ones_give(rng, loss, small, large):
 
     def upsample_first(tensor, label):
         return loss(paddle.nn.functional.interpolate(tensor, large, mode="bilinear", align_corners=False), label)
+
     expected = value_and_gradient(upsample_first, logits, label)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
@@ -181,7 +204,9 @@ def test_small_logits_give_what_upsampled_ones_give(rng, loss, small, large):
 def test_upsampling_is_the_interpolation_of_paddle(rng):
     for small, large in ((1, 5), (7, 7), (9, 72), (12, 37)):
         line = rng.standard_normal((1, 1, small, 1)).astype(np.float32)
-        expected = paddle.nn.functional.interpolate(paddle.to_tensor(line), [large, 1], mode="bilinear", align_corners=False).numpy()
+        expected = paddle.nn.functional.interpolate(
+            paddle.to_tensor(line), [large, 1], mode="bilinear", align_corners=False
+        ).numpy()
         np.testing.assert_allclose(upsampling_matrix(small, large) @ line[0, 0], expected[0, 0], atol=1e-6)
 
 
@@ -214,7 +239,9 @@ def test_the_searched_threshold_is_the_kth_largest_value(rng):
 def test_a_label_beyond_the_classes_is_named(batch, value):
     logits, label = batch
     label[1, 3, 4] = value
-    with pytest.raises(DataError, match="a label has the value %d, but the model has the classes 0 to 4, and 255 is ignored" % value):
+    with pytest.raises(
+        DataError, match="a label has the value %d, but the model has the classes 0 to 4, and 255 is ignored" % value
+    ):
         CELoss()(paddle.to_tensor(logits), paddle.to_tensor(label))
 
 

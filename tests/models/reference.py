@@ -1,4 +1,5 @@
 """Other people's and plain numpy versions of what the models compute, to compare with."""
+
 import numpy as np
 import paddle
 
@@ -11,6 +12,7 @@ PRESETS = {
 def paddleseg_model(preset, num_classes=11, arm_type="UAFM_SpAtten"):
     """PaddleSeg's own PPLiteSeg with random weights and statistics."""
     from paddleseg import models
+
     backbone, options = PRESETS[preset]
     model = models.PPLiteSeg(num_classes, getattr(models, backbone)(), arm_type=arm_type, **options)
     randomise(model)

@@ -12,7 +12,9 @@ from ppliteseg_paddle.models.sppm import SPPM
 from ppliteseg_paddle.models.stdc import STDCNet813
 
 
-@pytest.mark.parametrize("preset, build, parameters, macs", [("T", pp_liteseg_t, 8.04, 11.47), ("B", pp_liteseg_b, 12.25, 19.29)])
+@pytest.mark.parametrize(
+    "preset, build, parameters, macs", [("T", pp_liteseg_t, 8.04, 11.47), ("B", pp_liteseg_b, 12.25, 19.29)]
+)
 def test_the_figures_are_those_that_paddle_counts_in_paddlesegs_model(preset, build, parameters, macs, capsys):
     theirs = paddleseg_model(preset, num_classes=19)
     theirs.eval()
@@ -34,7 +36,9 @@ def test_parts_add_up_and_auxiliary_heads_stand_apart():
     assert auxiliary["macs"] == 0 and auxiliary["parameters"] > 0
     everything = sum(int(np.prod(tensor.shape)) for tensor in model.state_dict().values())
     assert result["total"]["parameters_in_training"] == everything
-    assert parts["backbone"]["learned"] == sum(int(np.prod(p.shape)) for p in model.backbone.parameters() if not p.stop_gradient)
+    assert parts["backbone"]["learned"] == sum(
+        int(np.prod(p.shape)) for p in model.backbone.parameters() if not p.stop_gradient
+    )
 
 
 def test_one_convolution_counts_as_by_hand():
@@ -61,7 +65,9 @@ def test_memory_is_in_bytes_of_float32():
 
 
 def test_a_model_with_two_fusions_is_measured_too():
-    model = PPLiteSegNet(3, STDCNet813(), SPPM(1024), FLDHead([256, 512], 128, [32, 64]), [32, 64], backbone_indices=[2, 3, 4])
+    model = PPLiteSegNet(
+        3, STDCNet813(), SPPM(1024), FLDHead([256, 512], 128, [32, 64]), [32, 64], backbone_indices=[2, 3, 4]
+    )
     result = measure(model, (1, 3, 64, 64))
     assert [row["name"] for row in result["features"]][-2:] == ["head.0", "head.1"]
     assert result["total"]["macs"] < measure(pp_liteseg_t(3), (1, 3, 64, 64))["total"]["macs"]

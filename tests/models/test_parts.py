@@ -24,8 +24,10 @@ def test_a_backbone_takes_images_with_other_channels():
     assert list(STDCNet813(in_channels=1)(paddle.randn([1, 1, 32, 32]))[-1].shape) == [1, 1024, 1, 1]
 
 
-@pytest.mark.parametrize("arguments, text", [((8, 16, 3), "stride must be 1 or 2, but is 3"),
-                                             ((8, 12, 1), "out_channels must be a multiple of 8, but is 12")])
+@pytest.mark.parametrize(
+    "arguments, text",
+    [((8, 16, 3), "stride must be 1 or 2, but is 3"), ((8, 12, 1), "out_channels must be a multiple of 8, but is 12")],
+)
 def test_a_block_that_cannot_be_is_refused(arguments, text):
     with pytest.raises(ValueError, match=text):
         STDCBlock(*arguments)
@@ -91,7 +93,10 @@ def test_without_ties_the_maximums_gradient_is_that_of_paddles_max(rng):
     values = rng.permutation(2 * 6 * 5 * 7).reshape(2, 6, 5, 7).astype(np.float32)
     upstream = paddle.to_tensor(rng.standard_normal((2, 1, 5, 7)).astype(np.float32))
     gradients = []
-    for largest in (build_fusion("spatial_mean_max", 4, 4, 4)._channel_max, lambda x: paddle.max(x, axis=1, keepdim=True)):
+    for largest in (
+        build_fusion("spatial_mean_max", 4, 4, 4)._channel_max,
+        lambda x: paddle.max(x, axis=1, keepdim=True),
+    ):
         x = paddle.to_tensor(values, stop_gradient=False)
         (largest(x) * upstream).sum().backward()
         gradients.append(x.grad.numpy())
@@ -105,7 +110,9 @@ def test_among_tied_channels_the_first_gets_the_maximums_gradient():
 
 
 def test_a_fusion_refuses_inputs_in_the_wrong_order():
-    with pytest.raises(ValueError, match=r"the deep feature \[1, 4, 8, 8\] is larger than the skip feature \[1, 4, 4, 4\]"):
+    with pytest.raises(
+        ValueError, match=r"the deep feature \[1, 4, 8, 8\] is larger than the skip feature \[1, 4, 4, 4\]"
+    ):
         build_fusion("add", 4, 4, 4)(paddle.randn([1, 4, 4, 4]), paddle.randn([1, 4, 8, 8]))
 
 

@@ -47,8 +47,11 @@ def test_every_fusion_equals_paddlesegs_arm_type_and_gets_gradients(arm_type):
     assert relative_difference(theirs(image)[0], ours(image)[0]) < 1e-5
     ours.train()
     sum(logits.square().mean() for logits in ours(image)).backward()
-    without = [name for name, p in ours.named_parameters()
-               if not p.stop_gradient and (p.grad is None or not np.any(p.grad.numpy()))]
+    without = [
+        name
+        for name, p in ours.named_parameters()
+        if not p.stop_gradient and (p.grad is None or not np.any(p.grad.numpy()))
+    ]
     # A convolution's bias ahead of normalisation is cancelled by it: its gradient is zero but for rounding.
     assert [name for name in without if not name.endswith("conv.bias")] == []
 
@@ -65,36 +68,63 @@ def test_logits_have_the_images_size_whatever_it_is(preset, size):
 
 def test_the_presets_have_the_parameters_that_paddlesegs_models_have():
     for preset, build in BUILDERS.items():
-        count = {owner: sum(int(np.prod(a.shape)) for name, a in state.items() if not name.endswith("_scale"))
-                 for owner, state in (("theirs", state_of(paddleseg_model(preset, 19))), ("ours", state_of(build(19))))}
+        count = {
+            owner: sum(int(np.prod(a.shape)) for name, a in state.items() if not name.endswith("_scale"))
+            for owner, state in (("theirs", state_of(paddleseg_model(preset, 19))), ("ours", state_of(build(19))))
+        }
         assert count["theirs"] == count["ours"]
 
 
 def parts(**changes):
-    options = {"neck": {"in_channels": 1024, "out_channels": 128},
-               "head": {"in_channels": [256, 512, 1024], "neck_channels": 128, "out_channels": [32, 64, 128]},
-               "seg_head_channels": [32, 64, 64], "num_classes": 4, "backbone_indices": None}
+    options = {
+        "neck": {"in_channels": 1024, "out_channels": 128},
+        "head": {"in_channels": [256, 512, 1024], "neck_channels": 128, "out_channels": [32, 64, 128]},
+        "seg_head_channels": [32, 64, 64],
+        "num_classes": 4,
+        "backbone_indices": None,
+    }
     for key, value in changes.items():
         options[key] = {**options[key], **value} if isinstance(value, dict) else value
-    return PPLiteSegNet(options["num_classes"], STDCNet813(), SPPM(**options["neck"]), FLDHead(**options["head"]),
-                        options["seg_head_channels"], options["backbone_indices"])
+    return PPLiteSegNet(
+        options["num_classes"],
+        STDCNet813(),
+        SPPM(**options["neck"]),
+        FLDHead(**options["head"]),
+        options["seg_head_channels"],
+        options["backbone_indices"],
+    )
 
 
-@pytest.mark.parametrize("changes, text", [
-    ({"neck": {"in_channels": 512}}, r"model\.neck\.in_channels is 512, but must be 1024"),
-    ({"head": {"in_channels": [256, 512, 512]}}, r"model\.head\.in_channels is \[256, 512, 512\], but must be \[256, 512, 1024\]"),
-    ({"head": {"neck_channels": 96}}, r"model\.head\.neck_channels is 96, but must be 128 \(model\.neck\.out_channels\)"),
-    ({"seg_head_channels": [32]}, r"the length of model\.seg_head_channels is 1, but must be 3"),
-    ({"head": {"out_channels": [32, 64]}}, r"one number a level each, but are \[256, 512, 1024\] and \[32, 64\]"),
-    ({"backbone_indices": [2, 3, 5]}, r"rising numbers from 0 to 4, as STDCNet813 returns 5 features"),
-    ({"backbone_indices": [4, 3, 2]}, r"backbone_indices is \[4, 3, 2\]"),
-    ({"backbone_indices": [3, 4]}, r"model\.head has 3 levels, but 2|model\.head has 3 levels, but \[3, 4\]"),
-    ({"num_classes": 0}, r"model\.num_classes is 0, but must be a positive whole number"),
-    ({"head": {"fusion": "spatial_mean_mx"}}, r"fusion 'spatial_mean_mx' is unknown\. Did you mean 'spatial_mean_max'"),
-    ({"head": {"fusion": "UAFM_ChAtten"}}, r"PaddleSeg's name; write 'channel_mean_max'"),
-    ({"head": {"resize_mode": "bicubic"}}, r"resize_mode 'bicubic' is unknown\. Choose from: bilinear, nearest"),
-    ({"neck": {"bin_sizes": [1, 0]}}, r"bin_sizes must be positive whole numbers such as \[1, 2, 4\], but is \[1, 0\]"),
-])
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"neck": {"in_channels": 512}}, r"model\.neck\.in_channels is 512, but must be 1024"),
+        (
+            {"head": {"in_channels": [256, 512, 512]}},
+            r"model\.head\.in_channels is \[256, 512, 512\], but must be \[256, 512, 1024\]",
+        ),
+        (
+            {"head": {"neck_channels": 96}},
+            r"model\.head\.neck_channels is 96, but must be 128 \(model\.neck\.out_channels\)",
+        ),
+        ({"seg_head_channels": [32]}, r"the length of model\.seg_head_channels is 1, but must be 3"),
+        ({"head": {"out_channels": [32, 64]}}, r"one number a level each, but are \[256, 512, 1024\] and \[32, 64\]"),
+        ({"backbone_indices": [2, 3, 5]}, r"rising numbers from 0 to 4, as STDCNet813 returns 5 features"),
+        ({"backbone_indices": [4, 3, 2]}, r"backbone_indices is \[4, 3, 2\]"),
+        ({"backbone_indices": [3, 4]}, r"model\.head has 3 levels, but 2|model\.head has 3 levels, but \[3, 4\]"),
+        ({"num_classes": 0}, r"model\.num_classes is 0, but must be a positive whole number"),
+        (
+            {"head": {"fusion": "spatial_mean_mx"}},
+            r"fusion 'spatial_mean_mx' is unknown\. Did you mean 'spatial_mean_max'",
+        ),
+        ({"head": {"fusion": "UAFM_ChAtten"}}, r"PaddleSeg's name; write 'channel_mean_max'"),
+        ({"head": {"resize_mode": "bicubic"}}, r"resize_mode 'bicubic' is unknown\. Choose from: bilinear, nearest"),
+        (
+            {"neck": {"bin_sizes": [1, 0]}},
+            r"bin_sizes must be positive whole numbers such as \[1, 2, 4\], but is \[1, 0\]",
+        ),
+    ],
+)
 def test_parts_that_disagree_are_named_with_what_was_found_and_what_fits(changes, text):
     with pytest.raises(ConfigError, match=text):
         parts(**changes)
@@ -105,10 +135,13 @@ def test_a_backbone_without_declared_channels_is_refused():
         PPLiteSegNet(2, paddle.nn.Linear(2, 2), SPPM(8), FLDHead([8], 128, [8]), [8])
 
 
-@pytest.mark.parametrize("name, channels", [
-    ("ResNet18_vd", [128, 256, 512]), ("MobileNetV2_x1_0", [32, 96, 320]), ("MobileNetV3_large_x1_0", [40, 112, 160])])
+@pytest.mark.parametrize(
+    "name, channels",
+    [("ResNet18_vd", [128, 256, 512]), ("MobileNetV2_x1_0", [32, 96, 320]), ("MobileNetV3_large_x1_0", [40, 112, 160])],
+)
 def test_a_backbone_of_paddleseg_serves_too(name, channels):
     from paddleseg.cvlibs import manager
+
     backbone = manager.BACKBONES[name]()
     assert list(backbone.feat_channels)[-3:] == channels
     model = PPLiteSegNet(3, backbone, SPPM(channels[-1]), FLDHead(channels, 128, [32, 64, 128]), [32, 64, 64])
@@ -127,7 +160,9 @@ def test_the_head_takes_any_number_of_levels(levels):
 
 def test_with_two_fusions_the_neck_still_reads_the_deepest_feature():
     """The decoder as the paper's text has it: fusions at strides 8 and 16, context from stride 32."""
-    model = PPLiteSegNet(3, STDCNet813(), SPPM(1024), FLDHead([256, 512], 128, [32, 64]), [32, 64], backbone_indices=[2, 3, 4])
+    model = PPLiteSegNet(
+        3, STDCNet813(), SPPM(1024), FLDHead([256, 512], 128, [32, 64]), [32, 64], backbone_indices=[2, 3, 4]
+    )
     assert [list(y.shape) for y in model(paddle.randn([2, 3, 64, 96]))] == [[2, 3, 64, 96]] * 2
 
 
@@ -143,16 +178,19 @@ def test_the_export_form_keeps_the_logits_and_drops_the_other_segmentation_heads
 
 def test_loss_computation_gives_one_loss_a_level_that_paddlesegs_loop_can_index():
     from ppliteseg_paddle.losses.cross_entropy import CELoss
+
     model = pp_liteseg_t(num_classes=4)
     label = paddle.randint(0, 4, [2, 64, 64])
-    losses = model.loss_computation(model(paddle.randn([2, 3, 64, 64])), {"types": [CELoss()] * 3, "coef": [1, 0.5, 0]},
-                                    {"label": label})
+    losses = model.loss_computation(
+        model(paddle.randn([2, 3, 64, 64])), {"types": [CELoss()] * 3, "coef": [1, 0.5, 0]}, {"label": label}
+    )
     assert [list(loss.shape) for loss in losses] == [[1], [1], [1]]
     assert float(losses[0][0]) > 0 and float(losses[2][0]) == 0
 
 
 def test_logits_that_the_losses_upsample_give_the_losses_and_gradients_of_full_size_ones():
     from ppliteseg_paddle.losses.cross_entropy import OhemCELoss
+
     model = pp_liteseg_t(num_classes=4)
     image, label = paddle.randn([2, 3, 64, 96]), paddle.randint(0, 4, [2, 64, 96])
     losses = {"types": [OhemCELoss(0.7, 200)] * 3, "coef": [1, 0.5, 0.25]}
@@ -171,10 +209,14 @@ def test_logits_that_the_losses_upsample_give_the_losses_and_gradients_of_full_s
 
 def test_losses_that_do_not_upsample_get_full_size_logits():
     from paddleseg.models.losses import DiceLoss
+
     model = pp_liteseg_t(num_classes=4)
     model.full_size_logits = False
-    values = model.loss_computation(model(paddle.randn([2, 3, 64, 96])), {"types": [DiceLoss()] * 3, "coef": [1, 1, 1]},
-                                    {"label": paddle.randint(0, 4, [2, 64, 96])})
+    values = model.loss_computation(
+        model(paddle.randn([2, 3, 64, 96])),
+        {"types": [DiceLoss()] * 3, "coef": [1, 1, 1]},
+        {"label": paddle.randint(0, 4, [2, 64, 96])},
+    )
     assert all(0 < float(value) < 1 for value in values)
 
 
@@ -184,20 +226,31 @@ def test_a_training_steps_gradients_equal_those_of_paddlesegs_model_and_loss():
 
     from ppliteseg_paddle.compat import paddleseg_arithmetic
     from ppliteseg_paddle.losses.cross_entropy import OhemCELoss
+
     theirs, ours = paddleseg_model("T"), pp_liteseg_t(num_classes=11)
     ours.set_state_dict(from_paddleseg(state_of(theirs)))
     ours.full_size_logits = False
     image, label = paddle.randn([2, 3, 96, 128]), paddle.randint(0, 11, [2, 96, 128])
     theirs.train(), ours.train()
     with paddleseg_arithmetic():
-        sum(loss_computation(theirs(image), label, None, {"types": [OhemCrossEntropyLoss(min_kept=3000)] * 3, "coef": [1, 1, 1]})).backward()
-    sum(ours.loss_computation(ours(image), {"types": [OhemCELoss(min_kept=3000)] * 3, "coef": [1, 1, 1]}, {"label": label})).backward()
+        sum(
+            loss_computation(
+                theirs(image), label, None, {"types": [OhemCrossEntropyLoss(min_kept=3000)] * 3, "coef": [1, 1, 1]}
+            )
+        ).backward()
+    sum(
+        ours.loss_computation(
+            ours(image), {"types": [OhemCELoss(min_kept=3000)] * 3, "coef": [1, 1, 1]}, {"label": label}
+        )
+    ).backward()
     expected = from_paddleseg({name: p.grad for name, p in theirs.named_parameters() if p.grad is not None})
     found = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
     assert set(found) == set(expected)
     largest = max(float(grad.abs().max()) for grad in expected.values())
     for name in found:
-        np.testing.assert_allclose(found[name].numpy(), expected[name].numpy(), rtol=0, atol=1e-3 * largest, err_msg=name)
+        np.testing.assert_allclose(
+            found[name].numpy(), expected[name].numpy(), rtol=0, atol=1e-3 * largest, err_msg=name
+        )
 
 
 def test_fusion_names_are_those_that_the_documentation_promises():

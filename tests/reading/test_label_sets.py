@@ -3,14 +3,25 @@ import sys
 
 import pytest
 
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, label_set, palette_for
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, label_set, palette_for
 
 
 def test_camvid_has_its_eleven_classes_in_order():
     camvid = label_set("camvid")
-    assert camvid.classes == ("sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence",
-                              "car", "pedestrian", "bicyclist")
+    assert camvid.classes == (
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "pavement",
+        "tree",
+        "sign_symbol",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
+    )
     assert camvid.num_classes == 11
     assert camvid.ignore_index == 255
 
@@ -68,7 +79,9 @@ def test_a_palette_of_an_impossible_size_is_refused(count):
 
 
 def test_the_catalogue_imports_neither_numpy_nor_opencv():
-    code = ("import sys, ppliteseg_paddle.errors; before = set(sys.modules); "
-            "import ppliteseg_paddle.reading.label_sets; new = set(sys.modules) - before; "
-            "sys.exit(bool({'numpy', 'cv2', 'paddle'} & new))")
+    code = (
+        "import sys, ppliteseg_paddle.errors; before = set(sys.modules); "
+        "import ppliteseg_paddle.reading.label_sets; new = set(sys.modules) - before; "
+        "sys.exit(bool({'numpy', 'cv2', 'paddle'} & new))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

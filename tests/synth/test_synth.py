@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
+from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.synth import generate, render_scene
-from ppliteseg_paddle.errors import ConfigError, DataError
 
 SMALL = (160, 120)
 
@@ -104,7 +104,7 @@ def test_colors_alone_do_not_tell_the_classes(scenes):
 def test_the_lists_have_paddleseg_s_form_and_name_files_that_exist(data_set):
     for split, count in (("train", 6), ("val", 3)):
         lines = (data_set / (split + ".txt")).read_text().splitlines()
-        assert lines[0] == "images/{0}_00000.jpg labels/{0}_00000.png".format(split)
+        assert lines[0] == f"images/{split}_00000.jpg labels/{split}_00000.png"
         assert len(lines) == count
         for line in lines:
             image, label = (cv2.imread(str(data_set / part), cv2.IMREAD_UNCHANGED) for part in line.split(" "))
@@ -254,7 +254,7 @@ def test_the_command_writes_a_set_and_prints_its_result_as_json(tmp_path, capsys
     result = json.loads(capsys.readouterr().out)
     assert (result["train"], result["val"], result["size"], result["reused"]) == (1, 1, [96, 64], False)
     assert main(flags) == 0
-    assert capsys.readouterr().out == "Reused 1 training and 1 validation scenes of 96x64 in {}\n".format(out)
+    assert capsys.readouterr().out == f"Reused 1 training and 1 validation scenes of 96x64 in {out}\n"
 
 
 def test_the_command_reports_bad_values_on_one_line(tmp_path, capsys):

@@ -3,11 +3,19 @@ import os
 import cv2
 import numpy as np
 import pytest
+from exported import LABELS, photograph
 from PIL import Image
 
-from exported import LABELS, photograph
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, class_borders, colorise, overlay, write_image, write_mask
+from ppliteseg_paddle.visual.draw import (
+    VOID_COLOR,
+    VOID_STRIPE,
+    class_borders,
+    colorise,
+    overlay,
+    write_image,
+    write_mask,
+)
 from ppliteseg_paddle.visual.grid import Row, grid
 
 PALETTE = LABELS.palette

@@ -1,4 +1,5 @@
 """Pictures of numbers, looked at for what can be counted in them."""
+
 import cv2
 import numpy as np
 import pytest
@@ -6,13 +7,16 @@ import pytest
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.visual import plots
 
-BLUE, ORANGE = (0xbb, 0x6f, 0x2a), (0x2a, 0x72, 0xd9)  # BGR
+BLUE, ORANGE = (0xBB, 0x6F, 0x2A), (0x2A, 0x72, 0xD9)  # BGR
 
 
 def history(rows=30, evaluations=4, ema=True):
     train = [{"iter": 10 * (i + 1), "loss": 3 / (1 + i), "lr": 0.01} for i in range(rows)]
-    evals = [{"iter": 50 * (i + 1), "mIoU": 0.1 * (i + 1) / (1 + averaged), "ema": bool(averaged)}
-             for i in range(evaluations) for averaged in range(1 + ema)]
+    evals = [
+        {"iter": 50 * (i + 1), "mIoU": 0.1 * (i + 1) / (1 + averaged), "ema": bool(averaged)}
+        for i in range(evaluations)
+        for averaged in range(1 + ema)
+    ]
     return {"train": train, "eval": evals}
 
 
@@ -29,13 +33,23 @@ def test_the_curves_are_three_panels_with_both_mious(tmp_path):
     picture = draw(tmp_path, history())
     assert picture.shape == (1170, 1300, 3)
     third = len(picture) // 3
-    assert count(picture[:third], BLUE) > 500 and count(picture[-third:], BLUE) > 300 and count(picture[-third:], ORANGE) > 300
+    assert (
+        count(picture[:third], BLUE) > 500
+        and count(picture[-third:], BLUE) > 300
+        and count(picture[-third:], ORANGE) > 300
+    )
     assert not count(draw(tmp_path, history(ema=False)), ORANGE)
 
 
-@pytest.mark.parametrize("content", [
-    {"train": [], "eval": []}, history(rows=1, evaluations=0), history(rows=2, evaluations=1),
-    {"train": [{"iter": 10, "loss": None, "lr": 0.01}, {"iter": 20, "loss": float("nan"), "lr": 0.01}], "eval": []}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"train": [], "eval": []},
+        history(rows=1, evaluations=0),
+        history(rows=2, evaluations=1),
+        {"train": [{"iter": 10, "loss": None, "lr": 0.01}, {"iter": 20, "loss": float("nan"), "lr": 0.01}], "eval": []},
+    ],
+)
 def test_a_run_that_has_just_begun_or_has_lost_its_loss_is_drawn_too(tmp_path, content):
     assert draw(tmp_path, content).shape == (1170, 1300, 3)
 
@@ -62,6 +76,9 @@ def test_smoothing_takes_the_mean_of_the_neighbours():
 
 
 def test_the_distribution_is_drawn_in_the_classes_colors(tmp_path):
-    classes = [{"name": "road", "share": 0.9, "image_share": 1.0}, {"name": "sign_symbol", "share": 0.1, "image_share": 0.5}]
+    classes = [
+        {"name": "road", "share": 0.9, "image_share": 1.0},
+        {"name": "sign_symbol", "share": 0.1, "image_share": 0.5},
+    ]
     picture = cv2.imread(plots.class_distribution(str(tmp_path / "d.png"), classes, [(255, 0, 0), (0, 0, 255)], "mine"))
     assert count(picture, (0, 0, 255)) > count(picture, (255, 0, 0)) > 1000

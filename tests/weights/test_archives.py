@@ -6,8 +6,8 @@ import zipfile
 
 import pytest
 
-from ppliteseg_paddle.weights import archives
 from ppliteseg_paddle.errors import DownloadError
+from ppliteseg_paddle.weights import archives
 
 
 def write_tar(path, members, mode="w:gz"):
@@ -16,8 +16,15 @@ def write_tar(path, members, mode="w:gz"):
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             if isinstance(content, str):
-                info.type, info.linkname = {"symlink": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "device": tarfile.CHRTYPE,
-                                            "folder": tarfile.DIRTYPE}[content], "good.txt"
+                info.type, info.linkname = (
+                    {
+                        "symlink": tarfile.SYMTYPE,
+                        "hard link": tarfile.LNKTYPE,
+                        "device": tarfile.CHRTYPE,
+                        "folder": tarfile.DIRTYPE,
+                    }[content],
+                    "good.txt",
+                )
                 archive.addfile(info)
             else:
                 info.size = len(content)
@@ -35,8 +42,9 @@ def write_zip(path, members):
     return str(path)
 
 
-@pytest.mark.parametrize("write", [write_tar, lambda path, members: write_tar(path, members, "w"), write_zip],
-                         ids=["tar.gz", "tar", "zip"])
+@pytest.mark.parametrize(
+    "write", [write_tar, lambda path, members: write_tar(path, members, "w"), write_zip], ids=["tar.gz", "tar", "zip"]
+)
 def test_files_land_below_the_folder(write, tmp_path):
     path = write(tmp_path / "archive", {"good.txt": b"1", "./deep/er/b.bin": b"22", "deep/c..d": b"3"})
     assert archives.is_archive(path)
@@ -45,8 +53,13 @@ def test_files_land_below_the_folder(write, tmp_path):
     assert (target / "deep" / "er" / "b.bin").read_bytes() == b"22"
 
 
-BAD = {"../outside.txt": "leads out of the folder", "a/../../outside.txt": "leads out of the folder", "/outside.txt": "is an absolute path",
-       "..\\outside.txt": "leads out of the folder", "C:/outside.txt": "is an absolute path"}
+BAD = {
+    "../outside.txt": "leads out of the folder",
+    "a/../../outside.txt": "leads out of the folder",
+    "/outside.txt": "is an absolute path",
+    "..\\outside.txt": "leads out of the folder",
+    "C:/outside.txt": "is an absolute path",
+}
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
@@ -54,16 +67,23 @@ BAD = {"../outside.txt": "leads out of the folder", "a/../../outside.txt": "lead
 def test_a_member_that_would_land_elsewhere_is_refused_and_nothing_is_written(write, name, tmp_path):
     path = write(tmp_path / "archive", {"good.txt": b"1", name: b"bad"})
     target = tmp_path / "deep" / "out"
-    with pytest.raises(DownloadError, match="was not unpacked: its member .* %s" % BAD[name]):
+    with pytest.raises(DownloadError, match=f"was not unpacked: its member .* {BAD[name]}"):
         archives.unpack(path, str(target))
     assert not target.exists() and not list(tmp_path.rglob("outside.txt"))
 
 
-@pytest.mark.parametrize("write, kind, text", [(write_tar, "symlink", "is a link"), (write_tar, "hard link", "is a link"),
-                                               (write_tar, "device", "is a device"), (write_zip, "symlink", "is a link")])
+@pytest.mark.parametrize(
+    "write, kind, text",
+    [
+        (write_tar, "symlink", "is a link"),
+        (write_tar, "hard link", "is a link"),
+        (write_tar, "device", "is a device"),
+        (write_zip, "symlink", "is a link"),
+    ],
+)
 def test_links_and_devices_are_refused_and_nothing_is_written(write, kind, text, tmp_path):
     path = write(tmp_path / "archive", {"good.txt": b"1", "bad": kind})
-    with pytest.raises(DownloadError, match="its member 'bad' %s" % text):
+    with pytest.raises(DownloadError, match=f"its member 'bad' {text}"):
         archives.unpack(path, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,5 @@
 """Against a server of our own on this machine; no test reaches the network."""
+
 import hashlib
 import http.server
 import os
@@ -6,8 +7,8 @@ import threading
 
 import pytest
 
-from ppliteseg_paddle.weights import download
 from ppliteseg_paddle.errors import DownloadError
+from ppliteseg_paddle.weights import download
 
 CONTENT = bytes(range(256)) * 2000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -24,7 +25,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/absent":
             return self.send_error(404)
         if wanted and server.resumes and self.headers.get("If-Range") == server.tag:
-            start = int(wanted[len("bytes="):].rstrip("-"))
+            start = int(wanted[len("bytes=") :].rstrip("-"))
             if start >= len(server.content):
                 return self.send_error(416)
         body = server.content[start:]
@@ -36,7 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if server.breaks:
-            body = body[:server.breaks.pop(0)]
+            body = body[: server.breaks.pop(0)]
         self.wfile.write(body)
 
     def log_message(self, *_arguments):
@@ -66,11 +67,14 @@ def test_a_file_is_downloaded_once_and_then_taken_from_the_cache(server, tmp_pat
     assert "model.pdparams: 100%" in capsys.readouterr().err
     assert download.fetch(server.url + "/model.pdparams") == path
     assert len(server.requests) == 1
-    assert sorted(name.rpartition("-")[2] for name in os.listdir(tmp_path / "downloads")) == ["model.pdparams", "model.pdparams.lock"]
+    assert sorted(name.rpartition("-")[2] for name in os.listdir(tmp_path / "downloads")) == [
+        "model.pdparams",
+        "model.pdparams.lock",
+    ]
 
 
 def test_two_addresses_that_end_alike_do_not_share_a_file(server, tmp_path):
-    paths = {download.fetch("%s/%s/model.pdparams" % (server.url, name), str(tmp_path)) for name in ("a", "b")}
+    paths = {download.fetch(f"{server.url}/{name}/model.pdparams", str(tmp_path)) for name in ("a", "b")}
     assert len(paths) == 2
 
 
@@ -115,14 +119,19 @@ def test_more_bytes_than_the_server_has_are_thrown_away(server, tmp_path, monkey
 
 
 def test_another_hash_is_refused_and_the_file_deleted(server, tmp_path):
-    with pytest.raises(DownloadError, match="has the SHA-256 %s, but 0000" % DIGEST):
+    with pytest.raises(DownloadError, match=f"has the SHA-256 {DIGEST}, but 0000"):
         download.fetch(server.url + "/x#sha256=" + "0" * 64, str(tmp_path))
     assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == []
 
 
-@pytest.mark.parametrize("url, text", [
-    ("file:///etc/hosts", "only http and https addresses"), ("ftp://127.0.0.1/x", "only http and https addresses"),
-    ("http://127.0.0.1/x#sha=1", "after '#' write sha256= and 64 hexadecimal digits")])
+@pytest.mark.parametrize(
+    "url, text",
+    [
+        ("file:///etc/hosts", "only http and https addresses"),
+        ("ftp://127.0.0.1/x", "only http and https addresses"),
+        ("http://127.0.0.1/x#sha=1", "after '#' write sha256= and 64 hexadecimal digits"),
+    ],
+)
 def test_an_address_that_cannot_serve_is_refused(url, text, tmp_path):
     with pytest.raises(DownloadError, match=text):
         download.fetch(url, str(tmp_path))
@@ -143,7 +152,10 @@ def test_a_cache_that_cannot_be_written_is_named(server, tmp_path):
         download.fetch(server.url + "/x", str(tmp_path / "file"))
 
 
-@pytest.mark.parametrize("text, expected", [("https://a/b", True), ("HTTP://a", True), ("a/b.pdparams", False), ("C:\\a", False), (None, False)])
+@pytest.mark.parametrize(
+    "text, expected",
+    [("https://a/b", True), ("HTTP://a", True), ("a/b.pdparams", False), ("C:\\a", False), (None, False)],
+)
 def test_addresses_are_told_from_paths(text, expected):
     assert download.is_url(text) is expected
 
@@ -156,6 +168,7 @@ def test_weights_load_from_an_address_of_an_archive(server, tmp_path, monkeypatc
     import paddle
 
     from ppliteseg_paddle.models.stdc import STDCNet813
+
     model = STDCNet813()
     saved = str(tmp_path / "model.pdparams")
     paddle.save(model.state_dict(), saved)

@@ -13,7 +13,11 @@ from ppliteseg_paddle.weights.files import check_pickle, read_state_dict, read_w
 
 @pytest.fixture
 def state(rng):
-    return {"a.weight": rng.standard_normal((3, 4)).astype(np.float32), "b": np.arange(5), "half": np.ones(2, np.float16)}
+    return {
+        "a.weight": rng.standard_normal((3, 4)).astype(np.float32),
+        "b": np.arange(5),
+        "half": np.ones(2, np.float16),
+    }
 
 
 def assert_same(found, expected):
@@ -105,7 +109,9 @@ def test_a_zip_file_whose_beginning_is_lost_is_refused(tmp_path):
         archive.writestr("w/data.pkl", b"x" * 1000)
     content = (tmp_path / "w.pth").read_bytes()
     (tmp_path / "w.pth").write_bytes(content[-30:])
-    with pytest.raises(WeightsError, match="weight file %s is a damaged zip file .*: get it anew" % (tmp_path / "w.pth")):
+    with pytest.raises(
+        WeightsError, match="weight file %s is a damaged zip file .*: get it anew" % (tmp_path / "w.pth")
+    ):
         read_state_dict(str(tmp_path / "w.pth"))
 
 
@@ -124,14 +130,24 @@ def test_an_array_of_python_objects_or_texts_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-@pytest.mark.parametrize("module, name", [("os", "system"), ("builtins", "eval"), ("builtins", "getattr"), ("numpy", "load"),
-                                          ("numpy", "ndarray.tofile"), ("torch.serialization", "load"), ("paddle", "load")])
+@pytest.mark.parametrize(
+    "module, name",
+    [
+        ("os", "system"),
+        ("builtins", "eval"),
+        ("builtins", "getattr"),
+        ("numpy", "load"),
+        ("numpy", "ndarray.tofile"),
+        ("torch.serialization", "load"),
+        ("paddle", "load"),
+    ],
+)
 def test_no_other_name_is_looked_up(protocol, module, name, tmp_path):
     head = b"" if protocol < 2 else b"\x80" + bytes([protocol])
-    call = ("c%s\n%s\n" % (module, name)).encode() + b"(tR."
+    call = (f"c{module}\n{name}\n").encode() + b"(tR."
     path = tmp_path / "w.pdparams"
     path.write_bytes(head + call)
-    with pytest.raises(WeightsError, match=r"asks for '%s\.%s', which arrays do not need" % (module, name)):
+    with pytest.raises(WeightsError, match=rf"asks for '{module}\.{name}', which arrays do not need"):
         read_state_dict(str(path))
 
 

@@ -37,12 +37,15 @@ def test_our_own_file_loads_completely(saved):
 
 def test_safetensors_loads_too(saved, tmp_path):
     from safetensors.numpy import save_file
+
     model, _ = saved
     path = str(tmp_path / "model.safetensors")
     save_file(state_of(model), path)
     other = pp_liteseg_t(num_classes=3)
     load_weights(other, path, strict=True)
-    np.testing.assert_array_equal(other.seg_heads[0].classifier.weight.numpy(), model.seg_heads[0].classifier.weight.numpy())
+    np.testing.assert_array_equal(
+        other.seg_heads[0].classifier.weight.numpy(), model.seg_heads[0].classifier.weight.numpy()
+    )
 
 
 def assert_close(found, expected):
@@ -71,8 +74,11 @@ def test_a_file_of_paddlesegs_model_loads_completely_and_all_outputs_are_equal(p
 @pytest.mark.parametrize("preset", ["T", "B"])
 def test_a_file_of_paddlesegs_backbone_loads_into_a_backbone_and_into_a_whole_model(preset, tmp_path):
     import paddleseg.models
-    theirs_class, ours_class, build = {"T": (paddleseg.models.STDC1, STDCNet813, pp_liteseg_t),
-                                       "B": (paddleseg.models.STDC2, STDCNet1446, pp_liteseg_b)}[preset]
+
+    theirs_class, ours_class, build = {
+        "T": (paddleseg.models.STDC1, STDCNet813, pp_liteseg_t),
+        "B": (paddleseg.models.STDC2, STDCNet1446, pp_liteseg_b),
+    }[preset]
     theirs = theirs_class()
     randomise(theirs)
     path = str(tmp_path / "backbone.pdparams")
@@ -105,7 +111,9 @@ def test_a_file_for_a_wider_head_does_not_fit_and_names_the_shapes(saved):
     state = {**state_of(saved[0]), "head.fusions.0.conv_out.conv.weight": np.zeros((64, 64, 3, 3), np.float32)}
     path = saved[1].replace("model", "wider")
     write_state_dict(path, state)
-    with pytest.raises(WeightsError, match=r"conv_out\.conv\.weight has shape \[64, 64, 3, 3\], expected \[32, 64, 3, 3\]"):
+    with pytest.raises(
+        WeightsError, match=r"conv_out\.conv\.weight has shape \[64, 64, 3, 3\], expected \[32, 64, 3, 3\]"
+    ):
         load_weights(pp_liteseg_t(num_classes=3), path)
 
 
@@ -115,7 +123,9 @@ def test_the_backbone_of_one_model_does_not_fit_the_other(tmp_path):
     paddle.save(STDCNet1446().state_dict(), large)
     paddle.save(STDCNet813().state_dict(), small)
     for model in (STDCNet813(), pp_liteseg_t(num_classes=2)):
-        with pytest.raises(WeightsError, match=r"its backbone is STDC2 \(4, 5, 3 blocks\), the model's is STDC1 \(2, 2, 2 blocks\)"):
+        with pytest.raises(
+            WeightsError, match=r"its backbone is STDC2 \(4, 5, 3 blocks\), the model's is STDC1 \(2, 2, 2 blocks\)"
+        ):
             load_weights(model, large)
     for model in (STDCNet1446(), pp_liteseg_b(num_classes=2)):
         with pytest.raises(WeightsError, match=r"its backbone is STDC1 .*, the model's is STDC2"):
@@ -123,13 +133,18 @@ def test_the_backbone_of_one_model_does_not_fit_the_other(tmp_path):
 
 
 def two_fusions(num_classes):
-    return PPLiteSegNet(num_classes, STDCNet813(), SPPM(1024), FLDHead([256, 512], 128, [32, 64]), [32, 64], backbone_indices=[2, 3, 4])
+    return PPLiteSegNet(
+        num_classes, STDCNet813(), SPPM(1024), FLDHead([256, 512], 128, [32, 64]), [32, 64], backbone_indices=[2, 3, 4]
+    )
 
 
 def test_a_file_of_three_fusions_may_start_a_model_of_two_but_not_stand_for_it(saved):
     report = load_weights(two_fusions(3), saved[1])
     assert report.missing == [] and "head.fusions.2.conv_skip.conv.weight" in report.unexpected
-    with pytest.raises(WeightsError, match=r"belongs to a model of another form: head\.fusions\.2\.conv_skip\.conv\.weight, .* are in the file"):
+    with pytest.raises(
+        WeightsError,
+        match=r"belongs to a model of another form: head\.fusions\.2\.conv_skip\.conv\.weight, .* are in the file",
+    ):
         load_weights(two_fusions(3), saved[1], strict=True)
 
 
@@ -149,7 +164,9 @@ def test_what_was_left_out_is_logged_by_name(saved, tmp_path, caplog):
 def test_what_lacks_is_named(saved, tmp_path):
     state = {name: array for name, array in state_of(saved[0]).items() if not name.startswith("neck.conv_out.bn.")}
     write_state_dict(str(tmp_path / "less.pdparams"), state)
-    with pytest.raises(WeightsError, match=r"lacks 4 of the model's arrays: neck\.conv_out\.bn\.weight, neck\.conv_out\.bn\.bias"):
+    with pytest.raises(
+        WeightsError, match=r"lacks 4 of the model's arrays: neck\.conv_out\.bn\.weight, neck\.conv_out\.bn\.bias"
+    ):
         load_weights(pp_liteseg_t(num_classes=3), str(tmp_path / "less.pdparams"))
 
 
@@ -158,12 +175,17 @@ def test_another_number_of_classes_keeps_all_but_the_classifiers(saved):
     other = pp_liteseg_t(num_classes=5)
     report = load_weights(other, path)
     assert [name for name, _, _ in report.mismatched] == ["seg_heads.%d.classifier.weight" % i for i in range(3)]
-    assert "the file has another number of classes: seg_heads.0.classifier.weight (file [3, 32, 1, 1], model [5, 32, 1, 1])" in str(report)
+    assert (
+        "the file has another number of classes: seg_heads.0.classifier.weight (file [3, 32, 1, 1], model [5, 32, 1, 1])"
+        in str(report)
+    )
     np.testing.assert_array_equal(other.neck.convs[0].conv.weight.numpy(), model.neck.convs[0].conv.weight.numpy())
 
 
 def test_where_all_must_fit_another_number_of_classes_is_refused(saved):
-    with pytest.raises(WeightsError, match=r"seg_heads\.0\.classifier\.weight has shape \[3, 32, 1, 1\], expected \[5, 32, 1, 1\]"):
+    with pytest.raises(
+        WeightsError, match=r"seg_heads\.0\.classifier\.weight has shape \[3, 32, 1, 1\], expected \[5, 32, 1, 1\]"
+    ):
         load_weights(pp_liteseg_t(num_classes=5), saved[1], strict=True)
 
 
@@ -194,10 +216,16 @@ def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path):
     assert not witness.exists()
 
 
-@pytest.mark.parametrize("content, text", [
-    (b"", "is empty"), (b"not a pickle at all", "cannot be read as .pdparams"),
-    (pickle.dumps([1, 2]), "holds a list, not names and arrays"), (pickle.dumps({"a": 1}), "holds no arrays"),
-    (pickle.dumps({"a": np.zeros(3)}), r"has none of the model's arrays \(it has a, ...\)")])
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        (b"", "is empty"),
+        (b"not a pickle at all", "cannot be read as .pdparams"),
+        (pickle.dumps([1, 2]), "holds a list, not names and arrays"),
+        (pickle.dumps({"a": 1}), "holds no arrays"),
+        (pickle.dumps({"a": np.zeros(3)}), r"has none of the model's arrays \(it has a, ...\)"),
+    ],
+)
 def test_a_file_that_is_no_weight_file_is_told_apart(tmp_path, content, text):
     path = tmp_path / "model.pdparams"
     path.write_bytes(content)

@@ -6,10 +6,10 @@ from reference import PRESETS, paddleseg_model, randomise, state_of
 from ppliteseg_paddle import PPLiteSegNet, load_weights, pp_liteseg_b, pp_liteseg_t
 from ppliteseg_paddle.errors import WeightsError
 from ppliteseg_paddle.models import pp_liteseg, stdc
-from ppliteseg_paddle.weights import names as weight_names
 from ppliteseg_paddle.models.fld import FLDHead
 from ppliteseg_paddle.models.sppm import SPPM
 from ppliteseg_paddle.models.uafm import PADDLESEG_ARM_TYPES
+from ppliteseg_paddle.weights import names as weight_names
 from ppliteseg_paddle.weights.files import write_state_dict
 from ppliteseg_paddle.weights.names import describe, identify, to_ours, to_paddleseg
 
@@ -36,6 +36,7 @@ def test_to_our_names_and_back_gives_the_very_file(preset, arm_type):
 @pytest.mark.parametrize("preset", ["T", "B"])
 def test_a_backbones_names_go_to_ours_and_back(preset):
     import paddleseg.models
+
     state = state_of(getattr(paddleseg.models, PRESETS[preset][0])())
     assert_equal_states(to_paddleseg(to_ours(state).state), state)
 
@@ -50,6 +51,7 @@ def test_paddlesegs_model_loads_a_converted_file_with_nothing_missing(preset, tm
     missing, unexpected = theirs.set_state_dict(paddle.load(path))
     assert (list(missing), list(unexpected)) == ([], [])
     from paddleseg.utils import utils
+
     theirs = paddleseg_model(preset, 5)
     utils.load_entire_model(theirs, path)  # what its own tools call
     assert "There are %d/%d variables loaded" % ((len(theirs.state_dict()),) * 2) in capsys.readouterr().out
@@ -62,11 +64,18 @@ def test_paddlesegs_model_loads_a_converted_file_with_nothing_missing(preset, tm
 def test_a_model_with_another_backbone_keeps_that_backbones_names(tmp_path):
     from paddleseg.cvlibs import manager
     from paddleseg.models import PPLiteSeg
+
     options = {"arm_out_chs": [32, 64, 128], "seg_head_inter_chs": [32, 64, 64], "backbone_indices": [1, 2, 3]}
     theirs = PPLiteSeg(3, manager.BACKBONES["ResNet18_vd"](output_stride=32), **options)
     randomise(theirs)
     channels = [128, 256, 512]
-    ours = PPLiteSegNet(3, manager.BACKBONES["ResNet18_vd"](output_stride=32), SPPM(512), FLDHead(channels, 128, [32, 64, 128]), [32, 64, 64])
+    ours = PPLiteSegNet(
+        3,
+        manager.BACKBONES["ResNet18_vd"](output_stride=32),
+        SPPM(512),
+        FLDHead(channels, 128, [32, 64, 128]),
+        [32, 64, 64],
+    )
     path = str(tmp_path / "model.pdparams")
     paddle.save(theirs.state_dict(), path)
     assert load_weights(ours, path, strict=True).complete
@@ -83,7 +92,9 @@ def test_names_of_a_parallel_wrapper_are_taken_off():
 
 
 def two_fusions():
-    return PPLiteSegNet(2, stdc.STDCNet813(), SPPM(1024), FLDHead([256, 512], 128, [32, 64]), [32, 64], backbone_indices=[2, 3, 4])
+    return PPLiteSegNet(
+        2, stdc.STDCNet813(), SPPM(1024), FLDHead([256, 512], 128, [32, 64]), [32, 64], backbone_indices=[2, 3, 4]
+    )
 
 
 def test_forms_that_paddlesegs_model_does_not_have_are_refused():
@@ -100,12 +111,17 @@ def test_a_file_says_which_model_it_is_of():
     assert describe(state_of(pp_liteseg_t(7))) == {"backbone": "STDC1", "preset": "T", "num_classes": 7, "levels": 3}
     assert describe(state_of(pp_liteseg_b(19))) == {"backbone": "STDC2", "preset": "B", "num_classes": 19, "levels": 3}
     assert describe(state_of(two_fusions())) == {"backbone": "STDC1", "preset": None, "num_classes": 2, "levels": 2}
-    assert describe(state_of(stdc.STDCNet1446())) == {"backbone": "STDC2", "preset": None, "num_classes": None, "levels": 0}
+    assert describe(state_of(stdc.STDCNet1446())) == {
+        "backbone": "STDC2",
+        "preset": None,
+        "num_classes": None,
+        "levels": 0,
+    }
     assert identify(["conv1._conv.weight"]) == "unknown"
 
 
 def test_the_tables_agree_with_the_models():
-    assert weight_names.BACKBONES == {stdc.VARIANTS["STDCNet813"]: "STDC1", stdc.VARIANTS["STDCNet1446"]: "STDC2"}
+    assert {stdc.VARIANTS["STDCNet813"]: "STDC1", stdc.VARIANTS["STDCNet1446"]: "STDC2"} == weight_names.BACKBONES
     for (backbone, channels), preset in weight_names.PRESETS.items():
         cls, out_channels, _ = pp_liteseg.PRESETS[preset]
         assert (weight_names.BACKBONES[stdc.VARIANTS[cls.__name__]], out_channels) == (backbone, channels)

@@ -17,14 +17,26 @@ from ppliteseg_paddle.weights.files import read_state_dict, read_weight_file
 def test_arrays_of_all_types_and_views_come_out_as_they_went_in(form, tmp_path, rng):
     base = rng.standard_normal((4, 6)).astype(np.float32)
     bfloat16 = (base.view(np.uint32) >> 16).astype(np.uint16)
-    content = {"half": base.astype(np.float16), "double": base.astype(np.float64), "count": np.arange(3), "mask": np.array([True, False]),
-               "turned": Tensor(base, 0, (6, 4), (1, 6)), "window": Tensor(base, 8, (2, 3), (6, 1)), "empty": Tensor(base[:0], 0, (0, 6), (6, 1)),
-               "brain": Tensor(bfloat16, storage="BFloat16Storage")}
+    content = {
+        "half": base.astype(np.float16),
+        "double": base.astype(np.float64),
+        "count": np.arange(3),
+        "mask": np.array([True, False]),
+        "turned": Tensor(base, 0, (6, 4), (1, 6)),
+        "window": Tensor(base, 8, (2, 3), (6, 1)),
+        "empty": Tensor(base[:0], 0, (0, 6), (6, 1)),
+        "brain": Tensor(bfloat16, storage="BFloat16Storage"),
+    }
     path = str(tmp_path / "checkpoint.tar")
     WRITERS[form](path, content)
     arrays = read_state_dict(path)
-    expected = {**content, "turned": base.T, "window": base[1:3, 2:5], "empty": base[:0],
-                "brain": (bfloat16.astype(np.uint32) << 16).view(np.float32)}
+    expected = {
+        **content,
+        "turned": base.T,
+        "window": base[1:3, 2:5],
+        "empty": base[:0],
+        "brain": (bfloat16.astype(np.uint32) << 16).view(np.float32),
+    }
     assert set(arrays) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array)
@@ -35,13 +47,16 @@ def test_arrays_of_all_types_and_views_come_out_as_they_went_in(form, tmp_path, 
 @pytest.mark.parametrize("wrapping", ["nested", "bare", "data parallel"])
 def test_a_checkpoint_of_the_stdc_authors_gives_the_features_of_paddlesegs_backbone(form, wrapping, tmp_path):
     from paddleseg.models import STDC1
+
     theirs = STDC1()
     randomise(theirs)
     state = authors_state(state_of(theirs))
     if wrapping == "data parallel":
         state = {"module." + name: array for name, array in state.items()}
     path = str(tmp_path / "STDCNet813M_73.91.tar")
-    WRITERS[form](path, state if wrapping == "bare" else {"epoch": 9, "state_dict": state, "best": Tensor(np.float64(73.9))})
+    WRITERS[form](
+        path, state if wrapping == "bare" else {"epoch": 9, "state_dict": state, "best": Tensor(np.float64(73.9))}
+    )
     ours = STDCNet813()
     report = load_weights(ours, path, strict=True)
     assert report.complete and report.source == "the STDC authors' PyTorch backbone"
@@ -54,6 +69,7 @@ def test_a_checkpoint_of_the_stdc_authors_gives_the_features_of_paddlesegs_backb
 
 def test_an_stdc2_checkpoint_loads_as_the_backbone_of_model_b(tmp_path):
     from paddleseg.models import STDC2
+
     theirs = STDC2()
     randomise(theirs)
     path = str(tmp_path / "STDCNet1446_76.47.tar")
@@ -69,13 +85,18 @@ def test_an_stdc2_checkpoint_loads_as_the_backbone_of_model_b(tmp_path):
 
 
 def test_the_form_is_told_by_the_content_whatever_the_name(tmp_path):
-    for name, write, form in (("a.pdparams", write_zip, "PyTorch"), ("b.safetensors", write_legacy, "PyTorch (before 1.6)")):
+    for name, write, form in (
+        ("a.pdparams", write_zip, "PyTorch"),
+        ("b.safetensors", write_legacy, "PyTorch (before 1.6)"),
+    ):
         write(str(tmp_path / name), {"a": np.zeros(3, np.float32)})
         assert read_weight_file(str(tmp_path / name))[1] == form
 
 
 @pytest.mark.parametrize("form", sorted(WRITERS))
-@pytest.mark.parametrize("view", [(0, (5,), (1,)), (3, (2,), (1,)), (0, (2, 3), (3, 1)), (-1, (1,), (1,)), (0, (2,), (-1,))])
+@pytest.mark.parametrize(
+    "view", [(0, (5,), (1,)), (3, (2,), (1,)), (0, (2, 3), (3, 1)), (-1, (1,), (1,)), (0, (2,), (-1,))]
+)
 def test_a_tensor_that_reaches_outside_its_numbers_is_refused(form, view, tmp_path):
     path = str(tmp_path / "out.pth")
     WRITERS[form](path, {"a": Tensor(np.zeros(4, np.float32), *view)})

@@ -1,4 +1,5 @@
 """Write PyTorch checkpoints without PyTorch, in both forms, to test that they are read without it, too."""
+
 import collections
 import io
 import pickle
@@ -11,8 +12,14 @@ from contextlib import contextmanager
 import numpy as np
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-STORAGES = {"float32": "FloatStorage", "float64": "DoubleStorage", "float16": "HalfStorage", "int64": "LongStorage",
-            "uint8": "ByteStorage", "bool": "BoolStorage"}
+STORAGES = {
+    "float32": "FloatStorage",
+    "float64": "DoubleStorage",
+    "float16": "HalfStorage",
+    "int64": "LongStorage",
+    "uint8": "ByteStorage",
+    "bool": "BoolStorage",
+}
 
 
 @contextmanager
@@ -59,8 +66,14 @@ def _pickler(file, torch, storages, legacy):
                 return NotImplemented
             key = str(len(storages))
             storages.append(value)
-            return torch._utils._rebuild_tensor_v2, (_Storage(value, key), value.offset, value.shape, value.strides, False,
-                                                     collections.OrderedDict())
+            return torch._utils._rebuild_tensor_v2, (
+                _Storage(value, key),
+                value.offset,
+                value.shape,
+                value.strides,
+                False,
+                collections.OrderedDict(),
+            )
 
         def persistent_id(self, value):
             if not isinstance(value, _Storage):

@@ -3,12 +3,13 @@
 Most runtimes are those of `deploy.backends`. What only a measurement needs is here: recorded CUDA graphs (one launch in place
 of one for every kernel), TF32 on and off, ONNX Runtime with its tensors bound to the device, PyTorch as a peer.
 """
+
 from __future__ import annotations
 
 import ctypes
 import importlib.util
 from dataclasses import replace
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from ppliteseg_paddle.deploy.tensorrt_plan import Plan
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError, suggest
 
 _CAPTURE_THREAD_LOCAL = 1  # of CUstreamCaptureMode
-Shape = Tuple[int, ...]
+Shape = tuple[int, ...]
 Launch = Optional[Callable[[], Any]]
 
 
@@ -40,30 +41,37 @@ class Engine(NamedTuple):
     backend: Backend
     launch: Launch = None
     graphed: bool = False
-    profile: Optional[Callable[[np.ndarray], List[Tuple[str, float]]]] = None
+    profile: Callable[[np.ndarray], list[tuple[str, float]]] | None = None
 
 
 class Runtime(NamedTuple):
     """A row of `RUNTIMES`: where it runs, which packages it needs, its precisions, and what opens it with (artifact, precision,
     device, threads, input shape)."""
 
-    devices: Tuple[str, ...]
-    packages: Tuple[str, ...]
-    precisions: Tuple[str, ...]
-    open: Callable[[Artifact, str, str, Optional[int], Shape], Engine]
+    devices: tuple[str, ...]
+    packages: tuple[str, ...]
+    precisions: tuple[str, ...]
+    open: Callable[[Artifact, str, str, int | None, Shape], Engine]
 
 
 # --------------------------------------------------------------------------------------------
 # Runtimes of `deploy.backends`
 # --------------------------------------------------------------------------------------------
 def _backend(name: str) -> Callable[..., Engine]:
-    def open_it(artifact: Artifact, precision: str, device: str, threads: Optional[int], shape: Shape) -> Engine:
+    def open_it(artifact: Artifact, precision: str, device: str, threads: int | None, shape: Shape) -> Engine:
         if name == "openvino":  # it reads the ONNX file that the others read, too
-            artifact = replace(artifact, graphs={"onnx": artifact.graphs["onnx"]}) if "onnx" in artifact.graphs else artifact
+            artifact = (
+                replace(artifact, graphs={"onnx": artifact.graphs["onnx"]}) if "onnx" in artifact.graphs else artifact
+            )
         more = {"precision": precision} if name == "paddle-trt" else {}
         backend = open_backend(name, artifact, device, threads, **more)
-        profile = (lambda batch: profile_of(artifact.path_of("onnx", "model"), batch, device, threads)) if name == "onnxruntime" else None
+        profile = (
+            (lambda batch: profile_of(artifact.path_of("onnx", "model"), batch, device, threads))
+            if name == "onnxruntime"
+            else None
+        )
         return Engine(backend, profile=profile)
+
     return open_it
 
 
@@ -75,7 +83,7 @@ class _RecordingTensorRt(TensorRtBackend):
 
     tf32 = False
 
-    def _open(self, artifact: Artifact, plan: Plan, cache_dir: Optional[str]) -> None:
+    def _open(self, artifact: Artifact, plan: Plan, cache_dir: str | None) -> None:
         super()._open(artifact, replace(plan, cleared_flags=() if self.tf32 else plan.cleared_flags), cache_dir)
 
     def record(self, batch: np.ndarray) -> Callable[[], None]:
@@ -87,12 +95,13 @@ class _RecordingTensorRt(TensorRtBackend):
         enqueued = self._context.execute_async_v3(self._stream)
         gpu._call("cuStreamEndCapture", stream, ctypes.byref(graph))
         if not enqueued:
-            raise ArtifactError("TensorRT %s cannot be recorded as a CUDA graph." % self.version)
+            raise ArtifactError(f"TensorRT {self.version} cannot be recorded as a CUDA graph.")
         gpu._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
 
         def replay() -> None:
             gpu._call("cuGraphLaunch", executable, stream)
             gpu.wait_for(self._stream)
+
         return replay
 
     def launch(self) -> None:
@@ -100,7 +109,7 @@ class _RecordingTensorRt(TensorRtBackend):
         self._context.execute_async_v3(self._stream)
         self._gpu.wait_for(self._stream)
 
-    def profile(self, batch: np.ndarray) -> List[Tuple[str, float]]:
+    def profile(self, batch: np.ndarray) -> list[tuple[str, float]]:
         """Milliseconds of each layer of the engine."""
         trt, times = self._trt, {}
 
@@ -123,8 +132,10 @@ class _RecordingTensorRt(TensorRtBackend):
 
 
 def _tensorrt(package: str, name: str) -> Callable[..., Engine]:
-    def open_it(artifact: Artifact, precision: str, device: str, threads: Optional[int], shape: Shape) -> Engine:
-        kind = type("TensorRt", (_RecordingTensorRt,), {"packages": (package,), "name": name, "tf32": precision == "tf32"})
+    def open_it(artifact: Artifact, precision: str, device: str, threads: int | None, shape: Shape) -> Engine:
+        kind = type(
+            "TensorRt", (_RecordingTensorRt,), {"packages": (package,), "name": name, "tf32": precision == "tf32"}
+        )
         shapes = ShapeRange(shape, shape, shape) if -1 in artifact.input.shape else None
         options = Options(device=device, precision="fp32" if precision == "tf32" else precision, dynamic_shape=shapes)
         backend = kind(artifact, options)
@@ -133,17 +144,18 @@ def _tensorrt(package: str, name: str) -> Callable[..., Engine]:
             return Engine(backend, backend.record(batch), True, backend.profile)
         except (ArtifactError, DependencyError):  # some graphs cannot be recorded
             return Engine(backend, backend.launch, False, backend.profile)
+
     return open_it
 
 
 # --------------------------------------------------------------------------------------------
 # ONNX Runtime and PyTorch
 # --------------------------------------------------------------------------------------------
-def _onnxruntime_bound(artifact: Artifact, precision: str, device: str, threads: Optional[int], shape: Shape) -> Engine:
+def _onnxruntime_bound(artifact: Artifact, precision: str, device: str, threads: int | None, shape: Shape) -> Engine:
     graph = "tensorrt" if split_device(device)[0] == "gpu" and "tensorrt" in artifact.graphs else "onnx"
     role = "half" if precision == "fp16" else "model"
     if role not in artifact.graphs.get(graph, {}):
-        raise ArtifactError("%s holds no %s graph in %s." % (artifact.folder, graph, precision))
+        raise ArtifactError(f"{artifact.folder} holds no {graph} graph in {precision}.")
     path = artifact.path_of(graph, role)
     recorded = split_device(device)[0] == "gpu"
     try:
@@ -156,14 +168,14 @@ def _onnxruntime_bound(artifact: Artifact, precision: str, device: str, threads:
     return Engine(backend, backend.launch, recorded, lambda batch: profile_of(path, batch, device, threads))
 
 
-def _torch(artifact: Artifact, precision: str, device: str, threads: Optional[int], shape: Shape) -> Engine:
+def _torch(artifact: Artifact, precision: str, device: str, threads: int | None, shape: Shape) -> Engine:
     graph = "tensorrt" if "tensorrt" in artifact.graphs else "onnx"  # the plainer of the two
     backend = TorchBackend(artifact.path_of(graph, "model"), shape, device, threads, precision)
     return Engine(backend, backend.launch, backend.device != "cpu")
 
 
 _GPU_PRECISIONS = ("fp32", "tf32", "fp16", "int8")
-RUNTIMES: Dict[str, Runtime] = {
+RUNTIMES: dict[str, Runtime] = {
     "tensorrt": Runtime(("gpu",), ("tensorrt",), _GPU_PRECISIONS, _tensorrt("tensorrt", "tensorrt")),
     "tensorrt-rtx": Runtime(("gpu",), ("tensorrt_rtx",), _GPU_PRECISIONS, _tensorrt("tensorrt_rtx", "tensorrt-rtx")),
     "onnxruntime-bound": Runtime(("gpu", "cpu"), ("onnxruntime",), _GPU_PRECISIONS, _onnxruntime_bound),
@@ -179,18 +191,20 @@ def check_runtime(name: str, precision: str, device: str) -> None:
     """Raises: ConfigError: for an unknown runtime, or one that does not run on the device or at the precision. DependencyError:
     if it is not installed."""
     if name not in RUNTIMES:
-        raise ConfigError("unknown runtime '%s'.%s" % (name, suggest(name, RUNTIMES)))
+        raise ConfigError(f"unknown runtime '{name}'.{suggest(name, RUNTIMES)}")
     runtime, kind = RUNTIMES[name], split_device(device)[0]
     if kind not in runtime.devices:
-        raise ConfigError("the runtime '%s' is not for the %s." % (name, kind))
+        raise ConfigError(f"the runtime '{name}' is not for the {kind}.")
     if precision not in runtime.precisions or (kind == "cpu" and precision in ("tf32", "fp16")):
-        raise ConfigError("the runtime '%s' has no %s on the %s." % (name, precision, kind))
+        raise ConfigError(f"the runtime '{name}' has no {precision} on the {kind}.")
     missing = [package for package in runtime.packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise DependencyError("%s is not installed." % missing[0])
+        raise DependencyError(f"{missing[0]} is not installed.")
 
 
-def open_engine(name: str, artifact: Artifact, precision: str, device: str, threads: Optional[int] = None, batch: int = 1) -> Engine:
+def open_engine(
+    name: str, artifact: Artifact, precision: str, device: str, threads: int | None = None, batch: int = 1
+) -> Engine:
     """Open a network for one size of input: height and width that the artifact fixes, and `batch` images.
 
     Raises: as `check_runtime`; ArtifactError: if the runtime cannot run the graph.

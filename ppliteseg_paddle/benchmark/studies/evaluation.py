@@ -1,14 +1,20 @@
 """What an evaluation costs beside its forward pass: PaddleSeg's count of pixels and ours, in turns, on the same predictions."""
+
 from __future__ import annotations
 
 import importlib.util
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 from ppliteseg_paddle.benchmark.timing import measure_in_turns, median, timed
 
 
-def measure(model=None, size: Tuple[int, int] = (480, 360), num_classes: int = 11, repeats: Optional[int] = 20,
-            warmup: Optional[int] = 3) -> Dict[str, Any]:
+def measure(
+    model=None,
+    size: tuple[int, int] = (480, 360),
+    num_classes: int = 11,
+    repeats: int | None = 20,
+    warmup: int | None = 3,
+) -> dict[str, Any]:
     """Time forward pass, PaddleSeg's metric and ours on one image, in turns on the device that Paddle is set to.
 
     Args:
@@ -21,16 +27,19 @@ def measure(model=None, size: Tuple[int, int] = (480, 360), num_classes: int = 1
     """
     import numpy as np
     import paddle
+
     from ppliteseg_paddle.engine.metrics import confusion_on_device
+
     if model is None:
         from ppliteseg_paddle.models.pp_liteseg import pp_liteseg_t
+
         model = pp_liteseg_t(num_classes=num_classes)
     was_training = model.training
     model.eval()
     rng = np.random.default_rng(0)
     image = paddle.to_tensor(rng.standard_normal((1, 3, size[1], size[0]), dtype=np.float32))
     label = rng.integers(0, num_classes, (1, 1, size[1], size[0])).astype(np.uint8)
-    label[..., :size[1] // 20, :] = 255
+    label[..., : size[1] // 20, :] = 255
     label, wide = paddle.to_tensor(label), paddle.to_tensor(label.astype(np.int64))
     peer = paddlesegs_areas()
 
@@ -39,19 +48,32 @@ def measure(model=None, size: Tuple[int, int] = (480, 360), num_classes: int = 1
 
     with paddle.no_grad():
         pred = paddle.to_tensor(forward())
-        matrix, areas = confusion_on_device(pred, label, num_classes).numpy(), [area.numpy() for area in peer(pred, wide, num_classes)]
-        if not all((ours == theirs).all() for ours, theirs in zip((matrix.diagonal(), matrix.sum(0), matrix.sum(1)), areas)):
+        matrix, areas = (
+            confusion_on_device(pred, label, num_classes).numpy(),
+            [area.numpy() for area in peer(pred, wide, num_classes)],
+        )
+        if not all(
+            (ours == theirs).all() for ours, theirs in zip((matrix.diagonal(), matrix.sum(0), matrix.sum(1)), areas)
+        ):
             raise AssertionError("PaddleSeg's counts and ours differ, so their times say nothing.")
-        measured = measure_in_turns({
-            "forward": timed(forward),
-            "metric_paddleseg": timed(lambda: [area.numpy() for area in peer(pred, wide, num_classes)]),
-            "metric_ours": timed(lambda: confusion_on_device(pred, label, num_classes).numpy())}, warmup, repeats)
+        measured = measure_in_turns(
+            {
+                "forward": timed(forward),
+                "metric_paddleseg": timed(lambda: [area.numpy() for area in peer(pred, wide, num_classes)]),
+                "metric_ours": timed(lambda: confusion_on_device(pred, label, num_classes).numpy()),
+            },
+            warmup,
+            repeats,
+        )
     if was_training:
         model.train()
     seconds = {name: median(each.seconds["total"]) for name, each in measured.items()}
-    return {**seconds, "share_paddleseg": seconds["metric_paddleseg"] / seconds["forward"],
-            "share_ours": seconds["metric_ours"] / seconds["forward"],
-            "times_faster": seconds["metric_paddleseg"] / seconds["metric_ours"]}
+    return {
+        **seconds,
+        "share_paddleseg": seconds["metric_paddleseg"] / seconds["forward"],
+        "share_ours": seconds["metric_ours"] / seconds["forward"],
+        "times_faster": seconds["metric_paddleseg"] / seconds["metric_ours"],
+    }
 
 
 def paddlesegs_areas():
@@ -60,6 +82,7 @@ def paddlesegs_areas():
     A second copy of its module is loaded; the one in use, with our mend, stays as it is.
     """
     import paddle
+
     spec = importlib.util.find_spec("paddleseg.utils.metrics")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,38 +1,80 @@
 """What `benchmark.gpu` found, as JSON, Markdown and text."""
+
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ppliteseg_paddle.benchmark.studies.networks import WEIGHTS_NOTE
 from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2, reported_order
+from ppliteseg_paddle.benchmark.studies.networks import WEIGHTS_NOTE
 from ppliteseg_paddle.files import save_atomic, write_json
 from ppliteseg_paddle.visual.report import describe_machine, markdown_table, ratio_cells, reported_markdown, text_table
 
-HEADER = ["", "input", "runtime", "precision", "graph", "copy in ms", "forward", "copy out", "total", "p99", "FPS", "bare ms", "bare FPS",
-          "bare times faster", "differing pixels", "best batch: FPS", "compute floor ms", "memory floor ms", "distance"]
+HEADER = [
+    "",
+    "input",
+    "runtime",
+    "precision",
+    "graph",
+    "copy in ms",
+    "forward",
+    "copy out",
+    "total",
+    "p99",
+    "FPS",
+    "bare ms",
+    "bare FPS",
+    "bare times faster",
+    "differing pixels",
+    "best batch: FPS",
+    "compute floor ms",
+    "memory floor ms",
+    "distance",
+]
 
 
-def cells(rows: Sequence[Mapping[str, Any]]) -> List[List[str]]:
+def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """A line of text cells for each row."""
     lines = []
     for row in rows:
         stages, found = row["stages"], row.get("floors")
         ratio = ratio_cells({"times_faster": row["times_faster_bare"] or row["times_faster"]})
-        lines.append([
-            row["name"], "x".join(map(str, row["input_shape"])), "%s %s" % (row["runtime"], row["backend"]["version"]), row["precision"],
-            "recorded" if row["graphed"] else "-",
-            *["%.2f" % stages[step]["median_ms"] if step in stages else "-" for step in ("copy_in", "forward", "copy_out", "total")],
-            "%.2f" % stages["total"]["p99_ms"], "%.1f" % row["fps"], "%.3f" % row["bare_ms"], "%.1f" % row["bare_fps"], " ".join(ratio),
-            "%.3f %%" % (100 * row["differing_pixels"]),
-            "%d: %.1f" % (row["best_batch"], row["best_batch_fps"]) if "best_batch" in row else "-",
-            *(["%.2f" % found["compute_ms"], "%.2f" % found["memory_ms"], "%.1fx" % found["distance"]] if found else ["-"] * 3)])
+        lines.append(
+            [
+                row["name"],
+                "x".join(map(str, row["input_shape"])),
+                "{} {}".format(row["runtime"], row["backend"]["version"]),
+                row["precision"],
+                "recorded" if row["graphed"] else "-",
+                *[
+                    "{:.2f}".format(stages[step]["median_ms"]) if step in stages else "-"
+                    for step in ("copy_in", "forward", "copy_out", "total")
+                ],
+                "{:.2f}".format(stages["total"]["p99_ms"]),
+                "{:.1f}".format(row["fps"]),
+                "{:.3f}".format(row["bare_ms"]),
+                "{:.1f}".format(row["bare_fps"]),
+                " ".join(ratio),
+                "%.3f %%" % (100 * row["differing_pixels"]),
+                "%d: %.1f" % (row["best_batch"], row["best_batch_fps"]) if "best_batch" in row else "-",
+                *(
+                    [
+                        "{:.2f}".format(found["compute_ms"]),
+                        "{:.2f}".format(found["memory_ms"]),
+                        "{:.1f}x".format(found["distance"]),
+                    ]
+                    if found
+                    else ["-"] * 3
+                ),
+            ]
+        )
     return lines
 
 
-def orders(rows: Sequence[Mapping[str, Any]]) -> List[str]:
+def orders(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Whether networks stand in the paper's order, for each runtime, precision and size."""
-    groups: Dict[tuple, List[Mapping[str, Any]]] = {}
+    groups: dict[tuple, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["key"] in REPORTED and REPORTED[row["key"]].table == 2:
             groups.setdefault((row["runtime"], row["precision"], tuple(row["input_shape"][2:])), []).append(row)
@@ -41,61 +83,118 @@ def orders(rows: Sequence[Mapping[str, Any]]) -> List[str]:
         found = [row["key"] for row in sorted(members, key=lambda row: row["bare_ms"])]
         if len(found) > 1:
             same = found == reported_order(found)
-            lines.append("Order on %s in %s at %dx%d: %s; the paper's: %s (%s)." % (
-                runtime, precision, *size, " > ".join(found), " > ".join(reported_order(found)), "the same" if same else "another"))
+            lines.append(
+                "Order on %s in %s at %dx%d: %s; the paper's: %s (%s)."
+                % (
+                    runtime,
+                    precision,
+                    *size,
+                    " > ".join(found),
+                    " > ".join(reported_order(found)),
+                    "the same" if same else "another",
+                )
+            )
     return lines
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The whole report."""
     machine = result["machine"]
-    parts = ["# Speed by runtime and precision, %s, %s" % (machine["time"][:10], result["device"]),
-             "%s; %s. Masks are compared with the CPU's in FP32 on: %s." % (describe_machine(machine), machine["system"], ", ".join(result["images"])),
-             ", ".join("%s %s" % item for item in machine["versions"].items()) + "."]
-    parts += ["GPU as found: " + ", ".join("%s %s" % (name.replace("_", " "), value) for name, value in gpu.items()) + "."
-              for gpu in machine["gpus"]]
-    parts += ["\"bare\" is the network on data that lies on the device, without copies (where the runtime cannot tell, its forward step). "
-              "\"Times faster\" compares ours with PaddleSeg's own model of the same kind and size on the same runtime, in the same rounds. "
-              "The floors are multiply-adds and bytes at the ceilings below; \"distance\" is the bare time over the larger of them.",
-              "The paper's accuracies and speeds are at the end; none of its accuracies was measured here.",
-              *([WEIGHTS_NOTE] if not result["weights"] else ["Weights: %s." % ", ".join("%s from %s" % item for item in result["weights"].items())]),
-              markdown_table(HEADER, cells(result["rows"])), *orders(result["rows"])]
+    parts = [
+        "# Speed by runtime and precision, {}, {}".format(machine["time"][:10], result["device"]),
+        "{}; {}. Masks are compared with the CPU's in FP32 on: {}.".format(
+            describe_machine(machine), machine["system"], ", ".join(result["images"])
+        ),
+        ", ".join("{} {}".format(*item) for item in machine["versions"].items()) + ".",
+    ]
+    parts += [
+        "GPU as found: " + ", ".join("{} {}".format(name.replace("_", " "), value) for name, value in gpu.items()) + "."
+        for gpu in machine["gpus"]
+    ]
+    parts += [
+        '"bare" is the network on data that lies on the device, without copies (where the runtime cannot tell, its forward step). '
+        '"Times faster" compares ours with PaddleSeg\'s own model of the same kind and size on the same runtime, in the same rounds. '
+        'The floors are multiply-adds and bytes at the ceilings below; "distance" is the bare time over the larger of them.',
+        "The paper's accuracies and speeds are at the end; none of its accuracies was measured here.",
+        *(
+            [WEIGHTS_NOTE]
+            if not result["weights"]
+            else ["Weights: {}.".format(", ".join("{} from {}".format(*item) for item in result["weights"].items()))]
+        ),
+        markdown_table(HEADER, cells(result["rows"])),
+        *orders(result["rows"]),
+    ]
     if result["paper"]:
         header = ["the paper's protocol", "runtime", "median ms", "p99", "FPS", "times faster"]
-        parts += ["## Image resized, inferred, mask resized back", markdown_table(header, [
-            [row["name"], "%s %s" % (row["backend"]["name"], row["backend"]["version"]), "%.2f" % row["latency_ms"],
-             "%.2f" % row["stages"]["total"]["p99_ms"], "%.1f" % row["fps"], " ".join(ratio_cells(row))] for row in result["paper"]])]
+        parts += [
+            "## Image resized, inferred, mask resized back",
+            markdown_table(
+                header,
+                [
+                    [
+                        row["name"],
+                        "{} {}".format(row["backend"]["name"], row["backend"]["version"]),
+                        "{:.2f}".format(row["latency_ms"]),
+                        "{:.2f}".format(row["stages"]["total"]["p99_ms"]),
+                        "{:.1f}".format(row["fps"]),
+                        " ".join(ratio_cells(row)),
+                    ]
+                    for row in result["paper"]
+                ],
+            ),
+        ]
     if result["ceilings"]:
-        parts += ["## Ceilings", markdown_table(["runtime, precision", "multiply-adds, 10^9/s", "memory, 10^9 bytes/s"], [
-            [name, "%.0f" % (each["macs_per_second"] / 1e9), "%.1f" % (each["bytes_per_second"] / 1e9)]
-            for name, each in result["ceilings"].items()])]
+        parts += [
+            "## Ceilings",
+            markdown_table(
+                ["runtime, precision", "multiply-adds, 10^9/s", "memory, 10^9 bytes/s"],
+                [
+                    [name, "%.0f" % (each["macs_per_second"] / 1e9), "%.1f" % (each["bytes_per_second"] / 1e9)]
+                    for name, each in result["ceilings"].items()
+                ],
+            ),
+        ]
     for name, times in result["profiles"].items():
         total = sum(value for _, value in times)
-        parts += ["### Where the time goes: " + name, markdown_table(["operator", "ms", "share"], [
-            [kind, "%.2f" % value, "%.0f %%" % (100 * value / total)] for kind, value in times])]
+        parts += [
+            "### Where the time goes: " + name,
+            markdown_table(
+                ["operator", "ms", "share"],
+                [[kind, f"{value:.2f}", "%.0f %%" % (100 * value / total)] for kind, value in times],
+            ),
+        ]
     if result["failures"]:
-        parts += ["## Not measured", "\n".join("- %s: %s" % item for item in result["failures"].items())]
+        parts += ["## Not measured", "\n".join("- {}: {}".format(*item) for item in result["failures"].items())]
     parts += ["## The paper's rows", reported_markdown([REPORTED[key].to_dict() for key in TABLE2])]
     return "\n\n".join(parts) + "\n"
 
 
-def write(result: Mapping[str, Any], save_dir: str) -> List[str]:
+def write(result: Mapping[str, Any], save_dir: str) -> list[str]:
     """Write gpu.json and gpu.md. Returns: their paths."""
     os.makedirs(save_dir, exist_ok=True)
     paths = [os.path.join(save_dir, "gpu" + extension) for extension in (".md", ".json")]
-    with save_atomic(paths[0]) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(markdown(result))
+    with save_atomic(paths[0]) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(markdown(result))
     write_json(paths[1], result)
     return paths
 
 
 def text(result: Mapping[str, Any]) -> str:
     """What a person reads."""
-    failures = "\n".join("not measured: %s: %s" % item for item in result["failures"].items())
+    failures = "\n".join("not measured: {}: {}".format(*item) for item in result["failures"].items())
     if "rows" not in result:
-        return "\n".join(filter(None, ["exports are in %s" % result["exports"], failures]))
+        return "\n".join(filter(None, ["exports are in {}".format(result["exports"]), failures]))
     chosen = [0, 1, 2, 3, 8, 10, 11, 13, 14, 18]
     table = text_table([HEADER[i] for i in chosen], [[line[i] for i in chosen] for line in cells(result["rows"])])
-    return "\n\n".join(filter(None, [describe_machine(result["machine"]), table, "\n".join(orders(result["rows"])), failures,
-                                     "\n".join("written: %s" % path for path in result["files"])]))
+    return "\n\n".join(
+        filter(
+            None,
+            [
+                describe_machine(result["machine"]),
+                table,
+                "\n".join(orders(result["rows"])),
+                failures,
+                "\n".join(f"written: {path}" for path in result["files"]),
+            ],
+        )
+    )

@@ -9,19 +9,21 @@ time does not depend on its weights.
 
 Source: PaddleSeg `deploy/export.py::WrappedModel`, `models/pp_liteseg.py`.
 """
+
 from __future__ import annotations
 
 import argparse
 import os
 import sys
 import tempfile
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
-from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.protocols import machine
+from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios, timed
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import default_threads, open_backend
@@ -39,12 +41,13 @@ PREPROCESS = Preprocess([{"type": "Normalize"}])
 _FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "paddle": "paddle"}
 
 
-def export_baseline(model: str, num_classes: int, size: Tuple[int, int], folder: str) -> None:
+def export_baseline(model: str, num_classes: int, size: tuple[int, int], folder: str) -> None:
     """Write PaddleSeg's model as its own export does: traced with its wrapper, int32 ids, and nothing else done to it."""
     import paddle
     from paddleseg import models
     from paddleseg.deploy.export import WrappedModel
     from paddleseg.models import backbones
+
     backbone, arguments, _ = MODELS[model]
     network = models.PPLiteSeg(num_classes, getattr(backbones, backbone)(), **arguments)
     network.eval()
@@ -54,10 +57,12 @@ def export_baseline(model: str, num_classes: int, size: Tuple[int, int], folder:
     paddle.jit.save(traced, os.path.join(folder, "model"))
 
 
-def our_network(model: str, num_classes: int, model_path: Optional[str], image: np.ndarray):
+def our_network(model: str, num_classes: int, model_path: str | None, image: np.ndarray):
     """Our model with the given weights, or random ones and statistics of `image`, as training would leave them."""
     import paddle
+
     import ppliteseg_paddle
+
     paddle.seed(0)
     network = getattr(ppliteseg_paddle, MODELS[model][2])(num_classes=num_classes)
     if model_path is not None:
@@ -74,22 +79,42 @@ def our_network(model: str, num_classes: int, model_path: Optional[str], image: 
     return network
 
 
-def export_ours(network, num_classes: int, size: Tuple[int, int], folder: str, formats: Sequence[str], image: np.ndarray,
-                precision: str = "fp32") -> Artifact:
+def export_ours(
+    network,
+    num_classes: int,
+    size: tuple[int, int],
+    folder: str,
+    formats: Sequence[str],
+    image: np.ndarray,
+    precision: str = "fp32",
+) -> Artifact:
     """Write our model with `export_model`: checked against itself, mask out. INT8 takes its ranges from `image`, and its masks
     are held to no bound: what is measured is time."""
-    from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, palette_for
     from ppliteseg_paddle.export.paddle import export_model
     from ppliteseg_paddle.export.quantize import Calibration
-    label_set = LABEL_SETS["cityscapes"] if num_classes == NUM_CLASSES else LabelSet(
-        "custom", tuple("class %d" % i for i in range(num_classes)), palette_for(num_classes))
+    from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, palette_for
+
+    label_set = (
+        LABEL_SETS["cityscapes"]
+        if num_classes == NUM_CLASSES
+        else LabelSet("custom", tuple("class %d" % i for i in range(num_classes)), palette_for(num_classes))
+    )
     calibration = None
     if precision == "int8":
         path = folder + ".png"
         cv2.imwrite(path, image)
         calibration = Calibration([(path, None)], sensitivity=False, progress=False)
-    export_model(network, folder, formats=formats, label_set=label_set, transforms=PREPROCESS, input_shape=(1, 3, *size),
-                 precision=precision, calibration=calibration, check_image=image)
+    export_model(
+        network,
+        folder,
+        formats=formats,
+        label_set=label_set,
+        transforms=PREPROCESS,
+        input_shape=(1, 3, *size),
+        precision=precision,
+        calibration=calibration,
+        check_image=image,
+    )
     return Artifact.read(folder)
 
 
@@ -100,8 +125,9 @@ def crossed_blocks(mask: np.ndarray, side: int = 8) -> float:
     return float(np.mean(blocks.max(axis=(1, 3)) != blocks.min(axis=(1, 3))))
 
 
-def run(args) -> Dict[str, Any]:
+def run(args) -> dict[str, Any]:
     from tqdm import tqdm
+
     size = tuple(args.size)
     threads = args.num_threads or default_threads()
     image = read_image(args.image_path) if args.image_path else generated_image(*size)
@@ -114,52 +140,96 @@ def run(args) -> Dict[str, Any]:
         exports = {}
         for precision in dict.fromkeys(precision for _, precision in args.contestants):
             formats = [_FORMATS[name] for name, each in args.contestants if each == precision]
-            exports[precision] = export_ours(network, args.num_classes, size, os.path.join(folder, precision),
-                                             formats, image, precision)
+            exports[precision] = export_ours(
+                network, args.num_classes, size, os.path.join(folder, precision), formats, image, precision
+            )
         backends = {PEER: open_backend("paddle", _bare(peer, next(iter(exports.values()))), "cpu", threads)}
-        backends.update(("%s %s" % (name, precision), open_backend(name, exports[precision], "cpu", threads))
-                        for name, precision in args.contestants)
+        backends.update(
+            (f"{name} {precision}", open_backend(name, exports[precision], "cpu", threads))
+            for name, precision in args.contestants
+        )
         calls = {name: timed(lambda backend=backend: backend.run(batch)) for name, backend in backends.items()}
         with tqdm(total=args.repeats, desc="rounds", file=sys.stderr, disable=None) as bar:
-            measured = measure_in_turns(calls, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS)
+            measured = measure_in_turns(
+                calls, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
+            )
         faster = {clock: ratios(measured, PEER, stage) for clock, stage in CLOCKS.items()}
         masks = {name: np.asarray(backend.run(batch))[0] for name, backend in backends.items() if name != PEER}
         reference = next(iter(masks.values()))
-        results = {name: {**{clock: describe(measured[name].seconds[stage]) for clock, stage in CLOCKS.items()},
-                          "times_faster": {clock: faster[clock][name]["median"] for clock in CLOCKS}, "backend": backend.describe()}
-                   for name, backend in backends.items()}
+        results = {
+            name: {
+                **{clock: describe(measured[name].seconds[stage]) for clock, stage in CLOCKS.items()},
+                "times_faster": {clock: faster[clock][name]["median"] for clock in CLOCKS},
+                "backend": backend.describe(),
+            }
+            for name, backend in backends.items()
+        }
         for name, mask in masks.items():
             results[name]["differing_pixels"] = float(np.mean(mask != reference))
-    return {"protocol": "in turns", "model": args.model, "num_classes": args.num_classes, "weights": args.model_path or "random",
-            "image": args.image_path or "generated", "crossed_blocks": crossed_blocks(reference), "input_shape": list(batch.shape),
-            "num_threads": threads, "int8_instructions": int8_instructions(), "warmup": args.warmup, "repeats": args.repeats, "results": results, "machine": machine()}
+    return {
+        "protocol": "in turns",
+        "model": args.model,
+        "num_classes": args.num_classes,
+        "weights": args.model_path or "random",
+        "image": args.image_path or "generated",
+        "crossed_blocks": crossed_blocks(reference),
+        "input_shape": list(batch.shape),
+        "num_threads": threads,
+        "int8_instructions": int8_instructions(),
+        "warmup": args.warmup,
+        "repeats": args.repeats,
+        "results": results,
+        "machine": machine(),
+    }
 
 
 def _bare(folder: str, artifact: Artifact) -> Artifact:
     """The peer's files as an artifact, so that the same backend runs them."""
     from dataclasses import replace
+
     model = next(name for name in ("model.json", "model.pdmodel") if os.path.exists(os.path.join(folder, name)))
     return replace(artifact, folder=folder, graphs={"paddle": {"model": model, "params": "model.pdiparams"}})
 
 
-def table(result: Dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     """What a person reads."""
-    lines = ["PP-LiteSeg-%s, %d classes, %dx%d, mask out, %d threads, %s" % (
-        result["model"], result["num_classes"], *result["input_shape"][:1:-1], result["num_threads"],
-        result["machine"]["processor"]), "weights: %s, image: %s, %.0f %% of the mask's blocks crossed by a border; INT8 instructions: %s" % (
-            os.path.basename(result["weights"]), os.path.basename(result["image"]), 100 * result["crossed_blocks"],
-            ", ".join(result["int8_instructions"]) or "none"), "", "%-36s %10s %10s %10s %10s" % ("", "median ms", "ratio", "cpu ms", "cpu ratio")]
+    lines = [
+        "PP-LiteSeg-%s, %d classes, %dx%d, mask out, %d threads, %s"
+        % (
+            result["model"],
+            result["num_classes"],
+            *result["input_shape"][:1:-1],
+            result["num_threads"],
+            result["machine"]["processor"],
+        ),
+        "weights: {}, image: {}, {:.0f} % of the mask's blocks crossed by a border; INT8 instructions: {}".format(
+            os.path.basename(result["weights"]),
+            os.path.basename(result["image"]),
+            100 * result["crossed_blocks"],
+            ", ".join(result["int8_instructions"]) or "none",
+        ),
+        "",
+        "%-36s %10s %10s %10s %10s" % ("", "median ms", "ratio", "cpu ms", "cpu ratio"),
+    ]
     for name, values in result["results"].items():
         label = "PaddleSeg's own, Paddle Inference" if name == PEER else "ours, " + name
         faster = values["times_faster"]
-        lines.append("%-36s %10.1f %9.2fx %10.1f %9.2fx" % (label, values["wall"]["median_ms"], faster["wall"],
-                                                            values["cpu"]["median_ms"], faster["cpu"]))
-    lines.append("pixels that differ from the first one of ours: " + ", ".join(
-        "%s %.3g %%" % (name, 100 * values["differing_pixels"]) for name, values in result["results"].items() if name != PEER))
+        lines.append(
+            "%-36s %10.1f %9.2fx %10.1f %9.2fx"
+            % (label, values["wall"]["median_ms"], faster["wall"], values["cpu"]["median_ms"], faster["cpu"])
+        )
+    lines.append(
+        "pixels that differ from the first one of ours: "
+        + ", ".join(
+            "{} {:.3g} %".format(name, 100 * values["differing_pixels"])
+            for name, values in result["results"].items()
+            if name != PEER
+        )
+    )
     return "\n".join(lines)
 
 
-def int8_instructions() -> List[str]:
+def int8_instructions() -> list[str]:
     """What the processor has that multiplies and adds bytes in one go; without it 8 bits are at most twice as fast as floats."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
@@ -169,11 +239,14 @@ def int8_instructions() -> List[str]:
     return [name for name in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm") if name in flags]
 
 
-def _contestant(text: str) -> Tuple[str, str]:
+def _contestant(text: str) -> tuple[str, str]:
     name, _, precision = text.partition(":")
     if name not in _FORMATS or precision not in ("fp32", "fp16", "int8") or (name == "paddle" and precision != "fp32"):
-        raise argparse.ArgumentTypeError("'%s' is not BACKEND:PRECISION with a backend of %s and fp32, fp16 or int8 (paddle: fp32)."
-                                         % (text, ", ".join(_FORMATS)))
+        raise argparse.ArgumentTypeError(
+            "'{}' is not BACKEND:PRECISION with a backend of {} and fp32, fp16 or int8 (paddle: fp32).".format(
+                text, ", ".join(_FORMATS)
+            )
+        )
     return name, precision
 
 
@@ -181,10 +254,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=sorted(MODELS), default="T")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=[512, 1024])
-    parser.add_argument("--contestants", nargs="+", type=_contestant, metavar="BACKEND:PRECISION",
-                        default=[_contestant(text) for text in ("onnxruntime:fp32", "openvino:fp32", "paddle:fp32",
-                                                                "onnxruntime:int8", "openvino:int8")],
-                        help="what runs beside PaddleSeg's model (default: onnxruntime, openvino and paddle in fp32, the first two in int8)")
+    parser.add_argument(
+        "--contestants",
+        nargs="+",
+        type=_contestant,
+        metavar="BACKEND:PRECISION",
+        default=[
+            _contestant(text)
+            for text in ("onnxruntime:fp32", "openvino:fp32", "paddle:fp32", "onnxruntime:int8", "openvino:int8")
+        ],
+        help="what runs beside PaddleSeg's model (default: onnxruntime, openvino and paddle in fp32, the first two in int8)",
+    )
     parser.add_argument("--num_classes", type=int, default=NUM_CLASSES)
     parser.add_argument("--model_path", help="trained weights of ours (default: random ones)")
     parser.add_argument("--image_path", help="what is segmented (default: a generated image)")

@@ -1,4 +1,5 @@
 """ONNX Runtime as a measurement wants it: tensors bound to the device, CUDA graphs, TF32 on and off, times by operator."""
+
 from __future__ import annotations
 
 import contextlib
@@ -6,7 +7,7 @@ import importlib
 import json
 import os
 import tempfile
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable
 
 import numpy as np
 
@@ -27,14 +28,25 @@ class BoundOnnxRuntime(Backend):
     name = "onnxruntime-bound"
     graph = "onnx"
 
-    def __init__(self, path: str, shape: Tuple[int, ...], device: str, threads: Optional[int], tf32: bool = False, recorded: bool = False):
+    def __init__(
+        self,
+        path: str,
+        shape: tuple[int, ...],
+        device: str,
+        threads: int | None,
+        tf32: bool = False,
+        recorded: bool = False,
+    ):
         from ppliteseg_paddle.deploy.onnx_runtime import first_line, runtime_errors
+
         self._runtime = runtime = importlib.import_module("onnxruntime")
         self.version, self.device, self.recorded = runtime.__version__, device, recorded
         kind, number = split_device(device)
         self._place = ("cuda", number) if kind == "gpu" else ("cpu", 0)
         if kind == "gpu" and "CUDAExecutionProvider" not in runtime.get_available_providers():
-            raise DependencyError("ONNX Runtime %s has no CUDA provider; install onnxruntime-gpu in its place." % runtime.__version__)
+            raise DependencyError(
+                f"ONNX Runtime {runtime.__version__} has no CUDA provider; install onnxruntime-gpu in its place."
+            )
         options = runtime.SessionOptions()
         options.log_severity_level = 4
         if threads:
@@ -43,20 +55,33 @@ class BoundOnnxRuntime(Backend):
         if kind == "gpu":
             with contextlib.suppress(AttributeError):  # before 1.21 there was no such function
                 runtime.preload_dlls()
-            providers = [("CUDAExecutionProvider", {"device_id": number, "use_tf32": int(tf32), "enable_cuda_graph": int(recorded),
-                                                    "cudnn_conv_algo_search": "EXHAUSTIVE"})]
+            providers = [
+                (
+                    "CUDAExecutionProvider",
+                    {
+                        "device_id": number,
+                        "use_tf32": int(tf32),
+                        "enable_cuda_graph": int(recorded),
+                        "cudnn_conv_algo_search": "EXHAUSTIVE",
+                    },
+                )
+            ]
             providers += [] if recorded else ["CPUExecutionProvider"]  # a recorded graph must lie on the GPU whole
         try:
             self._session = runtime.InferenceSession(path, options, providers=providers)
             if kind == "gpu" and "CUDAExecutionProvider" not in self._session.get_providers():
-                raise DependencyError("ONNX Runtime %s cannot use %s: CUDA or cuDNN is missing, or there is no such GPU."
-                                      % (self.version, device))
+                raise DependencyError(
+                    f"ONNX Runtime {self.version} cannot use {device}: CUDA or cuDNN is missing, or there is no such GPU."
+                )
             self._bind(np.zeros(shape, np.float32))
             for _ in range(3):  # a graph is recorded in the first runs
                 self.launch()
         except runtime_errors() as error:
-            raise ArtifactError("ONNX Runtime %s cannot run %s%s: %s." % (
-                self.version, path, " as a CUDA graph" if recorded else "", first_line(error))) from error
+            raise ArtifactError(
+                "ONNX Runtime {} cannot run {}{}: {}.".format(
+                    self.version, path, " as a CUDA graph" if recorded else "", first_line(error)
+                )
+            ) from error
 
     def _bind(self, batch: np.ndarray) -> None:
         session, value = self._session, self._runtime.OrtValue
@@ -86,15 +111,21 @@ class BoundOnnxRuntime(Backend):
         done("copy_out")
         return result
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {"name": self.name, "runtime": "ONNX Runtime", "version": self.version, "device": self.device}
 
 
-_ORT_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(int64)": np.int64, "tensor(float)": np.float32,
-              "tensor(int16)": np.int16, "tensor(float16)": np.float16}
+_ORT_TYPES = {
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(float)": np.float32,
+    "tensor(int16)": np.int16,
+    "tensor(float16)": np.float16,
+}
 
 
-def profile(path: str, batch: np.ndarray, device: str, threads: Optional[int], calls: int = 10) -> List[Tuple[str, float]]:
+def profile(path: str, batch: np.ndarray, device: str, threads: int | None, calls: int = 10) -> list[tuple[str, float]]:
     """Milliseconds of each kind of operator in one call."""
     runtime = importlib.import_module("onnxruntime")
     with tempfile.TemporaryDirectory() as folder:
@@ -104,12 +135,14 @@ def profile(path: str, batch: np.ndarray, device: str, threads: Optional[int], c
         if threads:
             options.intra_op_num_threads = threads
         gpu = split_device(device)[0] == "gpu"
-        session = runtime.InferenceSession(path, options, providers=["CUDAExecutionProvider"] * gpu + ["CPUExecutionProvider"])
+        session = runtime.InferenceSession(
+            path, options, providers=["CUDAExecutionProvider"] * gpu + ["CPUExecutionProvider"]
+        )
         for _ in range(calls):
             session.run(None, {session.get_inputs()[0].name: batch})
         with open(session.end_profiling(), encoding="utf-8") as file:
             events = json.load(file)
-    times: Dict[str, float] = {}
+    times: dict[str, float] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
             kind = event["args"]["op_name"]
@@ -117,6 +150,6 @@ def profile(path: str, batch: np.ndarray, device: str, threads: Optional[int], c
     return slowest_first(times)
 
 
-def slowest_first(times: Dict[str, float]) -> List[Tuple[str, float]]:
+def slowest_first(times: dict[str, float]) -> list[tuple[str, float]]:
     """Names and times in falling order."""
     return sorted(times.items(), key=lambda item: -item[1])

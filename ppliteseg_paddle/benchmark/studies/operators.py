@@ -4,6 +4,7 @@
 
 Of every node the least time over the repeats counts: on a machine that others use, too, that is the time it takes.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -11,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,13 @@ from ppliteseg_paddle.deploy.preprocess import generated_image, read_image
 from ppliteseg_paddle.errors import ArtifactError, PPLiteSegError
 
 # node -> (operator, milliseconds)
-Times = Dict[str, Tuple[str, float]]
+Times = dict[str, tuple[str, float]]
 
 
 def onnxruntime_times(path: str, batch: np.ndarray, threads: int, repeats: int) -> Times:
     """The least time of each node in ONNX Runtime, after its own optimisation."""
     import onnxruntime
+
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, 4
@@ -46,15 +48,23 @@ def onnxruntime_times(path: str, batch: np.ndarray, threads: int, repeats: int) 
 def openvino_times(path: str, batch: np.ndarray, threads: int, repeats: int) -> Times:
     """The least time of each node in OpenVINO; the operator's name holds the kernel that it chose."""
     import openvino
+
     core = openvino.Core()
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": True}
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERF_COUNT": True,
+    }
     request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
     times: Times = {}
     for _ in range(repeats):
         request.infer([batch])
         for node in request.get_profiling_info():
             if str(node.status).endswith("EXECUTED"):
-                _least(times, node.node_name, "%s %s" % (node.node_type, node.exec_type), 1e3 * node.real_time.total_seconds())
+                _least(
+                    times, node.node_name, f"{node.node_type} {node.exec_type}", 1e3 * node.real_time.total_seconds()
+                )
     return times
 
 
@@ -66,29 +76,39 @@ def _least(times: Times, node: str, operator: str, milliseconds: float) -> None:
         times[node] = operator, milliseconds
 
 
-def by_operator(times: Times) -> List[Dict[str, Any]]:
+def by_operator(times: Times) -> list[dict[str, Any]]:
     """One row for each operator, the dearest first: operator, nodes, ms, share."""
-    rows: Dict[str, Dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for operator, milliseconds in times.values():
         row = rows.setdefault(operator, {"operator": operator, "nodes": 0, "ms": 0.0})
         row["nodes"] += 1
         row["ms"] += milliseconds
     total = sum(row["ms"] for row in rows.values())
-    return [{**row, "share": row["ms"] / total if total else 0.0} for row in sorted(rows.values(), key=lambda row: -row["ms"])]
+    return [
+        {**row, "share": row["ms"] / total if total else 0.0}
+        for row in sorted(rows.values(), key=lambda row: -row["ms"])
+    ]
 
 
-def run(args) -> Dict[str, Any]:
+def run(args) -> dict[str, Any]:
     artifact = Artifact.read(args.model_dir)
     form, measure = RUNTIMES[args.backend]
     if form not in artifact.graphs:
-        raise ArtifactError("%s holds no %s graph; export it with --format %s." % (args.model_dir, form, form))
+        raise ArtifactError(f"{args.model_dir} holds no {form} graph; export it with --format {form}.")
     size = [side if side > 0 else 512 for side in artifact.input.shape[2:]]
     image = read_image(args.image_path) if args.image_path else generated_image(*size)
     batch = image[np.newaxis] if form in artifact.in_graph else artifact.preprocess(image)[0]
     threads = args.num_threads or default_threads()
     times = measure(artifact.path_of(form, "model"), np.ascontiguousarray(batch), threads, args.repeats)
-    return {"model_dir": args.model_dir, "backend": args.backend, "precision": artifact.precision, "input_shape": list(batch.shape),
-            "num_threads": threads, "repeats": args.repeats, "operators": by_operator(times)}
+    return {
+        "model_dir": args.model_dir,
+        "backend": args.backend,
+        "precision": artifact.precision,
+        "input_shape": list(batch.shape),
+        "num_threads": threads,
+        "repeats": args.repeats,
+        "operators": by_operator(times),
+    }
 
 
 def main() -> int:
@@ -103,10 +123,11 @@ def main() -> int:
     try:
         result = run(args)
     except PPLiteSegError as error:
-        print("error: %s" % error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     if args.save_json:
         from ppliteseg_paddle.files import write_json
+
         write_json(args.save_json, result)
     for row in result["operators"]:
         print("%-44s %4d nodes %8.2f ms %6.1f %%" % (row["operator"], row["nodes"], row["ms"], 100 * row["share"]))

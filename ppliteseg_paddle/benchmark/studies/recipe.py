@@ -6,39 +6,59 @@ Each run starts from scratch and has the same wall time on all cores, reading an
 weights (the averaged ones too, where the recipe averages) are evaluated on the validation set. The best of those two is the
 run's figure. A run that has ended is kept: the same command again does only what is missing.
 """
+
 from __future__ import annotations
 
 import argparse
 import os
 import subprocess
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
-from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.environment import machine
+from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.deploy.backends import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
 from ppliteseg_paddle.files import read_json, write_json
 
 PEER, OURS = "paddleseg", "ppliteseg_paddle"
-NEVER = 10 ** 9  # iterations between evaluations: only the one after the time is up
+NEVER = 10**9  # iterations between evaluations: only the one after the time is up
 OUR_RANKS = 2  # ours trains in two processes, for which its batch and learning rate were chosen, and not in one a core
 # name -> (configuration, flags)
-RECIPES: Dict[str, Tuple[str, List[str]]] = {
+RECIPES: dict[str, tuple[str, list[str]]] = {
     PEER: ("configs/camvid/paddleseg_t_camvid_480x360.yml", []),
     OURS: ("configs/camvid/ppliteseg_t_camvid_480x360_60min.yml", ["--use_ema"]),
 }
 
 
-def train_once(name: str, minutes: float, save_dir: str, seed: int, options: List[str]) -> Dict[str, Any]:
+def train_once(name: str, minutes: float, save_dir: str, seed: int, options: list[str]) -> dict[str, Any]:
     """Train in a process of its own and return what its train.json says, in short.
 
     Raises: PPLiteSegError: if the run fails.
     """
     config, flags = RECIPES[name]
     ranks = min(OUR_RANKS, default_threads()) if name == OURS else 1
-    command = [sys.executable, "-m", "ppliteseg_paddle.cli", "train", "--config", config, "--max_minutes", "%g" % minutes, "--do_eval",
-               "--save_interval", str(NEVER), "--log_iters", "50", "--num_workers", "0", "--seed", str(seed), "--save_dir", save_dir] + flags
+    command = [
+        sys.executable,
+        "-m",
+        "ppliteseg_paddle.cli",
+        "train",
+        "--config",
+        config,
+        "--max_minutes",
+        f"{minutes:g}",
+        "--do_eval",
+        "--save_interval",
+        str(NEVER),
+        "--log_iters",
+        "50",
+        "--num_workers",
+        "0",
+        "--seed",
+        str(seed),
+        "--save_dir",
+        save_dir,
+    ] + flags
     if ranks > 1:
         command += ["--nproc_per_node", str(ranks), "--log_dir", os.path.join(save_dir, "log")]
     command += ["--opts"] + options if options else []
@@ -48,40 +68,76 @@ def train_once(name: str, minutes: float, save_dir: str, seed: int, options: Lis
     return outcome(save_dir)
 
 
-def outcome(save_dir: str) -> Dict[str, Any]:
+def outcome(save_dir: str) -> dict[str, Any]:
     """The figures of a finished run, from its record."""
     record = read_json(os.path.join(save_dir, "train.json"))
     last = max(evaluation["iter"] for evaluation in record["eval"])
-    final = {("mIoU_averaged" if evaluation["ema"] else "mIoU"): evaluation["mIoU"]
-             for evaluation in record["eval"] if evaluation["iter"] == last}
+    final = {
+        ("mIoU_averaged" if evaluation["ema"] else "mIoU"): evaluation["mIoU"]
+        for evaluation in record["eval"]
+        if evaluation["iter"] == last
+    }
     ranks = record.get("ranks") or 1
-    return {**final, "best": max(final.values()), "iterations": last, "samples": last * record["batch_size"] * ranks,
-            "minutes": record.get("max_minutes"), "seconds": record["seconds"], "versions": record["versions"]}
+    return {
+        **final,
+        "best": max(final.values()),
+        "iterations": last,
+        "samples": last * record["batch_size"] * ranks,
+        "minutes": record.get("max_minutes"),
+        "seconds": record["seconds"],
+        "versions": record["versions"],
+    }
 
 
-def run(minutes: float, rounds: int, save_dir: str, names: List[str], options: List[str]) -> Dict[str, Any]:
+def run(minutes: float, rounds: int, save_dir: str, names: list[str], options: list[str]) -> dict[str, Any]:
     """Train each recipe `rounds` times, in turns, with another seed in each round."""
-    runs: Dict[str, List[Dict[str, Any]]] = {name: [] for name in names}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for round_number in range(rounds):
         for name in names:
             folder = os.path.join(save_dir, "%s_%d" % (name, round_number))
             finished = os.path.join(folder, "outcome.json")
             if not os.path.exists(finished):
-                write_json(finished, {**train_once(name, minutes, folder, round_number, options), "load_average_after": os.getloadavg()[0]})
+                write_json(
+                    finished,
+                    {
+                        **train_once(name, minutes, folder, round_number, options),
+                        "load_average_after": os.getloadavg()[0],
+                    },
+                )
             runs[name].append(read_json(finished))
-    return {"protocol": "val mIoU after %g minutes on %d cores" % (minutes, default_threads()), "minutes": minutes, "rounds": rounds,
-            "configs": {name: RECIPES[name][0] for name in names}, "options": options, "results": runs, "machine": machine()}
+    return {
+        "protocol": "val mIoU after %g minutes on %d cores" % (minutes, default_threads()),
+        "minutes": minutes,
+        "rounds": rounds,
+        "configs": {name: RECIPES[name][0] for name in names},
+        "options": options,
+        "results": runs,
+        "machine": machine(),
+    }
 
 
-def table(result: Dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     """What a person reads."""
-    lines = ["%s, Paddle %s, %s" % (result["protocol"], result["machine"]["versions"].get("paddlepaddle"), result["machine"]["processor"]),
-             "", "%-20s %8s %10s %10s %10s" % ("", "mIoU %", "plain %", "averaged %", "samples")]
+    lines = [
+        "{}, Paddle {}, {}".format(
+            result["protocol"], result["machine"]["versions"].get("paddlepaddle"), result["machine"]["processor"]
+        ),
+        "",
+        "%-20s %8s %10s %10s %10s" % ("", "mIoU %", "plain %", "averaged %", "samples"),
+    ]
     for name, runs in result["results"].items():
         for one in runs:
             averaged = one.get("mIoU_averaged")
-            lines.append("%-20s %8.1f %10.1f %10s %10d" % (name, 100 * one["best"], 100 * one["mIoU"],
-                                                           "" if averaged is None else "%.1f" % (100 * averaged), one["samples"]))
+            lines.append(
+                "%-20s %8.1f %10.1f %10s %10d"
+                % (
+                    name,
+                    100 * one["best"],
+                    100 * one["mIoU"],
+                    "" if averaged is None else "%.1f" % (100 * averaged),
+                    one["samples"],
+                )
+            )
     return "\n".join(lines)
 
 
@@ -95,7 +151,9 @@ def main() -> int:
     parser.add_argument("--opts", nargs="*", default=[], help="for both configurations, as in train")
     args = parser.parse_args()
     names = [args.only] if args.only else list(RECIPES)
-    return run_and_report(lambda: run(args.minutes, args.rounds, args.save_dir, names, args.opts), table, args.save_json)
+    return run_and_report(
+        lambda: run(args.minutes, args.rounds, args.save_dir, names, args.opts), table, args.save_json
+    )
 
 
 if __name__ == "__main__":

@@ -4,32 +4,55 @@ Both ceilings are measured through the runtime that runs the network: dense 1x1 
 large tensor for memory. Multiply-adds are those of convolutions and matrix products. Bytes are what every operator that is
 not element-wise reads and writes, weights included: element-wise ones are taken to be part of the operator before them.
 """
+
 from __future__ import annotations
 
 import os
-from typing import Dict, Tuple
 
 import numpy as np
 
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
 BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "int8": 1}
 # Operators that runtimes compute within the one before them, or that cost nothing.
-_FUSED = {"Relu", "Sigmoid", "Clip", "HardSigmoid", "HardSwish", "Add", "Sub", "Mul", "Div", "BatchNormalization", "Identity", "Constant",
-          "Shape", "Gather", "Unsqueeze", "Squeeze", "Reshape", "Cast", "QuantizeLinear", "DequantizeLinear", "Flatten", "Floor"}
+_FUSED = {
+    "Relu",
+    "Sigmoid",
+    "Clip",
+    "HardSigmoid",
+    "HardSwish",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "BatchNormalization",
+    "Identity",
+    "Constant",
+    "Shape",
+    "Gather",
+    "Unsqueeze",
+    "Squeeze",
+    "Reshape",
+    "Cast",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "Flatten",
+    "Floor",
+}
 _CHANNELS = 1024
 
 
-def count(path: str) -> Dict[str, int]:
+def count(path: str) -> dict[str, int]:
     """Multiply-adds of an ONNX graph at its own input size, and numbers that it reads and writes.
 
     Raises: ValueError: if the graph leaves sizes open.
     """
     import onnx
+
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
-    sizes: Dict[str, Tuple[int, ...]] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    sizes: dict[str, tuple[int, ...]] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in [*graph.input, *graph.value_info, *graph.output]:
         sizes.setdefault(value.name, tuple(max(side.dim_value, 1) for side in value.type.tensor_type.shape.dim))
     macs = numbers = 0
@@ -42,11 +65,11 @@ def count(path: str) -> Dict[str, int]:
         if node.op_type not in _FUSED:
             numbers += output + sum(int(np.prod(sizes.get(name, (0,)))) for name in node.input if name)
     if not macs:
-        raise ValueError("%s has no convolution of known size" % path)
+        raise ValueError(f"{path} has no convolution of known size")
     return {"macs": macs, "numbers": numbers}
 
 
-def _weight(name: str, graph, sizes) -> Tuple[int, ...]:
+def _weight(name: str, graph, sizes) -> tuple[int, ...]:
     """A convolution's weight, also behind a DequantizeLinear node."""
     if name in sizes:
         return sizes[name]
@@ -54,7 +77,9 @@ def _weight(name: str, graph, sizes) -> Tuple[int, ...]:
     return sizes.get(source.input[0], (0, 0)) if source is not None else (0, 0)
 
 
-def floors(counted: Dict[str, int], ceilings: Dict[str, float], precision: str, batch: int, measured_ms: float) -> Dict[str, float]:
+def floors(
+    counted: dict[str, int], ceilings: dict[str, float], precision: str, batch: int, measured_ms: float
+) -> dict[str, float]:
     """Milliseconds that multiply-adds and bytes take at the ceilings, and how many times longer the measured time is."""
     compute = 1000.0 * batch * counted["macs"] / ceilings["macs_per_second"]
     memory = 1000.0 * batch * counted["numbers"] * BYTES[precision] / ceilings["bytes_per_second"]
@@ -64,53 +89,86 @@ def floors(counted: Dict[str, int], ceilings: Dict[str, float], precision: str, 
 # --------------------------------------------------------------------------------------------
 # What the ceilings are measured with
 # --------------------------------------------------------------------------------------------
-def arithmetic(folder: str, precision: str, large: bool) -> Tuple[Artifact, int]:
+def arithmetic(folder: str, precision: str, large: bool) -> tuple[Artifact, int]:
     """Dense 1x1 convolutions, one after the other. Returns the artifact, and its multiply-adds."""
     from onnx import TensorProto, helper, numpy_helper
+
     layers, side = (8, 64) if large else (2, 32)
     random, nodes, constants, last = np.random.RandomState(0), [], [], "x"
     for i in range(layers):
-        weight = (random.randn(_CHANNELS, _CHANNELS, 1, 1) / _CHANNELS ** 0.5).astype(np.float32)
+        weight = (random.randn(_CHANNELS, _CHANNELS, 1, 1) / _CHANNELS**0.5).astype(np.float32)
         source, name = last, "w%d" % i
         if precision == "int8":
-            scales = [numpy_helper.from_array(np.float32(value), "%s%d" % (kind, i)) for kind, value in (("sx", 0.05), ("sw", 0.002))]
+            scales = [
+                numpy_helper.from_array(np.float32(value), "%s%d" % (kind, i))
+                for kind, value in (("sx", 0.05), ("sw", 0.002))
+            ]
             zero = numpy_helper.from_array(np.int8(0), "zero%d" % i)
-            constants += [*scales, zero, numpy_helper.from_array(np.clip(weight / 0.002, -127, 127).astype(np.int8), name + "q")]
-            nodes += [helper.make_node("QuantizeLinear", [last, "sx%d" % i, "zero%d" % i], ["xq%d" % i]),
-                      helper.make_node("DequantizeLinear", ["xq%d" % i, "sx%d" % i, "zero%d" % i], ["xd%d" % i]),
-                      helper.make_node("DequantizeLinear", [name + "q", "sw%d" % i, "zero%d" % i], [name])]
+            constants += [
+                *scales,
+                zero,
+                numpy_helper.from_array(np.clip(weight / 0.002, -127, 127).astype(np.int8), name + "q"),
+            ]
+            nodes += [
+                helper.make_node("QuantizeLinear", [last, "sx%d" % i, "zero%d" % i], ["xq%d" % i]),
+                helper.make_node("DequantizeLinear", ["xq%d" % i, "sx%d" % i, "zero%d" % i], ["xd%d" % i]),
+                helper.make_node("DequantizeLinear", [name + "q", "sw%d" % i, "zero%d" % i], [name]),
+            ]
             source = "xd%d" % i
         else:
             constants.append(numpy_helper.from_array(weight, name))
-        nodes += [helper.make_node("Conv", [source, name], ["c%d" % i]), helper.make_node("Relu", ["c%d" % i], ["y%d" % i])]
+        nodes += [
+            helper.make_node("Conv", [source, name], ["c%d" % i]),
+            helper.make_node("Relu", ["c%d" % i], ["y%d" % i]),
+        ]
         last = "y%d" % i
     shape = (1, _CHANNELS, side, side)
-    return _artifact(folder, nodes, constants, last, shape, precision, TensorProto.FLOAT), layers * _CHANNELS ** 2 * side * side
+    return _artifact(
+        folder, nodes, constants, last, shape, precision, TensorProto.FLOAT
+    ), layers * _CHANNELS**2 * side * side
 
 
-def memory(folder: str, precision: str, large: bool) -> Tuple[Artifact, int]:
+def memory(folder: str, precision: str, large: bool) -> tuple[Artifact, int]:
     """One pass over a large tensor. Returns the artifact, and the bytes that it reads and writes."""
     from onnx import TensorProto, helper, numpy_helper
+
     shape = (1, 16, 2048, 2048) if large else (1, 4, 2048, 2048)
     nodes = [helper.make_node("Mul", ["x", "two"], ["y"])]
-    made = _artifact(folder, nodes, [numpy_helper.from_array(np.float32(2), "two")], "y", shape, precision, TensorProto.FLOAT)
+    made = _artifact(
+        folder, nodes, [numpy_helper.from_array(np.float32(2), "two")], "y", shape, precision, TensorProto.FLOAT
+    )
     return made, 2 * 4 * int(np.prod(shape))  # float32: it is the memory's speed that counts
 
 
 def _artifact(folder: str, nodes, constants, last: str, shape, precision: str, kind: int) -> Artifact:
     import onnx
     from onnx import helper
-    graph = helper.make_graph(nodes, "ceiling", [helper.make_tensor_value_info("x", kind, shape)],
-                              [helper.make_tensor_value_info(last, kind, shape)], constants)
+
+    graph = helper.make_graph(
+        nodes,
+        "ceiling",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info(last, kind, shape)],
+        constants,
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     os.makedirs(folder, exist_ok=True)
     onnx.save(model, os.path.join(folder, "model.onnx"))
     roles = {"model": "model.onnx"}
     if precision == "fp16":
         from ppliteseg_paddle.export.fp16 import to_fp16
+
         onnx.save(to_fp16(model), os.path.join(folder, "half.onnx"))
         roles["half"] = "half.onnx"
     tensor = Tensor("x", "float32", "NCHW", tuple(shape), color_order="RGB")
-    return Artifact(folder, {"type": "ceiling"}, LABEL_SETS["cityscapes"], Preprocess([]), tensor,
-                    Tensor(last, "float32", "NCHW", tuple(shape), op="none"), {"onnx": {"model": "model.onnx"}, "tensorrt": roles}, {},
-                    precision="fp32" if precision == "tf32" else precision)
+    return Artifact(
+        folder,
+        {"type": "ceiling"},
+        LABEL_SETS["cityscapes"],
+        Preprocess([]),
+        tensor,
+        Tensor(last, "float32", "NCHW", tuple(shape), op="none"),
+        {"onnx": {"model": "model.onnx"}, "tensorrt": roles},
+        {},
+        precision="fp32" if precision == "tf32" else precision,
+    )

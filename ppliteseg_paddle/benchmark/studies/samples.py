@@ -8,6 +8,7 @@ sample, and a sample scaled by 0.125 costs less than one scaled by 1.5: so the f
 
 Source: PaddleSeg `datasets/dataset.py`, `transforms/transforms.py`.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -15,13 +16,13 @@ import itertools
 import os
 import sys
 import tempfile
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from typing import Any, Callable, NamedTuple
 
 import cv2
 import numpy as np
 
-from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.environment import machine
+from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure_in_turns, timed
 
 PEER = "PaddleSeg"
@@ -32,9 +33,9 @@ NOISE = 0.3  # standard deviation, levels: with zlib's level 6, 2.3 MB for a PNG
 class Case(NamedTuple):
     """An image size with the augmentation of a recipe."""
 
-    size: Tuple[int, int]
-    crop_size: Tuple[int, int]
-    scales: Tuple[float, float, float]
+    size: tuple[int, int]
+    crop_size: tuple[int, int]
+    scales: tuple[float, float, float]
     colors: float
     suffix: str = "png"
 
@@ -53,6 +54,7 @@ CASES = {
 def make_images(folder: str, case: Case, count: int) -> str:
     """Generated pairs of the case's size and file format. Returns their folder."""
     from ppliteseg_paddle.synth import generate
+
     scenes = os.path.join(folder, "scenes_%dx%d" % case.size)
     generate(scenes, count, 1, case.size, seed=0, num_workers=1)
     if case.suffix == "jpg":
@@ -70,24 +72,42 @@ def make_images(folder: str, case: Case, count: int) -> str:
         names = "%02d.png" % index, "%02d_label.png" % index
         for name, pixels in zip(names, (image, label)):
             cv2.imwrite(os.path.join(root, name), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
-        lines.append("%s %s\n" % names)
+        lines.append("{} {}\n".format(*names))
     with open(os.path.join(root, "train.txt"), "w", encoding="utf-8") as file:
         file.writelines(lines)
     return root
 
 
-def contestants(root: str, case: Case, cache: str) -> Dict[str, Callable[[int], Any]]:
+def contestants(root: str, case: Case, cache: str) -> dict[str, Callable[[int], Any]]:
     """name -> what makes the training sample of an image."""
     from paddleseg import transforms as theirs
     from paddleseg.datasets import Dataset
+
     from ppliteseg_paddle.data.cache import write_cache
     from ppliteseg_paddle.data.dataset import CheckedDataset
     from ppliteseg_paddle.data.transforms import FusedAugment
+
     colors = {name + "_range": case.colors for name in ("brightness", "contrast", "saturation")}
-    arguments = {"mode": "train", "dataset_root": root, "num_classes": NUM_CLASSES, "train_path": os.path.join(root, "train.txt")}
-    peer = Dataset(transforms=[theirs.ResizeStepScaling(*case.scales), theirs.RandomPaddingCrop(case.crop_size), theirs.RandomHorizontalFlip(),
-                               theirs.RandomDistort(**colors), theirs.Normalize((0.5,) * 3, (0.5,) * 3)], **arguments)
-    ours = [CheckedDataset(transforms=[FusedAugment(case.crop_size, *case.scales, distort=colors)], **arguments) for _ in range(3)]
+    arguments = {
+        "mode": "train",
+        "dataset_root": root,
+        "num_classes": NUM_CLASSES,
+        "train_path": os.path.join(root, "train.txt"),
+    }
+    peer = Dataset(
+        transforms=[
+            theirs.ResizeStepScaling(*case.scales),
+            theirs.RandomPaddingCrop(case.crop_size),
+            theirs.RandomHorizontalFlip(),
+            theirs.RandomDistort(**colors),
+            theirs.Normalize((0.5,) * 3, (0.5,) * 3),
+        ],
+        **arguments,
+    )
+    ours = [
+        CheckedDataset(transforms=[FusedAugment(case.crop_size, *case.scales, distort=colors)], **arguments)
+        for _ in range(3)
+    ]
     write_cache(ours[:1], cache, num_workers=0)
     ours[1].use_cache(cache)
     ours[2].use_cache("memory")
@@ -95,9 +115,10 @@ def contestants(root: str, case: Case, cache: str) -> Dict[str, Callable[[int], 
     return {PEER: peer.__getitem__, **{name: dataset.__getitem__ for name, dataset in zip(names, ours)}}
 
 
-def run(cases: List[str], images: int, warmup: int, repeats: int) -> Dict[str, Any]:
+def run(cases: list[str], images: int, warmup: int, repeats: int) -> dict[str, Any]:
     """Measure; see the module."""
     from tqdm import tqdm
+
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     results = {}
@@ -109,13 +130,27 @@ def run(cases: List[str], images: int, warmup: int, repeats: int) -> Dict[str, A
                 makers = contestants(root, case, os.path.join(folder, "cache " + name))
                 calls = {who: timed(_on_turning_images(make, images)) for who, make in makers.items()}
                 with tqdm(total=repeats, desc=name, unit="round", file=sys.stderr, disable=None) as bar:
-                    measured = measure_in_turns(calls, max(warmup, images), repeats, lambda done, of: bar.update(done - bar.n))
-                results[name] = {"size": case.size, "crop_size": case.crop_size, "scales": case.scales, "colors": case.colors,
-                                 "image_bytes": _image_bytes(root), "contestants": _rows(measured)}
+                    measured = measure_in_turns(
+                        calls, max(warmup, images), repeats, lambda done, of: bar.update(done - bar.n)
+                    )
+                results[name] = {
+                    "size": case.size,
+                    "crop_size": case.crop_size,
+                    "scales": case.scales,
+                    "colors": case.colors,
+                    "image_bytes": _image_bytes(root),
+                    "contestants": _rows(measured),
+                }
     finally:
         cv2.setNumThreads(threads)
-    return {"protocol": "in turns, one thread", "images": images, "warmup": max(warmup, images), "repeats": repeats, "results": results,
-            "machine": machine()}
+    return {
+        "protocol": "in turns, one thread",
+        "images": images,
+        "warmup": max(warmup, images),
+        "repeats": repeats,
+        "results": results,
+        "machine": machine(),
+    }
 
 
 def _on_turning_images(make: Callable[[int], Any], images: int) -> Callable[[], Any]:
@@ -130,30 +165,50 @@ def _image_bytes(root: str) -> int:
     return sum(sizes) // len(sizes)
 
 
-def _rows(measured: Dict[str, Measurement]) -> Dict[str, Any]:
+def _rows(measured: dict[str, Measurement]) -> dict[str, Any]:
     sums = {name: {clock: sum(one.seconds[clock]) for clock in ("total", "cpu")} for name, one in measured.items()}
-    return {name: {**{clock: describe(seconds) for clock, seconds in one.seconds.items()},
-                   "times_faster": {clock: sums[PEER][clock] / sums[name][clock] for clock in ("total", "cpu")}}
-            for name, one in measured.items()}
+    return {
+        name: {
+            **{clock: describe(seconds) for clock, seconds in one.seconds.items()},
+            "times_faster": {clock: sums[PEER][clock] / sums[name][clock] for clock in ("total", "cpu")},
+        }
+        for name, one in measured.items()
+    }
 
 
 # --------------------------------------------------------------------------------------------
 # What a person reads
 # --------------------------------------------------------------------------------------------
-def table(result: Dict[str, Any]) -> str:
-    lines = ["one training sample, one thread, means over %d, %s, load %s" % (
-        result["repeats"], result["machine"]["processor"], result["machine"]["load_average"])]
+def table(result: dict[str, Any]) -> str:
+    lines = [
+        "one training sample, one thread, means over %d, %s, load %s"
+        % (result["repeats"], result["machine"]["processor"], result["machine"]["load_average"])
+    ]
     for name, case in result["results"].items():
-        lines += ["", "%-40s %10s %10s %10s %10s" % ("%s (files of %.2f MB)" % (name, case["image_bytes"] / 1e6), "ms", "ratio", "cpu ms", "cpu ratio")]
+        lines += [
+            "",
+            "%-40s %10s %10s %10s %10s"
+            % ("{} (files of {:.2f} MB)".format(name, case["image_bytes"] / 1e6), "ms", "ratio", "cpu ms", "cpu ratio"),
+        ]
         for who, row in case["contestants"].items():
-            lines.append("%-40s %10.1f %9.2fx %10.1f %9.2fx" % (who, row["total"]["mean_ms"], row["times_faster"]["total"],
-                                                               row["cpu"]["mean_ms"], row["times_faster"]["cpu"]))
+            lines.append(
+                "%-40s %10.1f %9.2fx %10.1f %9.2fx"
+                % (
+                    who,
+                    row["total"]["mean_ms"],
+                    row["times_faster"]["total"],
+                    row["cpu"]["mean_ms"],
+                    row["times_faster"]["cpu"],
+                )
+            )
     return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="NAME", help=", ".join(CASES))
+    parser.add_argument(
+        "--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="NAME", help=", ".join(CASES)
+    )
     parser.add_argument("--images", type=int, default=4, help="generated for each case")
     parser.add_argument("--warmup", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=120)

@@ -5,54 +5,88 @@
 Weights are random unless files are given, accuracies the paper's and marked so. All networks take turns on
 one runtime, then on the next. Writes table2.md, table2.json and the figure.
 """
+
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from ppliteseg_paddle.benchmark.studies.networks import NETWORKS, TABLE2, WEIGHTS_NOTE, accuracy_of, export, network, parse_weights
 from ppliteseg_paddle.benchmark.paper import REPORTED, reported_order
+from ppliteseg_paddle.benchmark.studies.networks import (
+    NETWORKS,
+    TABLE2,
+    WEIGHTS_NOTE,
+    accuracy_of,
+    export,
+    network,
+    parse_weights,
+)
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError, PPLiteSegError
 
-NOTES = ("Accuracies are the paper's, marked so; none was measured here.",
-         "Protocol: an image of 1024x2048 is resized to the network's input, inferred, and its mask resized back; decoding is not counted. "
-         "\"Times faster\" compares ours with PaddleSeg's own PP-LiteSeg of the same kind and size, as PaddleSeg 2.8.0 builds and "
-         "exports it, on the same runtime, in the same rounds.")
+NOTES = (
+    "Accuracies are the paper's, marked so; none was measured here.",
+    "Protocol: an image of 1024x2048 is resized to the network's input, inferred, and its mask resized back; decoding is not counted. "
+    '"Times faster" compares ours with PaddleSeg\'s own PP-LiteSeg of the same kind and size, as PaddleSeg 2.8.0 builds and '
+    "exports it, on the same runtime, in the same rounds.",
+)
 
 
-def run(args) -> Dict[str, Any]:
+def run(args) -> dict[str, Any]:
     from ppliteseg_paddle.benchmark.collect import write_report
     from ppliteseg_paddle.benchmark.environment import machine
+
     keys = list(dict.fromkeys(args.rows))
     for key in keys:
         network(key)
     weights = parse_weights(args.weights)
     artifacts, failures = _exports(keys, args.exports or os.path.join(args.save_dir, "exports"), args.formats, weights)
-    rows: List[Dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for backend in args.backend:
         rows += _measure(backend, artifacts, failures, args)
     if not rows:
-        raise ArtifactError("no row could be measured: %s" % "; ".join("%s: %s" % item for item in failures.items()))
-    result = {"protocol": "paper", "title": "Table 2", "weights": weights or "random", "rows": rows, "failures": failures,
-              "orders": {backend: _order([row for row in rows if row["asked_backend"] == backend]) for backend in args.backend},
-              "reported": [REPORTED[key].to_dict() for key in REPORTED if REPORTED[key].table == 2], "machine": machine()}
-    notes = [*([] if set(keys) <= set(weights) else [WEIGHTS_NOTE]), *NOTES, *_order_notes(result["orders"]), *("Not measured: %s: %s" % item for item in failures.items())]
+        raise ArtifactError(
+            "no row could be measured: {}".format("; ".join("{}: {}".format(*item) for item in failures.items()))
+        )
+    result = {
+        "protocol": "paper",
+        "title": "Table 2",
+        "weights": weights or "random",
+        "rows": rows,
+        "failures": failures,
+        "orders": {
+            backend: _order([row for row in rows if row["asked_backend"] == backend]) for backend in args.backend
+        },
+        "reported": [REPORTED[key].to_dict() for key in REPORTED if REPORTED[key].table == 2],
+        "machine": machine(),
+    }
+    notes = [
+        *([] if set(keys) <= set(weights) else [WEIGHTS_NOTE]),
+        *NOTES,
+        *_order_notes(result["orders"]),
+        *("Not measured: {}: {}".format(*item) for item in failures.items()),
+    ]
     written = write_report([result], args.save_dir, "The paper's Table 2 on this machine", stem="table2", notes=notes)
     return {**result, "files": written["files"], "notes": notes}
 
 
-def _exports(keys: Sequence[str], folder: str, formats: Sequence[str], weights: Dict[str, str]):
+def _exports(keys: Sequence[str], folder: str, formats: Sequence[str], weights: dict[str, str]):
     """Export what is not there yet. Returns artifacts, and why others could not be exported."""
     from tqdm import tqdm
+
     from ppliteseg_paddle.deploy.artifact import Artifact
+
     artifacts, failures = {}, {}
     for key in tqdm(keys, desc="exports", file=sys.stderr, disable=None):
         path = os.path.join(folder, key)
         try:
             artifacts[key] = Artifact.read(path)
-            same = (artifacts[key].model.get("network"), artifacts[key].model.get("weights")) == (key, weights.get(key, "random"))
+            same = (artifacts[key].model.get("network"), artifacts[key].model.get("weights")) == (
+                key,
+                weights.get(key, "random"),
+            )
             if same and set(formats) - {"openvino"} <= set(artifacts[key].graphs):
                 continue
         except ArtifactError:
@@ -65,10 +99,12 @@ def _exports(keys: Sequence[str], folder: str, formats: Sequence[str], weights: 
     return artifacts, failures
 
 
-def _measure(backend: str, artifacts: Dict[str, Any], failures: Dict[str, str], args) -> List[Dict[str, Any]]:
+def _measure(backend: str, artifacts: dict[str, Any], failures: dict[str, str], args) -> list[dict[str, Any]]:
     from tqdm import tqdm
+
     from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, Contestant, paper, paper_image
     from ppliteseg_paddle.deploy.preprocess import generated_image, read_image
+
     encoded, _ = paper_image(read_image(args.image) if args.image else generated_image(*PAPER_IMAGE))
     contestants = []
     for key, artifact in artifacts.items():
@@ -76,7 +112,7 @@ def _measure(backend: str, artifacts: Dict[str, Any], failures: Dict[str, str], 
         try:
             contestant.open()
         except (ArtifactError, ConfigError, DependencyError) as error:
-            failures["%s on %s" % (key, backend)] = str(error)
+            failures[f"{key} on {backend}"] = str(error)
             continue
         contestants.append(contestant)
     if not contestants:
@@ -84,47 +120,114 @@ def _measure(backend: str, artifacts: Dict[str, Any], failures: Dict[str, str], 
     names = [contestant.name for contestant in contestants]
     against = {name: NETWORKS[name].against for name in names if NETWORKS[name].against in names}
     with tqdm(total=args.repeats, desc=backend, unit="round", file=sys.stderr, disable=None) as bar:
-        rows = paper(contestants, encoded, NETWORKS[names[0]].size, args.warmup, args.repeats,
-                     lambda done, of: bar.update(done - bar.n), against)
-    return [{**row, "key": row["name"], "name": NETWORKS[row["name"]].name, "asked_backend": backend, "against": against.get(row["name"]),
-             "accuracy": accuracy_of(row["name"])} for row in rows]
+        rows = paper(
+            contestants,
+            encoded,
+            NETWORKS[names[0]].size,
+            args.warmup,
+            args.repeats,
+            lambda done, of: bar.update(done - bar.n),
+            against,
+        )
+    return [
+        {
+            **row,
+            "key": row["name"],
+            "name": NETWORKS[row["name"]].name,
+            "asked_backend": backend,
+            "against": against.get(row["name"]),
+            "accuracy": accuracy_of(row["name"]),
+        }
+        for row in rows
+    ]
 
 
-def _order(rows: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+def _order(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Fastest first, as measured and as the paper has it, by size of the input."""
     measured = [row["key"] for row in sorted(rows, key=lambda row: -row["fps"]) if row["key"] in REPORTED]
     groups = {}
     for size in dict.fromkeys(NETWORKS[key].size for key in measured):
         here = [key for key in measured if NETWORKS[key].size == size]
         if len(here) > 1:
-            groups["%dx%d" % size] = {"measured": here, "reported": reported_order(here), "same": here == reported_order(here)}
+            groups["%dx%d" % size] = {
+                "measured": here,
+                "reported": reported_order(here),
+                "same": here == reported_order(here),
+            }
     return groups
 
 
-def _order_notes(orders: Dict[str, Dict[str, Any]]) -> List[str]:
-    return ["Order by speed on %s at %s: %s; the paper's: %s (%s)." % (
-        backend, size, " > ".join(group["measured"]), " > ".join(group["reported"]), "the same" if group["same"] else "another")
-        for backend, groups in orders.items() for size, group in groups.items()]
+def _order_notes(orders: dict[str, dict[str, Any]]) -> list[str]:
+    return [
+        "Order by speed on {} at {}: {}; the paper's: {} ({}).".format(
+            backend,
+            size,
+            " > ".join(group["measured"]),
+            " > ".join(group["reported"]),
+            "the same" if group["same"] else "another",
+        )
+        for backend, groups in orders.items()
+        for size, group in groups.items()
+    ]
 
 
-def table(result: Dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     """What a person reads."""
     from ppliteseg_paddle.visual.report import accuracy_text, describe_machine, ratio_cells, reported_text, text_table
-    rows = [[row["name"], "%dx%d" % tuple(row["input_shape"][-2:]), row["asked_backend"], "%.1f" % row["latency_ms"], "%.2f" % row["fps"],
-             *ratio_cells(row), accuracy_text(row)] for row in result["rows"]]
-    header = ["measured here", "input", "runtime", "median ms", "FPS", "times faster", "(quartiles)", "val mIoU (whose)"]
-    return "\n\n".join([describe_machine(result["machine"]), text_table(header, rows), reported_text(result["reported"]),
-                        "\n".join(result["notes"]), "\n".join("written: %s" % path for path in result["files"])])
+
+    rows = [
+        [
+            row["name"],
+            "%dx%d" % tuple(row["input_shape"][-2:]),
+            row["asked_backend"],
+            "{:.1f}".format(row["latency_ms"]),
+            "{:.2f}".format(row["fps"]),
+            *ratio_cells(row),
+            accuracy_text(row),
+        ]
+        for row in result["rows"]
+    ]
+    header = [
+        "measured here",
+        "input",
+        "runtime",
+        "median ms",
+        "FPS",
+        "times faster",
+        "(quartiles)",
+        "val mIoU (whose)",
+    ]
+    return "\n\n".join(
+        [
+            describe_machine(result["machine"]),
+            text_table(header, rows),
+            reported_text(result["reported"]),
+            "\n".join(result["notes"]),
+            "\n".join(f"written: {path}" for path in result["files"]),
+        ]
+    )
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--save_dir", default="output/table2", help="where to write (default: %(default)s)")
     parser.add_argument("--exports", help="folder with exports, kept between runs (default: exports/ in --save_dir)")
-    parser.add_argument("--rows", nargs="+", default=TABLE2, metavar="KEY", help="networks (default: Table 2's; known: %s)" % ", ".join(NETWORKS))
-    parser.add_argument("--backend", nargs="+", default=["onnxruntime"], metavar="NAME", help="runtimes (default: onnxruntime)")
-    parser.add_argument("--formats", nargs="+", default=["onnx", "paddle"], help="what is exported (default: onnx paddle)")
-    parser.add_argument("--weights", nargs="+", default=[], metavar="KEY=FILE", help="trained weights (default: random)")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        default=TABLE2,
+        metavar="KEY",
+        help="networks (default: Table 2's; known: {})".format(", ".join(NETWORKS)),
+    )
+    parser.add_argument(
+        "--backend", nargs="+", default=["onnxruntime"], metavar="NAME", help="runtimes (default: onnxruntime)"
+    )
+    parser.add_argument(
+        "--formats", nargs="+", default=["onnx", "paddle"], help="what is exported (default: onnx paddle)"
+    )
+    parser.add_argument(
+        "--weights", nargs="+", default=[], metavar="KEY=FILE", help="trained weights (default: random)"
+    )
     parser.add_argument("--device", help="cpu or gpu (default: gpu where the runtime sees one)")
     parser.add_argument("--num_threads", type=int, help="CPU threads (default: all)")
     parser.add_argument("--image", help="an image (default: a generated one)")
@@ -133,7 +236,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         print(table(run(parser.parse_args(argv))))
     except PPLiteSegError as error:
-        print("error: %s" % " ".join(str(error).split()), file=sys.stderr)
+        print("error: {}".format(" ".join(str(error).split())), file=sys.stderr)
         return error.exit_status
     return 0
 

@@ -1,8 +1,9 @@
 """PyTorch, a peer: an ONNX file through onnx2torch, recorded as a CUDA graph."""
+
 from __future__ import annotations
 
 import importlib
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable
 
 import numpy as np
 
@@ -17,6 +18,7 @@ def for_onnx2torch(path: str):
     Returns: an `onnx.ModelProto` that computes the same.
     """
     import onnx
+
     model = onnx.load(path)
     nodes = [node for node in model.graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
     for node in nodes:
@@ -28,7 +30,11 @@ def for_onnx2torch(path: str):
         values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         kernel = values.get("kernel_shape", [])
         reach = [(size - 1) * dilation for size, dilation in zip(kernel, values.get("dilations", [1] * len(kernel)))]
-        if str(values.get("auto_pad", b""), "ascii").startswith("SAME") and set(values.get("strides", [1])) == {1} and not any(n % 2 for n in reach):
+        if (
+            str(values.get("auto_pad", b""), "ascii").startswith("SAME")
+            and set(values.get("strides", [1])) == {1}
+            and not any(n % 2 for n in reach)
+        ):
             kept = [attribute for attribute in node.attribute if attribute.name not in ("auto_pad", "pads")]
             del node.attribute[:]
             node.attribute.extend(kept + [onnx.helper.make_attribute("pads", [n // 2 for n in reach] * 2)])
@@ -44,13 +50,13 @@ class TorchBackend(Backend):
     name = "torch"
     graph = "onnx"
 
-    def __init__(self, path: str, shape: Tuple[int, ...], device: str, threads: Optional[int], precision: str):
+    def __init__(self, path: str, shape: tuple[int, ...], device: str, threads: int | None, precision: str):
         torch = self._torch = importlib.import_module("torch")
         onnx2torch = importlib.import_module("onnx2torch")
         kind, number = split_device(device)
         self.version, self.device, self.precision = torch.__version__, device, precision
         if kind == "gpu" and not torch.cuda.is_available():
-            raise DependencyError("PyTorch %s sees no GPU." % torch.__version__)
+            raise DependencyError(f"PyTorch {torch.__version__} sees no GPU.")
         if threads:
             torch.set_num_threads(threads)
         self._on_gpu = kind == "gpu"
@@ -66,8 +72,11 @@ class TorchBackend(Backend):
                     self._output = self._module(self._input)
             self._graph = self._record() if self._on_gpu else None
         except (RuntimeError, NotImplementedError, ValueError, TypeError, KeyError) as error:
-            raise ArtifactError("PyTorch %s cannot run %s through onnx2torch: %s." % (
-                self.version, path, " ".join(str(error).split())[:200])) from error
+            raise ArtifactError(
+                "PyTorch {} cannot run {} through onnx2torch: {}.".format(
+                    self.version, path, " ".join(str(error).split())[:200]
+                )
+            ) from error
 
     def _record(self):
         torch = self._torch
@@ -105,6 +114,11 @@ class TorchBackend(Backend):
         done("copy_out")
         return result
 
-    def describe(self) -> Dict[str, Any]:
-        return {"name": self.name, "runtime": "PyTorch (onnx2torch)", "version": self.version, "device": self.device,
-                "precision": self.precision}
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "runtime": "PyTorch (onnx2torch)",
+            "version": self.version,
+            "device": self.device,
+            "precision": self.precision,
+        }

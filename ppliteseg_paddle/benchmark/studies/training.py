@@ -7,6 +7,7 @@ twice: as its users have them, and with the matrix products that we choose on AM
 (`compat.choose_fast_matrix_products`), which tells what our classes themselves bring. Ours, too: with Paddle's convolutions, and
 as they are (`onednn`).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -15,13 +16,13 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any, Dict, List
+from typing import Any
 
-from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.environment import machine
+from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.studies.inference import MODELS
-from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios
 from ppliteseg_paddle.benchmark.studies.training_contestant import STAGES
+from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios
 from ppliteseg_paddle.deploy.backends import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
 
@@ -39,16 +40,25 @@ CONTESTANTS = {
 class Worker:
     """A contestant's process; `ask` has it work once."""
 
-    def __init__(self, name: str, options: Dict[str, Any], num_threads: int):
+    def __init__(self, name: str, options: dict[str, Any], num_threads: int):
         who, environment = CONTESTANTS[name]
         self.name = name
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ppliteseg_paddle.benchmark.studies.training_contestant", json.dumps({"who": who, **options})],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [
+                sys.executable,
+                "-m",
+                "ppliteseg_paddle.benchmark.studies.training_contestant",
+                json.dumps({"who": who, **options}),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
             # Threads that wait in a spin would take the processor from the contestant whose turn it is.
-            env={**os.environ, "OMP_NUM_THREADS": str(num_threads), "KMP_BLOCKTIME": "0", **environment})
+            env={**os.environ, "OMP_NUM_THREADS": str(num_threads), "KMP_BLOCKTIME": "0", **environment},
+        )
 
-    def ask(self, work: str) -> Dict[str, float]:
+    def ask(self, work: str) -> dict[str, float]:
         """Raises: PPLiteSegError: if the process has ended."""
         try:
             self.process.stdin.write(work + "\n")
@@ -58,7 +68,9 @@ class Worker:
             answer = ""
         if not answer:
             said = self.process.communicate()[1].strip().splitlines()
-            raise PPLiteSegError("%s could not do a %s: %s" % (self.name, work, said[-1] if said else "its process ended"))
+            raise PPLiteSegError(
+                "{} could not do a {}: {}".format(self.name, work, said[-1] if said else "its process ended")
+            )
         return json.loads(answer)
 
     def close(self) -> None:
@@ -67,9 +79,9 @@ class Worker:
 
 
 @contextlib.contextmanager
-def workers(options: Dict[str, Any], num_threads: int):
+def workers(options: dict[str, Any], num_threads: int):
     """name -> `Worker` for all contestants; they end with the block."""
-    started: Dict[str, Worker] = {}
+    started: dict[str, Worker] = {}
     try:
         for name in CONTESTANTS:
             started[name] = Worker(name, options, num_threads)
@@ -79,42 +91,94 @@ def workers(options: Dict[str, Any], num_threads: int):
             worker.close()
 
 
-def run(model: str, size: List[int], batch_size: int, num_classes: int, num_threads: int, warmup: int, repeats: int,
-        min_kept: int) -> Dict[str, Any]:
+def run(
+    model: str,
+    size: list[int],
+    batch_size: int,
+    num_classes: int,
+    num_threads: int,
+    warmup: int,
+    repeats: int,
+    min_kept: int,
+) -> dict[str, Any]:
     """Measure steps, losses and the losses' memory; see the module."""
     from tqdm import tqdm
-    options = {"model": model, "num_classes": num_classes, "batch_size": batch_size, "size": list(size), "min_kept": min_kept}
-    results: Dict[str, Any] = {}
+
+    options = {
+        "model": model,
+        "num_classes": num_classes,
+        "batch_size": batch_size,
+        "size": list(size),
+        "min_kept": min_kept,
+    }
+    results: dict[str, Any] = {}
     with workers(options, num_threads) as running:
         if sys.platform == "linux":
-            results["loss_memory"] = {name: {"mib": worker.ask("loss_memory")["total"]} for name, worker in running.items()}
+            results["loss_memory"] = {
+                name: {"mib": worker.ask("loss_memory")["total"]} for name, worker in running.items()
+            }
         for work in ("step", "loss"):
             with tqdm(total=repeats, desc=work + "s in turns", unit="round", file=sys.stderr, disable=None) as bar:
                 calls = {name: (lambda worker=worker: worker.ask(work)) for name, worker in running.items()}
-                measured = measure_in_turns(calls, warmup, repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS)
+                measured = measure_in_turns(
+                    calls, warmup, repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
+                )
             faster = ratios(measured, PEER)
-            results[work] = {name: {**{stage: describe(seconds) for stage, seconds in one.seconds.items()}, "times_faster": faster[name]}
-                             for name, one in measured.items()}
-    return {"protocol": "in turns", **options, "loss": "OHEM, three outputs", "num_threads": num_threads, "warmup": warmup,
-            "repeats": repeats, "results": results, "machine": machine()}
+            results[work] = {
+                name: {
+                    **{stage: describe(seconds) for stage, seconds in one.seconds.items()},
+                    "times_faster": faster[name],
+                }
+                for name, one in measured.items()
+            }
+    return {
+        "protocol": "in turns",
+        **options,
+        "loss": "OHEM, three outputs",
+        "num_threads": num_threads,
+        "warmup": warmup,
+        "repeats": repeats,
+        "results": results,
+        "machine": machine(),
+    }
 
 
-def table(result: Dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     """What a person reads."""
-    lines = ["PP-LiteSeg-%s, batch %d, %dx%d, %d classes, %d threads, Paddle %s, %s" % (
-        result["model"], result["batch_size"], result["size"][1], result["size"][0], result["num_classes"], result["num_threads"],
-        result["machine"]["versions"].get("paddlepaddle", result["machine"]["versions"].get("paddlepaddle-gpu")),
-        result["machine"]["processor"]), ""]
+    lines = [
+        "PP-LiteSeg-%s, batch %d, %dx%d, %d classes, %d threads, Paddle %s, %s"
+        % (
+            result["model"],
+            result["batch_size"],
+            result["size"][1],
+            result["size"][0],
+            result["num_classes"],
+            result["num_threads"],
+            result["machine"]["versions"].get("paddlepaddle", result["machine"]["versions"].get("paddlepaddle-gpu")),
+            result["machine"]["processor"],
+        ),
+        "",
+    ]
     heads = ("total",) + STAGES
     lines += ["%-32s" % "step, median ms" + "".join("%10s" % head for head in heads) + "%10s" % "ratio"]
     for name, values in result["results"]["step"].items():
-        lines.append("%-32s" % name + "".join("%10.0f" % values[head]["median_ms"] for head in heads)
-                     + "%9.2fx" % values["times_faster"]["median"])
+        lines.append(
+            "%-32s" % name
+            + "".join("{:10.0f}".format(values[head]["median_ms"]) for head in heads)
+            + "{:9.2f}x".format(values["times_faster"]["median"])
+        )
     lines += ["", "%-32s%10s%10s%14s" % ("losses alone, with upsampling", "median ms", "ratio", "peak MiB")]
     for name, values in result["results"]["loss"].items():
         memory = result["results"].get("loss_memory", {}).get(name, {}).get("mib")
-        lines.append("%-32s%10.0f%9.2fx%14s" % (name, values["total"]["median_ms"], values["times_faster"]["median"],
-                                                "" if memory is None else "%.0f" % memory))
+        lines.append(
+            "%-32s%10.0f%9.2fx%14s"
+            % (
+                name,
+                values["total"]["median_ms"],
+                values["times_faster"]["median"],
+                "" if memory is None else f"{memory:.0f}",
+            )
+        )
     return "\n".join(lines)
 
 
@@ -124,7 +188,9 @@ def main() -> int:
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=[360, 480])
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--num_classes", type=int, default=11)
-    parser.add_argument("--min_kept", type=int, default=10000, help="of PaddleSeg's and our OHEM loss; its default is 10000")
+    parser.add_argument(
+        "--min_kept", type=int, default=10000, help="of PaddleSeg's and our OHEM loss; its default is 10000"
+    )
     parser.add_argument("--num_threads", type=int, help="default: all cores")
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)

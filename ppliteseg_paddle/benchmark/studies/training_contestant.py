@@ -2,12 +2,13 @@
 
 A process for each, because what makes Paddle's matrix products fast or slow is decided once per process.
 """
+
 from __future__ import annotations
 
 import json
 import sys
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 from ppliteseg_paddle.benchmark.studies.inference import MODELS
 
@@ -20,13 +21,16 @@ def build(who: str, model: str, num_classes: int, min_kept: int):
     """The network in training mode, and the losses of its three outputs as PaddleSeg's loop has them."""
     from paddleseg import models
     from paddleseg.models import backbones, losses
+
     from ppliteseg_paddle.losses.cross_entropy import OhemCELoss
+
     backbone, arguments, preset = MODELS[model]
     if who == "paddleseg":
         network = models.PPLiteSeg(num_classes, getattr(backbones, backbone)(), **arguments)
         loss = losses.OhemCrossEntropyLoss(min_kept=min_kept, **OHEM)
     else:
         import ppliteseg_paddle
+
         network = getattr(ppliteseg_paddle, preset)(num_classes=num_classes)
         network.full_size_logits = False  # as `ppliteseg train` has it
         loss = OhemCELoss(min_kept=min_kept, **OHEM)
@@ -37,10 +41,12 @@ def build(who: str, model: str, num_classes: int, min_kept: int):
 class Contestant:
     """The work that is timed, on random images and labels of which a tenth is ignored."""
 
-    def __init__(self, who: str, model: str, num_classes: int, batch_size: int, size: List[int], min_kept: int):
+    def __init__(self, who: str, model: str, num_classes: int, batch_size: int, size: list[int], min_kept: int):
         import numpy as np
         import paddle
+
         from ppliteseg_paddle.compat import use_all_cores
+
         use_all_cores()
         paddle.seed(0)
         random = np.random.RandomState(0)
@@ -50,17 +56,20 @@ class Contestant:
         label[random.rand(*label.shape) < 0.1] = OHEM["ignore_index"]
         self.data = {"label": paddle.to_tensor(label)}
         self.images = paddle.to_tensor(random.randn(batch_size, 3, *size).astype(np.float32))
-        self.small = [paddle.to_tensor(random.randn(batch_size, num_classes, *(-(-n // stride) for n in size)).astype(np.float32))
-                      for stride in (8, 16, 32)]
+        self.small = [
+            paddle.to_tensor(random.randn(batch_size, num_classes, *(-(-n // stride) for n in size)).astype(np.float32))
+            for stride in (8, 16, 32)
+        ]
         self.ours = who != "paddleseg"
 
     def _loss(self, logits_list):
         from paddleseg.core.train import loss_computation
+
         if self.ours:
             return sum(self.network.loss_computation(logits_list, self.losses, self.data))
         return sum(loss.reshape([1]) for loss in loss_computation(logits_list, self.data["label"], None, self.losses))
 
-    def step(self) -> Dict[str, float]:
+    def step(self) -> dict[str, float]:
         clock = [time.perf_counter()]
         logits_list = self.network(self.images)
         clock.append(time.perf_counter())
@@ -75,9 +84,10 @@ class Contestant:
         stages = {stage: clock[i + 1] - clock[i] for i, stage in enumerate(STAGES)}
         return {**stages, "total": clock[-1] - clock[0]}
 
-    def loss(self) -> Dict[str, float]:
+    def loss(self) -> dict[str, float]:
         """From the three outputs' small logits to their gradients, upsampling included."""
         import paddle.nn.functional as F
+
         begin = time.perf_counter()
         small = [logits.detach() for logits in self.small]
         for logits in small:
@@ -87,7 +97,7 @@ class Contestant:
         self._loss(logits_list).backward()
         return {"total": time.perf_counter() - begin}
 
-    def loss_memory(self) -> Dict[str, float]:
+    def loss_memory(self) -> dict[str, float]:
         """The most memory, in MiB, that `loss` had beyond what the process held before; right only as the first work that a
         contestant does, as later ones use again what was allocated before. Linux only."""
         before = _memory("VmRSS")
@@ -102,15 +112,20 @@ def _memory(name: str) -> float:
         return next(int(line.split()[1]) for line in file if line.startswith(name + ":")) / 1024
 
 
-def main(arguments: List[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Answer each line "step", "loss" or "loss_memory" of stdin with a line of JSON on stdout."""
     from ppliteseg_paddle.compat import paddleseg_arithmetic
-    options: Dict[str, Any] = json.loads(arguments[0])
+
+    options: dict[str, Any] = json.loads(arguments[0])
     # Paddle and PaddleSeg print, too; answers have the real stdout for themselves.
     answers, sys.stdout = sys.stdout, sys.stderr
     with paddleseg_arithmetic():
         contestant = Contestant(**options)
-        work: Dict[str, Callable] = {"step": contestant.step, "loss": contestant.loss, "loss_memory": contestant.loss_memory}
+        work: dict[str, Callable] = {
+            "step": contestant.step,
+            "loss": contestant.loss,
+            "loss_memory": contestant.loss_memory,
+        }
         for line in sys.stdin:
             print(json.dumps(work[line.strip()]()), file=answers, flush=True)
     return 0

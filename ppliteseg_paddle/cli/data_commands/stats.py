@@ -1,4 +1,5 @@
 """`data stats`."""
+
 from __future__ import annotations
 
 import os
@@ -15,7 +16,12 @@ def add_arguments(parser) -> None:
     parser.add_argument("--samples", type=positive_int, default=6, metavar="N", help="images in samples.png")
     parser.add_argument("--seed", type=count, default=0, metavar="N", help="which images those are")
     parser.add_argument("--palette", metavar="FILE", help="colors of the classes, one 'R G B name' a line")
-    add_flags(parser, "num_workers", "opts", num_workers={"type": count, "default": None, "help": "processes (default: one per core)"})
+    add_flags(
+        parser,
+        "num_workers",
+        "opts",
+        num_workers={"type": count, "default": None, "help": "processes (default: one per core)"},
+    )
 
 
 def run(args) -> dict:
@@ -24,13 +30,16 @@ def run(args) -> dict:
     from ppliteseg_paddle.engine import build
     from ppliteseg_paddle.visual.draw import write_image
     from ppliteseg_paddle.visual.plots import class_distribution
+
     config = build.load_config(args.config, args.opts)
     dataset = (build.build_train_dataset if args.split == "train" else build.build_val_dataset)(config)
     labels = palette_of(args.palette, build.label_set_of(config))
     result = dataset_stats(dataset, labels.classes, args.num_workers)
     title = "%s, %d images" % (args.split, result["images"])
-    pictures = [class_distribution(os.path.join(args.save_dir, "distribution.png"), result["classes"], labels.palette, title),
-                os.path.join(args.save_dir, "samples.png")]
+    pictures = [
+        class_distribution(os.path.join(args.save_dir, "distribution.png"), result["classes"], labels.palette, title),
+        os.path.join(args.save_dir, "samples.png"),
+    ]
     write_image(pictures[1], _samples(dataset, labels, args.samples, args.seed, title))
     return {**result, "split": args.split, "pictures": pictures}
 
@@ -39,11 +48,19 @@ def _samples(dataset, labels, number: int, seed: int, title: str):
     import random
 
     from ppliteseg_paddle.visual.grid import Row, grid
+
     chosen = sorted(random.Random(seed).sample(range(len(dataset)), min(number, len(dataset))))
     rows = []
     for index in chosen:
         image, label = dataset.read(index)
-        rows.append(Row(image if image.ndim == 3 else image[..., None].repeat(3, 2), None, label, os.path.basename(dataset.file_list[index][0])))
+        rows.append(
+            Row(
+                image if image.ndim == 3 else image[..., None].repeat(3, 2),
+                None,
+                label,
+                os.path.basename(dataset.file_list[index][0]),
+            )
+        )
     return grid(rows, labels, "Samples", title, headings=("Image", "", "Label"))
 
 
@@ -52,12 +69,30 @@ def summary(result: dict) -> str:
     lines = ["%-*s %10s %10s %12s %8s" % (width, "class", "pixels", "images", "median freq.", "ENet")]
     number = lambda value, digits: "-" if value is None else "%.*f" % (digits, value)  # noqa: E731
     for row in result["classes"]:
-        lines.append("%-*s %8.3f %% %8.1f %% %12s %8s" % (width, row["name"], 100 * row["share"], 100 * row["image_share"],
-                                                         number(row["median_frequency"], 3), number(row["enet"], 2)))
-    lines += ["", "%d images of %s, %.1f %% of the pixels ignored" % (result["images"], result["split"], 100 * result["ignored_share"]),
-              "mean  [%s]" % ", ".join("%.4f" % value for value in result["mean"]),
-              "std   [%s]   (RGB, for Normalize)" % ", ".join("%.4f" % value for value in result["std"]), "",
-              "weights for CELoss, by median frequency and by ENet's rule (1 where a class does not occur):"]
+        lines.append(
+            "%-*s %8.3f %% %8.1f %% %12s %8s"
+            % (
+                width,
+                row["name"],
+                100 * row["share"],
+                100 * row["image_share"],
+                number(row["median_frequency"], 3),
+                number(row["enet"], 2),
+            )
+        )
+    lines += [
+        "",
+        "%d images of %s, %.1f %% of the pixels ignored"
+        % (result["images"], result["split"], 100 * result["ignored_share"]),
+        "mean  [{}]".format(", ".join(f"{value:.4f}" for value in result["mean"])),
+        "std   [{}]   (RGB, for Normalize)".format(", ".join(f"{value:.4f}" for value in result["std"])),
+        "",
+        "weights for CELoss, by median frequency and by ENet's rule (1 where a class does not occur):",
+    ]
     for key in ("median_frequency", "enet"):
-        lines.append("  weight: [%s]" % ", ".join("%.3f" % (1 if row[key] is None else row[key]) for row in result["classes"]))
+        lines.append(
+            "  weight: [{}]".format(
+                ", ".join("%.3f" % (1 if row[key] is None else row[key]) for row in result["classes"])
+            )
+        )
     return "\n".join(lines + [""] + result["pictures"])

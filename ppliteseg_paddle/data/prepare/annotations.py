@@ -1,4 +1,5 @@
 """Class masks from annotations: labelme's JSON files, COCO's instance and panoptic files."""
+
 from __future__ import annotations
 
 import base64
@@ -7,13 +8,14 @@ import io
 import json
 import math
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ppliteseg_paddle.reading.color_masks import codes, read_rgb
 from ppliteseg_paddle.errors import DataError, DependencyError
+from ppliteseg_paddle.reading.color_masks import codes, read_rgb
 
 BACKGROUND = "background"
 IGNORED = 255
@@ -26,21 +28,23 @@ def read_json(path: str) -> Any:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except (OSError, ValueError) as error:
-        raise DataError("%s cannot be read as JSON: %s." % (path, getattr(error, "strerror", None) or error)) from None
+        raise DataError(
+            "{} cannot be read as JSON: {}.".format(path, getattr(error, "strerror", None) or error)
+        ) from None
 
 
 # --------------------------------------------------------------------------------------------
 # labelme
 # --------------------------------------------------------------------------------------------
-def labelme_names(path: str) -> List[str]:
+def labelme_names(path: str) -> list[str]:
     """The labels that a labelme file uses. Raises: DataError: if it is none."""
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        raise DataError("%s is no labelme file: it has no list 'shapes'." % path)
+        raise DataError(f"{path} is no labelme file: it has no list 'shapes'.")
     return [str(shape.get("label")) for shape in content["shapes"]]
 
 
-def labelme_label(path: str, size: Tuple[int, int], names: Sequence[str]) -> np.ndarray:
+def labelme_label(path: str, size: tuple[int, int], names: Sequence[str]) -> np.ndarray:
     """Draw a labelme file's shapes in their order, each over those before it, as labelme's own exporter does. (labelme is a
     desktop program that brings Qt along; its shapes are drawn here with the same Pillow calls.)
 
@@ -53,7 +57,7 @@ def labelme_label(path: str, size: Tuple[int, int], names: Sequence[str]) -> np.
     for shape in read_json(path)["shapes"]:
         name = str(shape.get("label"))
         if name != "__ignore__" and name not in names:
-            raise DataError("%s: the label '%s' is not among the classes (%s)." % (path, name, ", ".join(names)))
+            raise DataError("{}: the label '{}' is not among the classes ({}).".format(path, name, ", ".join(names)))
         value = IGNORED if name == "__ignore__" else names.index(name)
         mask = Image.new("1", size, 0)
         _draw_shape(mask, shape, path)
@@ -61,14 +65,16 @@ def labelme_label(path: str, size: Tuple[int, int], names: Sequence[str]) -> np.
     return np.asarray(label)
 
 
-def _draw_shape(mask: Image.Image, shape: Dict[str, Any], path: str) -> None:
+def _draw_shape(mask: Image.Image, shape: dict[str, Any], path: str) -> None:
     kind, draw = shape.get("shape_type") or "polygon", ImageDraw.Draw(mask)
     points = [tuple(point) for point in shape.get("points", [])]
     needed = {"polygon": 3, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 2, "point": 1, "mask": 2}
     if kind not in needed:
-        raise DataError("%s: unknown shape type '%s'; known are %s." % (path, kind, ", ".join(needed)))
+        raise DataError("{}: unknown shape type '{}'; known are {}.".format(path, kind, ", ".join(needed)))
     if len(points) < needed[kind]:
-        raise DataError("%s: a %s of '%s' has %d points; it needs %d." % (path, kind, shape.get("label"), len(points), needed[kind]))
+        raise DataError(
+            "%s: a %s of '%s' has %d points; it needs %d." % (path, kind, shape.get("label"), len(points), needed[kind])
+        )
     if kind == "polygon":
         draw.polygon(points, outline=1, fill=1)
     elif kind == "rectangle":
@@ -84,12 +90,12 @@ def _draw_shape(mask: Image.Image, shape: Dict[str, Any], path: str) -> None:
         draw.line(points, fill=1, width=_LINE_WIDTH)
 
 
-def _stored_mask(shape: Dict[str, Any], path: str) -> Image.Image:
+def _stored_mask(shape: dict[str, Any], path: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True))) as file:
             return file.convert("1", dither=Image.Dither.NONE)
     except (OSError, binascii.Error, ValueError):
-        raise DataError("%s: the stored mask of '%s' cannot be decoded." % (path, shape.get("label"))) from None
+        raise DataError("{}: the stored mask of '{}' cannot be decoded.".format(path, shape.get("label"))) from None
 
 
 # --------------------------------------------------------------------------------------------
@@ -103,10 +109,12 @@ class Coco:
     Raises: DataError; DependencyError: without pycocotools, for instances.
     """
 
-    def __init__(self, path: str, mask_folder: Optional[str] = None):
+    def __init__(self, path: str, mask_folder: str | None = None):
         content = read_json(path)
-        if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
-            raise DataError("%s is no COCO file: it needs the lists images, annotations and categories." % path)
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(key), list) for key in ("images", "annotations", "categories")
+        ):
+            raise DataError(f"{path} is no COCO file: it needs the lists images, annotations and categories.")
         self.path, self.mask_folder = path, mask_folder
         self.panoptic = any("segments_info" in annotation for annotation in content["annotations"][:1])
         categories = sorted(content["categories"], key=lambda category: category["id"])
@@ -117,7 +125,7 @@ class Coco:
         self.files = list(self.images)
         if self.panoptic:
             if not mask_folder:
-                raise DataError("%s is a panoptic file: give the folder of its PNGs with --masks." % path)
+                raise DataError(f"{path} is a panoptic file: give the folder of its PNGs with --masks.")
             self._segments = {annotation["image_id"]: annotation for annotation in content["annotations"]}
         else:
             self._coco = self._open()
@@ -126,8 +134,11 @@ class Coco:
         try:
             from pycocotools.coco import COCO
         except ImportError as error:
-            raise DependencyError("COCO instances need pycocotools (%s): pip install '.[data]' (or: pip install pycocotools)." % error) from None
+            raise DependencyError(
+                f"COCO instances need pycocotools ({error}): pip install '.[data]' (or: pip install pycocotools)."
+            ) from None
         import contextlib
+
         with contextlib.redirect_stdout(io.StringIO()):  # it prints how long it takes
             return COCO(self.path)
 
@@ -149,7 +160,7 @@ class Coco:
         """Segment ids are written as R + 256 G + 65536 B; pixels of no segment are ignored. Source: COCO's format description."""
         annotation = self._segments.get(image["id"])
         if annotation is None:
-            raise DataError("%s has no annotation of the image %s." % (self.path, image["file_name"]))
+            raise DataError("{} has no annotation of the image {}.".format(self.path, image["file_name"]))
         path = os.path.join(self.mask_folder, annotation["file_name"])
         segments = codes(read_rgb(path)[..., ::-1])
         label = np.full(segments.shape, IGNORED, np.uint8)
@@ -159,5 +170,7 @@ class Coco:
 
     def _class_of(self, category: int) -> int:
         if category not in self.ids:
-            raise DataError("%s: an annotation has the category %s, which 'categories' does not list." % (self.path, category))
+            raise DataError(
+                f"{self.path}: an annotation has the category {category}, which 'categories' does not list."
+            )
         return self.ids[category]

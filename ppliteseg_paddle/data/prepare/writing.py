@@ -1,8 +1,9 @@
 """What every prepared data set gets: labels, lists, class names, each file whole or not at all."""
+
 from __future__ import annotations
 
 import os
-from typing import Iterable, Sequence, Tuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -10,7 +11,7 @@ from PIL import Image
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.files import save_atomic, write_bytes
 
-Pair = Tuple[str, str]
+Pair = tuple[str, str]
 
 
 def write_text(path: str, text: str) -> None:

@@ -4,15 +4,17 @@ On a terminal one line is kept up to date on stderr, and what PaddleSeg logs scr
 repeat the line, so they are left out there. In a file or a pipe there is no such line: PaddleSeg's own log stands there unchanged, one
 `[TRAIN]` line every `log_iters` steps, for programs that read it.
 """
+
 from __future__ import annotations
 
 import collections
 import contextlib
 import sys
-from typing import Any, Dict, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from ppliteseg_paddle.engine.loop.surroundings import replaced
 from ppliteseg_paddle.engine.loop.monitor import Callback
+from ppliteseg_paddle.engine.loop.surroundings import replaced
 
 RECENT = 50  # steps over which times are averaged
 _SILENT_ON_A_TERMINAL = ("[TRAIN]", "Start evaluating", "[EVAL] #Images", "[EVAL] Class")  # shown in other words
@@ -29,13 +31,27 @@ class ProgressLine(Callback):
         classes: their names, for the line after an evaluation.
     """
 
-    def __init__(self, total: int, start: int, images: int, save_interval: int = 1000, evaluates: bool = False, budget=None,
-                 classes: Sequence[str] = ()):
-        self.total, self.start, self.images, self.save_interval, self.evaluates = total, start, images, save_interval, evaluates
+    def __init__(
+        self,
+        total: int,
+        start: int,
+        images: int,
+        save_interval: int = 1000,
+        evaluates: bool = False,
+        budget=None,
+        classes: Sequence[str] = (),
+    ):
+        self.total, self.start, self.images, self.save_interval, self.evaluates = (
+            total,
+            start,
+            images,
+            save_interval,
+            evaluates,
+        )
         self.budget, self.classes = budget, classes
         self.recent: collections.deque = collections.deque(maxlen=RECENT)
-        self.loss: Optional[float] = None
-        self.evaluating: Dict[bool, float] = {}  # averaged weights or plain ones -> seconds of their last evaluation
+        self.loss: float | None = None
+        self.evaluating: dict[bool, float] = {}  # averaged weights or plain ones -> seconds of their last evaluation
         self.bar: Any = None
         self.in_words = False  # whether evaluations are told in our words, as PaddleSeg's are left out
 
@@ -54,14 +70,20 @@ class ProgressLine(Callback):
         self.evaluating[evaluation["ema"]] = evaluation["seconds"]
         if self.in_words:
             from tqdm import tqdm
+
             tqdm.write(evaluation_lines(evaluation, watch.steps, self.classes), file=sys.stdout)
 
     # --- in words ---
     def text(self, iteration: int, rate: float) -> str:
         read, whole = (sum(times) / len(self.recent) for times in zip(*self.recent))
-        parts = ["iter %d/%s" % (iteration, self.total), "loss %s" % ("-" if self.loss is None else "%.4f" % self.loss), "lr %.3g" % rate,
-                 "%.3f s/step (data %.3f)" % (whole, read), "%.3g images/s" % (self.images / whole),
-                 "ETA %s" % duration(self.remaining(iteration, whole))]
+        parts = [
+            "iter %d/%s" % (iteration, self.total),
+            "loss %s" % ("-" if self.loss is None else f"{self.loss:.4f}"),
+            f"lr {rate:.3g}",
+            f"{whole:.3f} s/step (data {read:.3f})",
+            "%.3g images/s" % (self.images / whole),
+            f"ETA {duration(self.remaining(iteration, whole))}",
+        ]
         return "  ".join(parts)
 
     def remaining(self, iteration: int, step: float) -> float:
@@ -82,13 +104,19 @@ def duration(seconds: float) -> str:
     return "%d:%02d:%02d" % (hours, minutes, seconds) if hours else "%d:%02d" % (minutes, seconds)
 
 
-def evaluation_lines(evaluation: Dict[str, Any], iteration: int, classes: Sequence[str]) -> str:
+def evaluation_lines(evaluation: dict[str, Any], iteration: int, classes: Sequence[str]) -> str:
     """What a person reads of an evaluation: two lines, the classes in their order."""
     first = "[EVAL] iter %d%s: mIoU %.2f %%, pixels right %.2f %%, in %s" % (
-        iteration, ", averaged weights" if evaluation["ema"] else "", 100 * evaluation["mIoU"], 100 * evaluation["acc"],
-        duration(evaluation["seconds"]))
-    values = ["%s %.1f" % (name.replace("_", " "), 100 * value) for name, value in zip(classes, evaluation["class_iou"])]
-    return first + ("\n       IoU %%: %s" % ", ".join(values) if values else "")
+        iteration,
+        ", averaged weights" if evaluation["ema"] else "",
+        100 * evaluation["mIoU"],
+        100 * evaluation["acc"],
+        duration(evaluation["seconds"]),
+    )
+    values = [
+        "{} {:.1f}".format(name.replace("_", " "), 100 * value) for name, value in zip(classes, evaluation["class_iou"])
+    ]
+    return first + ("\n       IoU %: {}".format(", ".join(values)) if values else "")
 
 
 # --------------------------------------------------------------------------------------------
@@ -103,6 +131,7 @@ def shown(line: ProgressLine):
     from paddleseg.core import val
     from paddleseg.utils import logger
     from tqdm import tqdm
+
     terminal = sys.stderr.isatty()
     with replaced(val, "progbar", _EvaluationBars if terminal else _NoBars):
         if not terminal:
@@ -116,9 +145,18 @@ def shown(line: ProgressLine):
             with tqdm.external_write_mode(file=sys.stdout):
                 original(level, message)
 
-        with replaced(logger, "log", log) as original, tqdm(
-                total=int(str(line.total)), initial=line.start, file=sys.stderr, dynamic_ncols=True, mininterval=0.2,
-                bar_format="{percentage:3.0f}%|{bar:12}| {desc}", desc="first step") as line.bar:
+        with (
+            replaced(logger, "log", log) as original,
+            tqdm(
+                total=int(str(line.total)),
+                initial=line.start,
+                file=sys.stderr,
+                dynamic_ncols=True,
+                mininterval=0.2,
+                bar_format="{percentage:3.0f}%|{bar:12}| {desc}",
+                desc="first step",
+            ) as line.bar,
+        ):
             try:
                 yield
             finally:
@@ -141,7 +179,10 @@ class _EvaluationBars:
     class Progbar:
         def __init__(self, target, **kwargs):
             from tqdm import tqdm
-            self.bar = tqdm(total=target, desc="evaluating", unit="batch", leave=False, file=sys.stderr, dynamic_ncols=True)
+
+            self.bar = tqdm(
+                total=target, desc="evaluating", unit="batch", leave=False, file=sys.stderr, dynamic_ncols=True
+            )
 
         def update(self, current, values=None):
             self.bar.update(current - self.bar.n)

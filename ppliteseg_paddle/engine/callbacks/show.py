@@ -1,4 +1,5 @@
 """All that shows a run to a person, around the loop: the progress line, VisualDL, the picture of the curves."""
+
 from __future__ import annotations
 
 import contextlib
@@ -6,11 +7,11 @@ import glob
 import os
 import shlex
 import sys
-from typing import Any, Callable, Dict
+from typing import Any, Callable
 
-from ppliteseg_paddle.engine.callbacks.visualdl import Board, Samples, written
 from ppliteseg_paddle.engine.build import label_set_of
 from ppliteseg_paddle.engine.callbacks.progress import ProgressLine, duration, shown
+from ppliteseg_paddle.engine.callbacks.visualdl import Board, Samples, written
 from ppliteseg_paddle.engine.loop.monitor import Callback
 from ppliteseg_paddle.errors import PPLiteSegError
 
@@ -18,9 +19,21 @@ CURVES_FILE = "curves.png"
 
 
 @contextlib.contextmanager
-def show_run(watch, config, parts: Dict[str, Any], history: Callable[[], Dict[str, Any]], total: int, budget=None, ranks: int = 1,
-             save_interval: int = 1000, use_vdl: bool = False, use_ema: bool = False, precision: str = "fp32", amp_level: str = "O1",
-             first: bool = True):
+def show_run(
+    watch,
+    config,
+    parts: dict[str, Any],
+    history: Callable[[], dict[str, Any]],
+    total: int,
+    budget=None,
+    ranks: int = 1,
+    save_interval: int = 1000,
+    use_vdl: bool = False,
+    use_ema: bool = False,
+    precision: str = "fp32",
+    amp_level: str = "O1",
+    first: bool = True,
+):
     """Let the callbacks of a run see it.
 
     Args:
@@ -34,7 +47,9 @@ def show_run(watch, config, parts: Dict[str, Any], history: Callable[[], Dict[st
             yield
         return
     classes = label_set_of(config).classes
-    line = ProgressLine(total, watch.start, config.batch_size * ranks, save_interval, parts["val_dataset"] is not None, budget, classes)
+    line = ProgressLine(
+        total, watch.start, config.batch_size * ranks, save_interval, parts["val_dataset"] is not None, budget, classes
+    )
     watch.callbacks += [line, Curves(watch.save_dir, history)]
     board = None
     if use_vdl:
@@ -43,7 +58,7 @@ def show_run(watch, config, parts: Dict[str, Any], history: Callable[[], Dict[st
         if not watch.start or not glob.glob(os.path.join(watch.save_dir, "vdlgraph.*")):
             board.add_graph(parts["model"], _input_shape(parts["train_dataset"]))
         watch.callbacks.append(board)
-        print("to watch it: visualdl --logdir %s" % shlex.quote(watch.save_dir), flush=True)
+        print(f"to watch it: visualdl --logdir {shlex.quote(watch.save_dir)}", flush=True)
     with written(board) if use_vdl else contextlib.nullcontext(), shown(line):
         yield
 
@@ -54,18 +69,23 @@ class Curves(Callback):
     Args: history: gives what is to stand in train.json.
     """
 
-    def __init__(self, save_dir: str, history: Callable[[], Dict[str, Any]]):
+    def __init__(self, save_dir: str, history: Callable[[], dict[str, Any]]):
         self.path, self.history, self.fault = os.path.join(save_dir, CURVES_FILE), history, ""
 
     def saved(self, watch) -> None:
         from ppliteseg_paddle.visual.plots import training_curves
+
         record = self.history()
-        title = "%s: iteration %d, after %s" % (os.path.basename(record["config"]), watch.steps, duration(record["seconds"]))
+        title = "%s: iteration %d, after %s" % (
+            os.path.basename(record["config"]),
+            watch.steps,
+            duration(record["seconds"]),
+        )
         try:
             training_curves(self.path, record, title)
         except PPLiteSegError as error:  # a run of days does not end for a picture
             if str(error) != self.fault:
-                print("warning: no %s: %s" % (CURVES_FILE, error), file=sys.stderr)
+                print(f"warning: no {CURVES_FILE}: {error}", file=sys.stderr)
             self.fault = str(error)
 
 

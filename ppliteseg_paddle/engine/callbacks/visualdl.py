@@ -4,6 +4,7 @@ PaddleSeg's loop writes losses, learning rate, times, mIoU and accuracy by itsel
 out: each class's IoU, kappa, images/s, pictures. After a resume the curves go on in one piece: VisualDL shows the newest file of a folder
 only, so the records up to the checkpoint are carried over into it.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -12,14 +13,15 @@ import json
 import os
 import sys
 import time
-from typing import Any, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
-from ppliteseg_paddle.engine.loop.surroundings import replaced
 from ppliteseg_paddle.engine.loop.monitor import Callback
+from ppliteseg_paddle.engine.loop.surroundings import replaced
 from ppliteseg_paddle.errors import PPLiteSegError
 
-SAMPLES = 3        # validation images whose predictions are shown
-CELL_WIDTH = 400   # pixels of an image, its truth and its prediction each
+SAMPLES = 3  # validation images whose predictions are shown
+CELL_WIDTH = 400  # pixels of an image, its truth and its prediction each
 FLUSH_SECONDS = 5  # VisualDL's own 120 leave the page empty for two minutes
 
 
@@ -31,14 +33,20 @@ class Board(Callback):
         classes: their names; samples: whose predictions are shown at each evaluation.
     """
 
-    def __init__(self, save_dir: str, classes: Sequence[str], start: int = 0, samples: Optional["Samples"] = None):
-        self.save_dir, self.classes, self.start, self.samples = save_dir, [_tag(name) for name in classes], start, samples
+    def __init__(self, save_dir: str, classes: Sequence[str], start: int = 0, samples: Samples | None = None):
+        self.save_dir, self.classes, self.start, self.samples = (
+            save_dir,
+            [_tag(name) for name in classes],
+            start,
+            samples,
+        )
         self.watch: Any = None
         self.writer: Any = None
 
     # --- in place of LogWriter ---
     def open(self) -> None:
         from visualdl import LogWriter
+
         earlier = sorted(glob.glob(os.path.join(self.save_dir, "vdlrecords.*.log")))
         name = "vdlrecords.%010d.log" % max([int(time.time())] + [_number(path) + 1 for path in earlier])
         kept = records_up_to(earlier[-1], self.start) if earlier and self.start else []
@@ -65,21 +73,26 @@ class Board(Callback):
         step, ema = watch.steps, evaluation["ema"]
         self.writer.add_scalar("Evaluate/Ema_Kappa" if ema else "Evaluate/Kappa", evaluation["kappa"], step)
         for name, value in zip(self.classes, evaluation["class_iou"]):
-            self.writer.add_scalar("%s/%s" % ("IoU_Ema" if ema else "IoU", name), value, step)
+            self.writer.add_scalar("{}/{}".format("IoU_Ema" if ema else "IoU", name), value, step)
         if self.samples is not None and self.samples.ema == ema:
             for name, picture in self.samples.draw(model, step):
-                self.writer.add_image("Predictions/%s" % name, picture[:, :, ::-1], step)
+                self.writer.add_image(f"Predictions/{name}", picture[:, :, ::-1], step)
 
     def add_graph(self, model, shape: Sequence[int]) -> None:
         """Write the model's graph. A model that cannot be traced trains all the same: that is said, and the page has no graph."""
-        from ppliteseg_paddle.files import save_atomic
         from ppliteseg_paddle.engine.callbacks.visualdl_graph import model_graph
+        from ppliteseg_paddle.files import save_atomic
+
         try:
             graph = model_graph(model, shape)
         except Exception as error:  # whatever tracing a model of any kind may raise
             lines = str(error).strip().splitlines()
-            print("warning: VisualDL gets no graph, as the model could not be traced: %s: %s"
-                  % (type(error).__name__, lines[-1].strip() if lines else ""), file=sys.stderr)
+            print(
+                "warning: VisualDL gets no graph, as the model could not be traced: {}: {}".format(
+                    type(error).__name__, lines[-1].strip() if lines else ""
+                ),
+                file=sys.stderr,
+            )
             return
         with save_atomic(os.path.join(self.save_dir, "vdlgraph.%010d.log" % time.time())) as temporary:
             with open(temporary, "w", encoding="utf-8") as file:
@@ -96,9 +109,11 @@ class Samples:
         precision, amp_level: in which the run evaluates.
     """
 
-    def __init__(self, dataset, config, ema: bool = False, count: int = SAMPLES, precision: str = "fp32", amp_level: str = "O1"):
+    def __init__(
+        self, dataset, config, ema: bool = False, count: int = SAMPLES, precision: str = "fp32", amp_level: str = "O1"
+    ):
         self.config, self.ema, self.precision = config, ema, (precision, amp_level)
-        self.pairs: List[Tuple[str, Any, Any]] = []  # name, image, label
+        self.pairs: list[tuple[str, Any, Any]] = []  # name, image, label
         count = min(count, len(dataset)) if hasattr(dataset, "read") else 0
         for number in range(count):
             index = (2 * number + 1) * len(dataset) // (2 * count)
@@ -114,6 +129,7 @@ class Samples:
         from ppliteseg_paddle.engine.loop.precision import autocast
         from ppliteseg_paddle.engine.predict import EvaluationPredictor
         from ppliteseg_paddle.visual.grid import Row, grid
+
         was_training = model.training
         model.eval()
         predictor, pictures = EvaluationPredictor(model, self.config), []
@@ -122,7 +138,9 @@ class Samples:
                 mask = predictor.predict(image)
             color = image if image.ndim == 3 else image[:, :, None].repeat(3, axis=2)
             subtitle = "iteration %d%s" % (step, ", averaged weights" if self.ema else "")
-            pictures.append((name, grid([Row(color, label, mask)], predictor.label_set, subtitle=subtitle, cell_width=CELL_WIDTH)))
+            pictures.append(
+                (name, grid([Row(color, label, mask)], predictor.label_set, subtitle=subtitle, cell_width=CELL_WIDTH))
+            )
         if was_training:
             model.train()
         return pictures
@@ -132,9 +150,10 @@ class Samples:
 # Records
 # --------------------------------------------------------------------------------------------
 @contextlib.contextmanager
-def written(board: Optional[Board]):
+def written(board: Board | None):
     """Reason: the loop opens VisualDL's writer by itself, in each rank, a new file after each resume, and leaves it open on an error."""
     import visualdl
+
     if board is not None:
         board.open()
     try:
@@ -155,11 +174,12 @@ class _Silent:
         """Nothing."""
 
 
-def records_up_to(path: str, step: int) -> List[Any]:
+def records_up_to(path: str, step: int) -> list[Any]:
     """VisualDL's records of a file, up to an iteration; what a killed run has left half-written is left out."""
     from google.protobuf.message import DecodeError
     from visualdl.proto import record_pb2
     from visualdl.reader.record_reader import RecordReader
+
     kept = []
     for content in RecordReader(path).get_all():
         record = record_pb2.Record()

@@ -4,11 +4,12 @@ PaddleSeg's loop counts to `iters`, and its schedules are functions of the itera
 loop gets an `iters` that it reaches when the time is up, and the schedule is asked for the iteration that it would be at if
 `iters` of the configuration were spread evenly over the time. Warm-up and decay thereby keep their shares of the run.
 """
+
 from __future__ import annotations
 
 import os
 import time
-from typing import Callable, Optional
+from typing import Callable
 
 from paddle.optimizer import lr
 
@@ -32,13 +33,19 @@ class Budget:
         ranks: processes that train together; the clock of the first decides.
     """
 
-    def __init__(self, minutes: float, iters: int, begin: Optional[float] = None, ranks: int = 1,
-                 clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        minutes: float,
+        iters: int,
+        begin: float | None = None,
+        ranks: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self.total, self.iters, self.ranks, self.clock = 60.0 * minutes, iters, ranks, clock
         self.begin = clock() if begin is None else begin
         self.earlier = 0.0  # seconds that the run took before it was resumed
-        self.used = 0.0     # at the last step, equal on all ranks
-        self.steps = 0      # of this run
+        self.used = 0.0  # at the last step, equal on all ranks
+        self.steps = 0  # of this run
         self.steps_after = 0.0  # work that follows the last step and counts, in steps
         self.over = False
 
@@ -78,7 +85,9 @@ class Budget:
         if self.ranks == 1:
             return seconds
         import numpy as np
+
         from ppliteseg_paddle.engine.loop.distributed import rank, sum_over_ranks
+
         # The gradients' transfer has just brought the ranks together.
         return float(sum_over_ranks(np.array([seconds if rank() == 0 else 0.0]), in_step=True)[0])
 
@@ -139,8 +148,10 @@ class ScheduleByTime(lr.LRScheduler):
         inner = getattr(schedule, "learning_rate", None)
         for part in (schedule, inner):
             if type(part).__name__ in NOT_BY_TIME:
-                raise ConfigError("--max_minutes cannot stretch the schedule %s over a time, as each of its rates depends on what came "
-                                  "before: use another one, as in PolynomialDecay." % type(part).__name__)
+                raise ConfigError(
+                    f"--max_minutes cannot stretch the schedule {type(part).__name__} over a time, as each of its rates depends on what came "
+                    "before: use another one, as in PolynomialDecay."
+                )
         self.schedule, self.budget, self._ready = schedule, budget, False
         super().__init__(schedule.base_lr)
         self._ready = True
@@ -174,9 +185,12 @@ def resume_budget(budget: Budget, folder: str, recorded: float) -> None:
     Raises: ConfigError: if nothing of the time is left; WeightsError: if the file asks to run code.
     """
     import paddle
+
     check_files(folder)
     state = paddle.load(os.path.join(folder, OPTIMIZER), return_numpy=True).get("LR_Scheduler", {})
     budget.resume(state.get("seconds", recorded))
     if budget.used >= budget.total:
-        raise ConfigError("--resume_model %s: the run had used %.1f minutes there, and --max_minutes is %g: nothing is left to train. "
-                          "Give more minutes." % (folder, budget.used / 60, budget.total / 60))
+        raise ConfigError(
+            f"--resume_model {folder}: the run had used {budget.used / 60:.1f} minutes there, and --max_minutes is {budget.total / 60:g}: nothing is left to train. "
+            "Give more minutes."
+        )

@@ -4,6 +4,7 @@ A process is called a rank, as in Paddle. `paddle.distributed.launch` (`train --
 each its number by environment variables. Every rank has the whole model and reads its own share of the data; a step averages the
 gradients of all. The first rank alone prints and writes.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -12,13 +13,12 @@ import os
 import re
 import signal
 import time
-from typing import Optional
 
 import numpy as np
 
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, OPTIMIZER, PARAMS
-from ppliteseg_paddle.engine.loop.surroundings import loop_module, replaced
 from ppliteseg_paddle.engine.loop.monitor import Monitor
+from ppliteseg_paddle.engine.loop.surroundings import loop_module, replaced
 from ppliteseg_paddle.errors import PPLiteSegError
 
 STOPPED = "the launcher ended this rank"
@@ -44,13 +44,18 @@ def ranks() -> int:
 
 
 def batch_in_words(batch_size: int) -> str:
-    """"4", or with several ranks "8 (4 on each of 2 devices)"."""
-    return "%d (%d on each of %d devices)" % (batch_size * ranks(), batch_size, ranks()) if ranks() > 1 else "%d" % batch_size
+    """ "4", or with several ranks "8 (4 on each of 2 devices)"."""
+    return (
+        "%d (%d on each of %d devices)" % (batch_size * ranks(), batch_size, ranks())
+        if ranks() > 1
+        else "%d" % batch_size
+    )
 
 
 def join_ranks() -> None:
     """Connect this process to the others; returns at once where that is done, or nobody else is."""
     import paddle
+
     if ranks() > 1 and not paddle.distributed.is_initialized():
         if paddle.get_device() == "cpu":
             os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
@@ -65,6 +70,7 @@ def meet() -> None:
     signal reaches Python if another rank never comes. It takes some 90 ms (Paddle's store answers slowly), too long for every step.
     """
     import paddle
+
     if ranks() < 2 or paddle.get_device() != "cpu":
         return
     join_ranks()
@@ -90,6 +96,7 @@ def sum_over_ranks(values: np.ndarray, in_step: bool = False) -> np.ndarray:
     if ranks() < 2:
         return values
     import paddle
+
     if not in_step:
         meet()
     tensor = paddle.to_tensor(np.ascontiguousarray(values))
@@ -105,11 +112,15 @@ def average_statistics(model) -> None:
     """
     if ranks() < 2:
         return
-    statistics = [getattr(layer, name) for layer in model.sublayers() for name in ("_mean", "_variance") if hasattr(layer, name)]
+    statistics = [
+        getattr(layer, name) for layer in model.sublayers() for name in ("_mean", "_variance") if hasattr(layer, name)
+    ]
     if statistics:
         values = [tensor.numpy() for tensor in statistics]
         mean = sum_over_ranks(np.concatenate([value.ravel() for value in values])) / np.float32(ranks())
-        for tensor, value, part in zip(statistics, values, np.split(mean, np.cumsum([value.size for value in values])[:-1])):
+        for tensor, value, part in zip(
+            statistics, values, np.split(mean, np.cumsum([value.size for value in values])[:-1])
+        ):
             tensor.set_value(part.reshape(value.shape).astype(value.dtype))
 
 
@@ -123,10 +134,10 @@ class _Run:
         self.model, self.optimizer, self.watch = model, optimizer, watch
         self.done = watch.start  # steps
         self.updating = False  # after the gradients of a step, before it counts as done
-        self.torn = False      # some weights are a step ahead of others
-        self.stopped = False   # told to end by the launcher while they were
-        self.apart = True      # the first rank may have done more than others since the last transfer
-        self.ema_model: Optional[object] = None
+        self.torn = False  # some weights are a step ahead of others
+        self.stopped = False  # told to end by the launcher while they were
+        self.apart = True  # the first rank may have done more than others since the last transfer
+        self.ema_model: object | None = None
 
     def meet(self) -> None:
         """Before a transfer of every step."""
@@ -147,8 +158,13 @@ def ranks_together(model, optimizer, watch: Monitor, iters, save_interval: int):
         yield
         return
     run = _Run(model, optimizer, watch)
-    with _end_together(run), _data_parallel(run), _common_loss(run, watch.log_iters), \
-            _after_each_step(run, iters, save_interval), _noted_average(run):
+    with (
+        _end_together(run),
+        _data_parallel(run),
+        _common_loss(run, watch.log_iters),
+        _after_each_step(run, iters, save_interval),
+        _noted_average(run),
+    ):
         yield
 
 
@@ -158,6 +174,7 @@ def _data_parallel(run: _Run):
     and nothing around the optimizer, but setting `fleet` up reads a field that protobuf 7 has removed. And on CPU, DataParallel
     aborts the process when another one is gone, with nothing saved; there the gradients are averaged by `_Average`."""
     import paddle
+
     fleet, optimizer = paddle.distributed.fleet, run.optimizer
     average = _Average(run.model) if paddle.get_device() == "cpu" else None
 
@@ -169,6 +186,7 @@ def _data_parallel(run: _Run):
             if run.stopped:
                 raise RankLost(STOPPED)
             return result
+
         return update_atomically
 
     step = whole(optimizer.step)
@@ -188,9 +206,11 @@ def _data_parallel(run: _Run):
     optimizer.step = averaged_step
     optimizer.minimize = whole(optimizer.minimize)  # what mixed precision calls in its place
     try:
-        with replaced(fleet, "init", lambda *args, **kwargs: join_ranks()), \
-                replaced(fleet, "distributed_optimizer", lambda optimizer, *args, **kwargs: optimizer), \
-                replaced(fleet, "distributed_model", wrapped):
+        with (
+            replaced(fleet, "init", lambda *args, **kwargs: join_ranks()),
+            replaced(fleet, "distributed_optimizer", lambda optimizer, *args, **kwargs: optimizer),
+            replaced(fleet, "distributed_model", wrapped),
+        ):
             yield
     finally:
         del optimizer.step, optimizer.minimize
@@ -205,6 +225,7 @@ class _Average:
 
     def __call__(self) -> None:
         import paddle
+
         with paddle.no_grad():
             if self.flat is None:
                 self._allocate(paddle)
@@ -222,8 +243,10 @@ class _Average:
         sizes = [int(np.prod(parameter.shape)) for parameter in self.parameters]
         self.flat = paddle.zeros([sum(sizes)])
         ends = np.cumsum(sizes)
-        self.views = [self.flat[int(end - size):int(end)].reshape(parameter.shape)
-                      for parameter, size, end in zip(self.parameters, sizes, ends)]
+        self.views = [
+            self.flat[int(end - size) : int(end)].reshape(parameter.shape)
+            for parameter, size, end in zip(self.parameters, sizes, ends)
+        ]
 
 
 @contextlib.contextmanager
@@ -235,10 +258,13 @@ def _common_loss(run: _Run, log_iters: int):
     def common(compute):
         def compute_and_share(*args, **kwargs):
             import paddle
+
             losses = compute(*args, **kwargs)
             plain = [loss.detach().astype("float32").reshape([1]) for loss in losses]
             state["steps"] += 1
-            state["sums"] = plain if state["sums"] is None else [total + loss for total, loss in zip(state["sums"], plain)]
+            state["sums"] = (
+                plain if state["sums"] is None else [total + loss for total, loss in zip(state["sums"], plain)]
+            )
             if state["steps"] % log_iters:
                 return losses
             sums, state["sums"] = paddle.concat(state["sums"]), None
@@ -248,6 +274,7 @@ def _common_loss(run: _Run, log_iters: int):
             with paddle.amp.auto_cast(enable=False):  # the loop lets it add in fp16
                 shift = mean / ranks() - sums
                 return [loss + shift[index].astype(loss.dtype).reshape(loss.shape) for index, loss in enumerate(losses)]
+
         return compute_and_share
 
     if not hasattr(model, "loss_computation"):
@@ -304,6 +331,7 @@ def _noted_average(run: _Run):
 @contextlib.contextmanager
 def _end_together(run: _Run):
     """Turn the end of another rank into one line, and save what there is to save."""
+
     def told_to_end(number, frame):
         if os.getpid() != process:  # a process that reads data, forked from this one
             os._exit(128 + number)
@@ -328,12 +356,18 @@ def _end_together(run: _Run):
 def _lost_message(run: _Run, cause: str) -> str:
     how = run.watch.how_to_go_on() if rank() == 0 else "the first rank's log says how to go on"
     return "another rank has ended, so rank %d of %d ends after iteration %d; %s (%s)" % (
-        rank(), ranks(), run.done, how, " ".join(cause.split()))
+        rank(),
+        ranks(),
+        run.done,
+        how,
+        " ".join(cause.split()),
+    )
 
 
 def _save(run: _Run) -> None:
     """A checkpoint of the last whole step, as the loop writes them. Batch norm's statistics may be those of a step later."""
     import paddle
+
     steps = run.done + run.updating
     folder = os.path.join(run.watch.save_dir, "iter_%d" % steps)
     if steps == run.watch.start or run.watch.saved == folder:

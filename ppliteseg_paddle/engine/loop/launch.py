@@ -1,4 +1,5 @@
 """Start a command as several processes with `paddle.distributed.launch`, and tell in one line why one of them ended."""
+
 from __future__ import annotations
 
 import contextlib
@@ -9,18 +10,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ppliteseg_paddle.engine.loop.monitor import Callback
-from ppliteseg_paddle.files import SOURCE_ROOT, read_json, write_json
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
+from ppliteseg_paddle.files import SOURCE_ROOT, read_json, write_json
 
 NOTES = "PPLITESEG_RANK_NOTES"  # folder in which each rank leaves what it came to
 CHECKPOINT = "checkpoint.json"  # in it, the first rank's last checkpoint
 INTERRUPT_SECONDS = 10  # that the launcher and its ranks may take to end after Ctrl-C
 # The launcher's own lines, on Paddle 2.6 to 3.3.
 _FAILED = re.compile(r"^Container rank (\d+) status failed .* code (-?\d+) log (\S+)")
-_CHATTER = re.compile(r"^(LAUNCH |error: |rank \d+ is done|Container |Modified FLAGS|FLAGS\(name|=+( Modified FLAGS detected =+)?$|I\d{4} .*tcp_)|No ccache found|warnings\.warn\(")
+_CHATTER = re.compile(
+    r"^(LAUNCH |error: |rank \d+ is done|Container |Modified FLAGS|FLAGS\(name|=+( Modified FLAGS detected =+)?$|I\d{4} .*tcp_)|No ccache found|warnings\.warn\("
+)
 
 
 class RankFailed(PPLiteSegError):
@@ -34,9 +38,16 @@ def launched() -> bool:
     return "PADDLE_TRAINER_ID" in os.environ
 
 
-def launch(argv: Sequence[str], nproc_per_node: Optional[int] = None, devices: Optional[str] = None, nnodes: Optional[str] = None,
-           master: Optional[str] = None, node_rank: Optional[int] = None, log_dir: Optional[str] = None,
-           device: Optional[str] = None) -> Dict[str, Any]:
+def launch(
+    argv: Sequence[str],
+    nproc_per_node: int | None = None,
+    devices: str | None = None,
+    nnodes: str | None = None,
+    master: str | None = None,
+    node_rank: int | None = None,
+    log_dir: str | None = None,
+    device: str | None = None,
+) -> dict[str, Any]:
     """Run a command line of ours on several ranks of this machine, and wait for them.
 
     Args:
@@ -49,65 +60,100 @@ def launch(argv: Sequence[str], nproc_per_node: Optional[int] = None, devices: O
     Raises: ConfigError: what a rank refused; RankFailed: if one ended otherwise.
     """
     import paddle
+
     check_devices(nproc_per_node, devices, device)
     log_dir = os.path.abspath(log_dir or tempfile.mkdtemp(prefix="ppliteseg_ranks_"))
     try:
         os.makedirs(log_dir, exist_ok=True)
     except OSError as error:
-        raise ConfigError("cannot write the ranks' logs to %s: %s; give a folder with --log_dir." % (log_dir, error.strerror)) from error
+        raise ConfigError(
+            f"cannot write the ranks' logs to {log_dir}: {error.strerror}; give a folder with --log_dir."
+        ) from error
     with tempfile.TemporaryDirectory() as notes:
-        environment = {**os.environ, NOTES: notes,
-                       "PYTHONPATH": os.pathsep.join([SOURCE_ROOT] + [path for path in [os.environ.get("PYTHONPATH")] if path])}
+        environment = {
+            **os.environ,
+            NOTES: notes,
+            "PYTHONPATH": os.pathsep.join([SOURCE_ROOT] + [path for path in [os.environ.get("PYTHONPATH")] if path]),
+        }
         if paddle.is_compiled_with_cuda() and _kind(device) == "cpu":
             # The launcher counts a GPU for each rank, and refuses more ranks than these.
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(str(number) for number in range(nproc_per_node or 1))
-        options = {"--nproc_per_node": nproc_per_node, "--devices": devices, "--nnodes": nnodes, "--master": master, "--rank": node_rank}
-        command = [sys.executable, "-u", "-m", "paddle.distributed.launch", "--log_level", "ERROR", "--log_dir", log_dir]
+        options = {
+            "--nproc_per_node": nproc_per_node,
+            "--devices": devices,
+            "--nnodes": nnodes,
+            "--master": master,
+            "--rank": node_rank,
+        }
+        command = [
+            sys.executable,
+            "-u",
+            "-m",
+            "paddle.distributed.launch",
+            "--log_level",
+            "ERROR",
+            "--log_dir",
+            log_dir,
+        ]
         for name, value in options.items():
             command += [] if value is None else [name, str(value)]
         try:
-            failed = _follow(command + [os.path.join(SOURCE_ROOT, "ppliteseg_paddle", "cli", "_rank.py"), *argv], environment)
+            failed = _follow(
+                command + [os.path.join(SOURCE_ROOT, "ppliteseg_paddle", "cli", "_rank.py"), *argv], environment
+            )
         except KeyboardInterrupt:
             if _noted_checkpoint(notes):
-                print("\nstopped; go on with: --resume_model %s" % _noted_checkpoint(notes), file=sys.stderr)
+                print(f"\nstopped; go on with: --resume_model {_noted_checkpoint(notes)}", file=sys.stderr)
             raise
-        told = {int(name[5:-5]): read_json(os.path.join(notes, name)) or {} for name in os.listdir(notes) if name.startswith("rank_")}
+        told = {
+            int(name[5:-5]): read_json(os.path.join(notes, name)) or {}
+            for name in os.listdir(notes)
+            if name.startswith("rank_")
+        }
         checkpoint = _noted_checkpoint(notes)
     if failed is None:
         return told.get(0, {}).get("result") or {"rank": min(told, default=-1)}
     raise _failure(failed, told, log_dir, checkpoint)
 
 
-def _noted_checkpoint(notes: str) -> Optional[str]:
+def _noted_checkpoint(notes: str) -> str | None:
     return (read_json(os.path.join(notes, CHECKPOINT)) or {}).get("folder")
 
 
-def check_devices(count: Optional[int], devices: Optional[str], device: Optional[str] = None) -> None:
+def check_devices(count: int | None, devices: str | None, device: str | None = None) -> None:
     """Raises: ConfigError: for more ranks than this machine has GPUs, where they are to compute; for a `--device` that names one of them for all."""
     import paddle
+
     if ":" in (device or ""):
-        raise ConfigError("--device %s names one device for all ranks: choose GPUs with --devices, as in --devices 0,2, and leave the number "
-                          "out of --device." % device)
+        raise ConfigError(
+            f"--device {device} names one device for all ranks: choose GPUs with --devices, as in --devices 0,2, and leave the number "
+            "out of --device."
+        )
     if devices and _kind(device) == "cpu":
-        raise ConfigError("--devices %s and --device cpu do not go together: give --nproc_per_node N for N ranks on the CPU." % devices)
+        raise ConfigError(
+            f"--devices {devices} and --device cpu do not go together: give --nproc_per_node N for N ranks on the CPU."
+        )
     if not paddle.is_compiled_with_cuda():
         if devices:
-            raise ConfigError("--devices %s: the installed Paddle %s is a CPU build. Give --nproc_per_node N for N ranks on the CPU."
-                              % (devices, paddle.__version__))
+            raise ConfigError(
+                f"--devices {devices}: the installed Paddle {paddle.__version__} is a CPU build. Give --nproc_per_node N for N ranks on the CPU."
+            )
         return
     if _kind(device) == "cpu":
         return
     there, wanted = paddle.device.cuda.device_count(), len(devices.split(",")) if devices else count or 0
     if wanted > there:
-        raise ConfigError("%s asks for %d GPUs, and Paddle finds %d: give fewer, or more machines with --nnodes."
-                          % ("--devices" if devices else "--nproc_per_node", wanted, there))
+        raise ConfigError(
+            "%s asks for %d GPUs, and Paddle finds %d: give fewer, or more machines with --nnodes."
+            % ("--devices" if devices else "--nproc_per_node", wanted, there)
+        )
 
 
-def _kind(device: Optional[str]) -> str:
+def _kind(device: str | None) -> str:
     return (device or "").strip().lower().partition(":")[0]
 
 
-def _follow(command: List[str], environment: Dict[str, str]) -> Optional[Dict[str, Any]]:
+def _follow(command: list[str], environment: dict[str, str]) -> dict[str, Any] | None:
     """Run the launcher and pass on what the first rank prints. Returns: what it says of the rank that failed; None if all is well."""
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     failed = None
@@ -146,7 +192,9 @@ def _wait_for_the_end(process: subprocess.Popen) -> None:
         return
 
 
-def _failure(failed: Dict[str, Any], told: Dict[int, Dict[str, Any]], log_dir: str, checkpoint: Optional[str]) -> PPLiteSegError:
+def _failure(
+    failed: dict[str, Any], told: dict[int, dict[str, Any]], log_dir: str, checkpoint: str | None
+) -> PPLiteSegError:
     """The error of the rank that ended first: not of one that only missed it."""
     for number, note in sorted(told.items()):
         if note.get("refused"):
@@ -155,14 +203,20 @@ def _failure(failed: Dict[str, Any], told: Dict[int, Dict[str, Any]], log_dir: s
     if number is None or "lost" in told.get(number, {}):
         silent = [n for n in _numbers(log_dir) if n not in told]
         number = silent[0] if silent else number
-    how = (" Go on with: --resume_model %s" % checkpoint) if checkpoint else ""
+    how = (f" Go on with: --resume_model {checkpoint}") if checkpoint else ""
     if number is None:
-        return RankFailed("the launcher ended with status %s; the logs are in %s.%s" % (failed["status"], log_dir, how))
-    cause = told.get(number, {}).get("error") or (_ending(failed["status"]) if number == failed["rank"] else "ended without a word")
-    return RankFailed("rank %d %s; its log is %s.%s" % (number, cause, os.path.join(log_dir, "workerlog.%d" % number), how))
+        return RankFailed(
+            "the launcher ended with status {}; the logs are in {}.{}".format(failed["status"], log_dir, how)
+        )
+    cause = told.get(number, {}).get("error") or (
+        _ending(failed["status"]) if number == failed["rank"] else "ended without a word"
+    )
+    return RankFailed(
+        "rank %d %s; its log is %s.%s" % (number, cause, os.path.join(log_dir, "workerlog.%d" % number), how)
+    )
 
 
-def _numbers(log_dir: str) -> List[int]:
+def _numbers(log_dir: str) -> list[int]:
     return sorted(int(name[10:]) for name in os.listdir(log_dir) if re.fullmatch(r"workerlog\.\d+", name))
 
 
@@ -179,14 +233,14 @@ class NoteCheckpoints(Callback):
     Args: resumed: the one that it begins with.
     """
 
-    def __init__(self, resumed: Optional[str]):
+    def __init__(self, resumed: str | None):
         self._note(resumed)
 
     def saved(self, watch) -> None:
         self._note(watch.saved)
 
     @staticmethod
-    def _note(folder: Optional[str]) -> None:
+    def _note(folder: str | None) -> None:
         if folder and os.environ.get(NOTES):
             write_json(os.path.join(os.environ[NOTES], CHECKPOINT), {"folder": folder})
 
@@ -195,7 +249,7 @@ class NoteCheckpoints(Callback):
 def noting():
     """Around the work of a rank: leave for `launch` what it came to. Yields a dict whose "result" is passed on, and printed there."""
     folder = os.environ.get(NOTES)
-    note: Dict[str, Any] = {}
+    note: dict[str, Any] = {}
     if not folder or not launched():
         yield note
         return
@@ -208,9 +262,14 @@ def noting():
         raise
     except BaseException as error:
         note.clear()
-        note["error"] = "ended with %s: %s" % (type(error).__name__, (str(error).strip().splitlines() or [""])[0][:300])
+        note["error"] = "ended with {}: {}".format(
+            type(error).__name__, (str(error).strip().splitlines() or [""])[0][:300]
+        )
         raise
     finally:
-        write_json(os.path.join(folder, "rank_%s.json" % os.environ["PADDLE_TRAINER_ID"]), json.loads(json.dumps(note, default=str)))
+        write_json(
+            os.path.join(folder, "rank_{}.json".format(os.environ["PADDLE_TRAINER_ID"])),
+            json.loads(json.dumps(note, default=str)),
+        )
         if "result" in note:
             note["result"] = {"rank": int(os.environ["PADDLE_TRAINER_ID"])}

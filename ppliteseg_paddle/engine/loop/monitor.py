@@ -1,16 +1,20 @@
 """What a training run has done so far, told to whoever shows or records it."""
+
 from __future__ import annotations
 
 import os
 import re
 import time
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ppliteseg_paddle.engine.checkpoint import OPTIMIZER, PARAMS, BestModel, has_finite_weights
 from ppliteseg_paddle.errors import PPLiteSegError
 
-_TRAIN_LINE = re.compile(r"\[TRAIN\] epoch: (\d+), iter: (\d+)/\d+, loss: (\S+), lr: (\S+), batch_cost: (\S+), "
-                         r"reader_cost: (\S+), ips: (\S+) ")
+_TRAIN_LINE = re.compile(
+    r"\[TRAIN\] epoch: (\d+), iter: (\d+)/\d+, loss: (\S+), lr: (\S+), batch_cost: (\S+), "
+    r"reader_cost: (\S+), ips: (\S+) "
+)
 _BEST_LINE = re.compile(r"\[EVAL\] The (EMA )?model with the best validation mIoU")
 _ITER_PATH = re.compile(r"iter_(\d+)$")
 FP16_PATIENCE = 3  # logged windows in a row without a finite loss that fp16 may have while its loss scale settles
@@ -22,10 +26,10 @@ class Callback:
     def stepped(self, watch, read: float, whole: float) -> None:
         """A step is done: seconds of waiting for its data, and of all of it."""
 
-    def logged(self, watch, row: Dict[str, Any]) -> None:
+    def logged(self, watch, row: dict[str, Any]) -> None:
         """The loop has summed up `log_iters` steps."""
 
-    def evaluated(self, watch, model, evaluation: Dict[str, Any]) -> None:
+    def evaluated(self, watch, model, evaluation: dict[str, Any]) -> None:
         """`model` was evaluated, after `watch.steps` iterations."""
 
     def saved(self, watch) -> None:
@@ -46,23 +50,39 @@ class Monitor:
         clock: seconds that the run has taken, with those before a resume.
     """
 
-    def __init__(self, optimizer, save_dir: str, start: int = 0, log_iters: int = 10, fp16: bool = False,
-                 on_progress=None, callbacks: Sequence[Callback] = (), clock=None, resumed: Optional[str] = None):
-        self.optimizer, self.save_dir, self.start, self.log_iters, self.fp16 = optimizer, save_dir, start, log_iters, fp16
+    def __init__(
+        self,
+        optimizer,
+        save_dir: str,
+        start: int = 0,
+        log_iters: int = 10,
+        fp16: bool = False,
+        on_progress=None,
+        callbacks: Sequence[Callback] = (),
+        clock=None,
+        resumed: str | None = None,
+    ):
+        self.optimizer, self.save_dir, self.start, self.log_iters, self.fp16 = (
+            optimizer,
+            save_dir,
+            start,
+            log_iters,
+            fp16,
+        )
         self.on_progress = on_progress or (lambda: None)
         self.callbacks, self.steps, self.correction = list(callbacks), start, 1.0
         begin = time.monotonic()
         self.clock = clock or (lambda: time.monotonic() - begin)
-        self.rows: List[Dict[str, Any]] = []
-        self.evaluations: List[Dict[str, Any]] = []
-        self.pending: List[Dict[str, Any]] = []  # evaluated, but the loop has not yet said at which iteration
+        self.rows: list[dict[str, Any]] = []
+        self.evaluations: list[dict[str, Any]] = []
+        self.pending: list[dict[str, Any]] = []  # evaluated, but the loop has not yet said at which iteration
         self.checkpoints = [resumed] if resumed else []  # of this run: its folder may hold those of others
         self.best = BestModel(os.path.join(save_dir, "best_model"), resumed=start > 0)
         self.ema_best = BestModel(os.path.join(save_dir, "ema_best_model"), resumed=start > 0)
         self.not_finite = 0
 
     @property
-    def saved(self) -> Optional[str]:
+    def saved(self) -> str | None:
         """The last checkpoint of this run."""
         return self.checkpoints[-1] if self.checkpoints else None
 
@@ -74,8 +94,11 @@ class Monitor:
 
     def how_to_go_on(self) -> str:
         """What to tell whoever has stopped the run."""
-        return ("go on with: --resume_model %s" % self.saved if self.saved else
-                "no checkpoint was written yet (a smaller --save_interval writes them earlier)")
+        return (
+            f"go on with: --resume_model {self.saved}"
+            if self.saved
+            else "no checkpoint was written yet (a smaller --save_interval writes them earlier)"
+        )
 
     def logged(self, message: str) -> str:
         """Take note of a log line; returns what to print in its place.
@@ -90,9 +113,19 @@ class Monitor:
             self.correction = self.log_iters / min(self.log_iters, iteration - self.start)
             if self.correction != 1:
                 loss *= self.correction
-                message = message.replace("loss: " + match.group(3), "loss: %.4f" % loss)
-            self.rows.append({"iter": iteration, "epoch": epoch, "loss": loss, "lr": lr,
-                              "batch_cost": batch_cost, "reader_cost": reader_cost, "ips": ips, "elapsed": round(self.clock(), 3)})
+                message = message.replace("loss: " + match.group(3), f"loss: {loss:.4f}")
+            self.rows.append(
+                {
+                    "iter": iteration,
+                    "epoch": epoch,
+                    "loss": loss,
+                    "lr": lr,
+                    "batch_cost": batch_cost,
+                    "reader_cost": reader_cost,
+                    "ips": ips,
+                    "elapsed": round(self.clock(), 3),
+                }
+            )
             for callback in self.callbacks:
                 callback.logged(self, self.rows[-1])
             self._watch_loss(iteration, loss)
@@ -101,18 +134,24 @@ class Monitor:
         match = _BEST_LINE.search(message)
         if match:
             best = self.ema_best if match.group(1) else self.best
-            return "%s%s mIoU: %.4f, at iter %d." % ("[EVAL] Best ", "EMA" if match.group(1) else "model's",
-                                                    best.miou, best.iteration)
+            return "%s%s mIoU: %.4f, at iter %d." % (
+                "[EVAL] Best ",
+                "EMA" if match.group(1) else "model's",
+                best.miou,
+                best.iteration,
+            )
         return message
 
     def _watch_loss(self, iteration: int, loss: float) -> None:
         self.not_finite = 0 if abs(loss) < float("inf") else self.not_finite + 1
         if self.not_finite > (FP16_PATIENCE if self.fp16 else 0):
             sound = next((folder for folder in reversed(self.checkpoints) if has_finite_weights(folder)), None)
-            advice = "go on from %s" % sound if sound else "start again"
-            raise PPLiteSegError("the loss is %s at iteration %d, so the weights are lost: %s with a lower --learning_rate "
-                                 "(it is %g now), and look at the labels if it happens again."
-                                 % (loss, iteration, advice, self.optimizer.get_lr()))
+            advice = f"go on from {sound}" if sound else "start again"
+            raise PPLiteSegError(
+                "the loss is %s at iteration %d, so the weights are lost: %s with a lower --learning_rate "
+                "(it is %g now), and look at the labels if it happens again."
+                % (loss, iteration, advice, self.optimizer.get_lr())
+            )
 
     def stepped(self, read: float, whole: float) -> None:
         """Take note of a step; the loop counts steps before it logs, evaluates and saves."""
@@ -123,9 +162,17 @@ class Monitor:
     def evaluated(self, result, seconds: float, model=None) -> None:
         """Take note of what `paddleseg.core.evaluate` returned; the loop evaluates the EMA model second."""
         miou, accuracy, class_iou, _, kappa = result
-        self.pending.append({"mIoU": float(miou), "acc": float(accuracy), "kappa": float(kappa),
-                             "class_iou": [float(value) for value in class_iou], "ema": bool(self.pending),
-                             "seconds": round(seconds, 3), "elapsed": round(self.clock(), 3)})
+        self.pending.append(
+            {
+                "mIoU": float(miou),
+                "acc": float(accuracy),
+                "kappa": float(kappa),
+                "class_iou": [float(value) for value in class_iou],
+                "ema": bool(self.pending),
+                "seconds": round(seconds, 3),
+                "elapsed": round(self.clock(), 3),
+            }
+        )
         for callback in self.callbacks:
             callback.evaluated(self, model, self.pending[-1])
 
@@ -149,7 +196,7 @@ class Monitor:
                 callback.saved(self)
         self.on_progress()
 
-    def _best_of(self, path: str) -> Optional[BestModel]:
+    def _best_of(self, path: str) -> BestModel | None:
         return {"best_model": self.best, "ema_best_model": self.ema_best}.get(os.path.basename(os.path.dirname(path)))
 
     def _score(self, best: BestModel) -> float:

@@ -6,11 +6,13 @@ evaluation sees them. That costs forward passes only.
 
 Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576, section 3.
 """
+
 from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any, Callable, ContextManager, Iterator, List, Optional
+from collections.abc import Iterator
+from typing import Any, Callable, ContextManager
 
 import numpy as np
 
@@ -31,21 +33,29 @@ class PreciseStatistics:
         autocast: gives the context of mixed precision.
     """
 
-    def __init__(self, dataset, transforms, images: int, batch_size: int, autocast: Callable[[], ContextManager[Any]] = contextlib.nullcontext):
+    def __init__(
+        self,
+        dataset,
+        transforms,
+        images: int,
+        batch_size: int,
+        autocast: Callable[[], ContextManager[Any]] = contextlib.nullcontext,
+    ):
         self.dataset, self.transforms, self.autocast = dataset, transforms, autocast
         self.batch_size = max(2, batch_size)
         count = min(images, len(dataset))
-        self.indices: List[int] = sorted({i * len(dataset) // count for i in range(count)})
+        self.indices: list[int] = sorted({i * len(dataset) // count for i in range(count)})
 
     @property
     def steps(self) -> float:
         """Batches of each rank."""
         return len(self._own()) / self.batch_size
 
-    def _own(self) -> List[int]:
+    def _own(self) -> list[int]:
         import paddle
+
         # Synchronised batch norm (GPU) wants all ranks to compute equally often, which with images of several sizes only equal shares do.
-        return self.indices if paddle.get_device() != "cpu" else self.indices[rank()::ranks()]
+        return self.indices if paddle.get_device() != "cpu" else self.indices[rank() :: ranks()]
 
     def __call__(self, model) -> None:
         """Count, and set. All ranks have to call it.
@@ -53,6 +63,7 @@ class PreciseStatistics:
         The mean is that of all pixels; the variance is within batches and between them (the mean of squares, less the square of the mean).
         """
         import paddle
+
         layers = [layer for layer in model.sublayers() if hasattr(layer, "_mean") and hasattr(layer, "_variance")]
         if not layers:
             return
@@ -66,9 +77,11 @@ class PreciseStatistics:
             with paddle.no_grad(), self.autocast():
                 for batch in self._batches():
                     model(paddle.to_tensor(batch))
-                    means, variances = (np.concatenate([getattr(layer, name).numpy() for layer in layers]).astype(np.float64)
-                                        for name in ("_mean", "_variance"))
-                    total += len(batch) * np.concatenate([[1.0], means, variances + means ** 2])
+                    means, variances = (
+                        np.concatenate([getattr(layer, name).numpy() for layer in layers]).astype(np.float64)
+                        for name in ("_mean", "_variance")
+                    )
+                    total += len(batch) * np.concatenate([[1.0], means, variances + means**2])
             total = sum_over_ranks(total)
         except BaseException:  # a rank that is told to end saves the model
             for tensor, value in before:
@@ -80,19 +93,25 @@ class PreciseStatistics:
             model.train() if training else model.eval()
         if not total[0]:
             if rank() == 0:
-                print("precise_bn: no two images have one size, so batch norm keeps the statistics of training", flush=True)
+                print(
+                    "precise_bn: no two images have one size, so batch norm keeps the statistics of training",
+                    flush=True,
+                )
             return
         means, squares = np.split(total[1:] / total[0], 2)
         ends = np.cumsum([layer._mean.size for layer in layers])[:-1]
         for layer, mean, square in zip(layers, np.split(means, ends), np.split(squares, ends)):
             layer._mean.set_value(mean.astype(np.float32))
-            layer._variance.set_value(np.maximum(square - mean ** 2, 0).astype(np.float32))
+            layer._variance.set_value(np.maximum(square - mean**2, 0).astype(np.float32))
 
     def _batches(self) -> Iterator[np.ndarray]:
         """(N, C, H, W) float32, of images of one size; N > 1."""
         from tqdm import tqdm
+
         waiting: dict = {}
-        for index in tqdm(self._own(), desc="batch norm", unit="image", file=sys.stderr, leave=False, disable=rank() > 0 or None):
+        for index in tqdm(
+            self._own(), desc="batch norm", unit="image", file=sys.stderr, leave=False, disable=rank() > 0 or None
+        ):
             image = self.dataset.transformed(index, self.transforms)
             group = waiting.setdefault(image.shape, [])
             group.append(image)
@@ -103,7 +122,7 @@ class PreciseStatistics:
                 yield np.stack(group)
 
 
-def precise_statistics_of(config, builder, dataset, autocast) -> Optional[PreciseStatistics]:
+def precise_statistics_of(config, builder, dataset, autocast) -> PreciseStatistics | None:
     """What the configuration's `precise_bn` asks for; None without it.
 
     Raises: ConfigError: without a val_dataset, whose transforms say how an evaluation sees an image; for a data set that is not ours; with
@@ -113,19 +132,26 @@ def precise_statistics_of(config, builder, dataset, autocast) -> Optional[Precis
     if not images:
         return None
     if not config.val_dataset_cfg:
-        raise ConfigError("%s: precise_bn needs a val_dataset, whose transforms the images go through: add one, or set precise_bn: 0."
-                          % config.source.path)
+        raise ConfigError(
+            f"{config.source.path}: precise_bn needs a val_dataset, whose transforms the images go through: add one, or set precise_bn: 0."
+        )
     if config.to_static_training:
-        raise ConfigError("%s: precise_bn and to_static_training do not go together: set one of them to 0." % config.source.path)
+        raise ConfigError(
+            f"{config.source.path}: precise_bn and to_static_training do not go together: set one of them to 0."
+        )
     if not hasattr(dataset, "transformed"):
-        raise ConfigError("%s: precise_bn works with `type: Dataset`, Cityscapes and our data sets, not with %s: set precise_bn: 0."
-                          % (config.source.path, type(dataset).__name__))
+        raise ConfigError(
+            f"{config.source.path}: precise_bn works with `type: Dataset`, Cityscapes and our data sets, not with {type(dataset).__name__}: set precise_bn: 0."
+        )
     from paddleseg.transforms import Compose
-    return PreciseStatistics(dataset, Compose(builder.val_transforms, img_channels=dataset.img_channels), images, config.batch_size, autocast)
+
+    return PreciseStatistics(
+        dataset, Compose(builder.val_transforms, img_channels=dataset.img_channels), images, config.batch_size, autocast
+    )
 
 
 @contextlib.contextmanager
-def precise_at_the_end(statistics: Optional[PreciseStatistics], model, start: int, iters):
+def precise_at_the_end(statistics: PreciseStatistics | None, model, start: int, iters):
     """Reason: the loop evaluates and saves right after its last step. Its calls of the profiler and of the averaging (EMA) are places that
     it passes before, on every rank."""
     if statistics is None:

@@ -1,4 +1,5 @@
 """Mixed precision: fp16 as PaddleSeg's loop has it, bf16 beside it, and a clear refusal where a device has neither."""
+
 from __future__ import annotations
 
 import contextlib
@@ -18,25 +19,39 @@ def check_precision(precision: str, device: str) -> None:
     if precision == "fp32":
         return
     import paddle
+
     if device.startswith("cpu"):
-        raise ConfigError("--precision %s needs a GPU, but the device is %s, where Paddle trains in fp32 only: use --precision fp32."
-                          % (precision, device))
+        raise ConfigError(
+            f"--precision {precision} needs a GPU, but the device is {device}, where Paddle trains in fp32 only: use --precision fp32."
+        )
     supported = {"fp16": paddle.amp.is_float16_supported, "bf16": paddle.amp.is_bfloat16_supported}[precision]
     if not supported():
-        name = " (%s)" % paddle.device.cuda.get_device_name(int(device.partition(":")[2] or 0)) if device.startswith("gpu") else ""
-        raise ConfigError("--precision %s: the device %s%s cannot compute in it. Use %s."
-                          % (precision, device, name, "--precision fp16 or fp32" if precision == "bf16" else "--precision fp32"))
+        name = (
+            " ({})".format(paddle.device.cuda.get_device_name(int(device.partition(":")[2] or 0)))
+            if device.startswith("gpu")
+            else ""
+        )
+        raise ConfigError(
+            "--precision {}: the device {}{} cannot compute in it. Use {}.".format(
+                precision, device, name, "--precision fp16 or fp32" if precision == "bf16" else "--precision fp32"
+            )
+        )
 
 
 def autocast(precision: str, amp_level: str = "O1"):
     """Paddle's mixed precision as PaddleSeg's loop switches it on; nothing for fp32."""
     import paddle
+
     if precision == "fp32":
         return contextlib.nullcontext()
     # The lists are those with which PaddleSeg's loop trains.
-    return paddle.amp.auto_cast(level=amp_level, enable=True, dtype=DTYPES[precision],
-                                custom_black_list={"bilinear_interp_v2"},
-                                custom_white_list={"elementwise_add", "batch_norm", "sync_batch_norm"})
+    return paddle.amp.auto_cast(
+        level=amp_level,
+        enable=True,
+        dtype=DTYPES[precision],
+        custom_black_list={"bilinear_interp_v2"},
+        custom_white_list={"elementwise_add", "batch_norm", "sync_batch_norm"},
+    )
 
 
 def precision_of_the_loop(precision: str) -> str:
@@ -52,8 +67,11 @@ def loop_in_bf16(precision: str):
         yield
         return
     import paddle
+
     auto_cast, scaler, decorate = paddle.amp.auto_cast, paddle.amp.GradScaler, paddle.amp.decorate
-    with replaced(paddle.amp, "auto_cast", lambda *args, **kwargs: auto_cast(*args, **{**kwargs, "dtype": "bfloat16"})), \
-            replaced(paddle.amp, "GradScaler", lambda *args, **kwargs: scaler(enable=False)), \
-            replaced(paddle.amp, "decorate", lambda *args, **kwargs: decorate(*args, **{**kwargs, "dtype": "bfloat16"})):
+    with (
+        replaced(paddle.amp, "auto_cast", lambda *args, **kwargs: auto_cast(*args, **{**kwargs, "dtype": "bfloat16"})),
+        replaced(paddle.amp, "GradScaler", lambda *args, **kwargs: scaler(enable=False)),
+        replaced(paddle.amp, "decorate", lambda *args, **kwargs: decorate(*args, **{**kwargs, "dtype": "bfloat16"})),
+    ):
         yield

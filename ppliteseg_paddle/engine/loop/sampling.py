@@ -1,8 +1,9 @@
 """Which images a run trains on, in which order and with which random numbers: the same for the same seed, also after a resume."""
+
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Optional
+from typing import Callable
 
 from ppliteseg_paddle.engine.loop.surroundings import replaced
 
@@ -13,7 +14,7 @@ def epochs_done(images: int, iteration: int, batch_size: int, ranks: int = 1) ->
     return -(-iteration // max(iterations, 1))
 
 
-def seed_samples(dataset, seed: Optional[int], start: int, batch_size: int, ranks: int = 1) -> None:
+def seed_samples(dataset, seed: int | None, start: int, batch_size: int, ranks: int = 1) -> None:
     """Let a training set of ours draw what belongs to the seed and to the epochs from `start` on.
 
     All ranks get one seed, unlike for Paddle's and NumPy's generators: what is drawn for an image then does not depend
@@ -29,12 +30,16 @@ def seed_samples(dataset, seed: Optional[int], start: int, batch_size: int, rank
 
 def progress_of(dataset, share: Callable[[], float]) -> Callable[[], None]:
     """What to call when an epoch begins: tells the data set's transforms the share of the run that is done, if they ask for it."""
-    transforms = [transform for transform in getattr(getattr(dataset, "transforms", None), "transforms", ())
-                  if hasattr(transform, "set_progress")]
+    transforms = [
+        transform
+        for transform in getattr(getattr(dataset, "transforms", None), "transforms", ())
+        if hasattr(transform, "set_progress")
+    ]
 
     def begin_epoch() -> None:
         for transform in transforms:
             transform.set_progress(share())
+
     return begin_epoch
 
 

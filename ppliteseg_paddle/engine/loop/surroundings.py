@@ -3,6 +3,7 @@
 Each context manager replaces one name that the loop looks up, for the time of the run, and states
 the reason. `watched_loop` stacks them all.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -12,7 +13,6 @@ import re
 import sys
 import threading
 import time
-from typing import List, Optional
 
 from ppliteseg_paddle.compat import paddleseg_arithmetic
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS
@@ -43,6 +43,7 @@ def safe_saving(watch: Monitor):
     """Reason: the loop writes checkpoints in place, so a full disk or a kill leaves half a file under the final name;
     and after a resume it saves a worse model over the best one."""
     import paddle
+
     save = paddle.save
 
     def save_atomically(obj, path, *args, **kwargs):
@@ -54,7 +55,7 @@ def safe_saving(watch: Monitor):
             with save_atomic(path) as temporary:
                 save(obj, temporary, *args, **kwargs)
         except ConfigError as error:
-            raise ConfigError("%s Make room, or give another --save_dir; %s" % (error, watch.how_to_go_on())) from error
+            raise ConfigError(f"{error} Make room, or give another --save_dir; {watch.how_to_go_on()}") from error
         watch.saving_done(path)
         return None
 
@@ -103,7 +104,7 @@ def watched_evaluation(watch: Monitor):
 def watched_times(watch: Monitor):
     """Reason: the loop tells only means over `log_iters` steps; a progress line lives from step to step."""
     module = loop_module()
-    waited: List[float] = [0.0]
+    waited: list[float] = [0.0]
 
     class Averager(module.TimeAverager):
         def record(self, usetime, num_samples=None):
@@ -122,6 +123,7 @@ def no_operation_count():
     """Reason: after the last iteration the loop counts operations with `paddle.flops`, which prints a page of tables
     and warnings, and fails for models whose forward it cannot trace, when all work is already saved."""
     import paddle
+
     with replaced(paddle, "flops", lambda *args, **kwargs: 0):
         yield
 
@@ -142,7 +144,7 @@ def losses_that_run():
 
 
 @contextlib.contextmanager
-def average_in_place(decay: Optional[float] = None):
+def average_in_place(decay: float | None = None):
     """Reason: to update the averaged weights (EMA) the loop multiplies with a number that is broadcast, and then loads the whole
     state again: 4 % of a training step on two cores. The values are the same. And it takes no other `decay` than 0.999, whose memory is longer than a short run."""
     import paddle
@@ -161,7 +163,7 @@ def average_in_place(decay: Optional[float] = None):
 
 
 @contextlib.contextmanager
-def kept_ema(resume_model: Optional[str]):
+def kept_ema(resume_model: str | None):
     """Reason: on resume the loop starts the averaged weights again from the plain ones, although it has saved them."""
     path = os.path.join(resume_model, EMA_PARAMS) if resume_model else ""
     if not os.path.isfile(path):
@@ -186,7 +188,7 @@ def reader_errors():
     """
     before = threading.excepthook
     # While an evaluation reads, the training reader goes on, and its error is found by whoever reads next.
-    caught: List[BaseException] = getattr(before, "caught", [])
+    caught: list[BaseException] = getattr(before, "caught", [])
 
     def note(args):
         reader = _reader_of(args.exc_traceback)
@@ -229,13 +231,22 @@ def _as_raised(error: BaseException) -> BaseException:
     text = str(error)
     if not isinstance(error, PPLiteSegError) or "DataLoader worker" not in text:
         return error
-    marks = [line.split(": ", 1)[1] for line in text.splitlines() if re.match(r"[\w.]*%s: " % type(error).__name__, line)]
+    marks = [line.split(": ", 1)[1] for line in text.splitlines() if re.match(rf"[\w.]*{type(error).__name__}: ", line)]
     return type(error)(marks[-1] if marks else text)
 
 
 @contextlib.contextmanager
-def watched_loop(watch: Monitor, resume_model: Optional[str] = None, ema_decay: Optional[float] = None):
+def watched_loop(watch: Monitor, resume_model: str | None = None, ema_decay: float | None = None):
     """All of the above."""
-    with safe_saving(watch), watched_log(watch), watched_evaluation(watch), watched_times(watch), no_operation_count(), \
-            losses_that_run(), average_in_place(ema_decay), kept_ema(resume_model), reader_errors():
+    with (
+        safe_saving(watch),
+        watched_log(watch),
+        watched_evaluation(watch),
+        watched_times(watch),
+        no_operation_count(),
+        losses_that_run(),
+        average_in_place(ema_decay),
+        kept_ema(resume_model),
+        reader_errors(),
+    ):
         yield

@@ -1,4 +1,5 @@
 """Convolution, batch norm and ReLU together: layer after layer by Paddle, or in training on the CPU in one go by oneDNN."""
+
 from __future__ import annotations
 
 import paddle
@@ -47,8 +48,17 @@ def _block(conv, bn, x, relu: bool):
     padding = _pair(conv._padding)
     if padding is None:
         return None
-    return onednn.block(tuple(x.shape), tuple(conv.weight.shape), _pair(conv._stride), padding, _pair(conv._dilation), conv._groups,
-                        bn._epsilon, relu, not x.stop_gradient)
+    return onednn.block(
+        tuple(x.shape),
+        tuple(conv.weight.shape),
+        _pair(conv._stride),
+        padding,
+        _pair(conv._dilation),
+        conv._groups,
+        bn._epsilon,
+        relu,
+        not x.stop_gradient,
+    )
 
 
 def _pair(value):

@@ -1,11 +1,12 @@
 """The progress line, on a terminal and in a file."""
+
 import io
 import sys
 
 import pytest
 
-from ppliteseg_paddle.engine.loop import surroundings as loop
 from ppliteseg_paddle.engine.callbacks import progress
+from ppliteseg_paddle.engine.loop import surroundings as loop
 from ppliteseg_paddle.engine.loop.budget import Budget, OpenEnd
 
 EVALUATION = {"mIoU": 0.5512, "acc": 0.881, "kappa": 0.8, "class_iou": [0.9, 0.125], "ema": False, "seconds": 65.2}
@@ -33,10 +34,16 @@ def test_the_line_holds_iteration_loss_rate_times_images_and_eta(watch):
     assert line.text(101, 0.0281) == "iter 101/400  loss -  lr 0.0281  1.000 s/step (data 0.000)  8 images/s  ETA 4:59"
     line.logged(watch, {"loss": 0.43121})
     watch.stepped(0.5, 2.0)
-    assert line.text(102, 0.0281) == "iter 102/400  loss 0.4312  lr 0.0281  1.500 s/step (data 0.250)  5.33 images/s  ETA 7:27"
+    assert (
+        line.text(102, 0.0281)
+        == "iter 102/400  loss 0.4312  lr 0.0281  1.500 s/step (data 0.250)  5.33 images/s  ETA 7:27"
+    )
 
 
-@pytest.mark.parametrize("iteration, total, evaluations", [(100, 400, 3), (199, 400, 3), (200, 400, 2), (399, 450, 2), (400, 450, 1), (450, 450, 0)])
+@pytest.mark.parametrize(
+    "iteration, total, evaluations",
+    [(100, 400, 3), (199, 400, 3), (200, 400, 2), (399, 450, 2), (400, 450, 1), (450, 450, 0)],
+)
 def test_the_eta_counts_the_evaluations_to_come(watch, iteration, total, evaluations):
     line = progress.ProgressLine(total=total, start=100, images=8, save_interval=100, evaluates=True)
     line.evaluated(watch, None, {**EVALUATION, "seconds": 1000.0})
@@ -58,11 +65,14 @@ def test_with_a_budget_the_eta_is_what_is_left_of_it(watch):
 
 def test_an_evaluation_is_told_class_by_class():
     assert progress.evaluation_lines(EVALUATION, 400, ["road", "sign_symbol"]) == (
-        "[EVAL] iter 400: mIoU 55.12 %, pixels right 88.10 %, in 1:05\n       IoU %: road 90.0, sign symbol 12.5")
+        "[EVAL] iter 400: mIoU 55.12 %, pixels right 88.10 %, in 1:05\n       IoU %: road 90.0, sign symbol 12.5"
+    )
     assert "iter 400, averaged weights: mIoU" in progress.evaluation_lines({**EVALUATION, "ema": True}, 400, ["road"])
 
 
-@pytest.mark.parametrize("seconds, text", [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (90061, "25:01:01")])
+@pytest.mark.parametrize(
+    "seconds, text", [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (90061, "25:01:01")]
+)
 def test_durations_are_hours_minutes_and_seconds(seconds, text):
     assert progress.duration(seconds) == text
 
@@ -71,6 +81,7 @@ def run(watch, line):
     """What the loop does, with PaddleSeg's own logger and evaluation bar."""
     from paddleseg.core import val
     from paddleseg.utils import logger
+
     watch.callbacks = [line]
     with progress.shown(line):
         watch.stepped(0.0, 1.0)
@@ -90,8 +101,11 @@ def test_in_a_file_stands_paddlesegs_log_and_nothing_else(watch, monkeypatch):
     monkeypatch.setattr(sys, "stderr", written)
     run(watch, progress.ProgressLine(400, 100, images=8, classes=["road"]))
     assert [text.split("\t")[1] for text in written.getvalue().splitlines()] == [
-        "[TRAIN] epoch: 1, iter: 101/400, loss: 0.5000, lr: 0.028100", "Start evaluating (total_samples: 4, total_iters: 4)...",
-        "[EVAL] #Images: 4 mIoU: 0.5512", "[EVAL] Best model's mIoU: 0.5512, at iter 101."]
+        "[TRAIN] epoch: 1, iter: 101/400, loss: 0.5000, lr: 0.028100",
+        "Start evaluating (total_samples: 4, total_iters: 4)...",
+        "[EVAL] #Images: 4 mIoU: 0.5512",
+        "[EVAL] Best model's mIoU: 0.5512, at iter 101.",
+    ]
 
 
 def test_on_a_terminal_one_line_is_kept_up_to_date_and_the_rest_scrolls_past(watch, monkeypatch):
@@ -112,16 +126,20 @@ def test_a_log_in_a_file_is_whole_even_if_the_line_is_on_a_terminal(watch, monke
     monkeypatch.setattr(sys, "stdout", log)
     monkeypatch.setattr(sys, "stderr", screen)
     run(watch, progress.ProgressLine(400, 100, images=8, classes=["road"]))
-    assert "[TRAIN] epoch: 1, iter: 101/400" in log.getvalue() and "#Images" in log.getvalue() and "pixels right" not in log.getvalue()
+    assert (
+        "[TRAIN] epoch: 1, iter: 101/400" in log.getvalue()
+        and "#Images" in log.getvalue()
+        and "pixels right" not in log.getvalue()
+    )
     assert "iter 101/400" in screen.getvalue()
 
 
 def test_paddlesegs_logger_and_bar_are_put_back(watch, monkeypatch):
     from paddleseg.core import val
     from paddleseg.utils import logger
+
     monkeypatch.setattr(sys, "stderr", Terminal())
     before = logger.log, val.progbar
-    with pytest.raises(KeyError):
-        with progress.shown(progress.ProgressLine(400, 100, images=8)):
-            raise KeyError
+    with pytest.raises(KeyError), progress.shown(progress.ProgressLine(400, 100, images=8)):
+        raise KeyError
     assert (logger.log, val.progbar) == before

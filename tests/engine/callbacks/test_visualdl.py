@@ -1,4 +1,5 @@
 """What a run writes for VisualDL, read back with VisualDL's own reader."""
+
 import glob
 import os
 
@@ -8,9 +9,9 @@ import paddle
 import pytest
 from tiny_data import make_data, values, write_config
 
+from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
 from ppliteseg_paddle.engine.callbacks import visualdl as boards
 from ppliteseg_paddle.engine.loop import surroundings as loop
-from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
 
 CLASSES = ("road", "tram/rail %")
 
@@ -36,9 +37,11 @@ def watch(tmp_path):
 def read(path, kind):
     """tag -> [(step, value)]"""
     from visualdl import LogReader
+
     reader = LogReader(file_path=path)
-    return {tag: [(item.id, getattr(item, "value")) for item in reader.get_data(kind, tag)]
-            for tag in reader.get_tags().get(kind, [])}
+    return {
+        tag: [(item.id, item.value) for item in reader.get_data(kind, tag)] for tag in reader.get_tags().get(kind, [])
+    }
 
 
 def newest(folder):
@@ -47,6 +50,7 @@ def newest(folder):
 
 def as_the_loop_does(folder):
     from visualdl import LogWriter
+
     return LogWriter(str(folder))
 
 
@@ -63,8 +67,16 @@ def test_the_loops_scalars_and_ours_stand_in_one_file(tmp_path, watch):
     assert len(glob.glob(str(tmp_path / "vdlrecords.*"))) == 1
     scalars = read(newest(tmp_path), "scalar")
     assert {tag: values for tag, ((_, values),) in scalars.items()} == {
-        "Train/ips": 8.0, "Train/loss": 0.5, "Evaluate/Kappa": pytest.approx(0.8), "IoU/road": 0.75, "IoU/tram-rail ": 0.25,
-        "Evaluate/Ema_Kappa": pytest.approx(0.8), "IoU_Ema/road": 0.75, "IoU_Ema/tram-rail ": 0.25, "Evaluate/mIoU": 0.5}
+        "Train/ips": 8.0,
+        "Train/loss": 0.5,
+        "Evaluate/Kappa": pytest.approx(0.8),
+        "IoU/road": 0.75,
+        "IoU/tram-rail ": 0.25,
+        "Evaluate/Ema_Kappa": pytest.approx(0.8),
+        "IoU_Ema/road": 0.75,
+        "IoU_Ema/tram-rail ": 0.25,
+        "Evaluate/mIoU": 0.5,
+    }
 
 
 def test_after_a_resume_the_curves_go_on_in_one_piece(tmp_path, watch):
@@ -75,7 +87,11 @@ def test_after_a_resume_the_curves_go_on_in_one_piece(tmp_path, watch):
     resumed = boards.Board(str(tmp_path), CLASSES, start=20)
     with boards.written(resumed):
         as_the_loop_does(tmp_path).add_scalar("Train/loss", 0.5, 30)
-    assert read(newest(tmp_path), "scalar")["Train/loss"] == [(10, pytest.approx(0.1)), (20, pytest.approx(0.05)), (30, 0.5)]
+    assert read(newest(tmp_path), "scalar")["Train/loss"] == [
+        (10, pytest.approx(0.1)),
+        (20, pytest.approx(0.05)),
+        (30, 0.5),
+    ]
 
 
 def test_records_of_a_killed_run_that_end_in_the_middle_are_read_up_to_there(tmp_path):
@@ -118,10 +134,10 @@ def test_other_ranks_write_nothing(tmp_path):
 
 def test_visualdl_itself_is_put_back(tmp_path):
     import visualdl
+
     before = visualdl.LogWriter
-    with pytest.raises(KeyError):
-        with boards.written(boards.Board(str(tmp_path), CLASSES)):
-            raise KeyError
+    with pytest.raises(KeyError), boards.written(boards.Board(str(tmp_path), CLASSES)):
+        raise KeyError
     assert visualdl.LogWriter is before
 
 
@@ -143,6 +159,7 @@ def test_the_same_images_are_drawn_at_every_evaluation(config, tmp_path, watch):
             board.evaluated(watch, model, evaluation(ema=True))  # not these
     assert model.training
     from visualdl import LogReader
+
     reader = LogReader(file_path=newest(tmp_path))
     assert reader.get_tags()["image"] == ["Predictions/1 09", "Predictions/2 11", "Predictions/3 13"]
     records = reader.get_data("image", "Predictions/1 09")
@@ -152,7 +169,10 @@ def test_the_same_images_are_drawn_at_every_evaluation(config, tmp_path, watch):
     assert picture.shape[1] > 3 * boards.CELL_WIDTH and picture.shape[0] > row_height
     colors = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
     palette = config_palette(config)
-    assert {palette[3][::-1], palette[8][::-1]} <= colors  # road and car of the truth: not with red and blue in each other's place
+    assert {
+        palette[3][::-1],
+        palette[8][::-1],
+    } <= colors  # road and car of the truth: not with red and blue in each other's place
 
 
 def test_a_data_set_that_cannot_be_read_by_index_shows_no_samples(config):
@@ -161,6 +181,7 @@ def test_a_data_set_that_cannot_be_read_by_index_shows_no_samples(config):
 
 def config_palette(config):
     from ppliteseg_paddle.engine.build import label_set_of
+
     return label_set_of(config).palette
 
 

@@ -1,4 +1,5 @@
 """The model's graph for VisualDL."""
+
 import paddle
 import pytest
 
@@ -48,25 +49,33 @@ def test_operators_stand_inside_their_layers(graph):
 
 
 def test_operators_are_joined_by_what_flows_between_them(graph):
-    concat, = operators(graph, "concat")
+    (concat,) = operators(graph, "concat")
     assert sorted(name.rsplit("/", 1)[1].rsplit("_", 1)[0] for name in concat["input_nodes"]) == ["relu", "relu"]
-    shapes = [variable["shape"] for variable in graph["vars"] if variable["name"] in sum(concat["output_vars"].values(), [])]
+    shapes = [
+        variable["shape"] for variable in graph["vars"] if variable["name"] in sum(concat["output_vars"].values(), [])
+    ]
     assert shapes == [[1, 8, 8, 12]]
 
 
 def test_weights_are_no_operators_and_keep_their_names(graph, net):
     assert not [node for node in graph["nodes"] if "parameter" in node["type"]]
-    weights = {variable["name"]: variable["shape"] for variable in graph["vars"] if variable["persistable"] and variable["shape"]}
+    weights = {
+        variable["name"]: variable["shape"]
+        for variable in graph["vars"]
+        if variable["persistable"] and variable["shape"]
+    }
     for parameter in net.parameters():
         assert [shape for name, shape in weights.items() if name.startswith(parameter.name)] == [parameter.shape]
 
 
 def test_visualdls_reader_opens_it(graph, tmp_path):
     import json
+
     from visualdl.reader.graph_reader import GraphReader
+
     (tmp_path / "vdlgraph.1.log").write_text(json.dumps(graph))
     reader = GraphReader(str(tmp_path))
-    run, = reader.runs()
+    (run,) = reader.runs()
     shown = reader.get_graph(run)
     assert "Net[model]" in str(shown)
 

@@ -1,4 +1,5 @@
 """Training for a given time."""
+
 import json
 import os
 
@@ -6,10 +7,10 @@ import paddle
 import pytest
 from tiny_data import make_data, values, write_config
 
-from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine import train as trainer
-from ppliteseg_paddle.engine.loop.budget import Budget, OpenEnd, ScheduleByTime
 from ppliteseg_paddle.engine.build import load_config
+from ppliteseg_paddle.engine.loop import distributed
+from ppliteseg_paddle.engine.loop.budget import Budget, OpenEnd, ScheduleByTime
 from ppliteseg_paddle.errors import ConfigError
 
 
@@ -64,7 +65,7 @@ def test_the_number_of_iterations_is_estimated_from_the_steps_so_far(clock):
     for _ in range(2):
         clock.seconds += 10
         budget.tick()
-    assert ("{}".format(iters), "%s" % iters, iters - 52) == ("56", "56", 4)
+    assert (f"{iters}", f"{iters}", iters - 52) == ("56", "56", 4)
 
 
 def test_the_rate_follows_the_share_of_the_time(clock):
@@ -89,9 +90,15 @@ def test_warm_up_keeps_its_share_of_the_run(clock):
     assert rates == pytest.approx([0.55, 1.0, 1 - 5 / 90, 1 - 10 / 90])
 
 
-@pytest.mark.parametrize("schedule", [
-    lambda: paddle.optimizer.lr.CosineAnnealingDecay(1.0, 100), lambda: paddle.optimizer.lr.MultiStepDecay(1.0, [50, 80]),
-    lambda: paddle.optimizer.lr.PiecewiseDecay([50, 80], [1.0, 0.5, 0.1]), lambda: paddle.optimizer.lr.StepDecay(1.0, 30)])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda: paddle.optimizer.lr.CosineAnnealingDecay(1.0, 100),
+        lambda: paddle.optimizer.lr.MultiStepDecay(1.0, [50, 80]),
+        lambda: paddle.optimizer.lr.PiecewiseDecay([50, 80], [1.0, 0.5, 0.1]),
+        lambda: paddle.optimizer.lr.StepDecay(1.0, 30),
+    ],
+)
 def test_other_schedules_give_the_rate_of_their_iteration(clock, schedule):
     budget, expected = Budget(1, iters=100, clock=clock), schedule()
     timed = ScheduleByTime(schedule(), budget)
@@ -102,11 +109,17 @@ def test_other_schedules_give_the_rate_of_their_iteration(clock, schedule):
         assert timed() == pytest.approx(expected(), abs=1e-6), iteration
 
 
-@pytest.mark.parametrize("schedule", [lambda: paddle.optimizer.lr.MultiplicativeDecay(1.0, lambda i: 0.9),
-                                      lambda: paddle.optimizer.lr.LinearLR(1.0, 10)], ids=["MultiplicativeDecay", "LinearLR"])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda: paddle.optimizer.lr.MultiplicativeDecay(1.0, lambda i: 0.9),
+        lambda: paddle.optimizer.lr.LinearLR(1.0, 10),
+    ],
+    ids=["MultiplicativeDecay", "LinearLR"],
+)
 def test_a_schedule_that_depends_on_all_rates_before_is_refused(clock, schedule):
     schedule = schedule()
-    with pytest.raises(ConfigError, match="cannot stretch the schedule %s over" % type(schedule).__name__):
+    with pytest.raises(ConfigError, match=f"cannot stretch the schedule {type(schedule).__name__} over"):
         ScheduleByTime(schedule, Budget(1, 100, clock=clock))
 
 
@@ -139,6 +152,7 @@ def test_a_checkpoint_carries_the_time_that_was_used(clock):
 
 # --- through PaddleSeg's loop --------------------------------------------------------------------
 
+
 class Ticks:
     """A clock that goes on by a second each time a step reads it."""
 
@@ -161,18 +175,30 @@ def test_a_run_of_five_seconds_saves_evaluates_and_can_be_given_more(tmp_path, m
     Ticks(monkeypatch)
     result = trainer.train(load_config(path), max_minutes=5 / 60, do_eval=True, **arguments)
     assert result["iterations"] == 5 and result["last_checkpoint"].endswith("iter_5")
-    with pytest.raises(ConfigError, match=r"the run had used 0\.1 minutes there, and --max_minutes is 0\.05: nothing is left"):
+    with pytest.raises(
+        ConfigError, match=r"the run had used 0\.1 minutes there, and --max_minutes is 0\.05: nothing is left"
+    ):
         trainer.train(load_config(path), max_minutes=3 / 60, resume_model=os.path.join(save_dir, "iter_4"), **arguments)
-    with pytest.raises(ConfigError, match="learning rate follows the time of a run with --max_minutes, of which 0.1 were used: give --max_minutes"):
+    with pytest.raises(
+        ConfigError,
+        match="learning rate follows the time of a run with --max_minutes, of which 0.1 were used: give --max_minutes",
+    ):
         trainer.train(load_config(path), resume_model=os.path.join(save_dir, "iter_5"), **arguments)
     Ticks(monkeypatch)
-    result = trainer.train(load_config(path), max_minutes=7 / 60, resume_model=os.path.join(save_dir, "iter_5"), **arguments)
+    result = trainer.train(
+        load_config(path), max_minutes=7 / 60, resume_model=os.path.join(save_dir, "iter_5"), **arguments
+    )
     assert (result["start_iteration"], result["iterations"]) == (5, 7)
     record = json.load(open(os.path.join(save_dir, "train.json")))
     assert [(row["iter"], row["lr"]) for row in record["train"]] == [
-        (1, pytest.approx(0.01)), (2, pytest.approx(0.01 * 0.8 ** 0.9, abs=1e-6)), (3, pytest.approx(0.01 * 0.6 ** 0.9, abs=1e-6)),
-        (4, pytest.approx(0.01 * 0.4 ** 0.9, abs=1e-6)), (5, pytest.approx(0.01 * 0.2 ** 0.9, abs=1e-6)),
-        (6, pytest.approx(0.01 * (2 / 7) ** 0.9, abs=1e-6)), (7, pytest.approx(0.01 * (1 / 7) ** 0.9, abs=1e-6))]
+        (1, pytest.approx(0.01)),
+        (2, pytest.approx(0.01 * 0.8**0.9, abs=1e-6)),
+        (3, pytest.approx(0.01 * 0.6**0.9, abs=1e-6)),
+        (4, pytest.approx(0.01 * 0.4**0.9, abs=1e-6)),
+        (5, pytest.approx(0.01 * 0.2**0.9, abs=1e-6)),
+        (6, pytest.approx(0.01 * (2 / 7) ** 0.9, abs=1e-6)),
+        (7, pytest.approx(0.01 * (1 / 7) ** 0.9, abs=1e-6)),
+    ]
     assert record["max_minutes"] == 7 / 60 and [row["iter"] for row in record["eval"]] == [2, 4, 5]
 
 

@@ -1,4 +1,5 @@
 """Several ranks on one CPU, through Paddle's launcher and gloo, beside one process that sees the same images."""
+
 import json
 import os
 import signal
@@ -12,9 +13,10 @@ import pytest
 import rank_worker
 from tiny_data import make_data, values, write_config
 
-from ppliteseg_paddle.engine.loop import distributed, surroundings as loop
-from ppliteseg_paddle.engine.train import set_seed
+from ppliteseg_paddle.engine.loop import distributed
+from ppliteseg_paddle.engine.loop import surroundings as loop
 from ppliteseg_paddle.engine.loop.monitor import Monitor
+from ppliteseg_paddle.engine.train import set_seed
 from ppliteseg_paddle.models.pp_liteseg import pp_liteseg_t
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -30,10 +32,22 @@ def config_path(tmp_path_factory):
 def two_ranks(config_path, tmp_path_factory):
     """What each of two ranks saw, and the folder of their runs."""
     out = str(tmp_path_factory.mktemp("two"))
-    command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", out + "/log",
-               os.path.join(HERE, "rank_worker.py"), config_path, out]
+    command = [
+        sys.executable,
+        "-m",
+        "paddle.distributed.launch",
+        "--nproc_per_node",
+        "2",
+        "--log_dir",
+        out + "/log",
+        os.path.join(HERE, "rank_worker.py"),
+        config_path,
+        out,
+    ]
     path = os.pathsep.join([os.path.dirname(HERE), HERE, os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     seen = []
     for rank in range(2):
@@ -64,7 +78,12 @@ def test_an_evaluation_is_shared_without_counting_an_image_twice(two_ranks, conf
     assert [rank["share"] for rank in seen] == [[0, 2, 4], [1, 3]]
     for rank in seen:
         assert rank["scores"]["images"] == 5
-        for name in ("mIoU", "acc", "class_iou", "class_recall"):  # a pixel may fall to another class with another number of threads
+        for name in (
+            "mIoU",
+            "acc",
+            "class_iou",
+            "class_recall",
+        ):  # a pixel may fall to another class with another number of threads
             assert rank["scores"][name] == pytest.approx(alone[name], abs=1e-3)
     assert seen[0]["scores"] == seen[1]["scores"]
     assert seen[0]["plain"]["eval"][-1] == seen[0]["scores"]["mIoU"]  # what the loop measured on both
@@ -91,6 +110,7 @@ def test_the_first_rank_alone_prints_and_writes(two_ranks):
 
 
 # --- without other ranks ---------------------------------------------------------------------
+
 
 def test_a_single_process_takes_all_and_waits_for_nobody():
     distributed.meet()
@@ -124,11 +144,14 @@ def test_statistics_of_batch_norm_become_the_mean_over_ranks(monkeypatch):
     distributed.average_statistics(model)
     for name, value in model.state_dict().items():
         is_statistic = name.endswith(("_mean", "_variance"))
-        np.testing.assert_allclose(value.numpy(), (weights[name] + 3) / 2 if is_statistic else weights[name], err_msg=name)
+        np.testing.assert_allclose(
+            value.numpy(), (weights[name] + 3) / 2 if is_statistic else weights[name], err_msg=name
+        )
 
 
 def test_ranks_draw_different_numbers_from_one_seed():
     import random
+
     drawn = []
     for rank in (0, 1, 0):
         set_seed(5, rank)
@@ -136,28 +159,39 @@ def test_ranks_draw_different_numbers_from_one_seed():
     assert drawn[0] == drawn[2] and drawn[0] != drawn[1]
 
 
-@pytest.mark.parametrize("text, lost", [
-    ("[/x/gloo/transport/tcp/pair.cc:576] Read error [127.0.0.1]:3: Connection reset by peer", True),
-    ("(External) NCCL error(6), remote process exited", True), ("(InvalidArgument) shapes differ", False)])
+@pytest.mark.parametrize(
+    "text, lost",
+    [
+        ("[/x/gloo/transport/tcp/pair.cc:576] Read error [127.0.0.1]:3: Connection reset by peer", True),
+        ("(External) NCCL error(6), remote process exited", True),
+        ("(InvalidArgument) shapes differ", False),
+    ],
+)
 def test_errors_of_the_transfer_are_told_from_others(text, lost, tmp_path):
     run = distributed._Run(None, None, Monitor(None, str(tmp_path)))
     with pytest.raises(RuntimeError if not lost else distributed.RankLost) as caught:
         with distributed._end_together(run):
             raise RuntimeError(text)
     if lost:
-        assert str(caught.value).startswith("another rank has ended, so rank 0 of 1 ends after iteration 0; no checkpoint was written yet")
+        assert str(caught.value).startswith(
+            "another rank has ended, so rank 0 of 1 ends after iteration 0; no checkpoint was written yet"
+        )
 
 
 def a_run(tmp_path):
     model = paddle.nn.Linear(3, 2)
-    return distributed._Run(model, paddle.optimizer.SGD(0.1, parameters=model.parameters()), Monitor(None, str(tmp_path)))
+    return distributed._Run(
+        model, paddle.optimizer.SGD(0.1, parameters=model.parameters()), Monitor(None, str(tmp_path))
+    )
 
 
 def test_a_rank_told_to_end_after_an_update_saves_that_step(tmp_path):
     """Long work may follow the update, as the counting of batch norm's statistics: the launcher does not wait for it."""
     run = a_run(tmp_path)
     run.updating = True
-    with pytest.raises(distributed.RankLost, match="ends after iteration 0; go on with: --resume_model %s" % (tmp_path / "iter_1")):
+    with pytest.raises(
+        distributed.RankLost, match="ends after iteration 0; go on with: --resume_model %s" % (tmp_path / "iter_1")
+    ):
         with loop.safe_saving(run.watch), distributed._end_together(run):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)

@@ -1,4 +1,5 @@
 """Ranks that end well, that refuse, and that die."""
+
 import json
 import os
 import signal
@@ -32,11 +33,33 @@ def test_a_rank_that_dies_ends_the_run_with_its_name_and_a_checkpoint_to_go_on_f
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(SABOTAGE % str(save_dir / "iter_2" / "model.pdopt"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]))
-    status = main(["train", "--config", config, "--save_dir", str(save_dir), "--nproc_per_node", "2", "--iters", "500",
-                   "--batch_size", "2", "--save_interval", "2", "--keep_checkpoint_max", "1", "--device", "cpu"])
+    status = main(
+        [
+            "train",
+            "--config",
+            config,
+            "--save_dir",
+            str(save_dir),
+            "--nproc_per_node",
+            "2",
+            "--iters",
+            "500",
+            "--batch_size",
+            "2",
+            "--save_interval",
+            "2",
+            "--keep_checkpoint_max",
+            "1",
+            "--device",
+            "cpu",
+        ]
+    )
     last = [line for line in capfd.readouterr().err.splitlines() if line][-1]
     assert status == 3
-    assert last.startswith("error: rank 1 was ended by SIGKILL (9), as when memory runs out; its log is %s." % (save_dir / "log" / "workerlog.1"))
+    assert last.startswith(
+        "error: rank 1 was ended by SIGKILL (9), as when memory runs out; its log is %s."
+        % (save_dir / "log" / "workerlog.1")
+    )
     folder = last.split("--resume_model ")[1]
     assert folder.startswith(str(save_dir / "iter_"))
     assert {"model.pdparams", "model.pdopt"} <= set(os.listdir(folder))
@@ -56,25 +79,31 @@ def test_what_a_rank_refuses_is_the_error_of_the_whole(tmp_path):
 def test_the_rank_that_ended_first_is_named_not_the_one_that_missed_it(tmp_path):
     error = failure(tmp_path, 3, rank=0, told={0: {"lost": "another rank has ended"}}, checkpoint="o/iter_4")
     assert error.exit_status == 3
-    assert str(error) == ("rank 1 ended without a word; its log is %s. Go on with: --resume_model o/iter_4"
-                          % (tmp_path / "workerlog.1"))
+    assert str(error) == (
+        "rank 1 ended without a word; its log is %s. Go on with: --resume_model o/iter_4" % (tmp_path / "workerlog.1")
+    )
 
 
 def test_a_defect_in_a_rank_is_named(tmp_path):
     error = failure(tmp_path, 1, rank=1, told={1: {"error": "ended with ZeroDivisionError: division by zero"}})
-    assert str(error) == "rank 1 ended with ZeroDivisionError: division by zero; its log is %s." % (tmp_path / "workerlog.1")
+    assert str(error) == "rank 1 ended with ZeroDivisionError: division by zero; its log is %s." % (
+        tmp_path / "workerlog.1"
+    )
 
 
-@pytest.mark.parametrize("kind, expected", [
-    (ConfigError("no such file"), {"refused": "no such file"}),
-    (launch.RankFailed("gone"), {"lost": "gone"}),
-    (ValueError("bad\nmore"), {"error": "ended with ValueError: bad"})])
+@pytest.mark.parametrize(
+    "kind, expected",
+    [
+        (ConfigError("no such file"), {"refused": "no such file"}),
+        (launch.RankFailed("gone"), {"lost": "gone"}),
+        (ValueError("bad\nmore"), {"error": "ended with ValueError: bad"}),
+    ],
+)
 def test_a_rank_leaves_word_of_how_it_ended(tmp_path, monkeypatch, kind, expected):
     monkeypatch.setenv(launch.NOTES, str(tmp_path))
     monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
-    with pytest.raises(type(kind)):
-        with launch.noting():
-            raise kind
+    with pytest.raises(type(kind)), launch.noting():
+        raise kind
     assert json.loads((tmp_path / "rank_1.json").read_text()) == expected
 
 
@@ -93,7 +122,9 @@ def test_flags_of_the_launcher_are_taken_out_of_the_command():
 
 
 def test_gpus_that_paddle_lacks_are_refused():
-    with pytest.raises(PPLiteSegError, match="--devices 0,1: the installed Paddle .* is a CPU build. Give --nproc_per_node N"):
+    with pytest.raises(
+        PPLiteSegError, match="--devices 0,1: the installed Paddle .* is a CPU build. Give --nproc_per_node N"
+    ):
         launch.check_devices(None, "0,1")
     launch.check_devices(8, None)  # ranks on the CPU
     with pytest.raises(ConfigError, match="--devices 0,1 and --device cpu do not go together"):

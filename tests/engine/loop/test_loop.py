@@ -1,4 +1,5 @@
 """What stands around PaddleSeg's loop, without running it."""
+
 import os
 import threading
 import time
@@ -11,8 +12,10 @@ from ppliteseg_paddle.engine.loop import surroundings as loop
 from ppliteseg_paddle.engine.loop.monitor import Callback
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError
 
-LINE = ("[TRAIN] epoch: 2, iter: %d/90, loss: %s, lr: 0.010000, batch_cost: 0.5000, reader_cost: 0.02500, "
-        "ips: 8.0000 samples/sec | ETA 00:00:40")
+LINE = (
+    "[TRAIN] epoch: 2, iter: %d/90, loss: %s, lr: 0.010000, batch_cost: 0.5000, reader_cost: 0.02500, "
+    "ips: 8.0000 samples/sec | ETA 00:00:40"
+)
 
 
 class Optimizer:
@@ -40,10 +43,21 @@ def save_best(tmp_path, value):
 
 def test_the_loops_own_log_line_is_understood(watch):
     from paddleseg.core import train  # noqa: F401  the line is written there, see the test of a real run
+
     watch.clock = lambda: 12.3456
     watch.logged(LINE % (20, "0.7500"))
-    assert watch.rows == [{"iter": 20, "epoch": 2, "loss": 0.75, "lr": 0.01, "batch_cost": 0.5, "reader_cost": 0.025, "ips": 8.0,
-                           "elapsed": 12.346}]
+    assert watch.rows == [
+        {
+            "iter": 20,
+            "epoch": 2,
+            "loss": 0.75,
+            "lr": 0.01,
+            "batch_cost": 0.5,
+            "reader_cost": 0.025,
+            "ips": 8.0,
+            "elapsed": 12.346,
+        }
+    ]
 
 
 def test_other_log_lines_pass_unchanged(watch):
@@ -62,7 +76,9 @@ def test_the_first_loss_after_a_resume_in_mid_window_is_corrected(tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run_with_the_way_on(watch, tmp_path, loss):
     with loop.safe_saving(watch):
         save_checkpoint(tmp_path, 10)
-    with pytest.raises(PPLiteSegError, match="the loss is %s at iteration 20.*go on from .*iter_10 with a lower --learning_rate" % loss):
+    with pytest.raises(
+        PPLiteSegError, match=f"the loss is {loss} at iteration 20.*go on from .*iter_10 with a lower --learning_rate"
+    ):
         watch.logged(LINE % (20, loss))
 
 
@@ -118,8 +134,10 @@ def test_after_a_resume_a_worse_model_does_not_overwrite_the_best(watch, tmp_pat
         save_checkpoint(tmp_path, 20)
         save_best(tmp_path, 0.3)
     assert float(paddle.load(str(tmp_path / "best_model" / "model.pdparams"))["w"]) == 0.5
-    assert resumed.logged("[EVAL] The model with the best validation mIoU (0.3000) was saved at iter 20.") == \
-        "[EVAL] Best model's mIoU: 0.5000, at iter 10."
+    assert (
+        resumed.logged("[EVAL] The model with the best validation mIoU (0.3000) was saved at iter 20.")
+        == "[EVAL] Best model's mIoU: 0.5000, at iter 10."
+    )
 
 
 def test_the_averaged_model_has_a_best_of_its_own(watch, tmp_path):
@@ -163,7 +181,13 @@ def test_observers_hear_of_every_step_row_evaluation_and_checkpoint(tmp_path):
         watch.evaluated(evaluation(0.5), 1.0, "plain")
         watch.evaluated(evaluation(0.6), 1.0, "averaged")
         save_checkpoint(tmp_path, 20)
-    assert notes.notes == [(20, 0.1, 0.5), ("row", 1.0), ("plain", 20, 0.5, False), ("averaged", 20, 0.6, True), ("saved", 20)]
+    assert notes.notes == [
+        (20, 0.1, 0.5),
+        ("row", 1.0),
+        ("plain", 20, 0.5, False),
+        ("averaged", 20, 0.6, True),
+        ("saved", 20),
+    ]
 
 
 def test_a_save_that_fails_leaves_the_former_file(watch, tmp_path, monkeypatch):
@@ -176,7 +200,10 @@ def test_a_save_that_fails_leaves_the_former_file(watch, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(paddle, "save", full_disk)
-    with pytest.raises(ConfigError, match="No space left on device. Make room, or give another --save_dir; no checkpoint was written yet"):
+    with pytest.raises(
+        ConfigError,
+        match="No space left on device. Make room, or give another --save_dir; no checkpoint was written yet",
+    ):
         with loop.safe_saving(watch):
             paddle.save({"w": paddle.zeros([1])}, path)
     assert float(paddle.load(path)["w"]) == 1.0
@@ -186,10 +213,9 @@ def test_a_save_that_fails_leaves_the_former_file(watch, tmp_path, monkeypatch):
 def test_everything_replaced_is_put_back(watch):
     module = loop.loop_module()
     before = paddle.save, paddle.flops, module.logger, module.evaluate, threading.excepthook
-    with pytest.raises(KeyError):
-        with loop.watched_loop(watch):
-            assert paddle.save is not before[0] and module.evaluate is not before[3]
-            raise KeyError
+    with pytest.raises(KeyError), loop.watched_loop(watch):
+        assert paddle.save is not before[0] and module.evaluate is not before[3]
+        raise KeyError
     assert (paddle.save, paddle.flops, module.logger, module.evaluate, threading.excepthook) == before
 
 
@@ -208,30 +234,29 @@ class Broken(paddle.io.Dataset):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_reading_error_arrives_as_it_was_raised(num_workers):
-    loader = paddle.io.DataLoader(Broken(DataError("label x.png is broken: replace it.")), batch_size=1, num_workers=num_workers)
-    with pytest.raises(DataError) as caught:
-        with loop.reader_errors():
-            list(loader)
+    loader = paddle.io.DataLoader(
+        Broken(DataError("label x.png is broken: replace it.")), batch_size=1, num_workers=num_workers
+    )
+    with pytest.raises(DataError) as caught, loop.reader_errors():
+        list(loader)
     assert str(caught.value) == "label x.png is broken: replace it."
 
 
 def test_a_defect_while_reading_keeps_its_type():
     loader = paddle.io.DataLoader(Broken(ZeroDivisionError("defect")), batch_size=1, num_workers=0)
-    with pytest.raises(ZeroDivisionError, match="defect"):
-        with loop.reader_errors():
-            list(loader)
+    with pytest.raises(ZeroDivisionError, match="defect"), loop.reader_errors():
+        list(loader)
 
 
 def test_an_error_of_the_training_reader_during_an_evaluation_arrives_after_it():
     loader = paddle.io.DataLoader(Broken(DataError("label x.png is broken: replace it.")), batch_size=1, num_workers=0)
-    with pytest.raises(DataError, match="label x.png is broken"):
+    with pytest.raises(DataError, match="label x.png is broken"), loop.reader_errors():
+        training = iter(loader)
         with loop.reader_errors():
-            training = iter(loader)
-            with loop.reader_errors():
-                deadline = time.monotonic() + 30
-                while not threading.excepthook.caught and time.monotonic() < deadline:
-                    time.sleep(0.01)
-            list(training)
+            deadline = time.monotonic() + 30
+            while not threading.excepthook.caught and time.monotonic() < deadline:
+                time.sleep(0.01)
+        list(training)
 
 
 def test_errors_of_other_threads_are_left_to_python(monkeypatch):
@@ -251,6 +276,7 @@ def test_the_average_of_weights_is_paddlesegs(step, decay):
     def layers():
         paddle.seed(step)
         return [paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4)) for _ in range(2)]
+
     average, model = layers()
     update_ema_model(average, model, step=step, decay=decay)
     found, model = layers()

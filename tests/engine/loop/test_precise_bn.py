@@ -1,4 +1,5 @@
 """Batch norm statistics counted anew after the last step."""
+
 import os
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle.engine import build
-from ppliteseg_paddle.engine.loop import precise_bn
 from ppliteseg_paddle.engine import train as trainer
 from ppliteseg_paddle.engine.build import load_config
+from ppliteseg_paddle.engine.loop import precise_bn
 from ppliteseg_paddle.engine.loop.precise_bn import PreciseStatistics
 from ppliteseg_paddle.errors import ConfigError
 
@@ -18,7 +19,9 @@ class Images:
     """Random images, the last two of another size."""
 
     def __init__(self, rng, count=7):
-        self.images = [rng.normal(3, 2, (3, 8, 6) if i < count - 2 else (3, 4, 12)).astype(np.float32) for i in range(count)]
+        self.images = [
+            rng.normal(3, 2, (3, 8, 6) if i < count - 2 else (3, 4, 12)).astype(np.float32) for i in range(count)
+        ]
         self.read = []
 
     def __len__(self):
@@ -32,7 +35,11 @@ class Images:
 class Net(paddle.nn.Layer):
     def __init__(self):
         super().__init__()
-        self.first, self.conv, self.second = paddle.nn.BatchNorm2D(3, momentum=0.7), paddle.nn.Conv2D(3, 4, 1), paddle.nn.BatchNorm2D(4)
+        self.first, self.conv, self.second = (
+            paddle.nn.BatchNorm2D(3, momentum=0.7),
+            paddle.nn.Conv2D(3, 4, 1),
+            paddle.nn.BatchNorm2D(4),
+        )
 
     def forward(self, x):
         return self.second(paddle.nn.functional.adaptive_avg_pool2d(self.conv(self.first(x)), 1))
@@ -62,7 +69,10 @@ def test_an_image_without_a_second_one_of_its_size_is_left_out(rng, capsys):
     before = net.first._variance.numpy().copy()
     PreciseStatistics(data, lambda image: image, 100, 3)(net)
     assert np.array_equal(net.first._variance.numpy(), before)
-    assert capsys.readouterr().out == "precise_bn: no two images have one size, so batch norm keeps the statistics of training\n"
+    assert (
+        capsys.readouterr().out
+        == "precise_bn: no two images have one size, so batch norm keeps the statistics of training\n"
+    )
 
 
 def test_statistics_that_were_not_finished_leave_those_of_training(rng):
@@ -102,7 +112,9 @@ def statistics(state):
 def test_the_last_checkpoint_has_precise_statistics_in_the_plain_and_in_the_averaged_weights(root, tmp_path):
     config = config_of(root, precise_bn=4)
     save_dir = str(tmp_path / "out")
-    trainer.train(config, save_dir=save_dir, do_eval=True, save_interval=1, log_iters=1, use_ema=True, seed=3, device="cpu")
+    trainer.train(
+        config, save_dir=save_dir, do_eval=True, save_interval=1, log_iters=1, use_ema=True, seed=3, device="cpu"
+    )
     builder = build.make_builder(config)
     dataset = build.build(builder, "train_dataset")
     model = build.build(builder, "model")
@@ -116,16 +128,23 @@ def test_the_last_checkpoint_has_precise_statistics_in_the_plain_and_in_the_aver
             count(model)
             expected, found = statistics(model.state_dict()), statistics(state)
             assert len(found) > 50 and found.keys() == expected.keys()
-            assert all(np.allclose(found[name], expected[name].numpy(), rtol=1e-4, atol=1e-6) for name in found) is precise
+            assert (
+                all(np.allclose(found[name], expected[name].numpy(), rtol=1e-4, atol=1e-6) for name in found) is precise
+            )
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"precise_bn": 1}, "precise_bn: expected a number of images: 0 .off., or 2 and more, found 1"),
-    ({"precise_bn": 4, "val_dataset": None}, "precise_bn needs a val_dataset"),
-    ({"precise_bn": 4, "to_static_training": True}, "precise_bn and to_static_training do not go together"),
-])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"precise_bn": 1}, "precise_bn: expected a number of images: 0 .off., or 2 and more, found 1"),
+        ({"precise_bn": 4, "val_dataset": None}, "precise_bn needs a val_dataset"),
+        ({"precise_bn": 4, "to_static_training": True}, "precise_bn and to_static_training do not go together"),
+    ],
+)
 def test_what_it_cannot_do_is_told_before_the_start(root, tmp_path, changes, words):
     contents = {key: value for key, value in {**values(root), **changes}.items() if value is not None}
     with pytest.raises(ConfigError, match=words):
-        trainer.train(load_config(write_config(root / "bad.yml", contents), iters=1), save_dir=str(tmp_path / "out"), device="cpu")
+        trainer.train(
+            load_config(write_config(root / "bad.yml", contents), iters=1), save_dir=str(tmp_path / "out"), device="cpu"
+        )
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,5 @@
 """Order and random numbers of training samples over a resume."""
+
 import json
 
 import paddle
@@ -14,8 +15,18 @@ from ppliteseg_paddle.engine.train import train
 from ppliteseg_paddle.errors import ConfigError
 
 
-@pytest.mark.parametrize("images, iteration, batch_size, ranks, expected", [
-    (8, 0, 2, 1, 0), (8, 4, 2, 1, 1), (8, 5, 2, 1, 2), (8, 8, 2, 1, 2), (9, 4, 2, 1, 1), (8, 2, 2, 2, 1), (9, 3, 2, 2, 2)])
+@pytest.mark.parametrize(
+    "images, iteration, batch_size, ranks, expected",
+    [
+        (8, 0, 2, 1, 0),
+        (8, 4, 2, 1, 1),
+        (8, 5, 2, 1, 2),
+        (8, 8, 2, 1, 2),
+        (9, 4, 2, 1, 1),
+        (8, 2, 2, 2, 1),
+        (9, 3, 2, 2, 2),
+    ],
+)
 def test_a_begun_epoch_counts(images, iteration, batch_size, ranks, expected):
     assert epochs_done(images, iteration, batch_size, ranks) == expected
 
@@ -23,8 +34,11 @@ def test_a_begun_epoch_counts(images, iteration, batch_size, ranks, expected):
 def test_the_loops_sampler_goes_on_with_the_orders_of_later_epochs():
     def orders(count, epochs=0):
         with epochs_go_on(epochs):
-            sampler = paddle.io.DistributedBatchSampler(list(range(12)), batch_size=4, num_replicas=1, rank=0, shuffle=True, drop_last=True)
+            sampler = paddle.io.DistributedBatchSampler(
+                list(range(12)), batch_size=4, num_replicas=1, rank=0, shuffle=True, drop_last=True
+            )
         return [list(sampler) for _ in range(count)]
+
     whole = orders(4)
     assert orders(2, epochs=2) == whole[2:]
     assert whole[0] != whole[2]
@@ -43,8 +57,15 @@ def test_crops_grow_with_the_share_of_the_run(tmp_path, num_workers):
     assert shapes == [{(2, 3, 24, 32)}, {(2, 3, 24, 32)}, {(2, 3, 40, 48)}, {(2, 3, 48, 64)}]
 
 
-@pytest.mark.parametrize("later, text", [([[0.5, [10]]], "crop_size is \\[10\\]"), ([[2, [10, 10]]], "the share in later_crop_sizes is 2"),
-                                         ([[0.5, [9, 9]], [0.4, [9, 9]]], "give the shares in rising order"), ("0.5", "give pairs such as")])
+@pytest.mark.parametrize(
+    "later, text",
+    [
+        ([[0.5, [10]]], "crop_size is \\[10\\]"),
+        ([[2, [10, 10]]], "the share in later_crop_sizes is 2"),
+        ([[0.5, [9, 9]], [0.4, [9, 9]]], "give the shares in rising order"),
+        ("0.5", "give pairs such as"),
+    ],
+)
 def test_crop_sizes_that_make_no_sense_are_refused(later, text):
     with pytest.raises(ConfigError, match=text):
         FusedAugment([32, 24], later_crop_sizes=later)
@@ -62,12 +83,23 @@ def test_seed_and_start_reach_the_draws(tmp_path):
 def test_a_run_resumed_after_an_epoch_has_the_losses_of_one_that_went_through(tmp_path):
     root = make_data(tmp_path / "data", train=4, val=1)
     content = values(root, batch_size=2, iters=4)
-    content["train_dataset"]["transforms"] = [{"type": "FusedAugment", "crop_size": [64, 32], "min_scale_factor": 0.5, "max_scale_factor": 2.0, "distort": {}}]
+    content["train_dataset"]["transforms"] = [
+        {"type": "FusedAugment", "crop_size": [64, 32], "min_scale_factor": 0.5, "max_scale_factor": 2.0, "distort": {}}
+    ]
     config = write_config(tmp_path / "c.yml", content)
 
     def losses(folder, **arguments):
-        train(load_config(config), save_dir=str(tmp_path / folder), save_interval=2, log_iters=1, seed=3, device="cpu", **arguments)
+        train(
+            load_config(config),
+            save_dir=str(tmp_path / folder),
+            save_interval=2,
+            log_iters=1,
+            seed=3,
+            device="cpu",
+            **arguments,
+        )
         return [row["loss"] for row in json.loads((tmp_path / folder / "train.json").read_text())["train"]]
+
     whole = losses("whole")
     resumed = losses("resumed", resume_model=str(tmp_path / "whole" / "iter_2"))
     assert len(whole) == 4 and whole[2:] == resumed[-2:]

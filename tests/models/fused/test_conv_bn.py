@@ -1,4 +1,5 @@
 """Convolution, batch norm and ReLU by oneDNN against Paddle's own layers: values, gradients, statistics, and who computes when."""
+
 import copy
 import threading
 
@@ -8,14 +9,22 @@ import pytest
 from paddle import nn
 
 import ppliteseg_paddle
-from ppliteseg_paddle.models.fused import onednn
 from ppliteseg_paddle.losses.cross_entropy import CELoss
 from ppliteseg_paddle.models.fused import conv_bn as convolution
+from ppliteseg_paddle.models.fused import onednn
 from ppliteseg_paddle.models.layers import ConvBN, ConvBNReLU
 
 # in, out, kernel, stride, groups, height, width
-SHAPES = [(16, 32, 3, 1, 1, 9, 12), (3, 32, 3, 2, 1, 33, 47), (32, 64, 3, 2, 1, 12, 15), (64, 32, 1, 1, 1, 7, 5), (40, 24, 3, 1, 1, 8, 8),
-          (32, 32, 3, 2, 32, 11, 14), (1024, 128, 1, 1, 1, 1, 1), (64, 11, 3, 1, 1, 6, 8)]
+SHAPES = [
+    (16, 32, 3, 1, 1, 9, 12),
+    (3, 32, 3, 2, 1, 33, 47),
+    (32, 64, 3, 2, 1, 12, 15),
+    (64, 32, 1, 1, 1, 7, 5),
+    (40, 24, 3, 1, 1, 8, 8),
+    (32, 32, 3, 2, 32, 11, 14),
+    (1024, 128, 1, 1, 1, 1, 1),
+    (64, 11, 3, 1, 1, 6, 8),
+]
 
 
 @pytest.fixture
@@ -43,7 +52,11 @@ def everything(made, batch):
     result = made(batch)
     (result * paddle.arange(result.size, dtype="float32").reshape(result.shape).sin()).sum().backward()
     values = {"result": result, "mean": made.bn._mean, "variance": made.bn._variance}
-    values.update((name, parameter.grad) for name, parameter in made.named_parameters() if "_mean" not in name and "_variance" not in name)
+    values.update(
+        (name, parameter.grad)
+        for name, parameter in made.named_parameters()
+        if "_mean" not in name and "_variance" not in name
+    )
     if not batch.stop_gradient:
         values["x"] = batch.grad
     return {name: value.numpy() for name, value in values.items()}
@@ -73,10 +86,18 @@ def test_a_whole_network_has_the_same_loss_and_gradients(preset, counted, by_pad
     image, label = paddle.randn([3, 3, 96, 128]), paddle.randint(0, 5, [3, 96, 128])
 
     def step(network, image):
-        losses = network.loss_computation(network(image), {"types": [CELoss()] * 3, "coef": [1, 1, 1]}, {"label": label})
+        losses = network.loss_computation(
+            network(image), {"types": [CELoss()] * 3, "coef": [1, 1, 1]}, {"label": label}
+        )
         sum(losses).backward()
-        gradient = np.concatenate([parameter.grad.numpy().ravel() for parameter in network.parameters() if parameter.grad is not None])
-        return [float(loss) for loss in losses], gradient, {name: value.numpy() for name, value in network.state_dict().items()}
+        gradient = np.concatenate(
+            [parameter.grad.numpy().ravel() for parameter in network.parameters() if parameter.grad is not None]
+        )
+        return (
+            [float(loss) for loss in losses],
+            gradient,
+            {name: value.numpy() for name, value in network.state_dict().items()},
+        )
 
     losses, gradient, state = by_paddle(step, copy.deepcopy(network), image)
     rounded = by_paddle(step, copy.deepcopy(network), image * (1 + 1e-6 * paddle.randn(image.shape)))[1]
@@ -84,7 +105,11 @@ def test_a_whole_network_has_the_same_loss_and_gradients(preset, counted, by_pad
     assert counted[0] > 20
     assert np.allclose(found_losses, losses, atol=1e-5)
     # Fifty layers are normalised by few numbers: an image that is rounded otherwise changes the gradient as much.
-    assert np.linalg.norm(found_gradient - gradient) <= 3 * np.linalg.norm(rounded - gradient) < 0.3 * np.linalg.norm(gradient)
+    assert (
+        np.linalg.norm(found_gradient - gradient)
+        <= 3 * np.linalg.norm(rounded - gradient)
+        < 0.3 * np.linalg.norm(gradient)
+    )
     for name, value in state.items():
         assert np.allclose(found_state[name], value, rtol=1e-3, atol=1e-4), name
 
@@ -129,7 +154,9 @@ def padding_by_name(made):
     made.conv._padding = "SAME"
 
 
-@pytest.mark.parametrize("change", [evaluating, global_statistics, a_bias, padding_by_name], ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change", [evaluating, global_statistics, a_bias, padding_by_name], ids=lambda change: change.__name__
+)
 def test_paddle_computes_what_onednn_does_not(change, counted, by_paddle):
     made, batch = layer()
     change(made)
@@ -174,6 +201,7 @@ def test_a_variable_leaves_it_out(monkeypatch):
 def test_a_shape_that_the_library_refuses_goes_to_paddle(monkeypatch):
     def refuse(*arguments):
         raise RuntimeError("oneDNN: refused")
+
     monkeypatch.setattr(onednn, "Block", refuse)
     monkeypatch.setattr(onednn, "_blocks", {})
     made, batch = layer()
