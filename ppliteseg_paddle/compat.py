@@ -56,7 +56,8 @@ def register() -> None:
                 getattr(manager, registry).add_component(component)
             elif held[name] is not component:
                 raise RuntimeError(
-                    f"PaddleSeg's registry {registry} already holds another '{name}' ({held[name]!r}); ppliteseg_paddle cannot "
+                    f"PaddleSeg's registry {registry} already holds another '{name}' ({held[name]!r}); "
+                    "ppliteseg_paddle cannot "
                     "register its own."
                 )
     apply_paddleseg_fixes()
@@ -161,11 +162,13 @@ def paddle_version() -> tuple[int, ...] | None:
 
 
 def use_all_cores() -> int:
-    """Let Paddle compute with all cores that this process may use, or its share of them beside other ranks. Returns their number.
+    """Let Paddle compute with all cores that this process may use, or its share of them beside other ranks. Returns
+    their number.
 
     Reason: Paddle's CPU builds start with one thread unless OMP_NUM_THREADS is set before the import; most of
     the machine idles while it trains. A variable that the user has set is respected, but a 1 under
-    `paddle.distributed.launch` is not taken for the user's: the launcher imports paddle, too, and so hands it to every rank.
+    `paddle.distributed.launch` is not taken for the user's: the launcher imports paddle, too, and so hands it to every
+    rank.
     Can go: when Paddle chooses the number of threads by itself.
     """
     import paddle
@@ -238,7 +241,8 @@ def calculate_area(pred, label, num_classes, ignore_index=255):
 def paddleseg_arithmetic():
     """Arithmetic between tensors of whole numbers and of floats meanwhile, whose result has the left one's type.
 
-    Reason: PaddleSeg's losses multiply masks of whole numbers with floats, as Paddle 2 lets them; Paddle 3 raises a TypeError.
+    Reason: PaddleSeg's losses multiply masks of whole numbers with floats, as Paddle 2 lets them; Paddle 3 raises a
+        TypeError.
     Can go: when PaddleSeg's release computes its losses on Paddle 3.
     """
     import paddle

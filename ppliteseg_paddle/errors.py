@@ -51,5 +51,5 @@ def suggest(name: object, names: Iterable[str], limit: int = 3) -> str:
     if near:
         return " Did you mean {}?".format(" or ".join(f"'{n}'" for n in near))
     if 0 < len(choices) <= 12:
-        return " Choose from: {}.".format(", ".join(choices))
+        return f" Choose from: {', '.join(choices)}."
     return ""

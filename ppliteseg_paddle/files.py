@@ -27,7 +27,8 @@ _UMASK = _umask()  # once: it can only be read by setting it, for all threads
 def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterator[str]:
     """Yield a temporary path beside `path`, which takes its place when the block ends without an exception.
 
-    Raises: `error`: if the folder or the file cannot be written, or `path` is a folder. What the block itself raises, other
+    Raises: `error`: if the folder or the file cannot be written, or `path` is a folder. What the block itself raises,
+        other
         than an OSError, passes.
     """
     if os.path.isdir(path):
@@ -48,7 +49,8 @@ def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterato
 
 
 def write_bytes(path: str, content: bytes, error: type[PPLiteSegError] = ConfigError) -> None:
-    """Write a file whole or not at all: another process may read it meanwhile. Raises: `error`: if it cannot be written."""
+    """Write a file whole or not at all: another process may read it meanwhile. Raises: `error`: if it cannot be
+    written."""
     with save_atomic(path, error) as temporary, open(temporary, "wb") as file:
         file.write(content)
 

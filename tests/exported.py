@@ -36,7 +36,8 @@ def few_ties(pixels):
 
 @functools.cache
 def model():
-    """PP-LiteSeg-T with random weights and batch statistics as training leaves them, so that masks show many classes."""
+    """PP-LiteSeg-T with random weights and batch statistics as training leaves them, so that masks show many
+    classes."""
     from ppliteseg_paddle import pp_liteseg_t
 
     paddle.seed(7)

@@ -24,7 +24,7 @@ def make_cityscapes(root, train=2, val=2, test=1, size=(256, 128), factor=8, see
     for split, count in (("train", train), ("val", val), ("test", test)):
         for index in range(count):
             city = {"train": "aachen", "val": "lindau", "test": "berlin"}[split]
-            name = "%s_%06d_%06d" % (city, index, 19)
+            name = f"{city}_{index:06d}_{19:06d}"
             folders = [root / "leftImg8bit" / split / city, root / "gtFine" / split / city]
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""What tests start as each of several ranks: short trainings through the loop, an evaluation, and what each rank saw of them."""
+"""What tests start as each of several ranks: short trainings through the loop, an evaluation, and what each rank saw of
+them."""
 
 import contextlib
 import json
@@ -79,7 +80,7 @@ def main(config_path, out):
     result["precise"] = precise(config_path, out + "/plain/iter_3/model.pdparams")
     result["share"] = list(distributed.share(5))
     result["sum"] = distributed.sum_over_ranks(np.array([1, 10 ** distributed.rank()])).tolist()
-    with open("%s/rank_%d.json" % (out, distributed.rank()), "w") as file:
+    with open(f"{out}/rank_{distributed.rank():d}.json", "w") as file:
         json.dump(result, file)
 
 

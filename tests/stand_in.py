@@ -14,7 +14,7 @@ NORMALIZE = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
 
 
 def labels(num_classes=11, ignore_index=255):
-    return LabelSet("test", tuple("class_%d" % i for i in range(num_classes)), palette_for(num_classes), ignore_index)
+    return LabelSet("test", tuple(f"class_{i:d}" for i in range(num_classes)), palette_for(num_classes), ignore_index)
 
 
 def logits_of(batch, num_classes):

@@ -22,9 +22,9 @@ def make_data(root, train=8, val=4, seed=0):
         image = np.stack([label * 20, 255 - label * 20, label * 10], axis=-1).astype(int) + rng.integers(
             -20, 20, (HEIGHT, WIDTH, 3)
         )
-        cv2.imwrite(str(root / "images" / ("%02d.png" % index)), image.clip(0, 255).astype(np.uint8))
-        cv2.imwrite(str(root / "labels" / ("%02d.png" % index)), label)
-        lines.append("images/%02d.png labels/%02d.png" % (index, index))
+        cv2.imwrite(str(root / "images" / (f"{index:02d}.png")), image.clip(0, 255).astype(np.uint8))
+        cv2.imwrite(str(root / "labels" / (f"{index:02d}.png")), label)
+        lines.append(f"images/{index:02d}.png labels/{index:02d}.png")
     (root / "train.txt").write_text("\n".join(lines[:train]) + "\n")
     (root / "val.txt").write_text("\n".join(lines[train:]) + "\n")
     return root

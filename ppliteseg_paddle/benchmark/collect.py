@@ -72,7 +72,7 @@ def _panels(result: Mapping[str, Any]) -> list[tuple]:
         accuracy = row.get("accuracy")
         if not accuracy or not row.get("fps"):
             continue
-        runtime = "{} {}, {}".format(row["backend"]["runtime"], row["backend"]["version"], row["precision"])
+        runtime = f"{row['backend']['runtime']} {row['backend']['version']}, {row['precision']}"
         groups.setdefault(runtime, []).append(
             {
                 "name": row.get("network") or row["name"],
@@ -82,6 +82,4 @@ def _panels(result: Mapping[str, Any]) -> list[tuple]:
             }
         )
     where = describe_machine({**result["machine"], "load_average": None})
-    return [
-        ("{}, protocol {}\n{}".format(runtime, result["protocol"], where), points) for runtime, points in groups.items()
-    ]
+    return [(f"{runtime}, protocol {result['protocol']}\n{where}", points) for runtime, points in groups.items()]

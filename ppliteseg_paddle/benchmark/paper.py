@@ -22,7 +22,7 @@ class Reported(NamedTuple):
     table: int = 2
 
     def to_dict(self) -> dict[str, Any]:
-        return {**self._asdict(), "size": list(self.size), "source": "paper, table %d" % self.table, "setting": SETTING}
+        return {**self._asdict(), "size": list(self.size), "source": f"paper, table {self.table:d}", "setting": SETTING}
 
 
 SMALL, LARGE, CAMVID = (512, 1024), (768, 1536), (720, 960)

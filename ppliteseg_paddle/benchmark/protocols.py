@@ -21,7 +21,8 @@ from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.preprocess import Preprocess, restore
 
-# What happens to an image, in order; "convert" makes 8 bits of wider class ids. A graph or a runtime may do several in one:
+# What happens to an image, in order; "convert" makes 8 bits of wider class ids. A graph or a runtime may do several in
+# one:
 # then "forward" holds them.
 PARTS = ("resize", "normalise", "copy_in", "forward", "copy_out", "argmax", "resize_back", "convert")
 # The paper's three, and what each is made of.
@@ -84,14 +85,16 @@ def paper(
     progress: Progress | None = None,
     against: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """The paper's protocol: an image of 1024x2048 is resized to the network's size, inferred, and its mask resized back.
+    """The paper's protocol: an image of 1024x2048 is resized to the network's size, inferred, and its mask resized
+    back.
 
     `total` is these three. Decoding is timed, too, and not part of it.
 
     Args:
         encoded: an image file's bytes.
         size: (height, width) of networks whose graph leaves it open.
-        against: contestant -> the one that it is compared with; those that it does not name get no ratio. None: all with the first.
+        against: contestant -> the one that it is compared with; those that it does not name get no ratio. None: all
+            with the first.
     Returns: as `latency`.
     Source: paper, section 4.1 and table 2.
     """
@@ -118,7 +121,8 @@ def rest_between(backends: Iterable[Any]) -> float:
 
 
 def resizing_to(artifact: Artifact, size: tuple[int, int]) -> Artifact:
-    """An artifact whose preprocessing ends at the network's size: itself if it does so already or has it inside its graph, else
+    """An artifact whose preprocessing ends at the network's size: itself if it does so already or has it inside its
+    graph, else
     with a Resize to `size` before Normalize."""
     policy = artifact.preprocess.resize_policy
     if policy or artifact.in_graph or not artifact.input.dynamic:
@@ -130,7 +134,8 @@ def resizing_to(artifact: Artifact, size: tuple[int, int]) -> Artifact:
 
 
 def paper_image(image: np.ndarray) -> tuple[np.ndarray, str]:
-    """Encode an image as the paper's protocol takes it: 1024x2048, PNG as in Cityscapes. Returns: the bytes, and what was done."""
+    """Encode an image as the paper's protocol takes it: 1024x2048, PNG as in Cityscapes. Returns: the bytes, and what
+    was done."""
     height, width = PAPER_IMAGE
     done = "as it is"
     if image.shape[:2] != PAPER_IMAGE:
@@ -236,7 +241,8 @@ def identity(predictor: Predictor) -> dict[str, Any]:
 
 
 def fused(predictor: Predictor, stages: Mapping[str, Any]) -> dict[str, str]:
-    """Part -> where it is done, of the parts that have no time of their own. What does not take place at all is left out."""
+    """Part -> where it is done, of the parts that have no time of their own. What does not take place at all is left
+    out."""
     artifact = predictor.artifact
     in_graph = predictor.backend.graph in artifact.in_graph
     resizes = bool(artifact.preprocess.resize_policy)

@@ -15,7 +15,8 @@ from ppliteseg_paddle.deploy.backends import default_threads
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.errors import ConfigError, DataError
 
-# A larger number of streams or images in a batch is kept if it is so much faster, and the search ends at the first that is not.
+# A larger number of streams or images in a batch is kept if it is so much faster, and the search ends at the first that
+# is not.
 _GAIN = 1.02
 _BATCHES = (1, 2, 4, 8, 16)
 _MAX_STREAMS = 16
@@ -87,8 +88,9 @@ def _best(
     open_batch = contestant.artifact.input.size_of("N") == -1
     if batch_size is not None and batch_size > 1 and not open_batch:
         raise ConfigError(
-            "the graph in %s takes one image at a time, not %d; export it with --input_shape -1 3 H W, or leave "
-            "--batch_size out." % (contestant.artifact.folder, batch_size)
+            f"the graph in {contestant.artifact.folder} takes one image at a time, not {batch_size:d}; export it with "
+            "--input_shape -1 3 H W, or leave "
+            "--batch_size out."
         )
     threads = contestant.num_threads or default_threads()
     most = min(_MAX_STREAMS, 2 * threads) if not (contestant.device or "").startswith("gpu") else _MAX_STREAMS
@@ -132,7 +134,8 @@ class _Crew:
             self._segment(predictor)
 
     def run(self, window: float) -> tuple[float, list[float]]:
-        """Work for `window` seconds, at least two batches a stream. Returns images a second, and seconds of each batch."""
+        """Work for `window` seconds, at least two batches a stream. Returns images a second, and seconds of each
+        batch."""
         seconds: list[list[float]] = [[] for _ in self.predictors]
         failures: list[BaseException] = []
         start = threading.Barrier(len(self.predictors))
@@ -159,7 +162,8 @@ class _Crew:
             raise next(
                 (error for error in failures if not isinstance(error, threading.BrokenBarrierError)), failures[0]
             )
-        # Each stream by its own clock, so that the end of the window, where streams fall idle one by one, does not count.
+        # Each stream by its own clock, so that the end of the window, where streams fall idle one by one, does not
+        # count.
         rate = sum(self.plan.batch_size * len(each) / sum(each) for each in seconds)
         return rate, [value for each in seconds for value in each]
 
@@ -169,7 +173,7 @@ class _Crew:
         output = predictor.forward(batch)
         if len(output) != len(prepared):
             raise DataError(
-                "%s returned %d masks for a batch of %d images." % (self.contestant.name, len(output), len(prepared))
+                f"{self.contestant.name} returned {len(output):d} masks for a batch of {len(prepared):d} images."
             )
         for i, (_, undo) in enumerate(prepared):
             predictor.postprocess(output[i : i + 1], undo)

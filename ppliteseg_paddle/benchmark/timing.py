@@ -14,7 +14,8 @@ _WINDOW, _TOLERANCE, _MAX_WARMUP_SECONDS = 5, 0.05, 10.0
 # Repeats without a given number: at least so many, and for at least so long.
 _MIN_REPEATS, _MIN_SECONDS, _MAX_REPEATS = 20, 3.0, 2000
 
-# For runtimes on the CPU that take turns: threads that wait for more work spin for a while, OpenMP's for 200 ms, and take a core from
+# For runtimes on the CPU that take turns: threads that wait for more work spin for a while, OpenMP's for 200 ms, and
+# take a core from
 # whoever comes next. So each turn begins with a rest, and lasts for several calls where these are short.
 REST_SECONDS, _TURN_SECONDS = 0.3, 1.0
 
@@ -56,23 +57,26 @@ def measure_in_turns(
     progress: Progress | None = None,
     rest: float = 0.0,
 ) -> dict[str, Measurement]:
-    """Time several calls in steady state, one after the other in every round, so that whatever else the machine does meets
+    """Time several calls in steady state, one after the other in every round, so that whatever else the machine does
+    meets
     them all.
 
     Args:
-        calls: name -> what does the work once, to its end (it must wait for its device), and returns the seconds of each
+        calls: name -> what does the work once, to its end (it must wait for its device), and returns the seconds of
+            each
             stage; "total" must be among them.
         warmup: rounds before timing starts; None goes on until all times are steady, 10 s at most for each call.
         repeats: timed rounds; None takes at least 20, and at least 3 s for each call.
         progress: called after each round with how many are done and how many there will be (None: open).
-        rest: seconds of silence before each turn where there are several calls; see `REST_SECONDS`. A turn is then as many calls as a second
+        rest: seconds of silence before each turn where there are several calls; see `REST_SECONDS`. A turn is then as
+            many calls as a second
             holds, after one that is not timed; or a single timed call where that is all it holds.
     Raises: ConfigError: if a number is out of range.
     """
     if warmup is not None and warmup < 0:
-        raise ConfigError("warmup is %d; give 0 or more." % warmup)
+        raise ConfigError(f"warmup is {warmup:d}; give 0 or more.")
     if repeats is not None and repeats < 1:
-        raise ConfigError("repeats is %d; give 1 or more." % repeats)
+        raise ConfigError(f"repeats is {repeats:d}; give 1 or more.")
     report = progress or (lambda done, of: None)
     before = _warm_up(calls, warmup, report)
     turn, rest = (_calls_in_turn(before), rest) if rest and len(calls) > 1 else (1, 0.0)
@@ -122,7 +126,8 @@ def _calls_in_turn(warm_up: Mapping[str, list[float]]) -> int:
 def ratios(measured: Mapping[str, Measurement], reference: str, stage: str = "total") -> dict[str, dict[str, float]]:
     """How many times faster than the reference each one is.
 
-    Returns: name -> "median", "p25" and "p75" over the rounds of the ratio within a round: what slows one round slows both.
+    Returns: name -> "median", "p25" and "p75" over the rounds of the ratio within a round: what slows one round slows
+        both.
     """
     base = measured[reference].seconds[stage]
     result = {}

@@ -1,4 +1,5 @@
-"""What `paddle.distributed.launch` starts as each process: the same program, with the launcher's arguments as its command line."""
+"""What `paddle.distributed.launch` starts as each process: the same program, with the launcher's arguments as its
+command line."""
 
 import sys
 

@@ -1,10 +1,12 @@
 """Measure exported models: latency, the paper's protocol, or throughput.
 
 latency     one image at a time in steady state, from decoded pixels to a mask of the image's size
-paper       an image of 1024x2048 is resized to the network's size, inferred, and its mask resized back, together and apart
+paper       an image of 1024x2048 is resized to the network's size, inferred, and its mask resized back, together and
+apart
 throughput  as many images in flight as pay; finds the best number of streams and images in a batch
 
-Warm-up goes on until times are steady; every call waits for its device. Several folders or backends take turns in one run."""
+Warm-up goes on until times are steady; every call waits for its device. Several folders or backends take turns in one
+run."""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def add_arguments(parser) -> None:
         type=positive_int,
         nargs=4,
         metavar=("N", "C", "H", "W"),
-        help="1 3 H W: the image's size in pixels, with --protocol paper the network's (default: the graph's own where it "
+        help="1 3 H W: the image's size in pixels, with --protocol paper the network's (default: the graph's own where "
+        "it "
         "is fixed, the image's own with --image, else %d %d)" % DEFAULT_SIZE,
     )
     parser.add_argument(

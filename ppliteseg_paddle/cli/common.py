@@ -130,8 +130,8 @@ def palette_of(path, label_set):
     rows = read_colors(path)
     if len(rows) != label_set.num_classes:
         raise DataError(
-            "palette %s has %d colors, but there are %d classes: give one a line, in the order of their ids."
-            % (path, len(rows), label_set.num_classes)
+            f"palette {path} has {len(rows):d} colors, but there are {label_set.num_classes:d} classes: give one a "
+            "line, in the order of their ids."
         )
     return dataclasses.replace(label_set, palette=tuple(color for color, _ in rows))
 

@@ -65,7 +65,7 @@ def _synth_summary(result: dict) -> str:
     what = "{train} training and {val} validation scenes of {0}x{1} in {out_dir}".format(*result["size"], **result)
     if result["reused"]:
         return "Reused " + what
-    return "Wrote {} ({} drawn in {} s)".format(what, result["drawn"], result["seconds"])
+    return f"Wrote {what} ({result['drawn']} drawn in {result['seconds']} s)"
 
 
 # action: help, flags, what it does, what a person reads of its result

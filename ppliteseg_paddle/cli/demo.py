@@ -103,10 +103,7 @@ def run(args) -> dict:
         os.path.join(out, "benchmark.json"),
     )
     _write_metrics(os.path.join(out, "metrics.json"), metrics, steps.seconds, training, latency)
-    subtitle = (
-        "PP-LiteSeg-T after %d iterations on %d generated scenes: mIoU %.1f %%, %.0f frames/s on this machine"
-        % (training["iterations"], args.train, 100 * metrics["mIoU"], latency["fps"])
-    )
+    subtitle = f"PP-LiteSeg-T after {training['iterations']:d} iterations on {args.train:d} generated scenes: mIoU {100 * metrics['mIoU']:.1f} %, {latency['fps']:.0f} frames/s on this machine"
     _write_grid(os.path.join(out, "grid.png"), export, data, subtitle)
     return {
         "save_dir": out,
@@ -123,20 +120,19 @@ def summary(result: dict) -> str:
     out = result["save_dir"]
     made = [
         ("grid.png", "look at this first: image, ground truth, prediction"),
-        ("metrics.json", "mIoU %.1f %%, IoU of each class, seconds of each step" % (100 * result["mIoU"])),
-        ("benchmark.json", "latency: {:.1f} ms an image, {:.0f} frames/s".format(result["latency_ms"], result["fps"])),
+        ("metrics.json", f"mIoU {(100 * result['mIoU']):.1f} %, IoU of each class, seconds of each step"),
+        ("benchmark.json", f"latency: {result['latency_ms']:.1f} ms an image, {result['fps']:.0f} frames/s"),
         ("export/", "the trained model for Paddle Inference, with all that Predictor needs"),
         ("predictions/", "masks and overlays of the validation scenes"),
         ("train/", "checkpoints, train.json and the resolved config.yml"),
     ]
-    lines = ["made in {:.0f} s:".format(result["seconds"])]
-    lines += ["  %-34s %s" % (os.path.join(out, name), text) for name, text in made]
+    lines = [f"made in {result['seconds']:.0f} s:"]
+    lines += [f"  {os.path.join(out, name)!s:34} {text}" for name, text in made]
     lines += [
         "",
         "what to try next:",
-        "  ppliteseg predict --model_dir {} --image_path YOUR_PHOTOS --save_dir output/predictions".format(
-            os.path.join(out, "export")
-        ),
+        f"  ppliteseg predict --model_dir {os.path.join(out, 'export')} --image_path YOUR_PHOTOS --save_dir "
+        "output/predictions",
         "  ppliteseg train --config configs/camvid/ppliteseg_t_camvid_480x360.yml --do_eval   # real photographs",
         "  ppliteseg --help                                                                  # all commands",
     ]
@@ -153,7 +149,7 @@ class _Steps:
         from ppliteseg_paddle.cli.main import parse
 
         argv = [str(argument) for argument in arguments]
-        print("\n$ ppliteseg {} {}".format(command, " ".join(argv)), file=sys.stderr, flush=True)
+        print(f"\n$ ppliteseg {command} {' '.join(argv)}", file=sys.stderr, flush=True)
         args = parse(command, argv)
         start = time.perf_counter()
         result = args._module.run(args)

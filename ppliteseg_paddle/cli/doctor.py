@@ -124,25 +124,23 @@ def run(args) -> dict:
 
 
 def summary(result: dict) -> str:
-    lines = ["Python {}, {}, {} CPUs".format(result["python"], result["platform"], result["cpus"]), "", "versions"]
+    lines = [f"Python {result['python']}, {result['platform']}, {result['cpus']} CPUs", "", "versions"]
     lines += ["  %-24s %s" % item for item in result["packages"].items() if item[1]]
     absent = [name for name, version in result["packages"].items() if not version]
-    lines += ["  not installed: {}".format(", ".join(absent)), "", "checks"]
+    lines += [f"  not installed: {', '.join(absent)}", "", "checks"]
     lines += [_row(check) for check in result["checks"]] + ["", "runtimes for an exported model"]
     lines += [_row(check) for check in result["backends"]]
     if result["findings"]:
         lines += ["", "to mend"]
         for finding in result["findings"]:
-            lines += ["  %-8s %s" % (finding["level"], finding["what"]), "           {}".format(finding["mend"])]
-    lines += [""] + [
-        "{}: {}".format(purpose, "works" if ok else "CANNOT WORK") for purpose, ok in result["works"].items()
-    ]
+            lines += [f"  {finding['level']!s:8} {finding['what']}", f"           {finding['mend']}"]
+    lines += [""] + [f"{purpose}: {('works' if ok else 'CANNOT WORK')}" for purpose, ok in result["works"].items()]
     return "\n".join(lines)
 
 
 def _row(check: dict) -> str:
     status = "ok" if check["ok"] else "-" if check["detail"] == ABSENT else "FAILS"
-    return "  %-24s %-5s %s" % (check["name"], status, check["detail"])
+    return f"  {check['name']!s:24} {status!s:5} {check['detail']}"
 
 
 def _version(package: str) -> str | None:
@@ -169,9 +167,9 @@ def probe(code: str, timeout: float = 180) -> tuple[bool, str]:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return False, "did not answer within %d s" % timeout
+        return False, f"did not answer within {timeout:d} s"
     if done.returncode < 0:
-        return False, "the process died (signal %d)" % -done.returncode
+        return False, f"the process died (signal {-done.returncode:d})"
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     return done.returncode == 0, _shorter(lines[-1]) if lines else ""
 
@@ -221,7 +219,7 @@ def findings(packages: dict[str, str | None], outcomes: dict[str, tuple[bool, st
     add(
         "error",
         version["paddleseg"] and version["paddleseg"] != (2, 8, 0),
-        "PaddleSeg {} is installed; the training loop is known as of 2.8.0".format(packages["paddleseg"]),
+        f"PaddleSeg {packages['paddleseg']} is installed; the training loop is known as of 2.8.0",
         "pip install paddleseg==2.8.0",
     )
     add(
@@ -238,31 +236,32 @@ def findings(packages: dict[str, str | None], outcomes: dict[str, tuple[bool, st
     add(
         "error",
         version["numpy"] >= (2,) and old,
-        "NumPy {} is installed beside {}, built for NumPy 1".format(packages["numpy"], " and ".join(old)),
+        f"NumPy {packages['numpy']} is installed beside {' and '.join(old)}, built for NumPy 1",
         "pip install 'numpy<2'",
     )
     add(
         "error",
         version["pandas"] >= (3,),
-        "pandas {} wants NumPy 2; visualdl needs pandas".format(packages["pandas"]),
+        f"pandas {packages['pandas']} wants NumPy 2; visualdl needs pandas",
         "pip install 'pandas<3'",
     )
     add(
         "warning",
         version["ml-dtypes"] >= (0, 6),
-        "ml-dtypes {} wants NumPy 2; onnx needs ml-dtypes".format(packages["ml-dtypes"]),
+        f"ml-dtypes {packages['ml-dtypes']} wants NumPy 2; onnx needs ml-dtypes",
         "pip install 'ml-dtypes<0.5.5' 'onnx<1.18' 'numpy<2'",
     )
     add(
         "warning",
         paddle and paddle < (3,) and version["protobuf"] >= (7,),
-        "protobuf {}: training on several devices fails with PaddlePaddle 2.6".format(packages["protobuf"]),
+        f"protobuf {packages['protobuf']}: training on several devices fails with PaddlePaddle 2.6",
         "pip install 'protobuf<7'",
     )
     add(
         "warning",
         paddle and (3, 3) <= paddle < (3, 4),
-        "PaddlePaddle 3.3 cannot run this model with oneDNN on a CPU (PaddlePaddle issue 77340), so inference is about 4 times slower",
+        "PaddlePaddle 3.3 cannot run this model with oneDNN on a CPU (PaddlePaddle issue 77340), so inference is about "
+        "4 times slower",
         "pip install paddlepaddle==3.2.2, or run the model with ONNX Runtime or OpenVINO",
     )
     add("error", "libGL" in cv2_detail, "OpenCV finds no libGL on this machine", "apt-get install libgl1 libglib2.0-0")
@@ -275,7 +274,7 @@ def findings(packages: dict[str, str | None], outcomes: dict[str, tuple[bool, st
     add(
         "error",
         paddle and "paddle" in failed and version["numpy"] < (2,),
-        "paddle cannot be imported: {}".format(outcomes.get("paddle", (0, ""))[1]),
+        f"paddle cannot be imported: {outcomes.get('paddle', (0, ''))[1]}",
         "pip install --force-reinstall '.[cpu]'",
     )
     add(
@@ -287,9 +286,8 @@ def findings(packages: dict[str, str | None], outcomes: dict[str, tuple[bool, st
     add(
         "error",
         gpu and "convolution" in failed and "paddle" not in failed,
-        "PaddlePaddle-GPU {} cannot compute on this machine: {}".format(
-            packages["paddlepaddle-gpu"], outcomes.get("convolution", (0, ""))[1]
-        ),
+        f"PaddlePaddle-GPU {packages['paddlepaddle-gpu']} cannot compute on this machine: "
+        f"{outcomes.get('convolution', (0, ''))[1]}",
         "install a build with kernels for this GPU (see README), or use --device cpu",
     )
     free = _shared_memory_mib()

@@ -128,33 +128,29 @@ def run(args) -> dict:
 
 def summary(result: dict) -> str:
     check, shape = result["check"], result["input"]["shape"]
-    size = "any size" if result["input"]["dynamic"] else "%d x %d" % (shape[3], shape[2])
+    size = "any size" if result["input"]["dynamic"] else f"{shape[3]:d} x {shape[2]:d}"
     lines = [
-        "exported    {} ({}, {:.1f} MB)".format(
-            result["save_dir"], ", ".join(result["files"]), sum(result["files"].values()) / 1e6
-        ),
-        "input       {}, {}".format(result["input"]["layout"], size),
-        "output      {}, {}".format(result["output"]["op"], result["output"]["dtype"]),
+        f"exported    {result['save_dir']} ({', '.join(result['files'])}, {sum(result['files'].values()) / 1e6:.1f} "
+        "MB)",
+        f"input       {result['input']['layout']}, {size}",
+        f"output      {result['output']['op']}, {result['output']['dtype']}",
     ]
     if result["image_input"]:
         lines.insert(
             2,
-            "            or images as they are, uint8 NHWC BGR of any size: {}".format(
-                ", ".join(name for name in result["formats"] if name != "paddle")
-            ),
+            "            or images as they are, uint8 NHWC BGR of any size: "
+            f"{', '.join(name for name in result['formats'] if name != 'paddle')}",
         )
-    lines.append("compared    with the model on {}:".format(check["image"]))
+    lines.append(f"compared    with the model on {check['image']}:")
     for name, values in check.get("formats", {result["formats"][0]: check}).items():
         same = (
             "equal in every pixel"
             if not values["differing_pixels"]
-            else "{:.4f} % of pixels differ{}".format(
-                100 * values["differing_pixels"], "" if result.get("quantisation") else ", all near-ties"
-            )
+            else f"{100 * values['differing_pixels']:.4f} % of pixels differ{('' if result.get('quantisation') else ', all near-ties')}"
         )
         lines.append(
-            "  %-10s%s; scores within %.2g (%s on %s)"
-            % (name, same, values["max_difference"], values["backend"], values["device"])
+            f"  {name!s:10}{same}; scores within {values['max_difference']:.2g} ({values['backend']} on "
+            f"{values['device']})"
         )
     lines += _quantisation_lines(result)
     folder = shlex.quote(result["save_dir"])
@@ -174,32 +170,19 @@ def _quantisation_lines(result: dict) -> list:
     if not values:
         return []
     lines = [
-        "int8        %d of %d layers in float, chosen on %d images; ranges (%s) from %d"
-        % (
-            len(values["float_layers"]),
-            len(values["layers"]),
-            values["sensitivity_images"],
-            values["method"],
-            values["images"],
-        )
+        f"int8        {len(values['float_layers']):d} of {len(values['layers']):d} layers in float, chosen on "
+        f"{values['sensitivity_images']:d} images; ranges ({values['method']}) from {values['images']:d}"
     ]
     accuracy = values.get("accuracy")
     if accuracy:
         lost = accuracy["lost_points"]
         lines.append(
-            "mIoU        %.2f %% -> %.2f %%: %.2f points %s on %d %s images"
-            % (
-                100 * accuracy["fp32_mIoU"],
-                100 * accuracy["int8_mIoU"],
-                abs(lost),
-                "lost" if lost > 0 else "gained",
-                accuracy["images"],
-                accuracy["on"],
-            )
+            f"mIoU        {100 * accuracy['fp32_mIoU']:.2f} % -> {100 * accuracy['int8_mIoU']:.2f} %: {abs(lost):.2f} "
+            f"points {('lost' if lost > 0 else 'gained')} on {accuracy['images']:d} {accuracy['on']} images"
         )
     else:
         lines.append("mIoU        not known: --calib_data names no labels")
-    return lines + ["report      {}".format(", ".join(result["quant_report"]))] if "quant_report" in result else lines
+    return lines + [f"report      {', '.join(result['quant_report'])}"] if "quant_report" in result else lines
 
 
 def _check_quantisation(args) -> None:
@@ -255,7 +238,8 @@ def val_transforms(config):
     block = config.dic.get("val_dataset") or {}
     if "transforms" not in block:
         raise ConfigError(
-            f"{config.source.path}: there is no val_dataset.transforms, so it is not known how images enter the model; add it."
+            f"{config.source.path}: there is no val_dataset.transforms, so it is not known how images enter the model; "
+            "add it."
         )
     return Preprocess(block["transforms"], config.source.of("val_dataset.transforms"))
 

@@ -29,7 +29,7 @@ def run(args) -> dict:
     _check_model(model, args.config)
     shape = args.input_shape or _default_shape(config.dic)
     if shape[1] != 3:
-        raise ConfigError("--input_shape {}: images have 3 channels: give N 3 H W.".format(" ".join(map(str, shape))))
+        raise ConfigError(f"--input_shape {' '.join(map(str, shape))}: images have 3 channels: give N 3 H W.")
     return {"config": args.config, "num_classes": model.num_classes, **measure(model, shape)}
 
 
@@ -48,10 +48,9 @@ def _default_shape(values: dict) -> list:
 
 def summary(result: dict) -> str:
     lines = [
-        "%s, %d classes, input %s"
-        % (result["config"], result["num_classes"], "x".join(map(str, result["input_shape"]))),
+        f"{result['config']}, {result['num_classes']:d} classes, input {'x'.join(map(str, result['input_shape']))}",
         "",
-        "%-22s %12s %12s %10s %14s" % ("part", "parameters", "learned", "GMACs", "of these conv"),
+        f"{'part'!s:22} {'parameters'!s:>12} {'learned'!s:>12} {'GMACs'!s:>10} {'of these conv'!s:>14}",
     ]
     rows = [(name, part) for name, part in result["parts"].items() if not name.startswith("auxiliary")]
     for name, part in rows + [("total, inference", result["total"])]:
@@ -59,9 +58,9 @@ def summary(result: dict) -> str:
     for name, part in result["parts"].items():
         if name.startswith("auxiliary"):
             lines.append(_row(name, part) + "   (training only)")
-    lines += ["", "%-22s %-18s %s" % ("feature", "shape", "stride")]
+    lines += ["", f"{'feature'!s:22} {'shape'!s:18} {'stride'}"]
     for row in result["features"]:
-        lines.append("%-22s %-18s %s" % (row["name"], "x".join(map(str, row["shape"])), _stride(row["stride"])))
+        lines.append(f"{row['name']!s:22} {'x'.join(map(str, row['shape']))!s:18} {_stride(row['stride'])}")
     memory = result["memory"]
     lines += [
         "",
@@ -69,7 +68,7 @@ def summary(result: dict) -> str:
             *tuple(_megabytes(memory[key]) for key in ("weights", "largest_layer", "kept_for_gradients"))
         ),
         "parameters include running statistics; learned are those that training changes.",
-        "GMACs as paddle.flops counts them; not counted: {}.".format(result["not_counted"]),
+        f"GMACs as paddle.flops counts them; not counted: {result['not_counted']}.",
     ]
     return "\n".join(lines)
 
@@ -77,8 +76,8 @@ def summary(result: dict) -> str:
 def _row(name: str, part: dict) -> str:
     return "%-22s %12s %12s %10.3f %14.3f" % (
         name,
-        "{:,}".format(part["parameters"]),
-        "{:,}".format(part["learned"]),
+        f"{part['parameters']:,}",
+        f"{part['learned']:,}",
         part["macs"] / 1e9,
         part["conv_macs"] / 1e9,
     )
@@ -90,4 +89,4 @@ def _stride(pair) -> str:
 
 
 def _megabytes(count: int) -> str:
-    return "%.1f MB" % (count / 1e6)
+    return f"{(count / 1e6):.1f} MB"

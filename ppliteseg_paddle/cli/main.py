@@ -134,9 +134,8 @@ def _run(argv: list) -> int:
     if command not in COMMANDS:
         if command.startswith("-"):
             raise ConfigError(
-                "'{}' stands where the command belongs: write {} COMMAND first, COMMAND being one of {}.".format(
-                    command, _program(), ", ".join(COMMANDS)
-                )
+                f"'{command}' stands where the command belongs: write {_program()} COMMAND first, COMMAND being one of "
+                f"{', '.join(COMMANDS)}."
             )
         raise ConfigError(f"unknown command '{command}'.{suggest(command, COMMANDS)}")
     args = parse(command, argv[1:])
@@ -154,7 +153,8 @@ def _run(argv: list) -> int:
 
 
 def parse(command: str, argv: list) -> argparse.Namespace:
-    """The parsed flags of one command; `args._module.run(args)` runs it. Raises: ConfigError: for a flag that it does not have."""
+    """The parsed flags of one command; `args._module.run(args)` runs it. Raises: ConfigError: for a flag that it does
+    not have."""
     parser = build_parser(command)
     argv = [_underscored(item) for item in argv]
     args, unknown = parser.parse_known_args(argv)
@@ -168,9 +168,7 @@ def parse(command: str, argv: list) -> argparse.Namespace:
         ]
         name = unknown[0].split("=")[0]
         near = suggest(name, flags) if name.startswith("-") else ""
-        raise ConfigError(
-            "{}: unknown argument '{}'.{}".format(command, unknown[0], near or f" See: {parser.prog} --help")
-        )
+        raise ConfigError(f"{command}: unknown argument '{unknown[0]}'.{near or f' See: {parser.prog} --help'}")
     return args
 
 
@@ -206,7 +204,7 @@ def _dependency_error(error: ImportError) -> DependencyError:
 def _report(error: PPLiteSegError, debug: bool) -> int:
     if debug:
         traceback.print_exception(type(error), error, error.__traceback__)
-    print("error: {}".format(" ".join(str(error).split())), file=sys.stderr)
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     return error.exit_status
 
 

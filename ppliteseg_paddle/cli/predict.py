@@ -50,7 +50,7 @@ def add_arguments(parser) -> None:
         nargs="+",
         choices=OUTPUTS,
         metavar="KIND",
-        help="what to write: {} (default: mask overlay; of a video: overlay)".format(", ".join(OUTPUTS)),
+        help=f"what to write: {', '.join(OUTPUTS)} (default: mask overlay; of a video: overlay)",
     )
     parser.add_argument(
         "--unknown_below",
@@ -129,15 +129,8 @@ def summary(result: dict) -> str:
     backend = result["backend"]
     what = _counted(result["frames"], "frame") if "frames" in result else _counted(result["images"], "image")
     lines = [
-        "{} in {:.1f} s ({:.1f} a second) with {} on {} ({} {})".format(
-            what,
-            result["seconds"],
-            result["fps"],
-            backend["name"],
-            backend["device"],
-            backend["runtime"],
-            backend["version"],
-        )
+        f"{what} in {result['seconds']:.1f} s ({result['fps']:.1f} a second) with {backend['name']} on "
+        f"{backend['device']} ({backend['runtime']} {backend['version']})"
     ]
     submission = result.get("submission")
     if submission:
@@ -146,10 +139,10 @@ def summary(result: dict) -> str:
             % (
                 submission["archive"],
                 submission["images"],
-                "" if submission["test_set"] else "; the test set has %d" % submission["expected"],
+                "" if submission["test_set"] else f"; the test set has {submission['expected']:d}",
             )
         )
-    lines += ["%-11s %s" % (_PLURALS[kind], path) for kind, path in result["outputs"].items()]
+    lines += [f"{_PLURALS[kind]!s:11} {path}" for kind, path in result["outputs"].items()]
     if result["windows"]:
         windows = result["windows"]
         lines.append(
@@ -164,17 +157,17 @@ def summary(result: dict) -> str:
         )
     if result["unknown"] is not None:
         lines.append(
-            "unknown     %.1f %% of the pixels (value %d)" % (100 * result["unknown"]["share"], result["unknown"]["id"])
+            f"unknown     {100 * result['unknown']['share']:.1f} % of the pixels (value {result['unknown']['id']:d})"
         )
     if result.get("grid"):
-        lines.append("grid        {}".format(result["grid"]))
+        lines.append(f"grid        {result['grid']}")
     if result.get("frames_missing"):
         lines.append(
-            "the video says that it has %d more frames, which could not be decoded: it may be cut off"
-            % result["frames_missing"]
+            f"the video says that it has {result['frames_missing']:d} more frames, which could not be decoded: it may "
+            "be cut off"
         )
     if result.get("unreadable"):
-        lines.append("{} not segmented; the reasons are on stderr".format(_counted(len(result["unreadable"]), "image")))
+        lines.append(f"{_counted(len(result['unreadable']), 'image')} not segmented; the reasons are on stderr")
     return "\n".join(lines)
 
 
@@ -242,7 +235,7 @@ def _run_images(args, items: list[Item]) -> dict:
         write_image(args.grid, grid(rows, labels, args.grid_title))
         result["grid"] = args.grid
     for bad in unreadable:
-        print("error: {}".format(bad["error"]), file=sys.stderr)
+        print(f"error: {bad['error']}", file=sys.stderr)
     return result
 
 
@@ -375,7 +368,8 @@ def _run_video(args) -> dict:
 
 @contextlib.contextmanager
 def _ended_by_interrupt(video):
-    """Ctrl-C is how recordings of a camera end: the first one stops the reading, and what was read is still segmented and written.
+    """Ctrl-C is how recordings of a camera end: the first one stops the reading, and what was read is still segmented
+    and written.
     A second one interrupts as elsewhere, as it must where the camera has stopped answering."""
     import signal
     import threading
@@ -450,7 +444,7 @@ def _kinds(args, default) -> tuple:
 
 
 def _counted(number: int, what: str) -> str:
-    return f"1 {what}" if number == 1 else "%d %ss" % (number, what)
+    return f"1 {what}" if number == 1 else f"{number:d} {what}s"
 
 
 def _predictor(args, kinds):
@@ -468,7 +462,8 @@ def _predictor(args, kinds):
         raise ConfigError("--config and --model_path belong together: the model, and its weights.")
     if args.backend or args.num_threads or args.streams > 1:
         raise ConfigError(
-            "--backend, --num_threads and --streams go with --model_dir: export the model first with 'ppliteseg export'."
+            "--backend, --num_threads and --streams go with --model_dir: export the model first with 'ppliteseg "
+            "export'."
         )
     return _eager_predictor(args, kinds, options)
 
@@ -485,7 +480,8 @@ def _eager_predictor(args, kinds, options: dict[str, Any]):
 
         if args.is_slide or args.batch_size > 1:
             raise ConfigError(
-                "--is_slide and --batch_size do not go with --config and --format cityscapes, which predicts as `val` does: set "
+                "--is_slide and --batch_size do not go with --config and --format cityscapes, which predicts as `val` "
+                "does: set "
                 "test_config with --opts, as in test_config.is_slide=True."
             )
         return EvaluationPredictor(model, config)

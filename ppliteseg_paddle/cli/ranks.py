@@ -30,7 +30,8 @@ def add_rank_flags(parser) -> None:
 
 
 def launched_instead(args, save_dir: str | None = None) -> dict | None:
-    """The result of `args`' command line run on several processes, if it asks for them and this is not one of them; else None.
+    """The result of `args`' command line run on several processes, if it asks for them and this is not one of them;
+    else None.
 
     Args: save_dir: of a training run; gets the logs.
     """

@@ -1,6 +1,7 @@
 """Draw accuracy against speed from results of `benchmark`, and put them into tables.
 
-Takes any number of JSON files that `benchmark --save_json`, scripts/benchmark_table2.sh and scripts/benchmark_gpu.sh wrote.
+Takes any number of JSON files that `benchmark --save_json`, scripts/benchmark_table2.sh and scripts/benchmark_gpu.sh
+wrote.
 Writes report.md, report.json and accuracy_speed.png to --save_dir. The paper's own figures stand apart, marked as such.
 Accuracy of your models: --accuracy NAME=FILE with what `val --save_json` wrote, or NAME=PERCENT."""
 

@@ -132,36 +132,34 @@ def _batch_size(args):
         )
     if args.global_batch_size % ranks():
         raise ConfigError(
-            "--global_batch_size %d cannot be shared equally by %d devices: give a multiple of %d."
-            % (args.global_batch_size, ranks(), ranks())
+            f"--global_batch_size {args.global_batch_size:d} cannot be shared equally by {ranks():d} devices: give a "
+            f"multiple of {ranks():d}."
         )
     return args.global_batch_size // ranks()
 
 
 def summary(result: dict) -> str:
     if "rank" in result:
-        return "rank {} is done".format(result["rank"])
+        return f"rank {result['rank']} is done"
     lines = [
-        "trained %d iterations in %s" % (result["iterations"] - result["start_iteration"], _duration(result["seconds"]))
+        f"trained {result['iterations'] - result['start_iteration']:d} iterations in {_duration(result['seconds'])}"
     ]
     if result["final_loss"] is not None:
-        lines.append("loss        {:.4f} -> {:.4f}".format(result["first_loss"], result["final_loss"]))
+        lines.append(f"loss        {result['first_loss']:.4f} -> {result['final_loss']:.4f}")
     if result["best_mIoU"] is not None:
-        lines.append("best mIoU   %.2f %% at iteration %d" % (100 * result["best_mIoU"], result["best_iteration"]))
+        lines.append(f"best mIoU   {100 * result['best_mIoU']:.2f} % at iteration {result['best_iteration']:d}")
     if result["ema_best_mIoU"] is not None:
-        lines.append(
-            "EMA mIoU    %.2f %% at iteration %d" % (100 * result["ema_best_mIoU"], result["ema_best_iteration"])
-        )
+        lines.append(f"EMA mIoU    {100 * result['ema_best_mIoU']:.2f} % at iteration {result['ema_best_iteration']:d}")
     if result["left_out"]:
-        lines.append("left out    %d unreadable images: %s" % (len(result["left_out"]), ", ".join(result["left_out"])))
-    lines += ["weights     {}".format(result["model_path"]), "record      {}".format(result["history"])]
+        lines.append(f"left out    {len(result['left_out']):d} unreadable images: {', '.join(result['left_out'])}")
+    lines += [f"weights     {result['model_path']}", f"record      {result['history']}"]
     if result["curves"]:
-        lines.append("curves      {}".format(result["curves"]))
+        lines.append(f"curves      {result['curves']}")
     lines += ["", "next:"]
-    common = "--config {} --model_path {}".format(shlex.quote(result["config"]), shlex.quote(result["model_path"]))
+    common = f"--config {shlex.quote(result['config'])} --model_path {shlex.quote(result['model_path'])}"
     lines += [
         f"  ppliteseg val    {common}",
-        "  ppliteseg export {} --save_dir {}".format(common, shlex.quote(result["save_dir"] + "/export")),
+        f"  ppliteseg export {common} --save_dir {shlex.quote(result['save_dir'] + '/export')}",
     ]
     return "\n".join(lines)
 
@@ -170,5 +168,5 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(int(round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return "%d h %02d min" % (hours, minutes)
-    return "%d min %02d s" % (minutes, seconds) if minutes else "%d s" % seconds
+        return f"{hours:d} h {minutes:02d} min"
+    return f"{minutes:d} min {seconds:02d} s" if minutes else f"{seconds:d} s"

@@ -59,7 +59,7 @@ def _val(args) -> dict:
 
 def summary(result: dict) -> str:
     if "rank" in result:
-        return "rank {} is done".format(result["rank"])
+        return f"rank {result['rank']} is done"
     width = max([5] + [len(name) for name in result["class_names"]])
     lines = ["%-*s %8s %10s %8s" % (width, "class", "IoU", "precision", "recall")]
     rows = zip(
@@ -70,9 +70,9 @@ def summary(result: dict) -> str:
         lines.append("%-*s %8.4f %10.4f %8.4f%s" % (width, name, iou, precision, recall, note))
     lines.append("")
     lines.append(
-        "%d images: mIoU %.4f, acc %.4f, kappa %.4f, dice %.4f"
-        % (result["images"], result["mIoU"], result["acc"], result["kappa"], result["dice"])
+        f"{result['images']:d} images: mIoU {result['mIoU']:.4f}, acc {result['acc']:.4f}, kappa "
+        f"{result['kappa']:.4f}, dice {result['dice']:.4f}"
     )
     if not all(result["present"]):
-        lines.append("Over the %d classes that occur: mIoU %.4f" % (sum(result["present"]), result["mIoU_present"]))
+        lines.append(f"Over the {sum(result['present']):d} classes that occur: mIoU {result['mIoU_present']:.4f}")
     return "\n".join(lines)

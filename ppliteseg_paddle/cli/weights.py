@@ -62,9 +62,8 @@ def _convert(renamed, src: str, dst: str, to: str) -> dict:
 
     if renamed.source == UNKNOWN:
         raise WeightsError(
-            "{}: these are names of no model known here ({}, ...); there is nothing to convert them to.".format(
-                src, ", ".join(list(renamed.state)[:3])
-            )
+            f"{src}: these are names of no model known here ({', '.join(list(renamed.state)[:3])}, ...); there is "
+            "nothing to convert them to."
         )
     state = to_paddleseg(renamed.state) if to == "paddleseg" else renamed.state
     write_state_dict(dst, state)
@@ -81,16 +80,16 @@ def _parameters(arrays) -> dict:
 
 
 def summary(result: dict) -> str:
-    what = "PP-LiteSeg-{}".format(result["preset"]) if result["preset"] else result["backbone"] or "unknown model"
+    what = f"PP-LiteSeg-{result['preset']}" if result["preset"] else result["backbone"] or "unknown model"
     if not result["preset"] and result["levels"]:
-        what = "a PP-LiteSeg with %d fusions, backbone %s" % (result["levels"], result["backbone"] or "other than STDC")
-    classes = ", %d classes" % result["num_classes"] if result["num_classes"] else ""
+        what = f"a PP-LiteSeg with {result['levels']:d} fusions, backbone {result['backbone'] or 'other than STDC'}"
+    classes = f", {result['num_classes']:d} classes" if result["num_classes"] else ""
     lines = [
-        "{}: {}{}".format(result["file"], what, classes),
-        "  format      {}".format(result["format"]),
-        "  names       {}".format(result["names"]),
+        f"{result['file']}: {what}{classes}",
+        f"  format      {result['format']}",
+        f"  names       {result['names']}",
         "  parameters  {} learned, {} statistics".format(
-            *tuple("{:,}".format(result["parameters"][key]) for key in ("learned", "statistics"))
+            *tuple(f"{result['parameters'][key]:,}" for key in ("learned", "statistics"))
         ),
     ]
     if result["ignored"]:
@@ -100,7 +99,7 @@ def summary(result: dict) -> str:
                 for name in result["ignored"]
             }
         )
-        lines.append("  not used    %s (%d arrays)" % (", ".join(parts), len(result["ignored"])))
+        lines.append(f"  not used    {', '.join(parts)} ({len(result['ignored']):d} arrays)")
     if result["action"] == "convert":
         lines.append(
             "wrote %s: %d arrays under %s names"
@@ -108,7 +107,7 @@ def summary(result: dict) -> str:
         )
         return "\n".join(lines)
     width = max(len(row["name"]) for row in result["arrays"])
-    lines += ["", "%d arrays:" % len(result["arrays"])]
+    lines += ["", f"{len(result['arrays']):d} arrays:"]
     lines += [
         "  %-*s  %-8s %s" % (width, row["name"], row["dtype"], "x".join(map(str, row["shape"])) or "-")
         for row in result["arrays"]

@@ -1,1 +1,2 @@
-"""Configurations in PaddleSeg's YAML dialect: where they come from, how they are read, and every check before anything is built."""
+"""Configurations in PaddleSeg's YAML dialect: where they come from, how they are read, and every check before anything
+is built."""

@@ -83,9 +83,7 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
             raise ConfigError(f"{source.of(str(key))}: unknown key.{near}")
     missing = [key for key in REQUIRED if key not in values]
     if missing:
-        raise ConfigError(
-            "{}: missing {}. A configuration needs {}.".format(source.path, ", ".join(missing), ", ".join(REQUIRED))
-        )
+        raise ConfigError(f"{source.path}: missing {', '.join(missing)}. A configuration needs {', '.join(REQUIRED)}.")
     for key in ("batch_size", "iters"):
         _expect(_is_int(values[key]) and values[key] >= 1, source, key, values[key], "a whole number of at least 1")
     if "max_unreadable_share" in values:
@@ -144,7 +142,7 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
 def _check_transforms(key: str, transforms: Any, source: Source) -> None:
     _expect(isinstance(transforms, list), source, key, transforms, "a list of blocks with a 'type'")
     for index, item in enumerate(transforms):
-        _expect(_is_block(item), source, "%s.%d" % (key, index), item, "a block with a 'type'")
+        _expect(_is_block(item), source, f"{key}.{index:d}", item, "a block with a 'type'")
 
 
 def _check_loss(key: str, loss: Mapping[str, Any], source: Source) -> None:
@@ -154,23 +152,23 @@ def _check_loss(key: str, loss: Mapping[str, Any], source: Source) -> None:
         _expect(
             isinstance(item, dict) and isinstance(item.get("type"), str),
             source,
-            "%s.types.%d" % (key, index),
+            f"{key}.types.{index:d}",
             item,
             "a block with a 'type'",
         )
     for index, number in enumerate(loss["coef"]):
-        _expect(_is_number(number), source, "%s.coef.%d" % (key, index), number, "a number")
+        _expect(_is_number(number), source, f"{key}.coef.{index:d}", number, "a number")
     types, coefs = len(loss["types"]), len(loss["coef"])
     if types not in (1, coefs):
         raise ConfigError(
-            "%s: %d types for %d coef: give one type for all outputs, or one for each." % (source.of(key), types, coefs)
+            f"{source.of(key)}: {types:d} types for {coefs:d} coef: give one type for all outputs, or one for each."
         )
 
 
 def _check_test_config(test: Mapping[str, Any], source: Source) -> None:
     for key in test:
         if key not in TEST_CONFIG:
-            raise ConfigError("{}: unknown key.{}".format(source.of(f"test_config.{key}"), suggest(key, TEST_CONFIG)))
+            raise ConfigError(f"{source.of(f'test_config.{key}')}: unknown key.{suggest(key, TEST_CONFIG)}")
     if "scales" in test:
         scales = test["scales"]
         # PaddleSeg takes a float or a list and fails on a whole number, after the first training interval.
@@ -185,9 +183,7 @@ def _check_test_config(test: Mapping[str, Any], source: Source) -> None:
             _expect(good, source, "test_config." + key, pair, "[width, height]")
         elif test.get("is_slide"):
             raise ConfigError(
-                "{}: a sliding window needs test_config.{}: [width, height].".format(
-                    source.of("test_config.is_slide"), key
-                )
+                f"{source.of('test_config.is_slide')}: a sliding window needs test_config.{key}: [width, height]."
             )
 
 
@@ -204,13 +200,14 @@ def _expect(good: Any, source: Source, key: str, value: Any, wanted: str) -> Non
 # Checking the components: types and their arguments, against PaddleSeg's registry
 # --------------------------------------------------------------------------------------------
 def components(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, block) of every block that PaddleSeg's builder will build: those with a `type`, and those directly in them."""
+    """(key, block) of every block that PaddleSeg's builder will build: those with a `type`, and those directly in
+    them."""
     for key in ("model", "train_dataset", "val_dataset", "optimizer"):
         if key in values:
             yield from _nested(key, values[key])
     for key in ("loss", "distill_loss"):
         for index, block in enumerate(values.get(key, {}).get("types", [])):
-            yield from _nested("%s.types.%d" % (key, index), block)
+            yield from _nested(f"{key}.types.{index:d}", block)
 
 
 def _nested(key: str, block: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -221,7 +218,7 @@ def _nested(key: str, block: dict[str, Any]) -> Iterator[tuple[str, dict[str, An
         elif isinstance(value, list):
             for index, item in enumerate(value):
                 if _is_block(item):
-                    yield from _nested("%s.%s.%d" % (key, name, index), item)
+                    yield from _nested(f"{key}.{name}.{index:d}", item)
 
 
 def check_components(values: Mapping[str, Any], source: Source) -> None:
@@ -232,7 +229,7 @@ def check_components(values: Mapping[str, Any], source: Source) -> None:
     for key, block in components(values):
         if not isinstance(block["type"], str):
             raise ConfigError(
-                "{}: expected the name of a class, found {}.".format(source.of(key + ".type"), kind_of(block["type"]))
+                f"{source.of(key + '.type')}: expected the name of a class, found {kind_of(block['type'])}."
             )
         name = _optimizer_name(block) if key == "optimizer" else block["type"]
         component = _find(key, name, source)
@@ -245,8 +242,8 @@ def check_components(values: Mapping[str, Any], source: Source) -> None:
         given = values["model"].get("num_classes")
         if classes is not None and given is not None and given != classes:
             raise ConfigError(
-                "%s is %s, but %s (%s) has %d classes. Set them to one number."
-                % (source.of("model.num_classes"), given, key, values[key]["type"], classes)
+                f"{source.of('model.num_classes')} is {given}, but {key} ({values[key]['type']}) has {classes:d} "
+                "classes. Set them to one number."
             )
 
 
@@ -279,11 +276,10 @@ def _find(key: str, name: str, source: Source):
     names = [n for registry in ([wanted] if wanted else REGISTRIES) for n in getattr(manager, registry).components_dict]
     if found is not None:
         raise ConfigError(
-            "{}: '{}' is registered among PaddleSeg's {}, not as a {}.{}".format(
-                source.of(key + ".type"), name, found[0].lower(), word, suggest(name, names)
-            )
+            f"{source.of(key + '.type')}: '{name}' is registered among PaddleSeg's {found[0].lower()}, not as a "
+            f"{word}.{suggest(name, names)}"
         )
-    raise ConfigError("{}: there is no {} '{}'.{}".format(source.of(key + ".type"), word, name, suggest(name, names)))
+    raise ConfigError(f"{source.of(key + '.type')}: there is no {word} '{name}'.{suggest(name, names)}")
 
 
 def _check_arguments(key: str, block: Mapping[str, Any], component, source: Source) -> None:
@@ -293,9 +289,7 @@ def _check_arguments(key: str, block: Mapping[str, Any], component, source: Sour
     for name in block:
         if name != "type" and name not in parameters:
             raise ConfigError(
-                "{}: {} takes no such argument.{}".format(
-                    source.of(f"{key}.{name}"), block["type"], suggest(name, parameters)
-                )
+                f"{source.of(f'{key}.{name}')}: {block['type']} takes no such argument.{suggest(name, parameters)}"
             )
     missing = [
         name
@@ -306,9 +300,7 @@ def _check_arguments(key: str, block: Mapping[str, Any], component, source: Sour
         and name not in FILLED_IN.get(key, ())
     ]
     if missing:
-        raise ConfigError(
-            "{}: {} needs {}, which is not given.".format(source.of(key), block["type"], ", ".join(missing))
-        )
+        raise ConfigError(f"{source.of(key)}: {block['type']} needs {', '.join(missing)}, which is not given.")
 
 
 def _check_values(key: str, block: Mapping[str, Any], source: Source) -> None:
@@ -331,8 +323,8 @@ def _check_weights(values: Mapping[str, Any], source: Source) -> None:
         weight = block.get("weight")
         if isinstance(weight, list) and _is_int(classes) and len(weight) != classes:
             raise ConfigError(
-                "%s: %d weights for %d classes: give one for each, in the order of their ids."
-                % (source.of("loss.types.%d.weight" % index), len(weight), classes)
+                f"{source.of(f'loss.types.{index:d}.weight')}: {len(weight):d} weights for {classes:d} classes: give "
+                "one for each, in the order of their ids."
             )
 
 
@@ -354,24 +346,20 @@ def _check_scheduler(block: Mapping[str, Any], source: Source) -> None:
     }
     if block["type"] not in schedulers:
         raise ConfigError(
-            "{}: there is no learning-rate scheduler '{}'.{}".format(
-                source.of("lr_scheduler.type"), block["type"], suggest(block["type"], schedulers)
-            )
+            f"{source.of('lr_scheduler.type')}: there is no learning-rate scheduler "
+            f"'{block['type']}'.{suggest(block['type'], schedulers)}"
         )
     parameters = inspect.signature(schedulers[block["type"]].__init__).parameters
     extra = {"warmup_iters", "warmup_start_lr"}
     for name in block:
         if name != "type" and name not in extra and name not in parameters:
             raise ConfigError(
-                "{}: {} takes no such argument.{}".format(
-                    source.of(f"lr_scheduler.{name}"),
-                    block["type"],
-                    suggest(name, (set(parameters) | extra) - {"self"}),
-                )
+                f"{source.of(f'lr_scheduler.{name}')}: {block['type']} takes no such "
+                f"argument.{suggest(name, (set(parameters) | extra) - {'self'})}"
             )
     if "warmup_iters" in block and "warmup_start_lr" not in block:
         raise ConfigError(
-            "{}: a warm-up needs lr_scheduler.warmup_start_lr, too.".format(source.of("lr_scheduler.warmup_iters"))
+            f"{source.of('lr_scheduler.warmup_iters')}: a warm-up needs lr_scheduler.warmup_start_lr, too."
         )
 
 

@@ -93,13 +93,11 @@ def read_yaml(path: str) -> dict[str, Any]:
         raise ConfigError(f"configuration {path} cannot be read: {error}.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = ":%d" % (mark.line + 1) if mark is not None else ""
+        place = f":{(mark.line + 1):d}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError("{}{}: no valid YAML: {}.".format(path, place, " ".join(problem.split()))) from None
+        raise ConfigError(f"{path}{place}: no valid YAML: {' '.join(problem.split())}.") from None
     if not isinstance(values, dict):
-        raise ConfigError(
-            "{} holds {}, not 'key: value' lines.".format(path, "nothing" if values is None else kind_of(values))
-        )
+        raise ConfigError(f"{path} holds {('nothing' if values is None else kind_of(values))}, not 'key: value' lines.")
     return values
 
 
@@ -107,9 +105,7 @@ def _read_with_bases(path: str, source: Source, chain: tuple[str, ...]) -> dict[
     real = os.path.realpath(path)
     if real in chain:
         raise ConfigError(
-            "{}: _base_ leads back to itself: {}.".format(
-                source.path, " -> ".join(chain[chain.index(real) :] + (real,))
-            )
+            f"{source.path}: _base_ leads back to itself: {' -> '.join(chain[chain.index(real) :] + (real,))}."
         )
     values = read_yaml(path)
     bases = values.pop("_base_", None) or []
@@ -212,14 +208,15 @@ def _existing(place: Any, part: str, key: str, parent: str):
         if part.lstrip("-").isdigit() and -len(place) <= int(part) < len(place):
             return int(part)
         raise ConfigError(
-            "--opts %s: %s is a list of %d: give an index from 0 to %d in place of '%s'."
-            % (key, where, len(place), len(place) - 1, part)
+            f"--opts {key}: {where} is a list of {len(place):d}: give an index from 0 to {len(place) - 1:d} in place "
+            f"of '{part}'."
         )
     raise ConfigError(f"--opts {key}: {where} is {kind_of(place)} and holds no keys.")
 
 
 def expand_env(text: str) -> str:
-    """Replace `${VARIABLE:-default}` and `${VARIABLE}` as a shell does: the default serves where the variable is unset or empty.
+    """Replace `${VARIABLE:-default}` and `${VARIABLE}` as a shell does: the default serves where the variable is unset
+    or empty.
 
     Raises: ConfigError: if a variable without default is not set.
     """

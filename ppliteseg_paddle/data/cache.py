@@ -1,4 +1,5 @@
-"""Decoded pairs kept for the next epoch: on disk, mapped into memory so that a crop reads its own pixels only, or in memory.
+"""Decoded pairs kept for the next epoch: on disk, mapped into memory so that a crop reads its own pixels only, or in
+memory.
 
 A folder of `ppliteseg data cache` holds one file a pair: a header of 4096 bytes (JSON: the sources with size, time and
 digest, the shapes, and for which classes the label was checked), then the image, then the label, uncompressed. A file
@@ -78,12 +79,13 @@ def write_cache(
     room = shutil.disk_usage(folder).free
     if needed + _RESERVE > room:
         raise ConfigError(
-            f"--out {folder}: the cache needs {size_text(needed)} more, but the disk has only {size_text(room)} free. Choose another disk."
+            f"--out {folder}: the cache needs {size_text(needed)} more, but the disk has only {size_text(room)} free. "
+            "Choose another disk."
         )
     if progress:
         print(
-            "%d of %d pairs to decode: %s of the %s that are free"
-            % (len(missing), len(jobs), size_text(needed), size_text(room)),
+            f"{len(missing):d} of {len(jobs):d} pairs to decode: {size_text(needed)} of the {size_text(room)} that are "
+            "free",
             file=sys.stderr,
         )
     left_out = {}
@@ -230,8 +232,8 @@ class DiskCache:
                 stale.append(f"{image} {error}")
         if stale:
             raise DataError(
-                "data_cache %s does not fit the data: %d of %d pairs are not as they were cached, the first is %s. %s"
-                % (folder, len(stale), len(dataset.file_list), stale[0], _advice(folder))
+                f"data_cache {folder} does not fit the data: {len(stale):d} of {len(dataset.file_list):d} pairs are "
+                f"not as they were cached, the first is {stale[0]}. {_advice(folder)}"
             )
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -268,7 +270,7 @@ def read_entry(path: str, image: str, label: str | None, form: Form) -> Entry:
     if not isinstance(header, dict) or header.get("mark") != _MARK or header.get("format") != FORMAT:
         raise Stale(f"(its file {os.path.basename(path)} is of another version)")
     if header["form"] != form._asdict():
-        raise Stale("(was cached for {})".format(", ".join("{} {}".format(*item) for item in header["form"].items())))
+        raise Stale(f"(was cached for {', '.join('{} {}'.format(*item) for item in header['form'].items())})")
     for source, kept in ((image, header["image"]), (label, header["label"])):
         if source:
             _check_source(source, kept)
@@ -319,8 +321,9 @@ class MemoryCache:
         free = free_memory()
         if free is not None and self.bytes > _MEMORY_SHARE * free:
             raise ConfigError(
-                "data_cache: memory needs %s for %d pairs, but only %s are free. Give a folder that `ppliteseg data "
-                "cache` has filled, or leave data_cache out." % (size_text(self.bytes), len(areas), size_text(free))
+                f"data_cache: memory needs {size_text(self.bytes)} for {len(areas):d} pairs, but only "
+                f"{size_text(free)} are free. Give a folder that `ppliteseg data "
+                "cache` has filled, or leave data_cache out."
             )
         self._memory = np.frombuffer(mmap.mmap(-1, max(self.bytes, 1)), np.uint8)
         self._sizes = RawArray("I", 2 * len(areas))  # height and width, 0 until the pair is there
@@ -370,7 +373,7 @@ def free_memory() -> int | None:
 
 
 def size_text(count: float) -> str:
-    return "%.1f GiB" % (count / 2**30) if count >= 2**30 else "%.1f MiB" % (count / 2**20)
+    return f"{(count / 2**30):.1f} GiB" if count >= 2**30 else f"{(count / 2**20):.1f} MiB"
 
 
 def open_cache(dataset, where: str):

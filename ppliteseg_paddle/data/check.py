@@ -182,7 +182,8 @@ def check_datasets(
         names: of the classes; None numbers them.
         batch_size: of the training.
         max_unreadable_share: of a split's pairs; unreadable ones beyond it are an error, up to it a warning.
-        sample: how many pairs of each split to look into, spread evenly; None takes all. That files exist is checked of all.
+        sample: how many pairs of each split to look into, spread evenly; None takes all. That files exist is checked of
+            all.
         images: False looks at the labels alone.
         num_workers: processes; None takes one per core.
 
@@ -216,7 +217,7 @@ def check_datasets(
         "errors": sum(row["severity"] == ERROR for row in rows),
         "complete": all(split.complete for split in splits.values()),
         "splits": {
-            name: split.to_dict(names or ["class_%d" % i for i in range(split.form.num_classes)])
+            name: split.to_dict(names or [f"class_{i:d}" for i in range(split.form.num_classes)])
             for name, split in splits.items()
         },
     }
@@ -227,13 +228,13 @@ def first_error(result: Mapping[str, Any]) -> str | None:
     for row in result["findings"]:
         if row["severity"] == ERROR:
             more = (
-                " (%d such in %s; 'ppliteseg data check' lists what is wrong)" % (row["count"], row["split"])
+                f" ({row['count']:d} such in {row['split']}; 'ppliteseg data check' lists what is wrong)"
                 if row["count"] > 1
                 else ""
             )
             text = row["first"][0]
             if row["kind"] in ("same_file", "one_class", "no_labels", "few"):
-                text = "{}: {}: {}. Mend: {}.".format(row["split"], row["title"], text, row["fix"])
+                text = f"{row['split']}: {row['title']}: {text}. Mend: {row['fix']}."
             return text + more
     return None
 
@@ -291,18 +292,16 @@ def _judge_split(name: str, split: Split, found: Findings, names, batch_size: in
         if held.size and held.min() == 1 and held.max() == form.num_classes:
             values.hint = "the values count from 1: subtract 1 (ppliteseg data prepare folder does it), or train with one class more"
     if name == "train" and split.pairs < batch_size:
-        found.add("few", name, "%d for batches of %d" % (split.pairs, batch_size))
+        found.add("few", name, f"{split.pairs:d} for batches of {batch_size:d}")
     if not split.complete or not split.images.any():
         return
     present = np.flatnonzero(known)
-    label = (lambda i: "%d (%s)" % (i, names[i])) if names else str
+    label = (lambda i: f"{i:d} ({names[i]})") if names else str
     if not present.size and not values:
-        found.add("no_labels", name, "%d labels hold only the ignored value %d" % (split.read, form.ignore_index))
+        found.add("no_labels", name, f"{split.read:d} labels hold only the ignored value {form.ignore_index:d}")
     elif present.size == 1 and form.num_classes > 1 and name == "train" and not values:
         found.add(
-            "one_class",
-            name,
-            "class %s, and else only the ignored value %d" % (label(int(present[0])), form.ignore_index),
+            "one_class", name, f"class {label(int(present[0]))}, and else only the ignored value {form.ignore_index:d}"
         )
     elif present.size:
         for i in sorted(set(range(form.num_classes)) - set(present.tolist()) - {form.ignore_index}):

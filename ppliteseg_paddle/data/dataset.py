@@ -95,12 +95,14 @@ class CheckedDataset(paddle.io.Dataset):
 
     @classmethod
     def of(cls, dataset) -> CheckedDataset:
-        """A data set of PaddleSeg's that lists pairs and reads them as `Dataset` does (`Cityscapes`), with checked reading."""
+        """A data set of PaddleSeg's that lists pairs and reads them as `Dataset` does (`Cityscapes`), with checked
+        reading."""
         checked = cls.__new__(cls)
         checked.__dict__.update(vars(dataset))
         if not checked.file_list:
             raise DataError(
-                f"{dataset.dataset_root} holds no images with labels for mode '{dataset.mode}'; ppliteseg data prepare cityscapes makes Cityscapes' labels."
+                f"{dataset.dataset_root} holds no images with labels for mode '{dataset.mode}'; ppliteseg data prepare "
+                "cityscapes makes Cityscapes' labels."
             )
         checked.draws = Draws(len(checked.file_list))
         _check_transforms(checked)
@@ -109,7 +111,8 @@ class CheckedDataset(paddle.io.Dataset):
             frame = os.path.basename(image).split("_leftImg8bit")[0]
             if not os.path.basename(label).startswith(frame + "_"):
                 raise DataError(
-                    f"{image} is paired with {label}: an image has no label, or a label no image. Run: ppliteseg data prepare "
+                    f"{image} is paired with {label}: an image has no label, or a label no image. Run: ppliteseg data "
+                    "prepare "
                     f"cityscapes --root {dataset.dataset_root}"
                 )
         return checked
@@ -148,7 +151,8 @@ class CheckedDataset(paddle.io.Dataset):
         self.cache = open_cache(self, expand_env(where))
 
     def _read_or_replace(self, index: int):
-        """`read`, or another pair in place of an unreadable one; its pixels are ignored where each image counts once."""
+        """`read`, or another pair in place of an unreadable one; its pixels are ignored where each image counts
+        once."""
         if self.unreadable is None:
             return self.read(index)
         for other in range(index, index + len(self)):
@@ -160,7 +164,7 @@ class CheckedDataset(paddle.io.Dataset):
             if other != index and self.mode == "val":
                 label = np.full_like(label, self.ignore_index)
             return image, label
-        raise DataError("none of the %d images can be read." % len(self))
+        raise DataError(f"none of the {len(self):d} images can be read.")
 
     def transformed(self, index: int, transforms) -> np.ndarray:
         """An image alone, through other transforms. Shape: returns (C, H, W) float32."""
@@ -225,8 +229,9 @@ class Unreadable:
         paths = self.paths()
         if len(paths) > self.max_share * len(self.file_list):
             raise DataError(
-                "%d of %d pairs cannot be read, more than max_unreadable_share (%g) allows: %s. Mend them, or take them "
-                "off the list." % (len(paths), len(self.file_list), self.max_share, ", ".join(paths))
+                f"{len(paths):d} of {len(self.file_list):d} pairs cannot be read, more than max_unreadable_share "
+                f"({self.max_share:g}) allows: {', '.join(paths)}. Mend them, or take them "
+                "off the list."
             )
 
     def paths(self) -> list[str]:
@@ -292,7 +297,8 @@ def _check_transforms(dataset) -> None:
     """See that images to be judged are not cropped at random."""
     if dataset.mode != "train" and any(isinstance(step, FusedAugment) for step in dataset.transforms.transforms):
         raise ConfigError(
-            f"FusedAugment draws at random and is for mode 'train'; mode is '{dataset.mode}': give Normalize in its place."
+            f"FusedAugment draws at random and is for mode 'train'; mode is '{dataset.mode}': give Normalize in its "
+            "place."
         )
 
 
@@ -307,9 +313,7 @@ def existing_root(dataset_root: str, advice: str = "") -> str:
     root = expand_env(dataset_root)
     if not os.path.isdir(root):
         fault = "is no folder" if os.path.exists(root) else "does not exist"
-        raise DataError(
-            "dataset_root {} {}.{}".format(root, fault, advice or " Give the folder that holds the lists and images.")
-        )
+        raise DataError(f"dataset_root {root} {fault}.{advice or ' Give the folder that holds the lists and images.'}")
     return root
 
 
@@ -325,6 +329,6 @@ def read_class_names(dataset_root: str, num_classes: int) -> Sequence[str] | Non
         names = [line.strip() for line in file if line.strip()]
     if len(names) != num_classes:
         raise DataError(
-            "%s names %d classes, but num_classes is %d: give one name a line." % (path, len(names), num_classes)
+            f"{path} names {len(names):d} classes, but num_classes is {num_classes:d}: give one name a line."
         )
     return names

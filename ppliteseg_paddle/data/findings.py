@@ -60,7 +60,8 @@ KINDS: dict[str, Kind] = {
         ERROR,
         "all labels hold one and the same class",
         "the model learns to answer it everywhere",
-        "binary masks of 0 and 255 need 255 -> 1 (ppliteseg data prepare folder does it); else look at how the labels were made",
+        "binary masks of 0 and 255 need 255 -> 1 (ppliteseg data prepare folder does it); else look at how the labels "
+        "were made",
     ),
     "no_labels": Kind(
         ERROR,

@@ -1,7 +1,8 @@
 """Color jitter in 8-bit arithmetic: PaddleSeg's `RandomDistort` without the way through Pillow.
 
 Images are BGR, uint8. Brightness and contrast equal Pillow's in every value, given the same mean; saturation and
-sharpness to one level; hue to twelve, and 0.7 on average even on noise, because Pillow cuts hue and saturation down to whole
+sharpness to one level; hue to twelve, and 0.7 on average even on noise, because Pillow cuts hue and saturation down to
+whole
 255ths where OpenCV rounds (the shift of one 255th that comes of this is in ours, too).
 
 Source: PaddleSeg `transforms/functional.py`, Pillow's ImageEnhance.
@@ -28,7 +29,8 @@ _CUT = -0.499
 class ColorJitter:
     """Brightness, contrast, saturation, hue and sharpness, each with its probability, in random order.
 
-    Args: those of PaddleSeg's `RandomDistort`, with its defaults. A range r draws the factor from 1 - r to 1 + r, of hue
+    Args: those of PaddleSeg's `RandomDistort`, with its defaults. A range r draws the factor from 1 - r to 1 + r, of
+        hue
         the shift from -r to r.
     Raises: ConfigError: for a value out of range.
     """
@@ -63,7 +65,7 @@ class ColorJitter:
         for name, value in self.ranges.items():
             most = 127 if name == "hue" else 1
             if not 0 <= value <= most:
-                raise ConfigError("%s_range is %r: allowed are numbers from 0 to %d." % (name, value, most))
+                raise ConfigError(f"{name}_range is {value!r}: allowed are numbers from 0 to {most:d}.")
         for name, value in self.probs.items():
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name}_prob is {value!r}: allowed are numbers from 0 to 1.")
@@ -111,7 +113,8 @@ def _table(values: np.ndarray) -> np.ndarray:
 
 
 def _grey_mean(image: np.ndarray, padding: np.ndarray, padded: int) -> int:
-    """The mean brightness, rounded. Taken from the channels' means; Pillow rounds each pixel's, which is nothing on average."""
+    """The mean brightness, rounded. Taken from the channels' means; Pillow rounds each pixel's, which is nothing on
+    average."""
     area = image.shape[0] * image.shape[1]
     means = (np.array(cv2.mean(image)[:3]) * area + np.resize(padding, 3).astype(float) * padded) / (area + padded)
     return int((means @ _GREY_OF_BGR if image.ndim == 3 else means[0]) + 0.5)

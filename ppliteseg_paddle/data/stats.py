@@ -56,7 +56,7 @@ def dataset_stats(
         total += int(pair.pixels.sum())
         sums, squares, area = sums + pair.sums, squares + pair.squares, area + pair.area
     if not pixels.sum():
-        raise DataError("no pixel of the data set is labelled with one of its %d classes." % count)
+        raise DataError(f"no pixel of the data set is labelled with one of its {count:d} classes.")
     share = pixels / pixels.sum()
     median, enet = class_weights(pixels, area_of)
     rows = [
@@ -107,7 +107,8 @@ def class_weights(pixels: np.ndarray, area_of: np.ndarray):
     Args: pixels: (C,), of each class; area_of: (C,), labelled pixels of the images in which the class occurs.
     Returns: two lists with None for classes that do not occur. Median frequency balancing: median(f) / f with
         f = pixels / area_of. ENet: 1 / ln(1.02 + share of all labelled pixels).
-    Source: Eigen and Fergus, arXiv 1411.4734, section 6.3.2 (as SegNet uses it); Paszke et al., arXiv 1606.02147, section 5.2.
+    Source: Eigen and Fergus, arXiv 1411.4734, section 6.3.2 (as SegNet uses it); Paszke et al., arXiv 1606.02147,
+        section 5.2.
     """
     present = pixels > 0
     frequency = pixels[present] / area_of[present]

@@ -29,7 +29,8 @@ def frame_of(path: str) -> str:
     match = _FRAME.match(os.path.basename(path))
     if not match:
         raise DataError(
-            f"{path} is not named as Cityscapes names its frames (berlin_000000_000019_leftImg8bit.png), and the server finds "
+            f"{path} is not named as Cityscapes names its frames (berlin_000000_000019_leftImg8bit.png), and the "
+            "server finds "
             "the ground truth by this name."
         )
     return match.group(1)
@@ -52,7 +53,8 @@ def file_name(image_path: str) -> str:
 
 
 def label_ids(mask: np.ndarray) -> np.ndarray:
-    """A mask of the 19 train ids as label ids, at the server's 1024x2048 (enlarged by nearest neighbours where it is smaller).
+    """A mask of the 19 train ids as label ids, at the server's 1024x2048 (enlarged by nearest neighbours where it is
+    smaller).
 
     Shape: (H, W) uint8, twice as wide as high; returns (1024, 2048) uint8.
     Raises: DataError: for another shape, or ids beyond 18.
@@ -62,11 +64,11 @@ def label_ids(mask: np.ndarray) -> np.ndarray:
     height, width = mask.shape
     if width != 2 * height:
         raise DataError(
-            "a mask of %dx%d pixels cannot be brought to the %dx%d of Cityscapes: it must be twice as wide as high."
-            % (width, height, WIDTH, HEIGHT)
+            f"a mask of {width:d}x{height:d} pixels cannot be brought to the {WIDTH:d}x{HEIGHT:d} of Cityscapes: it "
+            "must be twice as wide as high."
         )
     if int(mask.max()) >= len(LABEL_IDS):
-        raise DataError("the model answers with class %d, but Cityscapes has the train ids 0 to 18." % int(mask.max()))
+        raise DataError(f"the model answers with class {int(mask.max()):d}, but Cityscapes has the train ids 0 to 18.")
     if (height, width) != (HEIGHT, WIDTH):
         mask = cv2.resize(mask, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
     return np.asarray(LABEL_IDS, np.uint8)[mask]
@@ -86,7 +88,8 @@ def check_folder(folder: str, frames: Sequence[str] = ()) -> dict[str, Any]:
 
     Args: frames: those that must be there; empty: whatever is there.
     Returns: "images", and "test_set": whether it is as many as the test set has.
-    Raises: DataError: for what is missing, too many, of another size or kind, or holds ids that the evaluation does not know.
+    Raises: DataError: for what is missing, too many, of another size or kind, or holds ids that the evaluation does not
+        know.
     """
     found: dict[str, str] = {}
     for name in sorted(os.listdir(folder)):
@@ -101,14 +104,14 @@ def check_folder(folder: str, frames: Sequence[str] = ()) -> dict[str, Any]:
     missing = [frame for frame in frames if frame not in found]
     if missing:
         raise DataError(
-            "%s lacks the predictions of %d frames: %s%s."
-            % (folder, len(missing), ", ".join(missing[:5]), ", ..." if len(missing) > 5 else "")
+            f"{folder} lacks the predictions of {len(missing):d} frames: "
+            f"{', '.join(missing[:5])}{(', ...' if len(missing) > 5 else '')}."
         )
     foreign = sorted(set(found) - set(frames)) if frames else []
     if foreign:
         raise DataError(
-            "%s holds predictions of %d frames that were not asked for (%s): use an empty folder."
-            % (folder, len(foreign), ", ".join(foreign[:5]))
+            f"{folder} holds predictions of {len(foreign):d} frames that were not asked for "
+            f"({', '.join(foreign[:5])}): use an empty folder."
         )
     if not found:
         raise DataError(f"{folder} holds no predictions.")
@@ -123,13 +126,13 @@ def _check_file(path: str) -> None:
         raise DataError(f"{path} cannot be decoded; write it again.") from None
     if mode != "L" or pixels.shape != (HEIGHT, WIDTH):
         raise DataError(
-            "%s is %dx%d (%s), but the server takes %dx%d with one 8-bit channel."
-            % (path, pixels.shape[1], pixels.shape[0], mode, WIDTH, HEIGHT)
+            f"{path} is {pixels.shape[1]:d}x{pixels.shape[0]:d} ({mode}), but the server takes {WIDTH:d}x{HEIGHT:d} "
+            "with one 8-bit channel."
         )
     unknown = sorted(set(np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist()) - set(range(34)))
     if unknown:
         raise DataError(
-            "{} holds {}, which are no Cityscapes label ids (0 to 33).".format(path, ", ".join(map(str, unknown[:8])))
+            f"{path} holds {', '.join(map(str, unknown[:8]))}, which are no Cityscapes label ids (0 to 33)."
         )
 
 

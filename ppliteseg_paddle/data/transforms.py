@@ -25,24 +25,33 @@ class Choices(NamedTuple):
 class FusedAugment:
     """Random scale, crop, flip, color jitter, normalisation and layout in one transform.
 
-    In place of PaddleSeg's `ResizeStepScaling`, `RandomPaddingCrop`, `RandomHorizontalFlip`, `RandomDistort` and `Normalize`, in
-    this order, whose distribution it has: everything is drawn first, then only the source pixels of the crop are scaled,
-    jittered in 8 bits, and written once, normalised, into the array that the network gets. It is to be the only transform.
-    Given the same draws the result equals PaddleSeg's up to rounding: a scaled pixel is rounded here, where `RandomDistort`
+    In place of PaddleSeg's `ResizeStepScaling`, `RandomPaddingCrop`, `RandomHorizontalFlip`, `RandomDistort` and
+    `Normalize`, in
+    this order, whose distribution it has: everything is drawn first, then only the source pixels of the crop are
+        scaled,
+    jittered in 8 bits, and written once, normalised, into the array that the network gets. It is to be the only
+    transform.
+    Given the same draws the result equals PaddleSeg's up to rounding: a scaled pixel is rounded here, where
+    `RandomDistort`
     cuts off what float scaling leaves (up to one level, half of one on average); hue differs as `jitter` says.
 
     Args:
-        crop_size: [width, height]; later_crop_sizes: [[share, [width, height]], ...], the crops from those shares of the run
-            on, such as [[0.75, [480, 360]]]: small ones first learn more in the same time. The training engine tells the
+        crop_size: [width, height]; later_crop_sizes: [[share, [width, height]], ...], the crops from those shares of
+            the run
+            on, such as [[0.75, [480, 360]]]: small ones first learn more in the same time. The training engine tells
+            the
             share at the start of each epoch (`set_progress`).
-        im_padding_value, label_padding_value: what fills a crop larger than the scaled image, at the right and below (before
+        im_padding_value, label_padding_value: what fills a crop larger than the scaled image, at the right and below
+            (before
             the flip). With jitter the first is cut to a whole number, as `RandomDistort` does.
         min_scale_factor, max_scale_factor, scale_step_size: step 0 draws any number between them.
         flip_prob: of a horizontal flip.
         distort: arguments of `RandomDistort`; {} takes its defaults, None leaves colors alone.
         mean, std: of `Normalize`, one number or one per channel (RGB).
-        rare_class_crops: share of the samples whose crop is laid around a pixel of one of `rare_classes` (drawn among those
-            that the label holds, then among its pixels; where the pixel comes to lie in the crop is random). 0 as in PaddleSeg.
+        rare_class_crops: share of the samples whose crop is laid around a pixel of one of `rare_classes` (drawn among
+            those
+            that the label holds, then among its pixels; where the pixel comes to lie in the crop is random). 0 as in
+            PaddleSeg.
         rare_classes: class ids.
     Shape: image (H, W, 3) or (H, W), label (H, W); gives float32 (C, h, w) and uint8 (h, w).
     Raises: ConfigError: for a value out of range.
@@ -99,7 +108,7 @@ class FusedAugment:
             raise ConfigError(f"std is {std!r}: no channel can have 0.")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values.shape not in ((1,), (3,)):
-                raise ConfigError("%s has %d numbers: give one, or one for each channel." % (name, values.size))
+                raise ConfigError(f"{name} has {values.size:d} numbers: give one, or one for each channel.")
 
     def set_progress(self, share: float) -> None:
         """Take the crop size that belongs to this share of the run, 0 to 1."""
@@ -206,15 +215,14 @@ class FusedAugment:
         return self.apply(image, label, choices)
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
-        """As PaddleSeg's `Compose` calls it, with an RGB or grey image of whole numbers. Our data sets call `sample`."""
+        """As PaddleSeg's `Compose` calls it, with an RGB or grey image of whole numbers. Our data sets call
+        `sample`."""
         image = np.asarray(data["img"])
         image = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image, np.uint8)
         generator = np.random.Generator(np.random.PCG64(np.random.randint(0, 2**31, 4).tolist()))
         fields = [key for key in data.get("gt_fields", []) if key != "label"]
         if fields:
-            raise ConfigError(
-                "FusedAugment takes a label beside the image, and nothing else ({}).".format(", ".join(fields))
-            )
+            raise ConfigError(f"FusedAugment takes a label beside the image, and nothing else ({', '.join(fields)}).")
         label = data.get("label") if "label" in data.get("gt_fields", []) else None
         sample, label = self.sample(image, label, generator)
         data["img"] = sample.transpose(1, 2, 0)
@@ -257,7 +265,8 @@ def _scales(low, high, step) -> tuple[float, float, np.ndarray | None]:
     """(lowest, highest, the steps between them or None). The steps are PaddleSeg's, end points included."""
     if not 0 < low <= high or step < 0:
         raise ConfigError(
-            f"scales from {low!r} to {high!r} in steps of {step!r}: 0 < min_scale_factor <= max_scale_factor, and no negative step."
+            f"scales from {low!r} to {high!r} in steps of {step!r}: 0 < min_scale_factor <= max_scale_factor, and no "
+            "negative step."
         )
     if low == high:
         return low, high, np.array([low])

@@ -1,4 +1,5 @@
-"""What runs in production: read an exported folder, run it, give masks. Neither paddleseg nor training code is imported."""
+"""What runs in production: read an exported folder, run it, give masks. Neither paddleseg nor training code is
+imported."""
 
 from __future__ import annotations
 

@@ -133,7 +133,8 @@ class Artifact:
         return self.image_input if graph in self.in_graph and self.image_input is not None else self.input
 
     def output_of(self, graph: str) -> Tensor:
-        """What a format's graph returns. Paddle Inference cannot hand out 16-bit integers and TensorRT has none: they use 32 bits."""
+        """What a format's graph returns. Paddle Inference cannot hand out 16-bit integers and TensorRT has none: they
+        use 32 bits."""
         return (
             replace(self.output, dtype="int32")
             if self.output.dtype == "int16" and graph in ("paddle", "tensorrt")
@@ -241,9 +242,8 @@ def _check_replaceable(target: str, folder: str) -> None:
         return
     if METADATA_FILE not in names:
         raise ArtifactError(
-            "{} is not empty and no export, so it is not replaced; give another folder, such as {}.".format(
-                folder, os.path.join(folder, "export")
-            )
+            f"{folder} is not empty and no export, so it is not replaced; give another folder, such as "
+            f"{os.path.join(folder, 'export')}."
         )
     try:
         values = _read_yaml(target)
@@ -251,15 +251,15 @@ def _check_replaceable(target: str, folder: str) -> None:
         values = {}
     if "format_version" not in values and not any(name.startswith("model.") for name in names):
         raise ArtifactError(
-            "{} holds a {} that is none of ours, so it is not replaced; give another folder, such as {}.".format(
-                folder, METADATA_FILE, os.path.join(folder, "export")
-            )
+            f"{folder} holds a {METADATA_FILE} that is none of ours, so it is not replaced; give another folder, such "
+            f"as {os.path.join(folder, 'export')}."
         )
     known = set(values.get("files") or (name for name in names if name.startswith("model.")))
     foreign = sorted(names - known - {METADATA_FILE, ENGINES_FOLDER})
     if foreign:
         raise ArtifactError(
-            f"{folder} holds an export and also {foreign[0]}, which exporting would delete; move it or give another folder."
+            f"{folder} holds an export and also {foreign[0]}, which exporting would delete; move it or give another "
+            "folder."
         )
 
 
@@ -299,9 +299,7 @@ def _read_yaml(folder: str) -> dict[str, Any]:
             f"{folder} holds no {METADATA_FILE}, so it is no export; give the folder that 'ppliteseg export' wrote."
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ArtifactError(
-            "{} cannot be read: {}; export the model again.".format(path, " ".join(str(error).split()))
-        ) from None
+        raise ArtifactError(f"{path} cannot be read: {' '.join(str(error).split())}; export the model again.") from None
     if not isinstance(values, dict):
         raise ArtifactError(f"{path} holds no 'key: value' lines; export the model again.")
     return values
@@ -316,13 +314,8 @@ def _check_version(values: Mapping[str, Any], path: str) -> None:
     version = _need(values, "format_version", int, path)
     if version != FORMAT_VERSION:
         raise ArtifactError(
-            "%s has format_version %s; this version of ppliteseg_paddle reads %d. %s"
-            % (
-                path,
-                version,
-                FORMAT_VERSION,
-                "Update it with pip." if version > FORMAT_VERSION else "Export the model again.",
-            )
+            f"{path} has format_version {version}; this version of ppliteseg_paddle reads {FORMAT_VERSION:d}. "
+            f"{('Update it with pip.' if version > FORMAT_VERSION else 'Export the model again.')}"
         )
 
 
@@ -394,9 +387,7 @@ def _tensor(values: Mapping[str, Any], key: str, path: str) -> Tensor:
 
 def _color(color: Any, index: int, path: str) -> tuple[int, int, int]:
     if not (isinstance(color, list) and len(color) == 3 and all(isinstance(c, int) and 0 <= c <= 255 for c in color)):
-        raise ArtifactError(
-            "%s: palette.%d is %r; a color is [red, green, blue], each 0 to 255." % (path, index, color)
-        )
+        raise ArtifactError(f"{path}: palette.{index:d} is {color!r}; a color is [red, green, blue], each 0 to 255.")
     return tuple(color)
 
 
@@ -423,11 +414,12 @@ def _check_files(artifact: Artifact, records: Mapping[str, Any], verify: bool) -
             raise ArtifactError(f"{file_path} is missing; copy the whole exported folder.")
         if os.path.getsize(file_path) != record["bytes"]:
             raise ArtifactError(
-                "%s has %d bytes, but %s says %d; copy the exported folder again, or export again."
-                % (file_path, os.path.getsize(file_path), METADATA_FILE, record["bytes"])
+                f"{file_path} has {os.path.getsize(file_path):d} bytes, but {METADATA_FILE} says {record['bytes']:d}; "
+                "copy the exported folder again, or export again."
             )
         if verify and file_record(file_path)["sha256"] != record["sha256"]:
             raise ArtifactError(
-                f"{file_path} was changed after the export: its hash is not the one in {METADATA_FILE}; copy the exported folder "
+                f"{file_path} was changed after the export: its hash is not the one in {METADATA_FILE}; copy the "
+                "exported folder "
                 "again, or export again."
             )

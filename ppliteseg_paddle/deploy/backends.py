@@ -47,7 +47,8 @@ class Backend:
         raise NotImplementedError
 
     def run_in_steps(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
-        """`run`, telling when each step is done: "copy_in", "forward", "copy_out". What a runtime does in one is "forward"."""
+        """`run`, telling when each step is done: "copy_in", "forward", "copy_out". What a runtime does in one is
+        "forward"."""
         output = self.run(batch)
         done("forward")
         return output
@@ -66,7 +67,8 @@ class Options:
         num_threads: CPU threads; None takes all that the process may use.
         precision: one of `PRECISIONS`; None takes what the artifact was exported for.
         dynamic_shape: smallest, usual and largest input (N, 3, H, W) of an engine; None takes the artifact's.
-        cache_dir: where engines are kept; None keeps them beside the graph, or where that cannot be written, in the user's cache.
+        cache_dir: where engines are kept; None keeps them beside the graph, or where that cannot be written, in the
+            user's cache.
         calibration: inputs of the graph from which Paddle-TensorRT learns the ranges of values for INT8.
     """
 
@@ -79,8 +81,10 @@ class Options:
 
 
 class Kind(NamedTuple):
-    """A row of `BACKENDS`: which graphs it runs (any of them), which package it needs (any of them), how that is installed,
-    what opens it ("module:function" of this package), whether it may find a GPU (asked only where the package is installed),
+    """A row of `BACKENDS`: which graphs it runs (any of them), which package it needs (any of them), how that is
+    installed,
+    what opens it ("module:function" of this package), whether it may find a GPU (asked only where the package is
+    installed),
     and whether `auto` may take it for an artifact."""
 
     graphs: tuple[str, ...]
@@ -110,7 +114,7 @@ def open_backend(
     if name == "auto":
         return _first_that_works(artifact, options)
     if name not in BACKENDS:
-        raise ConfigError("unknown backend '{}'.{}".format(name, suggest(name, ["auto", *BACKENDS])))
+        raise ConfigError(f"unknown backend '{name}'.{suggest(name, ['auto', *BACKENDS])}")
     return _open(name, artifact, options)
 
 
@@ -128,9 +132,8 @@ def _open(name: str, artifact: Artifact, options: Options) -> Backend:
     kind = BACKENDS[name]
     if not any(graph in artifact.graphs for graph in kind.graphs):
         raise ArtifactError(
-            "{} holds no {} graph, which the backend '{}' needs (it holds: {}). Export it with --format {}.".format(
-                artifact.folder, " or ".join(kind.graphs), name, ", ".join(artifact.graphs) or "none", kind.graphs[0]
-            )
+            f"{artifact.folder} holds no {' or '.join(kind.graphs)} graph, which the backend '{name}' needs (it holds: "
+            f"{', '.join(artifact.graphs) or 'none'}). Export it with --format {kind.graphs[0]}."
         )
     if not kind.installed:
         raise DependencyError(
@@ -163,9 +166,8 @@ def _first_that_works(artifact: Artifact, options: Options) -> Backend:
         return backend
     if not failures:
         raise ArtifactError(
-            "{} holds no graph that a backend here runs (it holds: {}); known are {}.".format(
-                artifact.folder, ", ".join(artifact.graphs) or "none", ", ".join(BACKENDS)
-            )
+            f"{artifact.folder} holds no graph that a backend here runs (it holds: "
+            f"{', '.join(artifact.graphs) or 'none'}); known are {', '.join(BACKENDS)}."
         )
     raise failures[0][1]  # the preferred one's: the others would only repeat it
 

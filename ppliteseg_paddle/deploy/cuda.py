@@ -1,6 +1,7 @@
 """The few calls of the CUDA driver that TensorRT needs around it: memory, copies, a stream.
 
-They come from the driver's own library, which is wherever a GPU works: no CUDA toolkit and no further package is needed.
+They come from the driver's own library, which is wherever a GPU works: no CUDA toolkit and no further package is
+needed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Gpu:
         if number >= count.value:
             if count.value == 0:
                 raise DependencyError("TensorRT needs an NVIDIA GPU, and the driver finds none; take another backend.")
-            raise ConfigError("device 'gpu:%d' does not exist: %d GPU(s) found." % (number, count.value))
+            raise ConfigError(f"device 'gpu:{number:d}' does not exist: {count.value:d} GPU(s) found.")
         self.number, device = number, ctypes.c_int()
         self._call("cuDeviceGet", ctypes.byref(device), number)
         name = ctypes.create_string_buffer(256)
@@ -86,8 +87,8 @@ class Gpu:
             text = ctypes.c_char_p()
             self._driver.cuGetErrorString(code, ctypes.byref(text))
             raise DependencyError(
-                "the NVIDIA driver refuses %s: %s (error %d); see what 'nvidia-smi' says."
-                % (name, (text.value or b"unknown").decode("utf-8", "replace"), code)
+                f"the NVIDIA driver refuses {name}: {(text.value or b'unknown').decode('utf-8', 'replace')} (error "
+                f"{code:d}); see what 'nvidia-smi' says."
             )
 
 

@@ -35,12 +35,13 @@ class OnnxRuntimeBackend(Backend):
         has_cuda = _CUDA in self._runtime.get_available_providers()
         if kind == "gpu" and not has_cuda:
             raise DependencyError(
-                f"device '{device}' needs ONNX Runtime's CUDA provider, which the installed onnxruntime {self.version} lacks. "
+                f"device '{device}' needs ONNX Runtime's CUDA provider, which the installed onnxruntime {self.version} "
+                "lacks. "
                 "Install onnxruntime-gpu in its place, or give --device cpu."
             )
         if has_cuda and kind != "cpu":
             try:
-                self._open("gpu:%d" % number, artifact)
+                self._open(f"gpu:{number:d}", artifact)
                 return
             except (ArtifactError, ConfigError, DependencyError):
                 if kind == "gpu":
@@ -62,14 +63,16 @@ class OnnxRuntimeBackend(Backend):
             self._session = self._runtime.InferenceSession(self._path, options, providers=providers)
             if device != "cpu" and _CUDA not in self._session.get_providers():  # it falls back without an error
                 raise DependencyError(
-                    f"ONNX Runtime {self.version} cannot use {device}: CUDA 12 or cuDNN 9 is missing, or there is no such GPU. "
+                    f"ONNX Runtime {self.version} cannot use {device}: CUDA 12 or cuDNN 9 is missing, or there is no "
+                    "such GPU. "
                     "Install them, or give --device cpu."
                 )
             self._input = self._session.get_inputs()[0].name
             self.run(trial_input(artifact, self.graph))
         except runtime_errors() as error:
             raise ArtifactError(
-                f"ONNX Runtime {self.version} cannot run {self._path} on {device}: {first_line(error)}. Install the newest onnxruntime, or export the model "
+                f"ONNX Runtime {self.version} cannot run {self._path} on {device}: {first_line(error)}. Install the "
+                "newest onnxruntime, or export the model "
                 "again."
             ) from error
 

@@ -41,17 +41,17 @@ class OpenVinoBackend(Backend):
         try:
             core = openvino.Core()
             self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
-            # Twice: where sizes are open, OpenVINO before 2026 runs the first one and returns nothing, or fails, at the second.
+            # Twice: where sizes are open, OpenVINO before 2026 runs the first one and returns nothing, or fails, at the
+            # second.
             for side in _TRIAL_SIDES:
                 if not self.run(trial_input(artifact, self.graph, side)).size:
                     raise RuntimeError("its result is empty")
         except (RuntimeError, ValueError, OSError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ArtifactError(
-                "OpenVINO {} cannot run {}: {}. Install openvino 2026 or later (Python 3.10 or later), export with "
-                "--input_shape, or take another backend.".format(
-                    self.version, path, (lines or ["unknown"])[-1][:300].rstrip(". ")
-                )
+                f"OpenVINO {self.version} cannot run {path}: {(lines or ['unknown'])[-1][:300].rstrip('. ')}. Install "
+                "openvino 2026 or later (Python 3.10 or later), export with "
+                "--input_shape, or take another backend."
             ) from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:

@@ -29,8 +29,10 @@ class Form(NamedTuple):
     warning: str = ""
 
 
-# Fastest first. Since Paddle 3.3.0 a `.json` graph with a resize operator raises «ConvertPirAttribute2RuntimeAttribute not
-# support [pir::ArrayAttribute<pir::DoubleAttribute>]» if oneDNN is to run that operator (Paddle issue 77340). Without the
+# Fastest first. Since Paddle 3.3.0 a `.json` graph with a resize operator raises «ConvertPirAttribute2RuntimeAttribute
+# not
+# support [pir::ArrayAttribute<pir::DoubleAttribute>]» if oneDNN is to run that operator (Paddle issue 77340). Without
+# the
 # placement pass only the operators that oneDNN's fusion passes rewrite go there: convolutions, the bulk of the work.
 _ONEDNN_FORMS = (
     Form(True),
@@ -47,7 +49,8 @@ _NATIVE_FORMS = (Form(False),)
 class PaddleBackend(Backend):
     """Paddle Inference on CPU or GPU, for `.json` (Paddle 3) and `.pdmodel` graphs.
 
-    Args: onednn: on a CPU, whether oneDNN may run it. Of the ways to set that up, the first that runs a trial image is kept.
+    Args: onednn: on a CPU, whether oneDNN may run it. Of the ways to set that up, the first that runs a trial image is
+        kept.
     Raises: ArtifactError: if none does.
     """
 
@@ -83,7 +86,8 @@ class PaddleBackend(Backend):
                 if i + 1 < len(forms):
                     continue
                 raise ArtifactError(
-                    f"Paddle {self.version} cannot run {self._model}, which Paddle {writer} wrote: {reason(error)}. Install that Paddle, or export with "
+                    f"Paddle {self.version} cannot run {self._model}, which Paddle {writer} wrote: {reason(error)}. "
+                    "Install that Paddle, or export with "
                     "the installed one."
                 ) from error
             self.form = form
@@ -112,7 +116,8 @@ class PaddleBackend(Backend):
             config.enable_use_gpu(256, int(self.device.split(":")[1]))  # MB to start with; it grows
         for name in form.without_passes:
             config.delete_pass(name)
-        # No enable_memory_optim(): it saves nothing beside the new executor, and without it fails on Paddle 3.2 and 3.3.
+        # No enable_memory_optim(): it saves nothing beside the new executor, and without it fails on Paddle 3.2 and
+        # 3.3.
         with silent_stdout():
             return Session(inference.create_predictor(config))
 
@@ -131,13 +136,14 @@ class PaddleBackend(Backend):
         except RuntimeError as error:
             if not self.form.onednn:
                 raise
-            # oneDNN cannot pool a map of fewer cells than bins, that is, images of a few dozen pixels; Paddle's own kernels can.
+            # oneDNN cannot pool a map of fewer cells than bins, that is, images of a few dozen pixels; Paddle's own
+            # kernels can.
             if self._native is None:
                 self._native = self._create(_NATIVE_FORMS[0])
             result = self._native.run(batch, done)
             _warn_once(
-                "oneDNN of Paddle %s cannot run inputs of %dx%d pixels (%s); such images run without it."
-                % (self.version, batch.shape[3], batch.shape[2], reason(error))
+                f"oneDNN of Paddle {self.version} cannot run inputs of {batch.shape[3]:d}x{batch.shape[2]:d} pixels "
+                f"({reason(error)}); such images run without it."
             )
             return result
 
@@ -173,7 +179,8 @@ def check_readable(version: str, model: str, writer: str) -> None:
     """Raises: ArtifactError: if a Paddle of that version cannot read the graph. Paddle 2 does not say so: it dies."""
     if model.endswith(".json") and int(version.split(".")[0]) < 3:
         raise ArtifactError(
-            f"{model} was written by Paddle {writer}, and the installed Paddle {version} cannot read its format; install "
+            f"{model} was written by Paddle {writer}, and the installed Paddle {version} cannot read its format; "
+            "install "
             "paddlepaddle 3 or later, or export with the installed one."
         )
 
@@ -194,12 +201,13 @@ def paddle_device(paddle, device: str | None) -> str:
         return "cpu"
     if not paddle.is_compiled_with_cuda():
         raise DependencyError(
-            f"device '{device}' needs a GPU build of Paddle, and the installed {paddle.__version__} is for the CPU. Install "
+            f"device '{device}' needs a GPU build of Paddle, and the installed {paddle.__version__} is for the CPU. "
+            "Install "
             "paddlepaddle-gpu, or give --device cpu."
         )
     if number >= count:
-        raise ConfigError("device '%s' does not exist: %d GPU(s) found." % (device, count))
-    return "gpu:%d" % number
+        raise ConfigError(f"device '{device}' does not exist: {count:d} GPU(s) found.")
+    return f"gpu:{number:d}"
 
 
 def _call(config, *names: str, arguments: tuple = ()) -> None:
@@ -223,7 +231,8 @@ def reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def silent_stdout() -> Iterator[None]:
-    """Drop what native code prints on stdout: Paddle 3.2 writes debug lines there while it optimises a graph, which would
+    """Drop what native code prints on stdout: Paddle 3.2 writes debug lines there while it optimises a graph, which
+    would
     end up in the middle of a program's own output."""
     sys.stdout.flush()
     try:

@@ -37,7 +37,8 @@ from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, Depen
 
 log = logging.getLogger("ppliteseg_paddle")
 
-# precision -> its name in `paddle.inference.PrecisionType`, and in `paddle.tensorrt.PrecisionMode` ("": it has no calibration).
+# precision -> its name in `paddle.inference.PrecisionType`, and in `paddle.tensorrt.PrecisionMode` ("": it has no
+# calibration).
 PRECISION_NAMES = {"fp32": ("Float32", "FP32"), "fp16": ("Half", "FP16"), "int8": ("Int8", "")}
 _MIN_SUBGRAPH = 3  # operators; smaller pieces stay Paddle's
 _GPU_MEMORY_MB = 256  # to start with; it grows
@@ -70,7 +71,8 @@ class PaddleTrtBackend(Backend):
 
     Args: options: `precision` and `dynamic_shape` replace what the artifact says; INT8 of a `.pdmodel` graph needs
         `calibration` once.
-    Raises: DependencyError: without a GPU, a GPU build of Paddle, or TensorRT. ArtifactError: if Paddle cannot run the graph.
+    Raises: DependencyError: without a GPU, a GPU build of Paddle, or TensorRT. ArtifactError: if Paddle cannot run the
+        graph.
     """
 
     name = "paddle-trt"
@@ -87,7 +89,8 @@ class PaddleTrtBackend(Backend):
         _check_tensorrt(paddle, self._is_json)
         if self._is_json and not PRECISION_NAMES[self.precision][1]:
             raise ArtifactError(
-                f"paddle.tensorrt of Paddle {self.version} does not calibrate, so the backend 'paddle-trt' has no INT8 for {self._model}; take the "
+                f"paddle.tensorrt of Paddle {self.version} does not calibrate, so the backend 'paddle-trt' has no INT8 "
+                f"for {self._model}; take the "
                 "backend 'tensorrt', or precision fp16."
             )
         shapes = options.dynamic_shape or artifact.dynamic_shape or _shapes_of(artifact)
@@ -109,7 +112,8 @@ class PaddleTrtBackend(Backend):
             raise
         except (RuntimeError, ValueError, NotImplementedError, OSError, TypeError) as error:  # what Paddle's C++ raises
             raise ArtifactError(
-                f"Paddle {self.version} cannot run {self._model} with TensorRT: {reason(error)}. Take another backend, or export with the installed Paddle "
+                f"Paddle {self.version} cannot run {self._model} with TensorRT: {reason(error)}. Take another backend, "
+                "or export with the installed Paddle "
                 f"(it was written by {writer})."
             ) from error
 
@@ -215,7 +219,8 @@ def plain_config(inference, model: str, params: str, gpu: int | None):
 
 
 def collect_shapes(inference, model: str, params: str, plan: PaddleTrtPlan, gpu: int | None) -> None:
-    """Run the smallest, the usual and the largest input and write the shapes of all tensors to the plan's shape file."""
+    """Run the smallest, the usual and the largest input and write the shapes of all tensors to the plan's shape
+    file."""
     config = plain_config(inference, model, params, gpu)
     temporary = plan.shape_file + ".part"
     config.collect_shape_range_info(temporary)
@@ -273,7 +278,8 @@ def _device(paddle, device: str | None) -> str:
         )
     if not paddle.is_compiled_with_cuda():
         raise DependencyError(
-            f"the backend 'paddle-trt' needs a GPU build of Paddle, and the installed {paddle.__version__} is for the CPU. Install "
+            f"the backend 'paddle-trt' needs a GPU build of Paddle, and the installed {paddle.__version__} is for the "
+            "CPU. Install "
             "paddlepaddle-gpu, or take another backend."
         )
     if paddle.device.cuda.device_count() == 0:
@@ -288,7 +294,8 @@ def _check_tensorrt(paddle, is_json: bool) -> None:
 
     if is_json and not hasattr(paddle, "tensorrt"):
         raise DependencyError(
-            f"Paddle {paddle.__version__} has no paddle.tensorrt, so it cannot run a .json graph with TensorRT; install a build with it, or "
+            f"Paddle {paddle.__version__} has no paddle.tensorrt, so it cannot run a .json graph with TensorRT; "
+            "install a build with it, or "
             "take the backend 'tensorrt'."
         )
     try:
@@ -297,11 +304,13 @@ def _check_tensorrt(paddle, is_json: bool) -> None:
         compiled, found = (1, 0, 0), (0, 0, 0)
     if not any(compiled):
         raise DependencyError(
-            f"the installed Paddle {paddle.__version__} was built without TensorRT; install a build with it, or take the backend 'tensorrt'."
+            f"the installed Paddle {paddle.__version__} was built without TensorRT; install a build with it, or take "
+            "the backend 'tensorrt'."
         )
     if not any(found):
         raise DependencyError(
-            f"Paddle {paddle.__version__} finds no TensorRT library (libnvinfer); install TensorRT and add its folder to LD_LIBRARY_PATH."
+            f"Paddle {paddle.__version__} finds no TensorRT library (libnvinfer); install TensorRT and add its folder "
+            "to LD_LIBRARY_PATH."
         )
 
 

@@ -13,7 +13,8 @@ from typing import Any, Callable
 
 # Waiting for ever cannot be interrupted by Ctrl-C on Windows, so waiting is done in turns.
 _TURN_SECONDS = 0.2
-# How long a closed pipeline waits for a thread. A camera that has stopped answering must not keep a program from ending.
+# How long a closed pipeline waits for a thread. A camera that has stopped answering must not keep a program from
+# ending.
 _PATIENCE_SECONDS = 5.0
 
 
@@ -25,7 +26,8 @@ def overlapped(function: Callable[[Any], Any], items: Iterable[Any], threads: in
     Args:
         function: called in `threads` threads at once.
         items: iterated in a thread of its own; a generator is closed when this one ends or is closed.
-        ahead: how many items may wait between `items` and whoever takes the results, beside those in work. It bounds memory.
+        ahead: how many items may wait between `items` and whoever takes the results, beside those in work. It bounds
+            memory.
     Raises: what `function` or `items` raises, in its turn: after the results of all items before.
     """
     stage = _Stage(function, items, threads, threads + ahead)

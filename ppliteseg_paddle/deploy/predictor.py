@@ -25,7 +25,8 @@ Image = Union[str, os.PathLike, np.ndarray]
 class Prediction(NamedTuple):
     """One result of `Predictor.stream`.
 
-    `image` is (H, W, 3) uint8 BGR, `mask` (H, W) class ids, `confidence` (H, W) float32 from 0 to 1, None unless asked for.
+    `image` is (H, W, 3) uint8 BGR, `mask` (H, W) class ids, `confidence` (H, W) float32 from 0 to 1, None unless asked
+    for.
     Where an image cannot be segmented and the stream goes on, `error` says why, and all else is None.
     """
 
@@ -60,7 +61,8 @@ class Predictor:
         backend: a key of `deploy.backends.BACKENDS`, or "auto" for the fastest that works here.
         device: "cpu", "gpu" or "gpu:N"; None takes a GPU where the runtime sees one.
         num_threads: CPU threads, for all streams together; None takes all that the process may use.
-        batch_size: images that `predict_batch` and `stream`, or windows that `is_slide`, put through the network at once.
+        batch_size: images that `predict_batch` and `stream`, or windows that `is_slide`, put through the network at
+            once.
         streams: copies of the opened model that work side by side, each with its share of the threads.
         unknown_below: pixels whose confidence is lower get the id `unknown_id` in place of a class; None leaves every
             pixel its best class. Confidence is the probability of that class, 0 to 1.
@@ -69,7 +71,8 @@ class Predictor:
             network's size is fixed, `stride` is two thirds of it by default.
     Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colors),
         `unknown_id` (the value of pixels below `unknown_below`).
-    Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option needs
+    Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option
+        needs
         scores and the graph returns class ids only.
         ConfigError: for an option that cannot be. DependencyError: if the backend is not installed.
     """
@@ -148,7 +151,8 @@ class Predictor:
 
         Args: image: a path, or an array of (H, W, 3) uint8 in BGR order, as OpenCV reads it.
         Shape: returns (H, W) uint8 class ids at the image's own size (uint16 above 256 classes).
-        Raises: DataError: if the image is missing, unreadable, of another form, or of a size that the model does not take.
+        Raises: DataError: if the image is missing, unreadable, of another form, or of a size that the model does not
+            take.
         """
         return self._predict(_pixels(image), False)[0]
 
@@ -176,13 +180,15 @@ class Predictor:
     def stream(
         self, images: Iterable[Image], *, with_confidence: bool = False, keep_going: bool = False, ahead: int = 2
     ) -> Iterator[Prediction]:
-        """Segment images one after the other, such as a video's frames: reading, inference and whatever the caller does with
+        """Segment images one after the other, such as a video's frames: reading, inference and whatever the caller does
+        with
         the results overlap, in threads.
 
             for image, mask, _, _ in predictor.stream(frames): ...
 
         Args:
-            images: a list, a generator, anything that yields images as `predict` takes them. It is iterated in a thread.
+            images: a list, a generator, anything that yields images as `predict` takes them. It is iterated in a
+                thread.
             with_confidence: whether each pixel's confidence is wanted, too.
             keep_going: whether an image that cannot be read is yielded with its error, rather than ending the stream.
             ahead: how many images may wait between two stages; it bounds memory.
@@ -251,16 +257,10 @@ class Predictor:
             wanted = self.artifact.input.size_of(dimension)
             if wanted not in (-1, found):
                 raise DataError(
-                    "the model was exported for inputs of %dx%d pixels (width x height), and an image of %dx%d gives "
-                    "%dx%d; resize it, or export without --input_shape."
-                    % (
-                        self.artifact.input.size_of("W"),
-                        self.artifact.input.size_of("H"),
-                        image.shape[1],
-                        image.shape[0],
-                        batch.shape[3],
-                        batch.shape[2],
-                    )
+                    "the model was exported for inputs of "
+                    f"{self.artifact.input.size_of('W'):d}x{self.artifact.input.size_of('H'):d} pixels (width x "
+                    f"height), and an image of {image.shape[1]:d}x{image.shape[0]:d} gives "
+                    f"{batch.shape[3]:d}x{batch.shape[2]:d}; resize it, or export without --input_shape."
                 )
         return batch, undo
 
@@ -325,8 +325,9 @@ def _check_options(artifact: Artifact, batch_size: int, streams: int, unknown_be
             raise ConfigError(f"{name} is {value!r}; give a whole number of at least 1.")
     if artifact.input.size_of("N") not in (-1, batch_size):
         raise ConfigError(
-            "batch_size is %d, but %s takes %d image at a time; export with --input_shape -1 3 H W, or without "
-            "--input_shape." % (batch_size, artifact.folder, artifact.input.size_of("N"))
+            f"batch_size is {batch_size:d}, but {artifact.folder} takes {artifact.input.size_of('N'):d} image at a "
+            "time; export with --input_shape -1 3 H W, or without "
+            "--input_shape."
         )
     if unknown_below is not None:
         if isinstance(unknown_below, bool) or not isinstance(unknown_below, (int, float)) or not 0 < unknown_below <= 1:

@@ -90,7 +90,8 @@ def check_image(image: Any, what: str = "the image") -> np.ndarray:
 
 
 def generated_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """An image with large shapes and fine grain, the same each time, for trials without a photograph. Shape: (H, W, 3) uint8."""
+    """An image with large shapes and fine grain, the same each time, for trials without a photograph. Shape: (H, W, 3)
+    uint8."""
     random = np.random.RandomState(seed)
     image = np.zeros((height, width, 3), np.float32)
     for cells, strength in ((4, 80), (16, 40), (64, 20)):
@@ -124,7 +125,8 @@ def _by_long_size(size: Size, long_size) -> Size:
 
 def _by_short_size(size: Size, short_size, max_size) -> Size:
     if short_size / min(size) * max(size) > max_size:
-        # PaddleSeg stores this smaller size in the transform, where it then rules all later images; here it rules this one.
+        # PaddleSeg stores this smaller size in the transform, where it then rules all later images; here it rules this
+        # one.
         short_size = int((max_size / max(size)) * min(size))
     return _scaled(size, float(short_size) / float(min(size)))
 
@@ -197,10 +199,10 @@ class Preprocess:
     def __init__(self, transforms: Sequence[Mapping[str, Any]], where: str = "val_dataset.transforms"):
         if not isinstance(transforms, (list, tuple)):
             raise ConfigError(f"{where} must be a list of transforms, but is {transforms!r}.")
-        self.steps = [_checked_step(step, "%s.%d" % (where, i)) for i, step in enumerate(transforms)]
+        self.steps = [_checked_step(step, f"{where}.{i:d}") for i, step in enumerate(transforms)]
         normalised = [i for i, (kind, _) in enumerate(self.steps) if kind == "Normalize"]
         if len(normalised) > 1:
-            raise ConfigError("%s has %d Normalize steps; keep one." % (where, len(normalised)))
+            raise ConfigError(f"{where} has {len(normalised):d} Normalize steps; keep one.")
         # 8-bit values have 256 possible results: computed once, looked up after. Only if nothing comes before it.
         self._table = _normalised_table(self.steps[0][1]) if normalised == [0] else None
 
@@ -338,7 +340,8 @@ def _normalise(planes: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
     )  # one may be for all
     for plane, mean, std in zip(planes, means, stds):
         for operation, value in ((np.subtract, mean), (np.divide, std)):
-            # A number that float32 holds exactly, as 0.5, needs no double: a result that is rounded once more on the way to float32
+            # A number that float32 holds exactly, as 0.5, needs no double: a result that is rounded once more on the
+            # way to float32
             # is the same. Others do, and an array of one value, as NumPy 1 takes a double number for a float32 one.
             exact = np.float32(value) == value
             operation(
@@ -362,7 +365,7 @@ def _checked_step(step: Mapping[str, Any], where: str) -> tuple[str, dict[str, A
     if kind not in KINDS:
         raise ConfigError(
             "{}: the transform '{}' cannot be part of an exported model or a prediction.{}".format(
-                where, kind, " It may use: {}.".format(", ".join(KINDS))
+                where, kind, f" It may use: {', '.join(KINDS)}."
             )
         )
     arguments = dict(KINDS[kind].arguments)
@@ -395,7 +398,7 @@ def _check_values(kind: str, arguments: dict[str, Any], where: str) -> None:
             arguments[key] = tuple(float(number) for number in value) * (3 // len(value))
         need(0.0 not in arguments["std"], "std", "without zeros")
     if "interp" in arguments:
-        need(arguments["interp"] in INTERPOLATIONS, "interp", "one of {}".format(", ".join(INTERPOLATIONS)))
+        need(arguments["interp"] in INTERPOLATIONS, "interp", f"one of {', '.join(INTERPOLATIONS)}")
     if "target_size" in arguments:
         value = arguments["target_size"]
         need(

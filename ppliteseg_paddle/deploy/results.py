@@ -80,7 +80,7 @@ class VideoResults:
             for _ in range(times):
                 self._writers[kind].write(picture)
         if self._masks is not None:
-            write_mask(os.path.join(self._masks, "%06d.png" % self.frames), found.mask, self._palette)
+            write_mask(os.path.join(self._masks, f"{self.frames:06d}.png"), found.mask, self._palette)
         self.frames += 1
 
     @property

@@ -1,4 +1,5 @@
-"""From scores to classes: the best class of each pixel, how sure it is, and what is too unsure to be called anything."""
+"""From scores to classes: the best class of each pixel, how sure it is, and what is too unsure to be called
+anything."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def id_dtype(count: int) -> type:
 
 
 def unknown_id(label_set: LabelSet) -> int:
-    """The value of pixels that are no class for certain: the label set's ignored value, so that such a mask can serve as a label.
+    """The value of pixels that are no class for certain: the label set's ignored value, so that such a mask can serve
+    as a label.
 
     Where that is the id of a class (as with more than 255 of them), it is 65535.
     """

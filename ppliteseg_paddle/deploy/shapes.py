@@ -20,7 +20,8 @@ class ShapeRange(NamedTuple):
 
     @property
     def open_shape(self) -> Shape:
-        """The graph's input: -1 where sizes differ. Height and width are open together, a batch of several always is."""
+        """The graph's input: -1 where sizes differ. Height and width are open together, a batch of several always
+        is."""
         fixed = self.min[2:] == self.max[2:]
         return (1 if self.max[0] == 1 else -1, 3) + (self.max[2:] if fixed else (-1, -1))
 
@@ -47,7 +48,8 @@ def shape_range(shapes: Sequence[Sequence[int]] | None) -> ShapeRange | None:
         shapes = [shapes.get(name) for name in ShapeRange._fields]
     if not isinstance(shapes, (list, tuple)) or len(shapes) != 3:
         raise ConfigError(
-            f"dynamic_shape is {shapes!r}; give three shapes, MIN OPT MAX, as in 1,3,256,256 1,3,512,1024 4,3,1024,2048."
+            f"dynamic_shape is {shapes!r}; give three shapes, MIN OPT MAX, as in 1,3,256,256 1,3,512,1024 "
+            "4,3,1024,2048."
         )
     for side, shape in zip(_SIDES, shapes):
         whole = isinstance(shape, (list, tuple)) and all(
@@ -55,15 +57,15 @@ def shape_range(shapes: Sequence[Sequence[int]] | None) -> ShapeRange | None:
         )
         if not whole or len(shape) != 4 or min(shape) < 1 or shape[1] != 3:
             raise ConfigError(
-                "dynamic_shape: the {} shape is {}; give N,3,H,W in whole numbers of at least 1, as in 1,3,512,1024.".format(
-                    side, ",".join(map(str, shape)) if isinstance(shape, (list, tuple)) else shape
-                )
+                f"dynamic_shape: the {side} shape is "
+                f"{(','.join(map(str, shape)) if isinstance(shape, (list, tuple)) else shape)}; give N,3,H,W in whole "
+                "numbers of at least 1, as in 1,3,512,1024."
             )
     found = ShapeRange(*(tuple(shape) for shape in shapes))
     for name, low, usual, high in zip("NCHW", *found):
         if not low <= usual <= high:
             raise ConfigError(
-                "dynamic_shape: %s goes %d, %d, %d, but the usual shape must lie between the smallest and the largest."
-                % (name, low, usual, high)
+                f"dynamic_shape: {name} goes {low:d}, {usual:d}, {high:d}, but the usual shape must lie between the "
+                "smallest and the largest."
             )
     return found

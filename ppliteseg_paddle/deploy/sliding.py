@@ -1,6 +1,7 @@
 """An image through the network by a sliding window.
 
-Where the network takes any size, windows are cut from its input, as PaddleSeg does it. Where its size is fixed, they have
+Where the network takes any size, windows are cut from its input, as PaddleSeg does it. Where its size is fixed, they
+have
 that size and are cut from the image as it is: resizing the whole image to one window is what sliding is there to avoid.
 """
 
@@ -54,7 +55,8 @@ class Sliding:
         """Run an image through the network.
 
         Args: forward: runs a batch of windows, of which there are up to `batch_size`.
-        Shape: image (H, W, 3) uint8 BGR; yields class ids (h, W) or scores (C, h, W) at the image's size, strip by strip
+        Shape: image (H, W, 3) uint8 BGR; yields class ids (h, W) or scores (C, h, W) at the image's size, strip by
+            strip
             from top to bottom.
         """
         canvas, undo = image, []  # type: Tuple[np.ndarray, List[Undo]]

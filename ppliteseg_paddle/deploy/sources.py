@@ -52,7 +52,7 @@ def _in_folder(path: str) -> list[Item]:
         raise DataError(
             f"the folder {path} holds no image, but videos; give one at a time, as in --image_path {video}."
         )
-    raise DataError("the folder {} holds no image (looked for {}).".format(path, ", ".join(IMAGE_ENDINGS)))
+    raise DataError(f"the folder {path} holds no image (looked for {', '.join(IMAGE_ENDINGS)}).")
 
 
 def _read_list(path: str) -> tuple[list[str], list[str | None]]:
@@ -62,9 +62,8 @@ def _read_list(path: str) -> tuple[list[str], list[str | None]]:
             lines = [line.strip() for line in file if line.strip()]
     except UnicodeDecodeError:
         raise DataError(
-            "{} is neither an image ({}), nor a video ({}), nor a text file that lists images.".format(
-                path, ", ".join(IMAGE_ENDINGS), ", ".join(VIDEO_ENDINGS)
-            )
+            f"{path} is neither an image ({', '.join(IMAGE_ENDINGS)}), nor a video ({', '.join(VIDEO_ENDINGS)}), nor a "
+            "text file that lists images."
         ) from None
     except OSError as error:
         raise DataError(f"list {path} cannot be read: {error.strerror or error}.") from None

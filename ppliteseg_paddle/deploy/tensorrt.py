@@ -58,7 +58,7 @@ class TensorRtBackend(Backend):
         self._trt, for_rtx = import_tensorrt(self.packages)
         self.version = self._trt.__version__
         self._gpu = gpu or Gpu(number)
-        self.device, self.gpu_name = "gpu:%d" % self._gpu.number, self._gpu.name
+        self.device, self.gpu_name = f"gpu:{self._gpu.number:d}", self._gpu.name
         self.precision = options.precision or artifact.precision
         roles = artifact.graphs[self.graph]
         shapes = shapes_of(artifact, self.graph, options.dynamic_shape)
@@ -166,7 +166,8 @@ class TensorRtBackend(Backend):
 
 
 def import_tensorrt(packages: Sequence[str] = _PACKAGES) -> tuple[Any, bool]:
-    """TensorRT, or TensorRT for RTX: the first of the packages that is there. Returns: the package, and whether it is the latter.
+    """TensorRT, or TensorRT for RTX: the first of the packages that is there. Returns: the package, and whether it is
+    the latter.
 
     Raises: DependencyError: if it is missing or does not load.
     """
@@ -177,8 +178,9 @@ def import_tensorrt(packages: Sequence[str] = _PACKAGES) -> tuple[Any, bool]:
             return importlib.import_module(package), package == "tensorrt_rtx"
         except (ImportError, OSError, RuntimeError) as error:  # its libraries, or the stub that should fetch them
             raise DependencyError(
-                "the package {} is installed but does not load: {}; install TensorRT's libraries for this machine, "
-                "or take another backend.".format(package, " ".join(str(error).split())[:200])
+                f"the package {package} is installed but does not load: {' '.join(str(error).split())[:200]}; install "
+                "TensorRT's libraries for this machine, "
+                "or take another backend."
             ) from error
     raise DependencyError(
         "the backend 'tensorrt' needs tensorrt, which is not installed. Install it with: pip install tensorrt"

@@ -1,4 +1,5 @@
-"""How a TensorRT engine is built, by version: planned as plain data, which can be checked without a GPU, then carried out.
+"""How a TensorRT engine is built, by version: planned as plain data, which can be checked without a GPU, then carried
+out.
 
 What changed between the versions (TensorRT's migration guides from 8 to 10 and from 10 to 11):
     8.5    named tensors and `execute_async_v3`; a network says that its batch is explicit
@@ -21,7 +22,8 @@ log = logging.getLogger("ppliteseg_paddle")
 
 OLDEST = (8, 5)
 _ALWAYS_EXPLICIT, _TYPED_BY_GRAPH, _ALWAYS_TYPED = (10, 0), (10, 12), (11, 0)
-# precision -> flags of the builder where they decide on it. INT8 may fall back to 16 bits where there is no 8-bit kernel.
+# precision -> flags of the builder where they decide on it. INT8 may fall back to 16 bits where there is no 8-bit
+# kernel.
 _PRECISION_FLAGS = {"fp32": (), "fp16": ("FP16",), "int8": ("FP16", "INT8")}
 DEFAULT_WORKSPACE = 2 << 30  # bytes; it is a bound, not a reservation
 
@@ -79,7 +81,8 @@ def make_plan(
     typed = numbers >= _TYPED_BY_GRAPH
     if typed and precision == "fp16" and "half" not in roles:
         raise ArtifactError(
-            f"TensorRT {version} computes in the types that the graph says, and this one has none in 16 bits; export it with "
+            f"TensorRT {version} computes in the types that the graph says, and this one has none in 16 bits; export "
+            "it with "
             "--format tensorrt --precision fp16."
         )
     network_flags = (
@@ -103,7 +106,8 @@ def make_plan(
 def build_engine(trt: Any, plan: Plan, graph: bytes, timing: bytes, logger: Any) -> tuple[bytes, bytes]:
     """Build an engine; minutes on a GPU.
 
-    Args: trt: the package; graph: the ONNX file; timing: an earlier build's timing cache or b""; logger: from `make_logger`.
+    Args: trt: the package; graph: the ONNX file; timing: an earlier build's timing cache or b""; logger: from
+        `make_logger`.
     Returns: the engine and the new timing cache, serialised.
     Raises: ArtifactError: if TensorRT cannot take the graph.
     """

@@ -25,7 +25,8 @@ from ppliteseg_paddle.errors import DataError  # noqa: E402
 
 # Where a file or camera does not say how many frames a second it has.
 DEFAULT_FPS = 25.0
-# How long closing waits for a frame that is being read. A camera that has stopped answering must not keep a program from ending.
+# How long closing waits for a frame that is being read. A camera that has stopped answering must not keep a program
+# from ending.
 _PATIENCE_SECONDS = 5.0
 # Ending of a written video -> its codec: what OpenCV's wheels can encode without further libraries.
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
@@ -36,7 +37,8 @@ class VideoReader:
 
     Args: source: a path; or a camera's number, or the address of a stream ("rtsp://...").
     Attributes: `source`; `live`, whether it is a camera or stream; `fps`, frames a second as the source says;
-        `frame_count` as the file says, None where it is not known; `frames_read`; `size`, (width, height) of the first frame.
+        `frame_count` as the file says, None where it is not known; `frames_read`; `size`, (width, height) of the first
+        frame.
     Raises: DataError: if it cannot be opened, or holds no frame that can be decoded.
     """
 
@@ -50,12 +52,8 @@ class VideoReader:
         if not found or self._first is None:
             self.close()
             raise DataError(
-                "{} opens, but gives no frame{}.".format(
-                    self.name,
-                    ": is another program using it?"
-                    if self.live
-                    else ": it is damaged, cut off, or of an unknown codec",
-                )
+                f"{self.name} opens, but gives no "
+                f"frame{(': is another program using it?' if self.live else ': it is damaged, cut off, or of an unknown codec')}."
             )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
@@ -75,9 +73,7 @@ class VideoReader:
             return capture
         if not os.path.isfile(self.source):
             raise DataError(
-                "{} {}.".format(
-                    self.name, "is a folder; give a file" if os.path.isdir(self.source) else "does not exist"
-                )
+                f"{self.name} {('is a folder; give a file' if os.path.isdir(self.source) else 'does not exist')}."
             )
         # FFmpeg where OpenCV has it, which its wheels do: the others are tried in turn and each complains on stderr.
         ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends()
@@ -102,7 +98,8 @@ class VideoReader:
                 return
 
     def stop(self) -> None:
-        """End the iteration after the frame that is being read. May be called from any thread, and from a signal handler."""
+        """End the iteration after the frame that is being read. May be called from any thread, and from a signal
+        handler."""
         self._stopped = True
 
     def close(self) -> None:
@@ -129,7 +126,8 @@ class VideoWriter:
     """Writes frames as a video file, which appears when it is whole: on leaving the `with` block without an error.
 
     Args: path: its ending says the form (`CODECS`); fps: frames a second.
-    Attributes: `path`, which may end in .avi where another was asked for (see `_form_for`); `frames`, how many were written.
+    Attributes: `path`, which may end in .avi where another was asked for (see `_form_for`); `frames`, how many were
+        written.
     Raises: DataError: for an unknown ending, frames of different sizes, or a file that cannot be written.
     """
 
@@ -137,9 +135,7 @@ class VideoWriter:
         self.path, self.fps, self.frames = os.fspath(path), fps, 0
         ending = os.path.splitext(self.path)[1].lower()
         if ending not in CODECS:
-            raise DataError(
-                "cannot write the video {}: give a name that ends in one of {}.".format(self.path, ", ".join(CODECS))
-            )
+            raise DataError(f"cannot write the video {self.path}: give a name that ends in one of {', '.join(CODECS)}.")
         self._temporary: str | None = None
         self._writer: cv2.VideoWriter | None = None
         self._size: tuple[int, int] = (0, 0)
@@ -172,7 +168,8 @@ class VideoWriter:
         )
         if not self._writer.isOpened():
             raise DataError(
-                f"cannot write the video {self.path}: this OpenCV has no encoder '{form.codec}'; give a name that ends in .avi."
+                f"cannot write the video {self.path}: this OpenCV has no encoder '{form.codec}'; give a name that ends "
+                "in .avi."
             )
         self._size = size
 
@@ -220,7 +217,8 @@ class VideoWriter:
 
 
 def _form_for(ending: str, size: tuple[int, int]) -> _Form:
-    """Where a side is odd, OpenCV's FFmpeg drops a row or column without a word. OpenCV's own encoder does not: it writes .avi,
+    """Where a side is odd, OpenCV's FFmpeg drops a row or column without a word. OpenCV's own encoder does not: it
+    writes .avi,
     with whole frames a second."""
     if size[0] % 2 or size[1] % 2:
         return _Form(".avi", "MJPG", cv2.CAP_OPENCV_MJPEG)
@@ -228,7 +226,8 @@ def _form_for(ending: str, size: tuple[int, int]) -> _Form:
 
 
 class Pace:
-    """Keeps a recording in real time. A camera gives more frames than a slow model takes: those that it does take are repeated.
+    """Keeps a recording in real time. A camera gives more frames than a slow model takes: those that it does take are
+    repeated.
 
     Args: fps: frames a second of the recording.
     """

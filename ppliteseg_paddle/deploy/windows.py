@@ -1,6 +1,7 @@
 """Sliding windows: a large image is segmented piece by piece, and the pieces are joined.
 
-Scores are averaged where windows overlap, as PaddleSeg does it. Where only class ids leave the graph there is nothing to
+Scores are averaged where windows overlap, as PaddleSeg does it. Where only class ids leave the graph there is nothing
+to
 average: each pixel then takes the class from the window in which it lies farthest from the border, where a window knows
 least of what is around.
 
@@ -42,13 +43,14 @@ class Windows(NamedTuple):
         stride = tuple(max(1, side * 2 // 3) for side in crop_size) if stride is None else _pair("stride", stride)
         if stride[0] > crop_size[0] or stride[1] > crop_size[1]:
             raise ConfigError(
-                "stride %d %d is larger than crop_size %d %d and would leave pixels out; make it smaller (width, height)."
-                % (stride + crop_size)
+                "stride %d %d is larger than crop_size %d %d and would leave pixels out; make it smaller (width, "
+                "height)." % (stride + crop_size)
             )
         return cls(crop_size, stride)
 
     def rows(self, height: int, width: int) -> list[list[Box]]:
-        """The windows over an image, row by row. The last one of a row or column is moved back until it ends at the border;
+        """The windows over an image, row by row. The last one of a row or column is moved back until it ends at the
+        border;
         an image smaller than a window is one window."""
         across = _places(width, self.crop_size[0], self.stride[0])
         return [

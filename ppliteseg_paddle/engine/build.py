@@ -151,7 +151,8 @@ def build(builder, name: str, verbose: bool = False):
 
 
 def check_parameter_groups(config, model) -> None:
-    """See that each item of `optimizer.custom_cfg` means weights that the model has: PaddleSeg gives others no word, or an IndexError.
+    """See that each item of `optimizer.custom_cfg` means weights that the model has: PaddleSeg gives others no word, or
+    an IndexError.
 
     Raises: ConfigError
     """
@@ -163,15 +164,13 @@ def check_parameter_groups(config, model) -> None:
         part = item.get("name") if isinstance(item, dict) else None
         if not isinstance(part, str):
             raise ConfigError(
-                "{}: expected items such as {{name: backbone, lr_mult: 0.1}}, found {}.".format(
-                    config.source.of("optimizer.custom_cfg"), item
-                )
+                f"{config.source.of('optimizer.custom_cfg')}: expected items such as {{name: backbone, lr_mult: 0.1}}, "
+                f"found {item}."
             )
         if not any(part in name for name in names):
             raise ConfigError(
-                "{}: no weight of the model has '{}' in its name; names are as in {}.".format(
-                    config.source.of("optimizer.custom_cfg"), part, " and ".join(names[:2])
-                )
+                f"{config.source.of('optimizer.custom_cfg')}: no weight of the model has '{part}' in its name; names "
+                f"are as in {' and '.join(names[:2])}."
             )
 
 
@@ -192,12 +191,8 @@ def _check_root(config, name: str) -> None:
     ]
     existing_root(
         root,
-        " It is set by {}; give another with --opts {}{}.{}".format(
-            config.source.of(key),
-            " ".join(part + "=DIR" for part in same),
-            " or the environment variable " + variable if variable else "",
-            " " + origin % root if origin else "",
-        ),
+        f" It is set by {config.source.of(key)}; give another with --opts "
+        f"{' '.join(part + '=DIR' for part in same)}{(' or the environment variable ' + variable if variable else '')}.{(' ' + origin % root if origin else '')}",
     )
 
 
@@ -262,7 +257,7 @@ def label_set_of(config) -> LabelSet:
         names = _names_in(block.get("dataset_root"), classes)
         if names:
             return LabelSet("classes.txt", tuple(names), palette_for(classes), int(block.get("ignore_index", 255)))
-    return LabelSet("numbered", tuple("class_%d" % i for i in range(classes)), palette_for(classes))
+    return LabelSet("numbered", tuple(f"class_{i:d}" for i in range(classes)), palette_for(classes))
 
 
 def _names_in(root: Any, classes: int):
@@ -278,7 +273,8 @@ def _names_in(root: Any, classes: int):
 # --------------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def quiet_paddleseg(level: int = 0):
-    """PaddleSeg logs every component that it builds and warns of each value that it fills in: errors only, meanwhile."""
+    """PaddleSeg logs every component that it builds and warns of each value that it fills in: errors only,
+    meanwhile."""
     from paddleseg.utils import logger
 
     before, logger.log_level = logger.log_level, level
@@ -295,17 +291,11 @@ def check_dataset_size(dataset, batch_size: int, ranks: int = 1) -> None:
     """
     per_rank = -(-len(dataset) // ranks)
     if per_rank < batch_size:
-        share = " (%d on each of %d devices)" % (per_rank, ranks) if ranks > 1 else ""
+        share = f" ({per_rank:d} on each of {ranks:d} devices)" if ranks > 1 else ""
         raise DataError(
-            "the training set %s has %d image%s%s, fewer than one batch of %d. Use --batch_size %d, or add images."
-            % (
-                getattr(dataset, "list_path", type(dataset).__name__),
-                len(dataset),
-                "" if len(dataset) == 1 else "s",
-                share,
-                batch_size,
-                per_rank,
-            )
+            f"the training set {getattr(dataset, 'list_path', type(dataset).__name__)} has {len(dataset):d} "
+            f"image{('' if len(dataset) == 1 else 's')}{share}, fewer than one batch of {batch_size:d}. Use "
+            f"--batch_size {per_rank:d}, or add images."
         )
 
 

@@ -27,9 +27,8 @@ def check_resume(folder: str, iters: int) -> int:
         parent = os.path.dirname(os.path.normpath(folder)) or "."
         latest = latest_checkpoint(parent) if os.path.isdir(parent) else None
         raise ConfigError(
-            "--resume_model {}: there is no such folder.{}".format(
-                folder, f" The latest checkpoint beside it is {latest}." if latest else ""
-            )
+            f"--resume_model {folder}: there is no such "
+            f"folder.{(f' The latest checkpoint beside it is {latest}.' if latest else '')}"
         )
     match = _ITER_FOLDER.fullmatch(name)
     if match is None:
@@ -46,8 +45,9 @@ def check_resume(folder: str, iters: int) -> int:
     start = int(match.group(1))
     if start >= iters:
         raise ConfigError(
-            "--resume_model %s holds iteration %d, and the run ends at %d: nothing is left to train. "
-            "Give a larger --iters." % (folder, start, iters)
+            f"--resume_model {folder} holds iteration {start:d}, and the run ends at {iters:d}: nothing is left to "
+            "train. "
+            "Give a larger --iters."
         )
     return start
 
@@ -56,7 +56,8 @@ def check_fits(model, folder: str, by_time: bool = False) -> None:
     """See that a checkpoint's weights are those of `model`: Paddle itself only warns and keeps random ones.
 
     Args: by_time: whether the run has a budget of time.
-    Raises: WeightsError: if a file cannot be read or asks to run code, or a name or shape differs; ConfigError: for a checkpoint of
+    Raises: WeightsError: if a file cannot be read or asks to run code, or a name or shape differs; ConfigError: for a
+        checkpoint of
         a run by time, if this one is not.
     """
     import paddle
@@ -76,13 +77,16 @@ def check_fits(model, folder: str, by_time: bool = False) -> None:
     seconds = saved["LR_Scheduler"].get("seconds")
     if seconds is not None and not by_time:
         raise ConfigError(
-            f"--resume_model {folder}: its learning rate follows the time of a run with --max_minutes, of which {seconds / 60:.1f} were used: give "
-            f"--max_minutes, too, and more than that, or start from its weights alone, with --model_path {os.path.join(folder, PARAMS)}."
+            f"--resume_model {folder}: its learning rate follows the time of a run with --max_minutes, of which "
+            f"{seconds / 60:.1f} were used: give "
+            "--max_minutes, too, and more than that, or start from its weights alone, with --model_path "
+            f"{os.path.join(folder, PARAMS)}."
         )
 
 
 def check_files(folder: str) -> None:
-    """See that a checkpoint's files hold arrays and numbers only, before Paddle's own reader gets them, which runs whatever a pickle asks for.
+    """See that a checkpoint's files hold arrays and numbers only, before Paddle's own reader gets them, which runs
+    whatever a pickle asks for.
 
     Raises: WeightsError
     """
@@ -102,8 +106,8 @@ def _check_names_and_shapes(path: str, expected: dict[str, list]) -> None:
     missing = [name for name in expected if name not in saved]
     if missing:
         raise WeightsError(
-            "%s lacks %d of the model's %d weights, the first %s: it belongs to another configuration."
-            % (path, len(missing), len(expected), missing[0])
+            f"{path} lacks {len(missing):d} of the model's {len(expected):d} weights, the first {missing[0]}: it "
+            "belongs to another configuration."
         )
     for name, shape in expected.items():
         found = list(getattr(saved[name], "shape", ()))

@@ -27,9 +27,8 @@ def check_config(
     for name, dataset in datasets.items():
         if not lists_pairs(dataset):
             raise DataError(
-                "{} is of type {}, which does not list image and label files, so they cannot be checked.".format(
-                    name + "_dataset", type(dataset).__name__
-                )
+                f"{name + '_dataset'} is of type {type(dataset).__name__}, which does not list image and label files, "
+                "so they cannot be checked."
             )
     names = list(build.label_set_of(config).classes)
     result = check_datasets(
@@ -56,8 +55,8 @@ def check_before_training(config, datasets: Mapping[str, Any], full: bool = Fals
     for row in result["findings"]:
         if row["severity"] == WARNING:
             print(
-                "warning: %s: %d %s (%s): %s"
-                % (row["split"], row["count"], row["title"], ", ".join(row["first"]), row["effect"]),
+                f"warning: {row['split']}: {row['count']:d} {row['title']} ({', '.join(row['first'])}): "
+                f"{row['effect']}",
                 file=sys.stderr,
             )
 

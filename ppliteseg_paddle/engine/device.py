@@ -25,9 +25,8 @@ def select_device(name: str | None = None) -> tuple[str, str]:
         raise ConfigError(f"unknown device '{name}'.{suggest(kind, KINDS)}")
     if ":" in name and (kind == "cpu" or not index.isdigit()):
         raise ConfigError(
-            "unknown device '{}': give {}.".format(
-                name, "cpu" if kind == "cpu" else f"{kind}, or with a number, as in {kind}:0"
-            )
+            f"unknown device '{name}': give "
+            f"{('cpu' if kind == 'cpu' else f'{kind}, or with a number, as in {kind}:0')}."
         )
     lack = _lack_of_gpu(paddle)
     if not name:
@@ -37,8 +36,8 @@ def select_device(name: str | None = None) -> tuple[str, str]:
             raise ConfigError(f"--device {name}: {lack}. Use --device cpu{_gpu_advice(paddle)}.")
         if index and int(index) >= paddle.device.cuda.device_count():
             raise ConfigError(
-                "--device %s: there are %d GPUs, so the last is gpu:%d."
-                % (name, paddle.device.cuda.device_count(), paddle.device.cuda.device_count() - 1)
+                f"--device {name}: there are {paddle.device.cuda.device_count():d} GPUs, so the last is "
+                f"gpu:{paddle.device.cuda.device_count() - 1:d}."
             )
         chosen, why = name, _gpu_name(paddle, int(index or 0))
     elif kind != "cpu" and not _has_other(paddle, kind):

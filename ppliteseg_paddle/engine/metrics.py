@@ -29,7 +29,8 @@ def confusion_matrix(pred: np.ndarray, label: np.ndarray, num_classes: int, igno
 def confusion_on_device(pred, label, num_classes: int, ignore_index: int = 255):
     """`confusion_matrix` of two tensors, computed where they are and left there.
 
-    Shape: pred and label of one shape, integer, pred below num_classes; returns int64 (num_classes, num_classes), rows are labels.
+    Shape: pred and label of one shape, integer, pred below num_classes; returns int64 (num_classes, num_classes), rows
+        are labels.
     """
     import paddle
 
@@ -51,7 +52,8 @@ def confusion_on_device(pred, label, num_classes: int, ignore_index: int = 255):
 def scores(matrix: np.ndarray) -> dict[str, Any]:
     """Everything that we report, from a confusion matrix.
 
-    Returns: floats "mIoU", "mIoU_present" (NaN where no class occurs), "acc" (correct pixels of all), "kappa", "dice" (mean); lists with one
+    Returns: floats "mIoU", "mIoU_present" (NaN where no class occurs), "acc" (correct pixels of all), "kappa", "dice"
+        (mean); lists with one
         float a class: "class_iou", "class_dice", "class_precision", "class_recall"; list "present".
     Source: PaddleSeg `utils/metrics.py`: mean_iou, class_measurement, kappa, dice.
     """

@@ -8,7 +8,8 @@ from ppliteseg_paddle.engine.build import build, label_set_of, make_builder
 
 
 class EvaluationPredictor:
-    """Predicts as the evaluation does, test-time augmentation and sliding windows included, so that its masks have the mIoU
+    """Predicts as the evaluation does, test-time augmentation and sliding windows included, so that its masks have the
+    mIoU
     that `val` reports.
 
     Args: model: in evaluation mode; config: from `build.load_config`.

@@ -10,7 +10,8 @@ from ppliteseg_paddle.engine.loop.surroundings import replaced
 
 @contextlib.contextmanager
 def safe_pretrained():
-    """Reason: `pretrained:` of PaddleSeg's backbones and models goes to Paddle's own reader, which runs whatever a pickle
+    """Reason: `pretrained:` of PaddleSeg's backbones and models goes to Paddle's own reader, which runs whatever a
+    pickle
     asks for, and its downloads are unpacked without a look at the paths in them."""
     import paddle
     from paddleseg.utils import utils

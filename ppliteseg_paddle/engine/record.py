@@ -29,7 +29,7 @@ def recorded(watch: Monitor, record: Record, first: bool):
             with contextlib.suppress(ConfigError):
                 record.write(watch)
         if isinstance(error, KeyboardInterrupt):
-            print("\nstopped after iteration %d; %s" % (watch.iteration, watch.how_to_go_on()), file=sys.stderr)
+            print(f"\nstopped after iteration {watch.iteration:d}; {watch.how_to_go_on()}", file=sys.stderr)
         raise
 
 
@@ -94,7 +94,8 @@ class Record:
         self.writing, self.noted = self.written - begin, self._events(watch)
 
     def write_now_and_then(self, watch: Monitor) -> None:
-        """At each checkpoint and evaluation; for rows of the log so seldom that it takes a hundredth of the time, however long the record."""
+        """At each checkpoint and evaluation; for rows of the log so seldom that it takes a hundredth of the time,
+        however long the record."""
         if self._events(watch) != self.noted or time.monotonic() - self.written >= 100 * self.writing:
             self.write(watch)
 

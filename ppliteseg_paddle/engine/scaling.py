@@ -1,6 +1,7 @@
 """Fit a recipe to other hardware: learning rate, iterations and OHEM's share by the linear rule.
 
-A recipe says in its configuration what its numbers were chosen for, `recipe: {devices: 4, batch_size: 4}`, which PaddleSeg's
+A recipe says in its configuration what its numbers were chosen for, `recipe: {devices: 4, batch_size: 4}`, which
+PaddleSeg's
 own `Config` carries along and never reads.
 
 Source: Goyal et al., "Accurate, Large Minibatch SGD" (arXiv 1706.02677), section 2.1, for the linear rule.
@@ -17,7 +18,8 @@ from ppliteseg_paddle.errors import ConfigError
 
 @dataclass
 class Scaling:
-    """`changes`: dotted key -> new value, in the form of --opts keys. `sentences`: what was done and why, one a line."""
+    """`changes`: dotted key -> new value, in the form of --opts keys. `sentences`: what was done and why, one a
+    line."""
 
     changes: dict[str, Any] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
@@ -26,8 +28,10 @@ class Scaling:
 def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given: Collection[str] = ()) -> Scaling:
     """What to change in `config` so that training on this hardware follows the recipe.
 
-    The learning rate grows with the images of a step, which average the gradient; iterations and warm-up shrink with them, so
-    that as many images are seen; `min_kept` of OHEM grows with one device's images, as it counts pixels of one device's batch.
+    The learning rate grows with the images of a step, which average the gradient; iterations and warm-up shrink with
+    them, so
+    that as many images are seen; `min_kept` of OHEM grows with one device's images, as it counts pixels of one device's
+    batch.
 
     Args:
         config: the values of a configuration; nothing is changed in it.
@@ -43,15 +47,15 @@ def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given
     scaling = Scaling()
     if total != recipe_total:
         scaling.sentences.append(
-            "the recipe takes %s a step (%d x %d), this run takes %d (%d x %d):"
-            % (_images(recipe_total), recipe_devices, recipe_batch, total, devices, batch_size)
+            f"the recipe takes {_images(recipe_total)} a step ({recipe_devices:d} x {recipe_batch:d}), this run takes "
+            f"{total:d} ({devices:d} x {batch_size:d}):"
         )
         ratio = total / recipe_total
         _change(
             scaling,
             config,
             "lr_scheduler.learning_rate",
-            lambda rate: float("%.6g" % (rate * ratio)),
+            lambda rate: float(f"{(rate * ratio):.6g}"),
             given,
             f"the gradient is the mean over {_rounded(ratio):g} times as many images (linear rule)",
         )
@@ -72,7 +76,7 @@ def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given
                 key,
                 lambda count: max(1, round(count * batch_size / recipe_batch)),
                 given,
-                "it counts pixels of one device's batch, %s instead of %d" % (_images(batch_size), recipe_batch),
+                f"it counts pixels of one device's batch, {_images(batch_size)} instead of {recipe_batch:d}",
                 "OHEM's min_kept",
             )
     if scaling.sentences:
@@ -128,11 +132,11 @@ def _value(config: Any, key: str) -> Any:
 def _min_kept_keys(config: Mapping[str, Any]) -> Iterator[str]:
     for index, loss in enumerate(config.get("loss", {}).get("types", [])):
         if "min_kept" in loss:
-            yield "loss.types.%d.min_kept" % index
+            yield f"loss.types.{index:d}.min_kept"
 
 
 def _images(count: int) -> str:
-    return "%d image%s" % (count, "" if count == 1 else "s")
+    return f"{count:d} image{('' if count == 1 else 's')}"
 
 
 def _rounded(ratio: float) -> float:

@@ -122,14 +122,9 @@ def train(
             build.save_config(config, os.path.join(save_dir, CONFIG_FILE))
             print(device_line(chosen, why))
             print(
-                "training from iteration %d to %s, batches of %s out of %d images; writing to %s"
-                % (
-                    start,
-                    _end(config, budget),
-                    distributed.batch_in_words(config.batch_size),
-                    len(parts["train_dataset"]),
-                    save_dir,
-                ),
+                f"training from iteration {start:d} to {_end(config, budget)}, batches of "
+                f"{distributed.batch_in_words(config.batch_size)} out of {len(parts['train_dataset']):d} images; "
+                f"writing to {save_dir}",
                 flush=True,
             )
         seed_samples(parts["train_dataset"], seed, start, config.batch_size, ranks)
@@ -191,7 +186,8 @@ def train(
 # Before the loop
 # --------------------------------------------------------------------------------------------
 def set_seed(seed: int | None, rank: int = 0) -> None:
-    """Seed paddle, numpy and random, from which PaddleSeg's augmentations draw; None leaves them random. Each rank draws numbers of its own."""
+    """Seed paddle, numpy and random, from which PaddleSeg's augmentations draw; None leaves them random. Each rank
+    draws numbers of its own."""
     if seed is None:
         return
     import numpy
@@ -203,7 +199,8 @@ def set_seed(seed: int | None, rank: int = 0) -> None:
 
 
 def fit_recipe(config, devices: int, say: bool = True) -> None:
-    """Scale the recipe of `config`, in place, to this number of devices and the configured batch, and say what was done.
+    """Scale the recipe of `config`, in place, to this number of devices and the configured batch, and say what was
+    done.
 
     The `recipe` then names this hardware, so that the saved configuration is not scaled again.
     """
@@ -236,7 +233,7 @@ def _iters(config, budget, start):
 
 def _end(config, budget) -> str:
     if budget is None:
-        return "%d" % config.iters
+        return f"{config.iters:d}"
     return f"the end of {budget.total / 60:g} minutes, of which {budget.now() / 60:.1f} are used"
 
 
@@ -288,8 +285,8 @@ def _check_outputs(model, loss, config) -> None:
     outputs, coefs = len(getattr(model, "seg_heads", ())), len(loss["coef"])
     if outputs and outputs != coefs:
         raise ConfigError(
-            "%s: %d numbers for the %d outputs that the model has in training: give one for each, the main one first."
-            % (config.source.of("loss.coef"), coefs, outputs)
+            f"{config.source.of('loss.coef')}: {coefs:d} numbers for the {outputs:d} outputs that the model has in "
+            "training: give one for each, the main one first."
         )
 
 

@@ -1,4 +1,5 @@
-"""Evaluate a model on a data set: PaddleSeg's inference, one confusion matrix a batch, each rank its share of the images."""
+"""Evaluate a model on a data set: PaddleSeg's inference, one confusion matrix a batch, each rank its share of the
+images."""
 
 from __future__ import annotations
 
@@ -36,11 +37,13 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate `model` on every image of `dataset`, whose mode must be "val".
 
-    With several ranks each takes its share of the images, every image once, and all get the result; batch norm's statistics
+    With several ranks each takes its share of the images, every image once, and all get the result; batch norm's
+    statistics
     are averaged over the ranks before.
 
     Args:
-        aug_eval: average over `scales` and flips; is_slide: by windows of `crop_size` every `stride`, both (width, height).
+        aug_eval: average over `scales` and flips; is_slide: by windows of `crop_size` every `stride`, both (width,
+            height).
         precision: fp16 or bf16 runs under Paddle's automatic mixed precision.
         progress: show a progress bar on stderr.
         batch_size: images at once, as far as neighbours have one size. Worth it on GPUs; windows go one by one.
@@ -97,7 +100,8 @@ def _loader(dataset, indices: Sequence[int], batch_size: int, num_workers: int):
 
 
 def stack_equals(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Batches of those neighbours that one forward pass can take: of one size, and of one way back to their label's size.
+    """Batches of those neighbours that one forward pass can take: of one size, and of one way back to their label's
+    size.
 
     Args: samples: as a data set in mode "val" gives them, with "img", "label" and "trans_info".
     Shape: "img" (N, 3, H, W) and "label" (N, 1, H', W') of each batch.
@@ -118,7 +122,8 @@ def stack_equals(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def fast_evaluation():
     """Let PaddleSeg's loop evaluate by `evaluate`, which gives the same figures.
 
-    Reason: the loop's evaluation counts each class by itself, several times slower than it need be; with several ranks each
+    Reason: the loop's evaluation counts each class by itself, several times slower than it need be; with several ranks
+        each
     uses batch norm's statistics of its own, and three transfers are made for every image.
     """
     module = loop_module()
@@ -132,7 +137,7 @@ def fast_evaluation():
         )  # a bar would litter a log
         if print_detail and distributed.rank() == 0:
             logger.info(f"[EVAL] {scores_line(result)}")
-            logger.info("[EVAL] Class IoU: {}".format(" ".join(f"{value:.4f}" for value in result["class_iou"])))
+            logger.info(f"[EVAL] Class IoU: {' '.join(f'{value:.4f}' for value in result['class_iou'])}")
         return (
             result["mIoU"],
             result["acc"],

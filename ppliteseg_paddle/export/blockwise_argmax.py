@@ -3,7 +3,8 @@ export spends outside its convolutions.
 
 Bilinear upsampling mixes four neighbouring cells with weights that are not negative and sum to one. Where the same
 class wins in all four, it wins between them, too, so the block of pixels between the four centres is that class, and no
-score of it need be computed. What is left are blocks that a border crosses; their pixels get the same weighted sums that
+score of it need be computed. What is left are blocks that a border crosses; their pixels get the same weighted sums
+that
 upsampling would have given them. The mask is the same in every pixel (but for ties within rounding), at a small part of
 the cost where borders are few, and at less than the ordinary form's where they are everywhere.
 """
@@ -28,7 +29,8 @@ def add_blockwise_argmax(model, nodes, logits: str, num_classes: int) -> str:
     """Take the last resizing off the graph and add the mask's computation by blocks.
 
     Args: nodes: an `onnx_graph.Nodes`, which receives it.
-    Returns: the name of the mask (1, H, W) in uint8 (int32 above 256 classes); "" where sizes are open, the batch is not 1, or
+    Returns: the name of the mask (1, H, W) in uint8 (int32 above 256 classes); "" where sizes are open, the batch is
+        not 1, or
         the factor is not one even whole number: the graph is then as it was.
     """
     resize = last_resize(model.graph, logits)
@@ -51,7 +53,8 @@ def add_blockwise_argmax(model, nodes, logits: str, num_classes: int) -> str:
     winners = nodes.add("Gather", nodes.add("Reshape", winners, flat), around, axis=0)
     most, least = (nodes.add(operator, winners, axes=[1], keepdims=1) for operator in ("ReduceMax", "ReduceMin"))
     crossed = nodes.add("NonZero", nodes.add("Reshape", nodes.add("Sub", most, least), flat))
-    # The crossed blocks' pixels: a small product for each, planes of classes beside each other, which argmax likes best.
+    # The crossed blocks' pixels: a small product for each, planes of classes beside each other, which argmax likes
+    # best.
     corners = nodes.add("Gather", around, nodes.add("Reshape", crossed, flat), axis=0)
     scores = nodes.add("Transpose", nodes.add("Gather", cells, corners, axis=0), perm=[0, 2, 1])
     scores = nodes.add("MatMul", scores, nodes.constant(_weights(factor).T, np.float32))

@@ -17,7 +17,8 @@ from ppliteseg_paddle.errors import ArtifactError
 # An export may differ from its model in this share of an image's pixels, and only where two classes are nearly equal:
 # by less than this part of the largest score. Float sums in another order do no more; GPUs may round to TF32 (10 bits).
 # What computes in 16 bits rounds every value to 11 bits.
-# 8 bits move borders; here it is only seen that the graph is not broken. What they cost is measured in mIoU (`quantize`).
+# 8 bits move borders; here it is only seen that the graph is not broken. What they cost is measured in mIoU
+# (`quantize`).
 MAX_DIFFERING_PIXELS = {"cpu": 1e-3, "gpu": 5e-3, "fp16": 2e-2, "int8": 0.15}
 NEAR_TIE = {"cpu": 1e-3, "gpu": 1e-2, "fp16": 5e-2, "int8": 0.5}
 
@@ -28,7 +29,8 @@ def mask_dtype(num_classes: int) -> str:
 
 
 class GraphForm(paddle.nn.Layer):
-    """What is exported: the model's first logits, then `output_op`. The mask is as small as its ids allow: less to copy."""
+    """What is exported: the model's first logits, then `output_op`. The mask is as small as its ids allow: less to
+    copy."""
 
     def __init__(self, model, output_op: str, num_classes: int):
         super().__init__()
@@ -85,7 +87,8 @@ def compare(exported: Predictor, model, image: np.ndarray) -> dict[str, Any]:
     result = {"backend": exported.backend.name, "device": exported.backend.device, "input_size": list(batch.shape[2:])}
     if found.shape != expected.shape:
         raise ArtifactError(
-            f"the exported graph returns masks of {list(found.shape)} where the model returns {list(expected.shape)}; report this, it is a defect."
+            f"the exported graph returns masks of {list(found.shape)} where the model returns {list(expected.shape)}; "
+            "report this, it is a defect."
         )
     if not mask:
         scores = (
@@ -105,13 +108,9 @@ def require_equal(check: Mapping[str, Any], save_dir: str, precision: str = "fp3
     kind = precision if precision in MAX_DIFFERING_PIXELS else check["device"].split(":")[0]
     if check["differing_pixels"] > MAX_DIFFERING_PIXELS[kind] or check["largest_margin"] > NEAR_TIE[kind]:
         raise ArtifactError(
-            "the exported model differs from the trained one in {:.3g} % of the check image's pixels (allowed: {:g} %, "
-            "and only near-ties) when run by '{}' on {}, so {} was not written. Export with another Paddle version "
-            "(3.2.2 is the best tested).".format(
-                100 * check["differing_pixels"],
-                100 * MAX_DIFFERING_PIXELS[kind],
-                check["backend"],
-                check["device"],
-                save_dir,
-            )
+            f"the exported model differs from the trained one in {100 * check['differing_pixels']:.3g} % of the check "
+            f"image's pixels (allowed: {100 * MAX_DIFFERING_PIXELS[kind]:g} %, "
+            f"and only near-ties) when run by '{check['backend']}' on {check['device']}, so {save_dir} was not "
+            "written. Export with another Paddle version "
+            "(3.2.2 is the best tested)."
         )

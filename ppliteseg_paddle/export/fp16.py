@@ -1,4 +1,5 @@
-"""Put a network's arithmetic into 16-bit floats: for runtimes that compute in the types the graph says, as TensorRT 11 does."""
+"""Put a network's arithmetic into 16-bit floats: for runtimes that compute in the types the graph says, as TensorRT 11
+does."""
 
 from __future__ import annotations
 

@@ -40,13 +40,15 @@ def check_installed(with_openvino: bool = False) -> None:
     for package in _PACKAGES + (("openvino",) if with_openvino else ()):
         if importlib.util.find_spec(package) is None:
             raise DependencyError(
-                f"exporting to ONNX or OpenVINO needs {package}, which is not installed. Install it with: pip install '.[cpu,deploy]'"
+                f"exporting to ONNX or OpenVINO needs {package}, which is not installed. Install it with: pip install "
+                "'.[cpu,deploy]'"
             )
     version = paddle_version()
     if version is not None and version < (3,):
         raise DependencyError(
-            "exporting to ONNX needs Paddle 3 or later, as paddle2onnx does; installed is {}. The weights can be "
-            "exported with another Paddle: pip install paddlepaddle==3.2.2".format(".".join(map(str, version)))
+            "exporting to ONNX needs Paddle 3 or later, as paddle2onnx does; installed is "
+            f"{'.'.join(map(str, version))}. The weights can be "
+            "exported with another Paddle: pip install paddlepaddle==3.2.2"
         )
 
 
@@ -100,7 +102,8 @@ def save_onnx(network: str, artifact: Artifact, form: str, folder: str) -> dict[
 
 
 def fold_network(path: str, aside: str) -> str:
-    """Fold a converted network by itself: where sizes are fixed, they are plain numbers then. Returns the new file's path."""
+    """Fold a converted network by itself: where sizes are fixed, they are plain numbers then. Returns the new file's
+    path."""
     import onnx
 
     folded = os.path.join(aside, "network_folded.onnx")

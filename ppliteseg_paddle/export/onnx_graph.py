@@ -27,14 +27,14 @@ class Nodes:
     def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         from onnx import helper
 
-        name = name or "%s_%d" % (self.prefix, len(self.nodes))
+        name = name or f"{self.prefix}_{len(self.nodes):d}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name + "/" + operator, **attributes))
         return name
 
     def constant(self, values: Any, dtype: Any) -> str:
         from onnx import numpy_helper
 
-        name = "%s_constant_%d" % (self.prefix, len(self.constants))
+        name = f"{self.prefix}_constant_{len(self.constants):d}"
         self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
@@ -49,7 +49,8 @@ class Nodes:
         return self.add("Resize", x, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel")
 
     def nearest(self, mask: str, height: str, width: str) -> str:
-        """(N, h, w) to (N, height, width) as `deploy.preprocess.restore` does it: floor of the index scaled in float32."""
+        """(N, h, w) to (N, height, width) as `deploy.preprocess.restore` does it: floor of the index scaled in
+        float32."""
         shape = self.add("Shape", mask)
         for axis, (size, to) in enumerate(zip(self.sides(shape, 1), (height, width)), start=1):
             scale = self.add("Div", *(self.add("Cast", side, to=1) for side in (size, to)))
@@ -78,7 +79,8 @@ def check_preprocess(preprocess: Preprocess) -> None:
 
 
 def finish(model, artifact: Artifact, form: str = "onnx"):
-    """Give a converted network (float NCHW in, logits out) the input and the output that the artifact describes for `form`.
+    """Give a converted network (float NCHW in, logits out) the input and the output that the artifact describes for
+    `form`.
 
     Returns: the same model, changed.
     """
@@ -155,7 +157,8 @@ def fold(model, path: str, aside: str) -> None:
 
 
 def halve_weights(model):
-    """Keep the large weights in 16-bit floats, which a runtime widens when it loads the file: half the size, and the same
+    """Keep the large weights in 16-bit floats, which a runtime widens when it loads the file: half the size, and the
+    same
     arithmetic and time, as processors compute in 32 bits.
 
     Returns: the same model, changed.
@@ -176,7 +179,8 @@ def halve_weights(model):
 
 
 def _add_preprocess(nodes: Nodes, preprocess: Preprocess, image: str, network_input: str) -> list[Sequence[str]]:
-    """From uint8 (N, H, W, 3) BGR to the network's input. Returns height and width before each Resize step, in order."""
+    """From uint8 (N, H, W, 3) BGR to the network's input. Returns height and width before each Resize step, in
+    order."""
     x = nodes.add("Transpose", image, perm=[0, 3, 1, 2])
     x = nodes.add("Gather", x, nodes.constant([2, 1, 0], np.int64), axis=1)  # whole planes; BGR -> RGB
     x = nodes.add("Cast", x, to=1)
@@ -198,7 +202,8 @@ def _resize_channels_last(graph, nodes: Nodes, logits: str) -> str:
     """Take the last resizing off the graph and do it with the channels last: each pixel's scores then lie side by side,
     which more than halves what resizing and argmax cost in ONNX Runtime. The arithmetic per score is the same.
 
-    OpenVINO prefers planes. Returns: the name of the scores (N, H, W, classes), "" if the graph does not end with a resizing.
+    OpenVINO prefers planes. Returns: the name of the scores (N, H, W, classes), "" if the graph does not end with a
+    resizing.
     """
     last = onnx_tail.last_resize(graph, logits)
     if last is None:
@@ -237,7 +242,7 @@ def halve_channel_reductions(model) -> None:
             and count
             and count % 2 == 0
         )
-        made = Nodes("reduce_%d" % i)
+        made = Nodes(f"reduce_{i:d}")
         if not over_channels:
             made.nodes.append(node)
         elif node.op_type == "ReduceMean":

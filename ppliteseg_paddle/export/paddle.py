@@ -251,7 +251,8 @@ class _Source:
         self._quantized = None
 
     def onnx_network(self, artifact: Artifact, form: str = "") -> str:
-        """Path of the network in ONNX, NCHW in and logits out: in 8 bits, as `form` needs them, where the artifact says so."""
+        """Path of the network in ONNX, NCHW in and logits out: in 8 bits, as `form` needs them, where the artifact says
+        so."""
         if artifact.precision == "int8" and form:
             if self._quantized is None:
                 from ppliteseg_paddle.export.quantize import quantize_network
@@ -346,7 +347,7 @@ def _checked_formats(formats: Sequence[str], preprocess_in_graph: bool) -> tuple
         if name not in FORMATS:
             raise ConfigError(f"unknown format '{name}'.{suggest(name, FORMATS)}")
     if not formats:
-        raise ConfigError("no format is given.{}".format(suggest("", FORMATS)))
+        raise ConfigError(f"no format is given.{suggest('', FORMATS)}")
     if preprocess_in_graph and formats == ("paddle",):
         raise ConfigError(
             "--preprocess_in_graph is for the formats onnx and openvino; add one of them, or leave it out."
@@ -420,8 +421,8 @@ def _check_classes(model, label_set: LabelSet) -> None:
         )
     if found != label_set.num_classes:
         raise ConfigError(
-            "the model has %d classes, but the label set '%s' names %d; give names and colors for each class."
-            % (found, label_set.name, label_set.num_classes)
+            f"the model has {found:d} classes, but the label set '{label_set.name}' names {label_set.num_classes:d}; "
+            "give names and colors for each class."
         )
 
 

@@ -10,7 +10,8 @@ from ppliteseg_paddle.errors import DependencyError
 
 
 def write_quant_report(path: str, report: Mapping[str, Any]) -> list[str]:
-    """Write `path` (JSON), and beside it a Markdown table and, with matplotlib installed, a picture. Returns the files' paths.
+    """Write `path` (JSON), and beside it a Markdown table and, with matplotlib installed, a picture. Returns the files'
+    paths.
 
     Raises: ConfigError: if a file cannot be written.
     """
@@ -27,10 +28,7 @@ def write_quant_report(path: str, report: Mapping[str, Any]) -> list[str]:
         written.append(
             layer_bars(
                 stem + ".png",
-                [
-                    ("{}  {}".format(row["form"], row["layer"]), 100 * row["noise"], row["float"])
-                    for row in report["layers"]
-                ],
+                [(f"{row['form']}  {row['layer']}", 100 * row["noise"], row["float"]) for row in report["layers"]],
                 "Noise in the scores from 8 bits in one layer alone (%)",
                 "kept in float",
             )
@@ -45,23 +43,19 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         "# INT8: what each layer costs",
         "",
-        "Ranges by %s from %d images. Every layer was quantised alone and the network's scores were compared with the float ones on %d "
-        "images: noise is the root mean square of the difference, as a part of the scores' own spread."
-        % (report["method"], report["images"], report["sensitivity_images"]),
+        (
+            f"Ranges by {report['method']} from {report['images']:d} images. Every layer was quantised alone and the "
+            f"network's scores were compared with the float ones on {report['sensitivity_images']:d} "
+            "images: noise is the root mean square of the difference, as a part of the scores' own spread."
+        ),
         "",
     ]
     accuracy: dict[str, Any] = report.get("accuracy") or {}
     if accuracy:
         lines += [
-            "mIoU %.2f %% in float, %.2f %% in INT8: %.2f points lost on %d %s images; %.2f %% of the pixels differ."
-            % (
-                100 * accuracy["fp32_mIoU"],
-                100 * accuracy["int8_mIoU"],
-                accuracy["lost_points"],
-                accuracy["images"],
-                accuracy["on"],
-                100 * accuracy["differing_pixels"],
-            ),
+            f"mIoU {100 * accuracy['fp32_mIoU']:.2f} % in float, {100 * accuracy['int8_mIoU']:.2f} % in INT8: "
+            f"{accuracy['lost_points']:.2f} points lost on {accuracy['images']:d} {accuracy['on']} images; "
+            f"{100 * accuracy['differing_pixels']:.2f} % of the pixels differ.",
             "",
         ]
     lines += [
@@ -71,13 +65,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        "| %d | %.2f %% | %.2f %% | %s |"
-        % (row["float_layers"], 100 * row["noise"], 100 * row["differing_pixels"], _points(row["lost_points"]))
+        f"| {row['float_layers']:d} | {100 * row['noise']:.2f} % | {100 * row['differing_pixels']:.2f} % | "
+        f"{_points(row['lost_points'])} |"
         for row in report["trials"]
     ]
     lines += [
         "",
-        "Always in float: {}.".format(", ".join(report["always_float"])),
+        f"Always in float: {', '.join(report['always_float'])}.",
         "",
         "## Layers",
         "",
@@ -85,14 +79,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        "| {} | {} | {:.2f} % | {:.2f} % | {} | {} |".format(
-            row["layer"],
-            row["form"],
-            100 * row["noise"],
-            100 * row["differing_pixels"],
-            _points(row["lost_points"]),
-            "yes" if row["float"] else "",
-        )
+        f"| {row['layer']} | {row['form']} | {100 * row['noise']:.2f} % | {100 * row['differing_pixels']:.2f} % | "
+        f"{_points(row['lost_points'])} | {('yes' if row['float'] else '')} |"
         for row in report["layers"]
     ]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 """INT8: post-training quantisation of a converted network from a list of images.
 
-ONNX Runtime's own tools measure the ranges and put the QuantizeLinear / DequantizeLinear pairs ("QDQ") into the graph, which
+ONNX Runtime's own tools measure the ranges and put the QuantizeLinear / DequantizeLinear pairs ("QDQ") into the graph,
+which
 ONNX Runtime and OpenVINO both compute in 8 bits. Which layers get them is measured: every layer is quantised alone and
 the network's scores are compared with the float ones; where the whole network loses too much, those that hurt most
 are put back into float.
@@ -81,10 +82,13 @@ class Calibration:
 def quantize_network(path: str, artifact: Artifact, calibration: Calibration, aside: str) -> Callable[[str], str]:
     """Quantise a folded network.
 
-    Args: path: the ONNX file, float NCHW in, logits out; artifact: how images enter; aside: a folder for files in between.
-    Returns: what writes the quantised network in the form of a format ("onnx", "openvino", "tensorrt") and returns its path, in
+    Args: path: the ONNX file, float NCHW in, logits out; artifact: how images enter; aside: a folder for files in
+        between.
+    Returns: what writes the quantised network in the form of a format ("onnx", "openvino", "tensorrt") and returns its
+        path, in
         `aside`. `calibration.report` then says what was measured and chosen.
-    Raises: ArtifactError: if it loses too much with every number of float layers that was tried. DataError: for an image or
+    Raises: ArtifactError: if it loses too much with every number of float layers that was tried. DataError: for an
+        image or
         label that cannot be read.
     """
     network = _Network(path, artifact, calibration, aside)
@@ -150,19 +154,20 @@ def _choose(network, ranges, rows, batches, labels) -> tuple[set[str], list[dict
         if found["lost_points"] is None and found["differing_pixels"] <= TRIAL_PIXELS:
             return floats, trials
     lost = (
-        "{:.2f} points of mIoU".format(found["lost_points"])
+        f"{found['lost_points']:.2f} points of mIoU"
         if found["lost_points"] is not None
-        else "%.2f %% of the pixels" % (100 * found["differing_pixels"])
+        else f"{(100 * found['differing_pixels']):.2f} % of the pixels"
     )
     raise ArtifactError(
-        "INT8 loses %s on %d calibration images even with %d layers in float. Give more images with --calib_data, "
-        "try another --calib_method (%s), or export with --precision fp16."
-        % (lost, len(batches), count, ", ".join(METHODS))
+        f"INT8 loses {lost} on {len(batches):d} calibration images even with {count:d} layers in float. Give more "
+        "images with --calib_data, "
+        f"try another --calib_method ({', '.join(METHODS)}), or export with --precision fp16."
     )
 
 
 class _Network:
-    """A float network in ONNX, its truncated form whose output is the small map of logits, and what is measured on it."""
+    """A float network in ONNX, its truncated form whose output is the small map of logits, and what is measured on
+    it."""
 
     def __init__(self, path: str, artifact: Artifact, calibration: Calibration, aside: str):
         import onnx
@@ -182,7 +187,8 @@ class _Network:
         return onnx.load_from_string(self._bytes)
 
     def _left_out(self, model) -> list[str]:
-        """Convolutions that always stay in float: the smallest, and the one that makes the scores, which 256 steps are too few for."""
+        """Convolutions that always stay in float: the smallest, and the one that makes the scores, which 256 steps are
+        too few for."""
         self._weights = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
         self._nodes = convs = [node for node in model.graph.node if node.op_type == "Conv"]
         small = [node.name for node in convs if self._weights.get(node.input[1], [0])[0] < MIN_CHANNELS]
@@ -205,7 +211,7 @@ class _Network:
         outputs, inputs, height, width = self._weights[
             next(node.input[1] for node in self._nodes if node.name == layer)
         ]
-        return "%dx%d, %s" % (height, width, "%d apart" % outputs if inputs == 1 else "%d -> %d" % (inputs, outputs))
+        return f"{height:d}x{width:d}, {(f'{outputs:d} apart' if inputs == 1 else f'{inputs:d} -> {outputs:d}')}"
 
     def batch(self, image: str) -> np.ndarray:
         from ppliteseg_paddle.deploy.preprocess import read_image
@@ -245,7 +251,8 @@ class _Network:
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
         nodes = None if only is None else [only]
-        # Between 8-bit convolutions joining and pooling stay in 8 bits, too; alone they would only add noise of their own.
+        # Between 8-bit convolutions joining and pooling stay in 8 bits, too; alone they would only add noise of their
+        # own.
         operators = list(OPERATORS) if only is None else ["Conv"]
         # TensorRT knows neither zero points nor whole-number biases, and its processors do not saturate.
         tensorrt = form == "tensorrt"
@@ -307,7 +314,8 @@ class _Network:
         return label[np.ix_(rows, columns)][np.newaxis]
 
     def measure(self, path: str, batches, labels) -> dict[str, Any]:
-        """How far a network is from the float one: `noise` (of the scores, as a part of their own spread), `differing_pixels`
+        """How far a network is from the float one: `noise` (of the scores, as a part of their own spread),
+        `differing_pixels`
         (share), `lost_points` (of mIoU; None without labels)."""
         error = spread = differing = count = 0.0
         matrices = [0, 0]
@@ -338,7 +346,8 @@ def measure_loss(exact, quantized: Mapping[str, Any], calibration: Calibration) 
     """mIoU of a float export and of the 8-bit ones on the validation pairs, at the labels' own size.
 
     Args: exact: a `Predictor`; quantized: one for each format.
-    Returns: what is added to `calibration.report["accuracy"]`: the format that loses most, and all of them under "formats"; {} where
+    Returns: what is added to `calibration.report["accuracy"]`: the format that loses most, and all of them under
+        "formats"; {} where
         there are no labels.
     Raises: ArtifactError: if more than `MAX_LOST_POINTS` are lost.
     """
@@ -355,9 +364,8 @@ def measure_loss(exact, quantized: Mapping[str, Any], calibration: Calibration) 
             masks = {name: np.asarray(predictor.predict(image)) for name, predictor in predictors.items()}
             if masks[""].shape != label.shape:
                 raise DataError(
-                    "{} is {} in size, but its label {} is {}; sizes of image and label must be equal.".format(
-                        image, masks[""].shape, path, label.shape
-                    )
+                    f"{image} is {masks[''].shape} in size, but its label {path} is {label.shape}; sizes of image and "
+                    "label must be equal."
                 )
             for name, mask in masks.items():
                 matrices[name] = matrices[name] + confusion_matrix(
@@ -387,9 +395,9 @@ def measure_loss(exact, quantized: Mapping[str, Any], calibration: Calibration) 
     calibration.report["accuracy"] = found
     if found["lost_points"] > MAX_LOST_POINTS:
         raise ArtifactError(
-            "INT8 loses %.2f points of mIoU on %d %s images (allowed: %g), so nothing was written. Give more images with "
+            f"INT8 loses {found['lost_points']:.2f} points of mIoU on {found['images']:d} {found['on']} images "
+            f"(allowed: {MAX_LOST_POINTS:g}), so nothing was written. Give more images with "
             "--calib_data, try another --calib_method, or export with --precision fp16."
-            % (found["lost_points"], found["images"], found["on"], MAX_LOST_POINTS)
         )
     return found
 
@@ -405,16 +413,15 @@ def read_list(path: str) -> list[tuple[str, str | None]]:
             lines = [(number, line.split()) for number, line in enumerate(file, start=1) if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            "calib_data {} cannot be read: {}; give a text file with one image a line, its label after it if there is one.".format(
-                path, getattr(error, "strerror", None) or error
-            )
+            f"calib_data {path} cannot be read: {getattr(error, 'strerror', None) or error}; give a text file with one "
+            "image a line, its label after it if there is one."
         ) from None
     for number, names in lines:
         files = [os.path.join(folder, name) for name in names[:2]]
         for name in files:
             if not os.path.isfile(name):
                 raise DataError(
-                    "%s, line %d: %s does not exist; paths are relative to the list's folder." % (path, number, name)
+                    f"{path}, line {number:d}: {name} does not exist; paths are relative to the list's folder."
                 )
         pairs.append((files[0], files[1] if len(files) > 1 else None))
     if not pairs:

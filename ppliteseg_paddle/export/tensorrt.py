@@ -1,6 +1,7 @@
 """ONNX in the form that TensorRT builds engines of. The module's name does not hide the package: imports are absolute.
 
-TensorRT itself is not needed to write it: engines fit one GPU and one version, so the machine that runs them builds them.
+TensorRT itself is not needed to write it: engines fit one GPU and one version, so the machine that runs them builds
+    them.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def _save(model, path: str) -> None:
 
 
 def float_biases(model):
-    """Turn biases in 32-bit integers back into floats: ONNX Runtime makes them of an 8-bit convolution's while it folds, and
+    """Turn biases in 32-bit integers back into floats: ONNX Runtime makes them of an 8-bit convolution's while it
+    folds, and
     TensorRT dequantises 8-bit integers only.
 
     Returns: the same model, changed.

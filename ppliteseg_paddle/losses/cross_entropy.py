@@ -46,7 +46,8 @@ class PixelLoss(nn.Layer):
         return self._on_device(logits, label.astype("int64"))
 
     def factors(self, losses, label, counted, array):
-        """How much each pixel counts, float32, 0 where not `counted`; all (N, H, W), of the module `array`: numpy or paddle.
+        """How much each pixel counts, float32, 0 where not `counted`; all (N, H, W), of the module `array`: numpy or
+        paddle.
 
         `losses` may be None where `needs_losses` is false.
         """
@@ -106,8 +107,9 @@ def _check_label(label, counted, num_classes: int, ignore_index: int) -> None:
     wrong = counted & ((label < 0) | (label >= num_classes))
     if wrong.any():
         raise DataError(
-            "a label has the value %d, but the model has the classes 0 to %d, and %d is ignored: `ppliteseg data check` "
-            "finds the file." % (label[wrong][0], num_classes - 1, ignore_index)
+            f"a label has the value {label[wrong][0]:d}, but the model has the classes 0 to {num_classes - 1:d}, and "
+            f"{ignore_index:d} is ignored: `ppliteseg data check` "
+            "finds the file."
         )
 
 
@@ -128,7 +130,7 @@ class CELoss(PixelLoss):
     def forward(self, logits, label):
         if self.weight is not None and len(self.weight) != logits.shape[1]:
             raise ConfigError(
-                "CELoss has %d weights, but the logits have %d classes." % (len(self.weight), logits.shape[1])
+                f"CELoss has {len(self.weight):d} weights, but the logits have {logits.shape[1]:d} classes."
             )
         return super().forward(logits, label)
 

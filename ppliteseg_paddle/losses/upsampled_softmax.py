@@ -23,7 +23,8 @@ _scratch = threading.local()
 
 @lru_cache(maxsize=32)
 def upsampling_matrix(small: int, large: int) -> np.ndarray:
-    """(large, small) float32: bilinear interpolation along one axis with half-pixel centres, as `F.interpolate` does."""
+    """(large, small) float32: bilinear interpolation along one axis with half-pixel centres, as `F.interpolate`
+    does."""
     at = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
     left = np.floor(at).astype(np.int64)
     right = np.minimum(left + 1, small - 1)

@@ -1,7 +1,9 @@
 """Parameters, multiply-adds, feature shapes and memory of a model, by part.
 
-The counting rule is that of `paddle.flops`, which PaddleSeg's tools print, so that figures can be compared: a convolution
-counts one multiply-add for each weight it applies, and one for its bias; a normalisation counts two for each number; average
+The counting rule is that of `paddle.flops`, which PaddleSeg's tools print, so that figures can be compared: a
+convolution
+counts one multiply-add for each weight it applies, and one for its bias; a normalisation counts two for each number;
+average
 pooling counts its additions. What it leaves out is left out here too: activations, resizing, element-wise sums and
 products, the statistics of attention, and the final argmax.
 """
@@ -29,7 +31,8 @@ def measure(model, input_shape: Sequence[int]) -> dict[str, Any]:
     Args:
         model: a `PPLiteSegNet`; it is in evaluation mode afterwards.
         input_shape: (N, C, H, W) in pixels.
-    Returns: "parts" (name -> parameters, macs, conv_macs, in training only or not), "total", "features" (name, shape, stride),
+    Returns: "parts" (name -> parameters, macs, conv_macs, in training only or not), "total", "features" (name, shape,
+        stride),
         "memory" in bytes, "input_shape", "not_counted".
     Source: `paddle.flops` for the rule.
     """
@@ -86,7 +89,7 @@ def _features(model, counter: _Counter, input_shape: Sequence[int]) -> list[dict
     rows = []
     for name in ("backbone", "neck", "head"):
         for i, shape in enumerate(counter.shapes[id(getattr(model, name))]):
-            label = name if name == "neck" else "%s.%d" % (name, i)
+            label = name if name == "neck" else f"{name}.{i:d}"
             rows.append(
                 {"name": label, "shape": shape, "stride": [round(a / b, 3) for a, b in zip(input_shape[2:], shape[2:])]}
             )

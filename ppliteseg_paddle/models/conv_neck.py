@@ -1,6 +1,7 @@
 """The neck of a model without SPPM, to measure what SPPM brings.
 
-Source: arXiv 2204.02681, table 3. The paper does not say what stands in SPPM's place; the least that can is one projection.
+Source: arXiv 2204.02681, table 3. The paper does not say what stands in SPPM's place; the least that can is one
+    projection.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ class FLDHead(nn.Layer):
         super().__init__()
         if not in_channels or len(in_channels) != len(out_channels):
             raise ConfigError(
-                f"FLDHead's in_channels and out_channels need one number a level each, but are {list(in_channels)} and {list(out_channels)}."
+                f"FLDHead's in_channels and out_channels need one number a level each, but are {list(in_channels)} and "
+                f"{list(out_channels)}."
             )
         self.in_channels, self.neck_channels, self.out_channels = list(in_channels), neck_channels, list(out_channels)
         deep_channels = self.out_channels[1:] + [neck_channels]

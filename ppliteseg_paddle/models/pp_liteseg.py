@@ -144,20 +144,21 @@ def _selected_features(backbone, levels: int, indices: Sequence[int] | None) -> 
     available = getattr(backbone, "feat_channels", None)
     if not available:
         raise ConfigError(
-            f"model.backbone: {type(backbone).__name__} has no feat_channels, so it cannot serve as a backbone; choose one that "
+            f"model.backbone: {type(backbone).__name__} has no feat_channels, so it cannot serve as a backbone; choose "
+            "one that "
             "has, such as STDCNet813."
         )
     count = len(available)
     indices = list(range(count))[-levels:] if indices is None else list(indices)
     if any(not isinstance(i, int) or not 0 <= i < count for i in indices) or sorted(set(indices)) != indices:
         raise ConfigError(
-            "model.backbone_indices is %s; it must be rising numbers from 0 to %d, as %s returns %d features."
-            % (indices, count - 1, type(backbone).__name__, count)
+            f"model.backbone_indices is {indices}; it must be rising numbers from 0 to {count - 1:d}, as "
+            f"{type(backbone).__name__} returns {count:d} features."
         )
     if len(indices) < levels:
         raise ConfigError(
-            "model.head has %d levels, but %s are selected from the backbone (model.backbone_indices: %s)."
-            % (levels, len(indices), indices)
+            f"model.head has {levels:d} levels, but {len(indices)} are selected from the backbone "
+            f"(model.backbone_indices: {indices})."
         )
     return [available[i] for i in indices], indices
 

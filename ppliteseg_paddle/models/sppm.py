@@ -61,7 +61,7 @@ class SPPM(nn.Layer):
         self.input_size = (height, width)
         for i, bins in enumerate(self.bin_sizes):
             windows = np.kron(averaging_matrix(height, bins), averaging_matrix(width, bins))  # (bins * bins, H * W)
-            self.register_buffer("windows_%d" % i, paddle.to_tensor(np.ascontiguousarray(windows.T)))
+            self.register_buffer(f"windows_{i:d}", paddle.to_tensor(np.ascontiguousarray(windows.T)))
 
     def compute_windows(self) -> None:
         """Replace adaptive pooling by products with matrices that the graph computes from its input's size, for formats
@@ -75,12 +75,13 @@ class SPPM(nn.Layer):
             return paddle.matmul(height, paddle.matmul(x, paddle.transpose(width, [1, 0])))
         if self.input_size is None:
             return F.adaptive_avg_pool2d(x, bins)
-        averages = paddle.matmul(paddle.flatten(x, 2), getattr(self, "windows_%d" % i))
+        averages = paddle.matmul(paddle.flatten(x, 2), getattr(self, f"windows_{i:d}"))
         return paddle.reshape(averages, [0, 0, bins, bins])
 
 
 def averaging_matrix(size: int, bins: int) -> np.ndarray:
-    """(bins, size) float32 matrix whose row i averages adaptive pooling's window i: floor of start to ceiling of end."""
+    """(bins, size) float32 matrix whose row i averages adaptive pooling's window i: floor of start to ceiling of
+    end."""
     matrix = np.zeros((bins, size), np.float32)
     for i in range(bins):
         start, end = (i * size) // bins, -((-(i + 1) * size) // bins)
@@ -89,7 +90,8 @@ def averaging_matrix(size: int, bins: int) -> np.ndarray:
 
 
 def windows_in_graph(x, bins: int):
-    """`averaging_matrix` of x's height and of its width, computed by the graph itself. Shape: (bins, H) and (bins, W)."""
+    """`averaging_matrix` of x's height and of its width, computed by the graph itself. Shape: (bins, H) and (bins,
+    W)."""
     matrices = []
     size = paddle.shape(x)
     for axis in (2, 3):

@@ -106,7 +106,8 @@ class ChannelAttentionFusion(AttentionFusion):
 def _check_sizes(skip, deep) -> None:
     if any(deep.shape[axis] > skip.shape[axis] for axis in (2, 3)):
         raise ValueError(
-            f"the deep feature {list(deep.shape)} is larger than the skip feature {list(skip.shape)}; pass (skip, deep) in this order."
+            f"the deep feature {list(deep.shape)} is larger than the skip feature {list(skip.shape)}; pass (skip, "
+            "deep) in this order."
         )
 
 

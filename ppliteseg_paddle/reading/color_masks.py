@@ -32,7 +32,8 @@ def color_of(code: int) -> tuple[int, int, int]:
 
 
 def count_codes(values: np.ndarray) -> dict[int, int]:
-    """How often each number occurs. Masks are made of long runs: counted run by run, which is far quicker than sorting pixels."""
+    """How often each number occurs. Masks are made of long runs: counted run by run, which is far quicker than sorting
+    pixels."""
     flat = values.ravel()
     if not flat.size:
         return {}
@@ -66,15 +67,9 @@ def ids_of_colors(
         others = count_codes(pixels[~known])
         shown = ", ".join("%d %d %d" % color_of(code) for code in sorted(others, key=others.get, reverse=True)[:4])
         raise DataError(
-            "mask %s holds %d color%s that the table does not know (%s%s), in %d pixels. Add them to the table; masks must "
+            f"mask {path} holds {len(others):d} color{('s' if len(others) > 1 else '')} that the table does not know "
+            f"({shown}{(', ...' if len(others) > 4 else '')}), in {int((~known).sum()):d} pixels. Add them to the "
+            "table; masks must "
             "not be JPEG or smoothed."
-            % (
-                path,
-                len(others),
-                "s" if len(others) > 1 else "",
-                shown,
-                ", ..." if len(others) > 4 else "",
-                int((~known).sum()),
-            )
         )
     return np.where(known, result, np.uint8(unknown))

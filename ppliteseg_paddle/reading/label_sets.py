@@ -26,13 +26,12 @@ class LabelSet:
     def __post_init__(self) -> None:
         if len(self.classes) != len(self.palette):
             raise ConfigError(
-                f"label set '{self.name}' has {len(self.classes)} classes and {len(self.palette)} colors; give one color per class"
+                f"label set '{self.name}' has {len(self.classes)} classes and {len(self.palette)} colors; give one "
+                "color per class"
             )
         twice = sorted({c for c in self.classes if self.classes.count(c) > 1})
         if twice:
-            raise ConfigError(
-                "label set '{}' names {} twice; class names must differ".format(self.name, ", ".join(twice))
-            )
+            raise ConfigError(f"label set '{self.name}' names {', '.join(twice)} twice; class names must differ")
 
     @property
     def num_classes(self) -> int:

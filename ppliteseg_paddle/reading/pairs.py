@@ -34,7 +34,8 @@ def read_list(
         raise DataError(f"list {list_path} is not UTF-8 text ({error}).") from None
     except OSError as error:
         raise DataError(
-            f"list {list_path} cannot be read: {error.strerror}. It holds one 'image label' pair a line, relative to dataset_root ({dataset_root})."
+            f"list {list_path} cannot be read: {error.strerror}. It holds one 'image label' pair a line, relative to "
+            f"dataset_root ({dataset_root})."
         ) from None
     pairs = []
     for number, line in enumerate(lines, start=1):
@@ -43,8 +44,9 @@ def read_list(
         names = line.strip().split(separator)
         if len(names) != 2 and (needs_label or len(names) != 1):
             raise DataError(
-                "%s:%d: expected 'image%slabel', found %d field(s): '%s'. Put one pair a line, or set "
-                "`separator` if names hold blanks." % (list_path, number, separator, len(names), line.strip()[:120])
+                f"{list_path}:{number:d}: expected 'image{separator}label', found {len(names):d} field(s): "
+                f"'{line.strip()[:120]}'. Put one pair a line, or set "
+                "`separator` if names hold blanks."
             )
         label = os.path.join(dataset_root, names[1]) if len(names) == 2 else None
         pairs.append((os.path.join(dataset_root, names[0]), label, number))
@@ -96,8 +98,9 @@ def read_label(path: str) -> np.ndarray:
         raise UnreadableError(_unreadable("label", path)) from None
     if label.ndim != 2:
         raise DataError(
-            "label %s has %d channels (%s): a label is one channel of class ids. Convert its colors to ids "
-            "(0, 1, 2, ...; 255 = ignored) and save it as a grey or palette PNG." % (path, label.shape[2], mode)
+            f"label {path} has {label.shape[2]:d} channels ({mode}): a label is one channel of class ids. Convert its "
+            "colors to ids "
+            "(0, 1, 2, ...; 255 = ignored) and save it as a grey or palette PNG."
         )
     if label.dtype != np.uint8 and label.size and label.min() >= 0 and label.max() <= 255:
         label = label.astype(np.uint8)
@@ -154,19 +157,11 @@ def check_label(label: np.ndarray, path: str, num_classes: int, ignore_index: in
     if known.min() == 1 and known.max() == num_classes:
         mend = "The values seem to count from 1: subtract 1."
     else:
-        mend = "Map them to class ids or to %d, or raise num_classes." % ignore_index
+        mend = f"Map them to class ids or to {ignore_index:d}, or raise num_classes."
     raise DataError(
-        "label %s holds the value%s %s (%d pixel%s), but the classes are 0 to %d and %d is ignored. %s"
-        % (
-            path,
-            "s" if bad.size > 1 else "",
-            shown,
-            pixels,
-            "s" if pixels > 1 else "",
-            num_classes - 1,
-            ignore_index,
-            mend,
-        )
+        f"label {path} holds the value{('s' if bad.size > 1 else '')} {shown} ({pixels:d} "
+        f"pixel{('s' if pixels > 1 else '')}), but the classes are 0 to {num_classes - 1:d} and {ignore_index:d} is "
+        f"ignored. {mend}"
     )
 
 
@@ -185,6 +180,6 @@ def check_sizes(image: np.ndarray, label: np.ndarray, image_path: str, label_pat
         else "Make the label again from the image, or resize it with nearest-neighbour interpolation."
     )
     raise DataError(
-        "label %s is %dx%d pixels, but its image %s is %dx%d. %s"
-        % (label_path, label_width, label_height, image_path, width, height, mend)
+        f"label {label_path} is {label_width:d}x{label_height:d} pixels, but its image {image_path} is "
+        f"{width:d}x{height:d}. {mend}"
     )

@@ -11,8 +11,10 @@ from ppliteseg_paddle.errors import DataError
 
 RGB = tuple[int, int, int]
 
-# 256 colors, each as far as can be from all before it, for normal sight and for protan, deutan and tritan sight (Machado,
-# Oliveira and Fernandes 2009, full severity): the smallest of the four distances in CIELAB counts. Consecutive ones are at
+# 256 colors, each as far as can be from all before it, for normal sight and for protan, deutan and tritan sight
+# (Machado,
+# Oliveira and Fernandes 2009, full severity): the smallest of the four distances in CIELAB counts. Consecutive ones are
+# at
 # least 30 apart, any two of the first 12 at least 20, and all stay off black, white and the color of unlabelled pixels.
 _TABLE = (
     "0060c0ff8000ffe0e080604040c0ff8000ffa0c080c060a000ff60802060e02000c0a0a06020808000004020c0c0e0ff"
@@ -40,7 +42,8 @@ _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
 def further_colors(count: int) -> tuple[RGB, ...]:
-    """Colors beyond `COLORS`: different from those and from each other, which is all that so many can be; consecutive ones
+    """Colors beyond `COLORS`: different from those and from each other, which is all that so many can be; consecutive
+    ones
     lie far apart. None for a `count` below 1."""
     found: list[RGB] = []
     used, code = set(COLORS), 0
@@ -64,9 +67,7 @@ def read_colors(path: str) -> list[tuple[RGB, str]]:
         with open(path, encoding="utf-8-sig") as file:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            "palette {} cannot be read: {}.".format(path, getattr(error, "strerror", None) or error)
-        ) from None
+        raise DataError(f"palette {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     rows: list[tuple[RGB, str]] = []
     first: dict[RGB, int] = {}
     for number, line in enumerate(lines, start=1):
@@ -95,6 +96,6 @@ def _parse(line: str, path: str, number: int) -> tuple[RGB, str]:
         if len(numbers) == 3 and all(field.isdigit() and int(field) <= 255 for field in numbers):
             return (int(numbers[0]), int(numbers[1]), int(numbers[2])), " ".join(words)
     raise DataError(
-        "%s:%d: expected 'R G B name' with numbers from 0 to 255, or '#rrggbb name', found '%s'."
-        % (path, number, line.strip()[:80])
+        f"{path}:{number:d}: expected 'R G B name' with numbers from 0 to 255, or '#rrggbb name', found "
+        f"'{line.strip()[:80]}'."
     )

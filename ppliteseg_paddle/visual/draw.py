@@ -59,8 +59,8 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[RGB], opacity
     """
     if image.shape[:2] != mask.shape:
         raise DataError(
-            "the mask has %dx%d pixels and its image %dx%d; they must be of one size."
-            % (mask.shape[1], mask.shape[0], image.shape[1], image.shape[0])
+            f"the mask has {mask.shape[1]:d}x{mask.shape[0]:d} pixels and its image "
+            f"{image.shape[1]:d}x{image.shape[0]:d}; they must be of one size."
         )
     colored = colorise(mask, palette, stripes=False)
     blended = cv2.addWeighted(image, 1 - opacity, colored, opacity, 0)
@@ -91,7 +91,8 @@ def class_borders(mask: np.ndarray) -> np.ndarray:
 # Files
 # --------------------------------------------------------------------------------------------
 def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB]) -> None:
-    """Write a mask as a PNG whose values are the class ids. In 8 bits it has a palette, so that viewers show the classes'
+    """Write a mask as a PNG whose values are the class ids. In 8 bits it has a palette, so that viewers show the
+    classes'
     colors; in 16 bits, for which PNG has no palettes, it is grey.
 
     Shape: mask (H, W) uint8 or uint16.
@@ -101,7 +102,8 @@ def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB]) -> None:
 
 
 def write_confidence(path: str, confidence: np.ndarray) -> None:
-    """Write confidences as a palette PNG whose values are 0 (none) to 255 (certain); viewers show `draw_confidence`'s colors.
+    """Write confidences as a palette PNG whose values are 0 (none) to 255 (certain); viewers show `draw_confidence`'s
+    colors.
 
     Shape: confidence (H, W), 0 to 1.
     Raises: DataError: if the file cannot be written; none is left half-written.

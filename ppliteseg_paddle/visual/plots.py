@@ -66,7 +66,7 @@ def _plot_miou(axis, evaluations) -> None:
             linewidth=1.6,
             marker="o",
             markersize=3,
-            label="%s: best %.2f at %d" % (name, values[best], iterations[best]),
+            label=f"{name}: best {values[best]:.2f} at {iterations[best]:d}",
         )
         axis.plot(iterations[best], values[best], "o", markersize=8, markerfacecolor="none", color=color)
         axis.legend(frameon=False, fontsize=9, loc="lower right")
@@ -78,7 +78,8 @@ def _plot_miou(axis, evaluations) -> None:
 
 
 def smoothed(values: Sequence[float], share: float = 0.02) -> list[float]:
-    """The mean of each value's neighbourhood, which spans `share` of all values on either side, at least 2, less at the ends."""
+    """The mean of each value's neighbourhood, which spans `share` of all values on either side, at least 2, less at the
+    ends."""
     sums = [0.0]
     for value in values:
         sums.append(sums[-1] + value)
@@ -114,7 +115,7 @@ def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette,
     ):
         axis.barh(places, [row[key] for row in classes], color=colors, edgecolor="#3a3d44", linewidth=0.4, height=0.72)
         for place, row in zip(places, classes):
-            text = "%.1f %%" % (100 * row[key]) if row[key] >= 0.01 or not row[key] else "%.2g %%" % (100 * row[key])
+            text = f"{(100 * row[key]):.1f} %" if row[key] >= 0.01 or not row[key] else f"{(100 * row[key]):.2g} %"
             at = max(row[key], smallest / 3) if key == "share" else row[key]
             axis.annotate(
                 text, (at, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5, color="#44474f"
@@ -126,7 +127,7 @@ def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette,
         axis.set_axisbelow(True)
     axes[0].set_xscale("log")
     axes[0].set_xlim(smallest / 3, 3)
-    axes[0].xaxis.set_major_formatter(lambda value, _: "%g %%" % (100 * value) if value <= 1 else "")
+    axes[0].xaxis.set_major_formatter(lambda value, _: f"{(100 * value):g} %" if value <= 1 else "")
     axes[1].set_xlim(0, 1.18)
     axes[1].set_xticks([0, 0.25, 0.5, 0.75, 1.0])
     axes[1].set_xticklabels(["0", "25 %", "50 %", "75 %", "100 %"])

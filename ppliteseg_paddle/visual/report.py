@@ -46,10 +46,10 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def describe_machine(machine: Mapping[str, Any]) -> str:
     """One line: processor or GPU, load."""
-    parts = ["{}, {} of {} CPUs".format(machine["processor"], machine["cpus_usable"], machine["cpus"])]
-    parts += ["{} (driver {})".format(gpu["name"], gpu["driver"]) for gpu in machine.get("gpus", ())]
+    parts = [f"{machine['processor']}, {machine['cpus_usable']} of {machine['cpus']} CPUs"]
+    parts += [f"{gpu['name']} (driver {gpu['driver']})" for gpu in machine.get("gpus", ())]
     if machine.get("load_average") is not None:
-        parts.append("load {:.1f}".format(machine["load_average"]))
+        parts.append(f"load {machine['load_average']:.1f}")
     return "; ".join(parts)
 
 
@@ -77,7 +77,7 @@ def _heading(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> st
     lines = [what[result["protocol"]], describe_machine(result["machine"])]
     for row in rows:
         backend = row["backend"]
-        threads = "" if backend.get("num_threads") is None else ", {} threads".format(backend["num_threads"])
+        threads = "" if backend.get("num_threads") is None else f", {backend['num_threads']} threads"
         lines.append(
             "%s: %s %s (%s) on %s%s, %s, image %dx%d"
             % (
@@ -90,7 +90,7 @@ def _heading(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> st
                 row["precision"],
                 *row["image_size"],
             )
-            + ", input {}".format("x".join(map(str, row["input_shape"])))
+            + f", input {'x'.join(map(str, row['input_shape']))}"
         )
     return "\n".join(lines)
 
@@ -104,11 +104,11 @@ def _latency_text(rows: Sequence[Mapping[str, Any]]) -> str:
                 [
                     [
                         row["name"],
-                        "{:.2f}".format(total["median_ms"]),
-                        "{:.2f}".format(total["p90_ms"]),
-                        "{:.2f}".format(total["p99_ms"]),
-                        "{:.1f}".format(total["fps"]),
-                        "%.0f %%" % (100 * total["spread"]),
+                        f"{total['median_ms']:.2f}",
+                        f"{total['p90_ms']:.2f}",
+                        f"{total['p99_ms']:.2f}",
+                        f"{total['fps']:.1f}",
+                        f"{(100 * total['spread']):.0f} %",
                         *ratio_cells(row),
                     ]
                     for row in rows
@@ -134,15 +134,14 @@ def _latency_text(rows: Sequence[Mapping[str, Any]]) -> str:
                 "\n".join(f"{STAGE_NAMES.get(part, part)}: in {place}" for part, place in row["fused"].items())
             )
         parts.append(
-            "%.1f images a second; %d calls after %d to warm up; half of the calls within %.1f %% of each other"
-            % (row["fps"], row["repeats"], row["warmup"], 100 * row["stages"]["total"]["spread"])
+            f"{row['fps']:.1f} images a second; {row['repeats']:d} calls after {row['warmup']:d} to warm up; half of "
+            f"the calls within {100 * row['stages']['total']['spread']:.1f} % of each other"
         )
     unsteady = [row["name"] for row in rows if not row["steady"]]
     if unsteady:
         parts.append(
-            "times were not steady yet when timing started ({}): the machine is busy, or --warmup is small".format(
-                ", ".join(unsteady)
-            )
+            f"times were not steady yet when timing started ({', '.join(unsteady)}): the machine is busy, or --warmup "
+            "is small"
         )
     return "\n\n".join(parts)
 
@@ -158,14 +157,14 @@ def stages_table(rows: Sequence[Mapping[str, Any]]) -> str:
         [
             row["name"],
             *[
-                "{:.2f}".format(row["stages"][part]["median_ms"])
+                f"{row['stages'][part]['median_ms']:.2f}"
                 if part in row["stages"]
                 else "."
                 if part in row["fused"]
                 else "-"
                 for part in parts
             ],
-            "{:.2f}".format(row["stages"]["total"]["median_ms"]),
+            f"{row['stages']['total']['median_ms']:.2f}",
         ]
         for row in rows
     ]
@@ -175,9 +174,7 @@ def stages_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def ratio_cells(row: Mapping[str, Any]) -> list[str]:
     """ "1.52x" and its quartiles; empty without a ratio."""
     ratio = row.get("times_faster")
-    return (
-        ["{:.2f}x".format(ratio["median"]), "({:.2f}-{:.2f})".format(ratio["p25"], ratio["p75"])] if ratio else ["", ""]
-    )
+    return [f"{ratio['median']:.2f}x", f"({ratio['p25']:.2f}-{ratio['p75']:.2f})"] if ratio else ["", ""]
 
 
 def _throughput_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -197,13 +194,13 @@ def _throughput_text(rows: Sequence[Mapping[str, Any]]) -> str:
         [
             [
                 row["name"],
-                "{:.1f}".format(row["fps"]),
-                "({:.1f}-{:.1f})".format(row["fps_p25"], row["fps_p75"]),
+                f"{row['fps']:.1f}",
+                f"({row['fps_p25']:.1f}-{row['fps_p75']:.1f})",
                 row["streams"],
                 row["threads_per_stream"],
                 row["batch_size"],
-                "{:.1f}".format(row["latency_in_flight"]["median_ms"]),
-                "{:.1f}".format(row["latency_in_flight"]["p99_ms"]),
+                f"{row['latency_in_flight']['median_ms']:.1f}",
+                f"{row['latency_in_flight']['p99_ms']:.1f}",
                 *ratio_cells(row),
             ]
             for row in rows
@@ -212,7 +209,7 @@ def _throughput_text(rows: Sequence[Mapping[str, Any]]) -> str:
     tried = [
         "{}: tried {}".format(
             row["name"],
-            ", ".join("%dx%d: %.1f" % (each["streams"], each["batch_size"], each["fps"]) for each in row["tried"]),
+            ", ".join(f"{each['streams']:d}x{each['batch_size']:d}: {each['fps']:.1f}" for each in row["tried"]),
         )
         for row in rows
         if row["tried"]
@@ -239,9 +236,7 @@ def _reported_rows(reported: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 def reported_note(reported: Sequence[Mapping[str, Any]]) -> str:
     """What the authors measured on."""
-    return "The authors' own figures, on their machine ({}), from the paper; not measured here:".format(
-        reported[0]["setting"]
-    )
+    return f"The authors' own figures, on their machine ({reported[0]['setting']}), from the paper; not measured here:"
 
 
 def reported_text(reported: Sequence[Mapping[str, Any]]) -> str:
@@ -262,7 +257,7 @@ def accuracy_text(row: Mapping[str, Any]) -> str:
     accuracy = row.get("accuracy")
     if not accuracy:
         return "-"
-    return "{:.1f} ({})".format(accuracy["miou"], "paper" if accuracy.get("reported") else "measured")
+    return f"{accuracy['miou']:.1f} ({('paper' if accuracy.get('reported') else 'measured')})"
 
 
 def markdown(results: Sequence[Mapping[str, Any]], title: str, figure: str = "", notes: Sequence[str] = ()) -> str:
@@ -285,7 +280,7 @@ def markdown(results: Sequence[Mapping[str, Any]], title: str, figure: str = "",
 def _section(result: Mapping[str, Any]) -> list[str]:
     rows = rows_of(result)
     machine = result["machine"]
-    heading = "## Measured: protocol `{}`, {}".format(result["protocol"], machine["time"][:10])
+    heading = f"## Measured: protocol `{result['protocol']}`, {machine['time'][:10]}"
     versions = ", ".join("{} {}".format(*item) for item in machine["versions"].items())
     header = [
         "",
@@ -307,24 +302,25 @@ def _section(result: Mapping[str, Any]) -> list[str]:
             [
                 row["name"],
                 "x".join(map(str, row["input_shape"])),
-                "{} {}".format(row["backend"]["name"], row["backend"]["version"]),
+                f"{row['backend']['name']} {row['backend']['version']}",
                 row["precision"],
                 *[f"{times[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms")],
-                "{:.1f}".format(row["fps"]),
-                "%.0f %%" % (100 * (times["spread"] if "stages" in row else row["spread"])),
+                f"{row['fps']:.1f}",
+                f"{(100 * (times['spread'] if 'stages' in row else row['spread'])):.0f} %",
                 " ".join(ratio_cells(row)),
                 accuracy_text(row),
             ]
         )
     parts = [
         heading,
-        "{}; {}.".format(describe_machine(machine), machine["system"]),
+        f"{describe_machine(machine)}; {machine['system']}.",
         versions + ".",
         markdown_table(header, body),
     ]
     staged = [row for row in rows if "stages" in row]
     if staged:
         parts.append(
-            f"Where the time goes, median ms ('.' is part of forward, '-' does not take place):\n\n```\n{stages_table(staged)}\n```"
+            "Where the time goes, median ms ('.' is part of forward, '-' does not take "
+            f"place):\n\n```\n{stages_table(staged)}\n```"
         )
     return parts

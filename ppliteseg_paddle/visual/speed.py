@@ -34,7 +34,8 @@ def draw(path: str, measured: Sequence[tuple[str, Sequence[Point]]], reported: S
         measured: (what it was measured on, points); a point has name, fps, miou and paper_miou, which says that its
             accuracy is the authors' and not measured: drawn hollow.
         reported: points with name, fps, miou.
-    Raises: DependencyError: without matplotlib. DataError: if there is no point; ConfigError: if the file cannot be written.
+    Raises: DependencyError: without matplotlib. DataError: if there is no point; ConfigError: if the file cannot be
+        written.
     """
     panels = [("reported by the authors, on a GTX 1080 Ti", list(reported), True)] if reported else []
     panels += [(where, list(points), False) for where, points in measured if points]
@@ -88,7 +89,7 @@ def _panel(axis, where: str, points: list[Point], authors: bool) -> None:
             )
     for point, (dx, dy) in zip(points, _label_places(points)):
         axis.annotate(
-            "{}\n{:.3g} FPS".format(point["name"], point["fps"]),
+            f"{point['name']}\n{point['fps']:.3g} FPS",
             (point["fps"], point["miou"]),
             xytext=(dx, dy),
             textcoords="offset points",
@@ -107,7 +108,8 @@ def _panel(axis, where: str, points: list[Point], authors: bool) -> None:
 
 
 def _label_places(points: Sequence[Point]) -> list[tuple[int, int]]:
-    """Right of the point; where another one of nearly the same accuracy stands close to the right, left of it, or above it
+    """Right of the point; where another one of nearly the same accuracy stands close to the right, left of it, or above
+    it
     where there is no room."""
     widest = max(point["fps"] for point in points)
     places = []

@@ -44,7 +44,7 @@ def unpack(path: str, folder: str, largest_bytes: int = 0) -> list[str]:
             limit = largest_bytes or LARGEST_BYTES
             if total > limit:
                 raise DownloadError(
-                    "archive %s would unpack to %d bytes, more than the %d that are allowed." % (path, total, limit)
+                    f"archive {path} would unpack to {total:d} bytes, more than the {limit:d} that are allowed."
                 )
             return sorted(_write(member, folder) for member in members if member.kind == "file")
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:

@@ -55,7 +55,8 @@ def fetch(url: str, folder: str | None = None) -> str:
                 _download(address, path)
     except OSError as error:
         raise DownloadError(
-            f"{address} cannot be kept in {folder}: {error.strerror or error}. Set PPLITESEG_HOME to a folder that can be written."
+            f"{address} cannot be kept in {folder}: {error.strerror or error}. Set PPLITESEG_HOME to a folder that can "
+            "be written."
         ) from error
     if sha256 is not None:
         _check_hash(path, sha256, address)
@@ -82,7 +83,8 @@ def _check_hash(path: str, expected: str, address: str) -> None:
     if digest.hexdigest() != expected:
         os.remove(path)
         raise DownloadError(
-            f"{address} has the SHA-256 {digest.hexdigest()}, but {expected} was asked for; it was deleted. It is damaged, or another file."
+            f"{address} has the SHA-256 {digest.hexdigest()}, but {expected} was asked for; it was deleted. It is "
+            "damaged, or another file."
         )
 
 
@@ -99,9 +101,7 @@ def _download(address: str, path: str) -> None:
             if error.code == 416:  # the server has less than we hold: it is another file
                 _remove(part, tag)
                 continue
-            raise DownloadError(
-                "%s: the server answers %d %s. %s" % (address, error.code, error.reason, _HINT)
-            ) from error
+            raise DownloadError(f"{address}: the server answers {error.code:d} {error.reason}. {_HINT}") from error
         except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # our own disk, not the network
@@ -114,8 +114,8 @@ def _download(address: str, path: str) -> None:
             _remove(tag)
             return
     raise DownloadError(
-        "%s came incomplete %d times: %d bytes so far. Run the same command again to go on from there."
-        % (address, ATTEMPTS, _size(part))
+        f"{address} came incomplete {ATTEMPTS:d} times: {_size(part):d} bytes so far. Run the same command again to go "
+        "on from there."
     )
 
 
@@ -126,12 +126,12 @@ def _transfer(address: str, part: str, tag_file: str) -> int | None:
     request = urllib.request.Request(address, headers={"User-Agent": "ppliteseg", "Accept-Encoding": "identity"})
     start, tag = _size(part), _read(tag_file)
     if start and tag:
-        request.add_header("Range", "bytes=%d-" % start)
+        request.add_header("Range", f"bytes={start:d}-")
         request.add_header("If-Range", tag)  # the rest only if the file has not changed, else all of it
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
         if response.status != 206:
             start = 0
-        elif not (response.headers.get("Content-Range") or "").startswith("bytes %d-" % start):
+        elif not (response.headers.get("Content-Range") or "").startswith(f"bytes {start:d}-"):
             raise http.client.HTTPException("the server sent another part of the file than was asked for")
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None

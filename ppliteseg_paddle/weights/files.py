@@ -47,7 +47,7 @@ def read_weight_file(path: str) -> tuple[StateDict, str]:
         path = download.fetch(path)
     if not os.path.isfile(path):
         hint = (
-            " It is a folder; name the file in it, such as {}.".format(os.path.join(path, "model.pdparams"))
+            f" It is a folder; name the file in it, such as {os.path.join(path, 'model.pdparams')}."
             if os.path.isdir(path)
             else ""
         )
@@ -65,13 +65,15 @@ def read_weight_file(path: str) -> tuple[StateDict, str]:
         raise WeightsError(f"weight file {path}: {error}") from None
     except PICKLE_ERRORS + (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise WeightsError(
-            f"weight file {path} cannot be read as {_SUFFIX_OF[kind]} ({error}); it may be cut short or of another kind."
+            f"weight file {path} cannot be read as {_SUFFIX_OF[kind]} ({error}); it may be cut short or of another "
+            "kind."
         ) from error
     return _arrays_of(content, path), kind
 
 
 def check_pickle(path: str) -> None:
-    """See that a pickle (.pdparams, .pdopt) holds arrays, numbers, texts and containers only, before Paddle reads it: its own
+    """See that a pickle (.pdparams, .pdopt) holds arrays, numbers, texts and containers only, before Paddle reads it:
+    its own
     reader runs whatever a file asks for.
 
     Raises: WeightsError: if it asks for anything else, or cannot be read.
@@ -152,7 +154,7 @@ def _read_archive(path: str) -> tuple[StateDict, str]:
         if len(chosen) != 1:
             raise WeightsError(
                 "archive {} holds {}; unpack it and name the one to use.".format(
-                    path, "several weight files ({})".format(", ".join(chosen)) if chosen else "no weight file"
+                    path, f"several weight files ({', '.join(chosen)})" if chosen else "no weight file"
                 )
             )
         try:
@@ -193,7 +195,7 @@ def write_state_dict(path: str, state: Mapping[str, np.ndarray]) -> None:
     Raises: WeightsError: for another suffix, or if the place cannot be written.
     """
     if not path.endswith(SUFFIXES):
-        raise WeightsError("{}: weights can be written as {}; end the name so.".format(path, " or ".join(SUFFIXES)))
+        raise WeightsError(f"{path}: weights can be written as {' or '.join(SUFFIXES)}; end the name so.")
     state = {name: np.ascontiguousarray(array) for name, array in state.items()}
     with save_atomic(path, WeightsError) as temporary, open(temporary, "wb") as file:
         if path.endswith(".safetensors"):

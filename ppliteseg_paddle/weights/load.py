@@ -49,7 +49,7 @@ class LoadReport:
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self):
-        text = "%d arrays loaded (%s)" % (len(self.loaded), self.source)
+        text = f"{len(self.loaded):d} arrays loaded ({self.source})"
         if self.mismatched:
             text += "; left as they were, the file has another number of classes: " + ", ".join(
                 "{} (file {}, model {})".format(*item) for item in self.mismatched
@@ -103,7 +103,8 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
 
 
 def load_by_name(model, path: str | None) -> None:
-    """Load into a component of PaddleSeg what its `pretrained:` names, by PaddleSeg's rule: what fits by name and shape.
+    """Load into a component of PaddleSeg what its `pretrained:` names, by PaddleSeg's rule: what fits by name and
+    shape.
 
     Args: as `load_weights`; None loads nothing.
     Raises: WeightsError: if the file cannot be read, asks to run code, or nothing in it fits. DownloadError.
@@ -119,7 +120,8 @@ def load_by_name(model, path: str | None) -> None:
     ]
     if not fitting:
         raise WeightsError(
-            f"weight file {path} has none of {type(model).__name__}'s arrays (it has {_some(list(state), 3)}, ...); it belongs to another model."
+            f"weight file {path} has none of {type(model).__name__}'s arrays (it has {_some(list(state), 3)}, ...); it "
+            "belongs to another model."
         )
     for name in fitting:
         tensors[name].set_value(paddle.to_tensor(state[name]).astype(tensors[name].dtype))
@@ -135,11 +137,12 @@ def _renamed(state: StateDict, targets: Iterable[str]) -> Renamed:
 
 
 def _check_backbone(path: str, state: Iterable[str], targets: Iterable[str]) -> None:
-    """STDC2 has every array of STDC1, in the same shapes, and more: loaded into it, the network would be another one."""
+    """STDC2 has every array of STDC1, in the same shapes, and more: loaded into it, the network would be another
+    one."""
     found, wanted = stdc_blocks(state), stdc_blocks(targets)
     if any(found) and any(wanted) and found != wanted:
         texts = [
-            "{} ({} blocks)".format(BACKBONES.get(blocks, "another STDC"), ", ".join(map(str, blocks)))
+            f"{BACKBONES.get(blocks, 'another STDC')} ({', '.join(map(str, blocks))} blocks)"
             for blocks in (found, wanted)
         ]
         raise WeightsError(
@@ -150,27 +153,27 @@ def _check_backbone(path: str, state: Iterable[str], targets: Iterable[str]) -> 
 def _check_fit(path: str, report: LoadReport, strict: bool) -> None:
     if not report.loaded:
         raise WeightsError(
-            f"weight file {path} has none of the model's arrays (it has {_some(report.unexpected, 3)}, ...); it belongs to another model."
+            f"weight file {path} has none of the model's arrays (it has {_some(report.unexpected, 3)}, ...); it "
+            "belongs to another model."
         )
     wrong = [item for item in report.mismatched if strict or not _is_classifier(item[0])]
     if wrong:
         raise WeightsError(
-            "weight file {} does not fit the model: {}{}.".format(
-                path,
-                "; ".join(f"{name} has shape {found}, expected {wanted}" for name, found, wanted in wrong[:3]),
-                " and %d more" % (len(wrong) - 3) if len(wrong) > 3 else "",
-            )
+            f"weight file {path} does not fit the model: "
+            f"{'; '.join(f'{name} has shape {found}, expected {wanted}' for name, found, wanted in wrong[:3])}{(f' and {(len(wrong) - 3):d} more' if len(wrong) > 3 else '')}."
         )
     backbone_only = all(name.startswith("backbone.") for name in report.loaded)
     missing = [name for name in report.missing if strict or not (backbone_only and not name.startswith("backbone."))]
-    # A file of three fusions has all that a model of two needs, in the same shapes; masks would be wrong without a word.
+    # A file of three fusions has all that a model of two needs, in the same shapes; masks would be wrong without a
+    # word.
     surplus = [name for name in report.unexpected if strict and name.startswith(("backbone.", "neck.", "head."))]
     if surplus:
         raise WeightsError(
-            f"weight file {path} belongs to a model of another form: {_some(surplus)} are in the file, but not in the model."
+            f"weight file {path} belongs to a model of another form: {_some(surplus)} are in the file, but not in the "
+            "model."
         )
     if missing:
-        raise WeightsError("weight file %s lacks %d of the model's arrays: %s." % (path, len(missing), _some(missing)))
+        raise WeightsError(f"weight file {path} lacks {len(missing):d} of the model's arrays: {_some(missing)}.")
 
 
 def _is_classifier(name: str) -> bool:
@@ -183,4 +186,4 @@ def _part(name: str) -> str:
 
 
 def _some(names: list[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (" and %d more" % (len(names) - limit) if len(names) > limit else "")
+    return ", ".join(names[:limit]) + (f" and {(len(names) - limit):d} more" if len(names) > limit else "")

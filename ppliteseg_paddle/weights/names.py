@@ -50,7 +50,8 @@ PADDLESEG, PADDLESEG_BACKBONE = "PaddleSeg's PPLiteSeg", "PaddleSeg's STDC backb
 AUTHORS_BACKBONE = "the STDC authors' PyTorch backbone"
 UNKNOWN = "unknown"
 
-# Blocks in the backbone's stages 3 to 5, and channels of the head's levels. Equal to those in `models` (a test sees to it).
+# Blocks in the backbone's stages 3 to 5, and channels of the head's levels. Equal to those in `models` (a test sees to
+# it).
 BACKBONES = {(2, 2, 2): "STDC1", (4, 5, 3): "STDC2"}
 PRESETS = {("STDC1", (32, 64, 128)): "T", ("STDC2", (64, 96, 128)): "B"}
 
@@ -136,11 +137,11 @@ def _stages_from_layers(state: Iterable[str]) -> dict[int, str]:
     stages, stage, block = {}, -1, 0
     for layer in sorted(layers):
         if layer < 2:
-            stages[layer] = "stages.%d." % layer
+            stages[layer] = f"stages.{layer:d}."
             stage = layer
             continue
         stage, block = (stage + 1, 0) if layer in halving else (stage, block + 1)
-        stages[layer] = "stages.%d.%d." % (stage, block)
+        stages[layer] = f"stages.{stage:d}.{block:d}."
     return stages
 
 
@@ -185,11 +186,7 @@ def to_paddleseg(state: StateDict) -> StateDict:
 def _their_name(name: str, layers: dict[str, int]) -> str:
     match = re.match(r"(backbone\.)?(stages\.\d+\.(?:\d+\.)?)", name)
     if match and match.group(2) in layers:
-        return "%sfeatures.%d.%s" % (
-            match.group(1) or "",
-            layers[match.group(2)],
-            _translated(name[match.end() :], BLOCKS, 0, 1),
-        )
+        return f"{match.group(1) or ''}features.{layers[match.group(2)]:d}.{_translated(name[match.end() :], BLOCKS, 0, 1)}"
     return _translated(name, HEAD, 0, 1, HEAD_LAYERS)
 
 
@@ -200,7 +197,7 @@ def _layers_from_stages(state: Iterable[str]) -> dict[str, int]:
         if match:
             found.add((int(match.group(1)), -1 if match.group(2) is None else int(match.group(2))))
     return {
-        "stages.%d." % stage + ("%d." % block if block >= 0 else ""): layer
+        f"stages.{stage:d}." + (f"{block:d}." if block >= 0 else ""): layer
         for layer, (stage, block) in enumerate(sorted(found))
     }
 
@@ -239,14 +236,15 @@ def _translated(name: str, rows: Rows, source: int, target: int, layers: Rows | 
 # What a state dict is
 # --------------------------------------------------------------------------------------------
 def describe(state: StateDict) -> dict[str, object]:
-    """Of a state dict under our names: backbone ("STDC1", "STDC2" or None), preset ("T", "B" or None), number of classes
+    """Of a state dict under our names: backbone ("STDC1", "STDC2" or None), preset ("T", "B" or None), number of
+    classes
     (None without segmentation heads), fusion levels."""
     backbone = BACKBONES.get(stdc_blocks(state))
     levels = _numbers(state, r"head\.fusions\.(\d+)\.")
     channels = tuple(
-        int(state["head.fusions.%d.conv_out.conv.weight" % i].shape[0])
+        int(state[f"head.fusions.{i:d}.conv_out.conv.weight"].shape[0])
         for i in levels
-        if "head.fusions.%d.conv_out.conv.weight" % i in state
+        if f"head.fusions.{i:d}.conv_out.conv.weight" in state
     )
     classifier = state.get("seg_heads.0.classifier.weight")
     return {

@@ -1,6 +1,7 @@
 """Read pickles without running what they ask for: arrays, numbers, texts and containers only.
 
-`.pdparams` files and PyTorch checkpoints are pickles, and a pickle may name any function to be called. Here each name is
+`.pdparams` files and PyTorch checkpoints are pickles, and a pickle may name any function to be called. Here each name
+is
 looked up in a table; whatever is not in it is refused before anything is called.
 """
 
@@ -133,9 +134,7 @@ class TensorView:
             or min((offset,) + self.shape + self.strides) < 0
             or (not empty and last >= flat.size)
         ):
-            raise WeightsError(
-                "a tensor of shape %s lies outside its %d stored numbers" % (list(self.shape), flat.size)
-            )
+            raise WeightsError(f"a tensor of shape {list(self.shape)} lies outside its {flat.size:d} stored numbers")
         if empty:
             return np.zeros(self.shape, flat.dtype)
         steps = [stride * flat.itemsize for stride in self.strides]
@@ -155,7 +154,8 @@ def _rebuild_parameter(tensor, *_unused):
 
 
 class _StorageType(str):
-    """Stands for torch.FloatStorage and its like; the text is the numpy type. Calling it is an error, as of any text."""
+    """Stands for torch.FloatStorage and its like; the text is the numpy type. Calling it is an error, as of any
+    text."""
 
 
 class TorchUnpickler(ArrayUnpickler):
@@ -170,7 +170,8 @@ class TorchUnpickler(ArrayUnpickler):
     }
 
     def persistent_load(self, pid):
-        """('storage', type, key, device, count[, view]), view being None or (key, start, count), as PyTorch 0.4 wrote."""
+        """('storage', type, key, device, count[, view]), view being None or (key, start, count), as PyTorch 0.4
+        wrote."""
         if (
             not isinstance(pid, tuple)
             or len(pid) not in (5, 6)

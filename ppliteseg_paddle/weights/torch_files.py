@@ -96,7 +96,7 @@ class _RecordingUnpickler(TorchUnpickler):
 def _exactly(file: BinaryIO, count: int) -> bytes:
     data = file.read(count)
     if len(data) != count:
-        raise pickle.UnpicklingError("%d bytes are missing at its end" % (count - len(data)))
+        raise pickle.UnpicklingError(f"{(count - len(data)):d} bytes are missing at its end")
     return data
 
 

@@ -107,7 +107,7 @@ def test_report_draws_measured_accuracy_and_speed_beside_the_papers(tmp_path, me
                 "--results",
                 str(measured),
                 "--accuracy",
-                "{}={}".format(name, tmp_path / "val.json"),
+                f"{name}={tmp_path / 'val.json'}",
                 "--save_dir",
                 str(tmp_path / "r"),
             ]

@@ -119,7 +119,7 @@ def test_one_unreadable_image_does_not_cost_the_others(tmp_path, capsys):
     assert status == 2
     assert sorted(os.listdir(tmp_path / "out" / "mask")) == ["a.png", "c.png"]
     assert "2 images in" in out and "1 image not segmented" in out
-    assert err.strip().splitlines()[-1].startswith("error: image %s cannot be decoded" % (tmp_path / "in" / "b.png"))
+    assert err.strip().splitlines()[-1].startswith(f"error: image {(tmp_path / 'in' / 'b.png')} cannot be decoded")
     assert "Traceback" not in err
 
 

@@ -67,7 +67,7 @@ def test_train_with_a_full_check_finds_what_a_sample_does_not(config, capsys, mo
 
 
 def test_stats_prints_weights_and_draws_pictures(config, capsys, tmp_path):
-    (tmp_path / "p.txt").write_text("".join("%d 0 9 class\n" % (20 * i) for i in range(11)))
+    (tmp_path / "p.txt").write_text("".join(f"{(20 * i):d} 0 9 class\n" for i in range(11)))
     assert (
         main(
             [
@@ -117,9 +117,9 @@ def folder(tmp_path):
     for name in ("images", "masks"):
         (tmp_path / name).mkdir()
     for i in range(4):
-        cv2.imwrite(str(tmp_path / "images" / ("%d.jpg" % i)), np.full((64, 64, 3), 50 * i, np.uint8))
+        cv2.imwrite(str(tmp_path / "images" / (f"{i:d}.jpg")), np.full((64, 64, 3), 50 * i, np.uint8))
         cv2.imwrite(
-            str(tmp_path / "masks" / ("%d.png" % i)), np.array([[0, 255]], np.uint8).repeat(64, 0).repeat(32, 1)
+            str(tmp_path / "masks" / (f"{i:d}.png")), np.array([[0, 255]], np.uint8).repeat(64, 0).repeat(32, 1)
         )
     return [
         "data",

@@ -48,7 +48,7 @@ def test_the_demo_leaves_a_picture_an_export_and_predictions(made):
     with open(os.path.join(made, "benchmark.json")) as file:
         assert json.load(file)["input_shape"] == [1, 3, 72, 96]
     masks = [name for _, _, names in os.walk(os.path.join(made, "predictions", "mask")) for name in names]
-    assert sorted(masks) == ["val_0000%d.png" % i for i in range(3)]
+    assert sorted(masks) == [f"val_0000{i:d}.png" for i in range(3)]
 
 
 def test_the_saved_configuration_serves_val_without_any_variable(made, capsys):

@@ -38,7 +38,8 @@ def test_an_input_that_is_no_color_image_is_refused(capsys):
 def test_another_model_is_refused(tmp_path, capsys):
     config = tmp_path / "other.yml"
     config.write_text(
-        f"_base_: {CITYSCAPES}\nmodel:\n  _inherited_: False\n  type: PPLiteSeg\n  num_classes: 19\n  backbone: {{type: STDC1}}\n"
+        f"_base_: {CITYSCAPES}\nmodel:\n  _inherited_: False\n  type: PPLiteSeg\n  num_classes: 19\n  backbone: "
+        f"{{type: STDC1}}\n"
     )
     assert main(["info", "--config", str(config)]) == 2
     assert "info describes PPLiteSegNet, but model.type is PPLiteSeg" in capsys.readouterr().err

@@ -19,7 +19,7 @@ class Command:
     def __init__(self, run, with_summary=True, subcommand=False):
         self.run, self.subcommand = run, subcommand
         if with_summary:
-            self.summary = lambda result: "summary of {}".format(result["value"])
+            self.summary = lambda result: f"summary of {result['value']}"
 
     def add_arguments(self, parser):
         if self.subcommand:
@@ -77,7 +77,8 @@ def test_version(capsys):
         (["trian"], "error: unknown command 'trian'. Did you mean 'train'?\n"),
         (
             ["--config", "x.yml"],
-            "error: '--config' stands where the command belongs: write ppliteseg COMMAND first, COMMAND being one of train, val,",
+            "error: '--config' stands where the command belongs: write ppliteseg COMMAND first, COMMAND being one of "
+            "train, val,",
         ),
         (
             ["train", "--config", "c.yml", "--iter", "3"],

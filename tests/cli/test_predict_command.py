@@ -90,7 +90,7 @@ def test_every_output_of_a_video_has_its_frames(tmp_path, capsys):
         "--streams",
         2,
     )
-    masks = ["mask/drive/%06d.png" % i for i in range(5)]
+    masks = [f"mask/drive/{i:06d}.png" for i in range(5)]
     assert status == 0 and files_in(tmp_path / "out") == ["color/drive.avi", "confidence/drive.avi"] + masks + [
         "overlay/drive.avi"
     ]
@@ -276,7 +276,7 @@ def test_batches_of_mixed_sizes_give_every_image_its_files(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     sizes = [(64, 96), (96, 64), (64, 96), (40, 40), (64, 96), (96, 64)]
     for i, size in enumerate(sizes):
-        write_photo(tmp_path / "in" / ("%d.png" % i), *size)
+        write_photo(tmp_path / "in" / (f"{i:d}.png"), *size)
     (tmp_path / "in" / "bad.png").write_bytes(b"no image")
     status, result = run_json(
         capsys,
@@ -299,10 +299,10 @@ def test_batches_of_mixed_sizes_give_every_image_its_files(tmp_path, capsys):
         and [os.path.basename(bad["path"]) for bad in result["unreadable"]] == ["bad.png"]
     )
     for i, size in enumerate(sizes):
-        mask, _ = values_of(tmp_path / "out" / "mask" / ("%d.png" % i))
+        mask, _ = values_of(tmp_path / "out" / "mask" / (f"{i:d}.png"))
         assert (
             mask.shape == size
-            and np.mean(mask != Predictor(small_folder()).predict(tmp_path / "in" / ("%d.png" % i))) < 0.001
+            and np.mean(mask != Predictor(small_folder()).predict(tmp_path / "in" / (f"{i:d}.png"))) < 0.001
         )
 
 
@@ -396,9 +396,7 @@ def test_a_place_that_cannot_be_written_ends_the_run_with_its_name(tmp_path, cap
             )
             == 2
         )
-        assert (
-            capsys.readouterr().err.strip().splitlines()[-1].startswith("error: cannot write %s" % (tmp_path / "out"))
-        )
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"error: cannot write {(tmp_path / 'out')}")
 
 
 def tiny_onnx(folder):

@@ -72,7 +72,7 @@ def test_val_writes_its_figures_as_json_and_prints_a_row_for_each_class(trained,
     assert list(figures)[:7] == ["mIoU", "acc", "kappa", "dice", "class_iou", "class_names", "images"]
     assert figures["images"] == 4 and len(figures["class_iou"]) == len(figures["class_names"]) == 11
     out = capsys.readouterr().out
-    assert "bicyclist" in out and "4 images: mIoU {:.4f}".format(figures["mIoU"]) in out
+    assert "bicyclist" in out and f"4 images: mIoU {figures['mIoU']:.4f}" in out
 
 
 def test_val_sees_before_it_evaluates_that_its_figures_can_be_written(trained, tmp_path, capsys):

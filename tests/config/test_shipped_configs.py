@@ -1,4 +1,5 @@
-"""Every configuration that we ship: it reads, builds, trains a step's worth, says what it differs in, and states true figures."""
+"""Every configuration that we ship: it reads, builds, trains a step's worth, says what it differs in, and states true
+figures."""
 
 import pathlib
 import re

@@ -1,4 +1,5 @@
-"""The cache of decoded pairs, on disk and in memory: the same pairs, seen through when stale, resumed when broken off."""
+"""The cache of decoded pairs, on disk and in memory: the same pairs, seen through when stale, resumed when broken
+off."""
 
 import os
 from types import SimpleNamespace
@@ -173,11 +174,12 @@ def test_a_wrong_label_ends_the_run_and_an_unreadable_pair_is_left_out(root, tmp
 
 
 def test_a_missing_folder_or_pair_is_reported(root, tmp_path):
-    assert "data_cache %s does not exist" % (tmp_path / "none") in stale(root, tmp_path / "none")
+    assert f"data_cache {(tmp_path / 'none')} does not exist" in stale(root, tmp_path / "none")
     write_cache([data(root, "val")], str(tmp_path / "cache"), 0, progress=False)
-    assert "4 of 4 pairs are not as they were cached, the first is %s (is not in it)" % (
-        root / "images" / "00.png"
-    ) in stale(root, tmp_path / "cache")
+    assert (
+        f"4 of 4 pairs are not as they were cached, the first is {(root / 'images' / '00.png')} (is not in it)"
+        in stale(root, tmp_path / "cache")
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,9 +194,9 @@ def test_a_changed_source_is_seen(root, tmp_path, change, reason):
     fill(root, tmp_path / "cache")
     change(root / "images" / "01.png")
     os.path.exists(root / "images" / "01.png") and os.utime(root / "images" / "01.png", ns=(1, 1))
-    assert "1 of 4 pairs are not as they were cached, the first is {} {}".format(
-        root / "images" / "01.png", reason
-    ) in stale(root, tmp_path / "cache")
+    assert f"1 of 4 pairs are not as they were cached, the first is {root / 'images' / '01.png'} {reason}" in stale(
+        root, tmp_path / "cache"
+    )
 
 
 def test_a_damaged_or_cut_off_cache_file_is_seen(root, tmp_path):
@@ -250,7 +252,7 @@ def test_paddlesegs_cityscapes_reads_from_a_cache_and_takes_the_fused_transform(
     for kind in ("leftImg8bit", "gtFine"):
         (tmp_path / "cs" / kind / "train" / "aachen").mkdir(parents=True)
     for frame in range(2):
-        name = "aachen_%06d_000019_" % frame
+        name = f"aachen_{frame:06d}_000019_"
         cv2.imwrite(
             str(tmp_path / "cs/leftImg8bit/train/aachen" / (name + "leftImg8bit.png")),
             rng.integers(0, 256, (32, 64, 3)).astype(np.uint8),

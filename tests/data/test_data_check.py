@@ -143,7 +143,7 @@ def found_by_check(config):
         return str(error)
     assert result["errors"] > 0
     return "\n".join(
-        "{} {} {}".format(row["title"], "; ".join(row["first"]), row["fix"])
+        f"{row['title']} {'; '.join(row['first'])} {row['fix']}"
         for row in result["findings"]
         if row["severity"] == "error"
     )
@@ -214,7 +214,7 @@ def test_copies_leaks_and_contradictions_are_found_by_content(root, tmp_path):
         found["contradiction", "train"]["count"],
         found["leak", "val"]["count"],
     ) == (1, 1, 1)
-    assert found["leak", "val"]["first"] == ["{} = {}".format(root / "images/copy.bmp", root / "images/00.png")]
+    assert found["leak", "val"]["first"] == [f"{root / 'images/copy.bmp'} = {root / 'images/00.png'}"]
     assert result["errors"] == 0
 
 
@@ -224,7 +224,7 @@ def test_empty_labels_and_odd_images_are_mentioned(root, tmp_path):
         image.convert("L").save(root / "images" / "04.png")
     found, result = check(root, tmp_path)
     assert found["empty_label", "train"]["first"] == [str(root / "labels/02.png")]
-    assert found["channels_of_image", "train"]["first"] == ["%s (L)" % (root / "images/04.png")]
+    assert found["channels_of_image", "train"]["first"] == [f"{(root / 'images/04.png')} (L)"]
     assert result["errors"] == 0
 
 
@@ -249,7 +249,7 @@ def test_a_sample_still_sees_that_every_file_exists(root):
     class Data:
         num_classes, ignore_index = 11, 255
         file_list = [
-            [str(root / "images" / ("%02d.png" % i)), str(root / "labels" / ("%02d.png" % i))] for i in range(8)
+            [str(root / "images" / (f"{i:02d}.png")), str(root / "labels" / (f"{i:02d}.png"))] for i in range(8)
         ]
 
     result = check_datasets({"train": Data()}, sample=2, num_workers=0, progress=False)
@@ -270,7 +270,7 @@ def _half(value):
 
 
 def _fail(value):
-    raise DataError("no %d" % value)
+    raise DataError(f"no {value:d}")
 
 
 def _die(value):

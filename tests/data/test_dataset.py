@@ -124,7 +124,7 @@ def test_an_empty_list_and_a_missing_one_are_reported(tmp_path):
 
 def test_a_list_given_relative_to_the_root_for_type_dataset_is_answered_with_what_to_write(root):
     text = error(CheckedDataset, "train", str(root), [], 11, train_path="train.txt")
-    assert text.endswith("Write: %s" % (root / "train.txt"))
+    assert text.endswith(f"Write: {(root / 'train.txt')}")
 
 
 def test_a_missing_root_is_reported(tmp_path):

@@ -53,11 +53,11 @@ def test_any_color_masks_of_a_given_table_are_recovered_exactly(tmp_path, table,
     rng = np.random.default_rng(seed)
     truths = [rng.integers(0, len(table), (7, 9)).astype(np.uint8) for _ in range(masks)]
     paths = [
-        save(tmp_path / ("%d.png" % i), np.array(table, np.uint8)[truth], "RGBA" if alpha else None)
+        save(tmp_path / (f"{i:d}.png"), np.array(table, np.uint8)[truth], "RGBA" if alpha else None)
         for i, truth in enumerate(truths)
     ]
-    form = form_of(paths, table=[(color, "class %d" % i) for i, color in enumerate(table)])
-    assert form.names == tuple("class %d" % i for i in range(len(table)))
+    form = form_of(paths, table=[(color, f"class {i:d}") for i, color in enumerate(table)])
+    assert form.names == tuple(f"class {i:d}" for i in range(len(table)))
     for path, truth in zip(paths, truths):
         np.testing.assert_array_equal(convert(str(path), form), truth)
 
@@ -228,7 +228,7 @@ def test_equal_names_in_different_folders_are_kept_apart():
 
 
 def test_several_masks_for_each_image_need_a_choice():
-    masks = ["%d_%s.png" % (i, kind) for i in (1, 2, 3) for kind in ("color", "labelIds")]
+    masks = [f"{i:d}_{kind}.png" for i in (1, 2, 3) for kind in ("color", "labelIds")]
     with pytest.raises(DataError, match="fit equally well; choose with --mask_suffix"):
         pair_by_name(["1.jpg", "2.jpg", "3.jpg"], masks, ".", ".")
 
@@ -387,9 +387,9 @@ def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
     table = np.array([[10, 20, 30], [200, 100, 0], [0, 0, 0]], np.uint8)
     truths = {}
     for i in range(10):
-        truths["%02d" % i] = truth = rng.integers(0, 3, (70, 90))
-        cv2.imwrite(str(images / ("%02d.jpg" % i)), rng.integers(0, 255, (70, 90, 3)).astype(np.uint8))
-        save(masks / ("%02d_seg.png" % i), table[truth])
+        truths[f"{i:02d}"] = truth = rng.integers(0, 3, (70, 90))
+        cv2.imwrite(str(images / (f"{i:02d}.jpg")), rng.integers(0, 255, (70, 90, 3)).astype(np.uint8))
+        save(masks / (f"{i:02d}_seg.png"), table[truth])
     plan = plan_folder(str(images), str(masks), class_names=["sky", "rock", "sand"], **QUIET)
     assert "( 10,  20,  30) ->   1  rock" in plan.describe()
     result = carry_out(plan, str(tmp_path / "out"), val=0.3, **QUIET)

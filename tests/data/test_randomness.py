@@ -80,7 +80,7 @@ def test_paddlesegs_transforms_in_workers_repeat_neither_each_other_nor_the_epoc
     for kind in ("images", "labels"):  # the same picture eight times: only the draws differ
         first = (dataset / kind / "00.png").read_bytes()
         for index in range(1, 8):
-            (dataset / kind / ("%02d.png" % index)).write_bytes(first)
+            (dataset / kind / (f"{index:02d}.png")).write_bytes(first)
     runs = epochs(dataset, 2, transforms=paddlesegs())
     samples = [epoch[index].tobytes() for epoch in runs for index in range(8)]
     assert len(set(samples)) > 12  # a few may draw the same scale, corner and flip, and no jitter

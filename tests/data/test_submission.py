@@ -61,7 +61,7 @@ def test_names_without_a_frame_and_frames_that_occur_twice_are_refused():
 
 def test_a_folder_is_checked_and_packed_without_folders(tmp_path):
     folder = tmp_path / "s"
-    frames = ["berlin_%06d_000019" % i for i in range(2)]
+    frames = [f"berlin_{i:06d}_000019" for i in range(2)]
     for i in range(2):
         write(folder, i)
     assert submission.check_folder(str(folder), frames) == {"images": 2, "test_set": False}
@@ -109,7 +109,7 @@ def test_what_the_server_would_refuse_is_refused_here(tmp_path, fault, words):
         write(tmp_path, i)
     broken(tmp_path, fault)
     with pytest.raises(DataError, match=words):
-        submission.check_folder(str(tmp_path), ["berlin_%06d_000019" % i for i in range(2)])
+        submission.check_folder(str(tmp_path), [f"berlin_{i:06d}_000019" for i in range(2)])
 
 
 # --- the official evaluator --------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_mean_iou_over_present_classes_equals_the_official_evaluators(tmp_path, 
         if ignored:
             truth[:200, 300:] = 255
         predictions.append(submission.write_prediction(str(tmp_path / "s"), NAME % index, mask))
-        truths.append(tmp_path / ("berlin_%06d_000019_gtFine_labelIds.png" % index))
+        truths.append(tmp_path / (f"berlin_{index:06d}_000019_gtFine_labelIds.png"))
         Image.fromarray(table[truth]).save(truths[-1])
         matrix = matrix + confusion_matrix(mask, truth, 19)
     ours, theirs = scores(matrix), official(predictions, truths)

@@ -1,4 +1,5 @@
-"""The fused training transform, against PaddleSeg's own transforms with the same draws, and the distribution of its draws."""
+"""The fused training transform, against PaddleSeg's own transforms with the same draws, and the distribution of its
+draws."""
 
 import random
 
@@ -104,7 +105,8 @@ def test_without_jitter_a_sample_equals_paddlesegs_to_the_rounding_of_a_level(
         and ours.flags.c_contiguous
     )
     difference = np.abs(levels(ours) - levels(theirs))
-    # OpenCV scales 8-bit pixels to the nearest or next level; where it has the window's phase to 1/256 only, half a level more.
+    # OpenCV scales 8-bit pixels to the nearest or next level; where it has the window's phase to 1/256 only, half a
+    # level more.
     assert difference.max() < (1e-4 if size == (480, 360) else 1.3 if size == (617, 463) else 0.8)
     assert abs((levels(ours) - levels(theirs)).mean()) < 0.15
     np.testing.assert_array_equal(ids, their_ids)
@@ -133,7 +135,8 @@ def test_unscaled_pixels_are_the_same_to_the_last_bit(photo, label, monkeypatch)
     ],
 )
 def test_with_jitter_a_sample_equals_paddlesegs(photo, label, monkeypatch, crop_size, operations):
-    # Unscaled, so that only the jitter differs. The padding is jittered with the image and counts in the mean of contrast.
+    # Unscaled, so that only the jitter differs. The padding is jittered with the image and counts in the mean of
+    # contrast.
     choices = Choices((480, 360), (0, 0), False, operations)
     ours, _ = FusedAugment(crop_size, distort={}, mean=MEAN, std=STD).apply(
         np.ascontiguousarray(photo[..., ::-1]), label, choices
@@ -209,7 +212,8 @@ def test_a_window_equals_the_same_part_of_the_resized_whole(photo, rng, width, h
 
 
 def drawn_by_paddleseg(count, shape=(60, 80), crop=(40, 30)):
-    """Scaled width, corner and flip of PaddleSeg's classes, and the jitter's operations, read off an image of coordinates."""
+    """Scaled width, corner and flip of PaddleSeg's classes, and the jitter's operations, read off an image of
+    coordinates."""
     from paddleseg.transforms import RandomHorizontalFlip, RandomPaddingCrop, ResizeStepScaling
 
     scaling, cropping, flipping = ResizeStepScaling(0.5, 2.0, 0.25), RandomPaddingCrop(crop), RandomHorizontalFlip()

@@ -23,7 +23,7 @@ def test_an_unreadable_image_is_replaced_named_once_and_counted(root, capfd):
     unreadable = data.leave_out(0.2)
     assert (data[3]["img"] == data[4]["img"]).all() and (data[3]["label"] == data[4]["label"]).all()
     assert unreadable.paths() == [str(root / "images/03.png")]
-    assert capfd.readouterr().err.count("left out: image %s is empty" % (root / "images/03.png")) == 1
+    assert capfd.readouterr().err.count(f"left out: image {(root / 'images/03.png')} is empty") == 1
 
 
 def test_in_an_evaluation_the_replacement_counts_nowhere(root):

@@ -1,4 +1,5 @@
-"""TensorRT's Python interface and NVIDIA's driver, as far as we call them, on the CPU: each version has what the real one
+"""TensorRT's Python interface and NVIDIA's driver, as far as we call them, on the CPU: each version has what the real
+one
 has and nothing that it lacks (names and signatures as in the bindings 8.6.1, 10.13, 11.4 and TensorRT for RTX 1.7)."""
 
 import ctypes

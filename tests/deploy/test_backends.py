@@ -103,7 +103,7 @@ def test_above_256_classes_masks_have_16_bits_in_every_format(tmp_path, batch):
     from ppliteseg_paddle.export.compare import EagerBackend
     from ppliteseg_paddle.export.paddle import export_model
 
-    labels = LabelSet("many", tuple("class%d" % i for i in range(300)), tuple(palette_for(300)))
+    labels = LabelSet("many", tuple(f"class{i:d}" for i in range(300)), tuple(palette_for(300)))
     net = small_model(300)
     net.classifier.bias.set_value(
         np.where(np.arange(300) < 250, -1, 0).astype(np.float32)

@@ -1,4 +1,5 @@
-"""Paddle-TensorRT as far as builds of Paddle for the CPU allow: all but `enable_tensorrt_engine` itself, which they refuse."""
+"""Paddle-TensorRT as far as builds of Paddle for the CPU allow: all but `enable_tensorrt_engine` itself, which they
+refuse."""
 
 import os
 import types

@@ -90,8 +90,8 @@ def test_a_gpu_that_is_not_there_is_refused():
     import paddle
 
     count = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
-    with pytest.raises((ConfigError, DependencyError), match="gpu:%d" % count):
-        Predictor(export_folder(), device="gpu:%d" % count)
+    with pytest.raises((ConfigError, DependencyError), match=f"gpu:{count:d}"):
+        Predictor(export_folder(), device=f"gpu:{count:d}")
 
 
 def test_a_missing_runtime_is_named_with_its_install_command(monkeypatch):

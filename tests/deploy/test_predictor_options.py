@@ -50,7 +50,7 @@ def test_a_stream_gives_each_image_with_its_mask_in_order():
 def test_a_stream_of_paths_ends_at_an_image_that_cannot_be_read_or_goes_on(tmp_path):
     paths = []
     for i, each in enumerate(images()):
-        paths.append(str(tmp_path / ("%d.png" % i)))
+        paths.append(str(tmp_path / (f"{i:d}.png")))
         cv2.imwrite(paths[-1], each)
     (tmp_path / "2.png").write_bytes(b"no image")
     stream = stand_in(batch_size=2).stream(paths)

@@ -58,7 +58,8 @@ def test_a_graph_of_300_classes_gives_16_bit_masks():
 
 
 def test_a_sliding_window_gives_paddlesegs_result():
-    """With logits, as PaddleSeg averages them; a real network sees each window's borders, so places and weights show."""
+    """With logits, as PaddleSeg averages them; a real network sees each window's borders, so places and weights
+    show."""
     import paddle
     from paddleseg.core.infer import inference
 

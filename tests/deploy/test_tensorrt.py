@@ -265,8 +265,7 @@ def test_an_input_outside_the_range_is_refused_with_the_range(tmp_path, installe
     backend = open_backend("tensorrt", an_artifact(tmp_path / "export"))
     for shape in ((1, 3, 33, 48), (5, 3, 16, 16), (1, 3, 7, 8)):
         with pytest.raises(
-            DataError,
-            match="takes inputs from 1x3x8x8 to 4x3x32x48, and this one is {}; ".format("x".join(map(str, shape))),
+            DataError, match=f"takes inputs from 1x3x8x8 to 4x3x32x48, and this one is {'x'.join(map(str, shape))}; "
         ):
             backend.run(np.zeros(shape, np.float32))
 

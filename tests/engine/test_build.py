@@ -95,7 +95,7 @@ def test_a_failed_rule_of_paddleseg_is_one_line(config_of):
 
 def test_a_missing_root_names_its_key_variable_and_the_way_to_get_data(config_of, tmp_path):
     def elsewhere(content):
-        content["train_dataset"]["dataset_root"] = "${TINY_MISSING_ROOT:-%s}" % (tmp_path / "none")
+        content["train_dataset"]["dataset_root"] = f"${{TINY_MISSING_ROOT:-{(tmp_path / 'none')}}}"
 
     text = message(DataError, build.build_train_dataset, config_of(elsewhere))
     both = message(
@@ -106,7 +106,7 @@ def test_a_missing_root_names_its_key_variable_and_the_way_to_get_data(config_of
     assert "--opts train_dataset.dataset_root=DIR val_dataset.dataset_root=DIR." in both
     assert "none does not exist. It is set by" in text
     assert "--opts train_dataset.dataset_root=DIR or the environment variable TINY_MISSING_ROOT." in text
-    assert text.endswith("Make it with: ppliteseg data synth --out %s" % (tmp_path / "none"))
+    assert text.endswith(f"Make it with: ppliteseg data synth --out {(tmp_path / 'none')}")
 
 
 def test_no_val_dataset_is_reported(config_of):

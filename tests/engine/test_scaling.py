@@ -34,7 +34,8 @@ def test_one_device_sees_as_many_images_at_a_smaller_rate():
     }
     assert scaling.sentences == [
         "the recipe takes 16 images a step (4 x 4), this run takes 4 (1 x 4):",
-        "lr_scheduler.learning_rate 0.005 -> 0.00125: the gradient is the mean over 0.25 times as many images (linear rule)",
+        "lr_scheduler.learning_rate 0.005 -> 0.00125: the gradient is the mean over 0.25 times as many images (linear "
+        "rule)",
         "iters 160000 -> 640000: so that as many images are seen",
         "lr_scheduler.warmup_iters 1000 -> 4000: so that as many images are seen",
         "keep the configuration's own numbers with --no_auto_scale",
@@ -60,7 +61,7 @@ def test_the_same_total_on_fewer_devices_changes_min_kept_alone():
 def test_losses_of_one_kind_are_spoken_of_once():
     losses = {"types": [{"type": "OhemCELoss", "min_kept": 130000} for _ in range(3)], "coef": [1, 1, 1]}
     scaling = scale_recipe({**CONFIG, "loss": losses}, devices=2, batch_size=8)
-    assert scaling.changes == {"loss.types.%d.min_kept" % i: 260000 for i in range(3)}
+    assert scaling.changes == {f"loss.types.{i:d}.min_kept": 260000 for i in range(3)}
     assert scaling.sentences == [
         "OHEM's min_kept 130000 -> 260000: it counts pixels of one device's batch, 8 images instead of 4",
         "keep the configuration's own numbers with --no_auto_scale",

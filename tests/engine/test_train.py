@@ -225,7 +225,7 @@ def test_ctrl_c_says_how_to_go_on(config_path, tmp_path, monkeypatch, capsys):
         trainer.train(
             load_config(config_path), save_dir=str(tmp_path / "o"), log_iters=1, save_interval=1, device="cpu"
         )
-    assert "go on with: --resume_model %s\n" % (tmp_path / "o" / "iter_1") in capsys.readouterr().err
+    assert f"go on with: --resume_model {(tmp_path / 'o' / 'iter_1')}\n" in capsys.readouterr().err
     assert [row["iter"] for row in read(str(tmp_path / "o"), "train.json")["train"]] == [1]
     monkeypatch.setattr(loop.Monitor, "logged", logged)
     result = trainer.train(
@@ -238,7 +238,7 @@ def test_ctrl_c_says_how_to_go_on(config_path, tmp_path, monkeypatch, capsys):
     assert (result["last_checkpoint"], result["model_path"]) == tuple(
         str(tmp_path / "o" / name) for name in ("iter_2", "iter_2/model.pdparams")
     )
-    assert "(EMA): %s holds none, so the average starts anew" % (tmp_path / "o" / "iter_1") in capsys.readouterr().out
+    assert f"(EMA): {(tmp_path / 'o' / 'iter_1')} holds none, so the average starts anew" in capsys.readouterr().out
 
 
 def test_the_record_is_written_at_events_and_else_so_seldom_that_it_costs_nothing(config_path, tmp_path, monkeypatch):
@@ -382,8 +382,8 @@ def test_a_broken_label_that_the_sample_misses_ends_the_run_in_one_line(tmp_path
             num_workers=num_workers,
             device="cpu",
         )
-    assert str(caught.value) == "label %s does not exist: correct the list or dataset_root." % (
-        data / "labels" / "05.png"
+    assert (
+        str(caught.value) == f"label {(data / 'labels' / '05.png')} does not exist: correct the list or dataset_root."
     )
 
 

@@ -58,7 +58,7 @@ def test_figures_from_the_device_equal_the_official_cityscapes_evaluators(rng, t
             paddle.to_tensor(pred[index].astype("int32")), paddle.to_tensor(label[index]), 19
         )
         for kind, files, values_ in (("pred", predictions, pred), ("gtFine_labelIds", truths, label)):
-            files.append(tmp_path / ("berlin_%06d_000019_%s.png" % (index, kind)))
+            files.append(tmp_path / (f"berlin_{index:06d}_000019_{kind}.png"))
             Image.fromarray(ids[values_[index, 0]]).save(files[-1])
     ours, theirs = scores(total.numpy()), official(predictions, truths)
     assert ours["mIoU"] == pytest.approx(theirs["averageScoreClasses"], abs=1e-9)

@@ -205,7 +205,7 @@ def test_a_step_without_a_form_inside_a_graph_is_refused(step):
     from ppliteseg_paddle.deploy.preprocess import Preprocess
     from ppliteseg_paddle.export.onnx_graph import check_preprocess
 
-    with pytest.raises(ConfigError, match="preprocess_in_graph takes Normalize, and Resize.*{}".format(step["type"])):
+    with pytest.raises(ConfigError, match=f"preprocess_in_graph takes Normalize, and Resize.*{step['type']}"):
         check_preprocess(Preprocess([step, *TRANSFORMS]))
 
 

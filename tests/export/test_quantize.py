@@ -20,11 +20,11 @@ def data(tmp_path):
     """A list of three images with labels that have nothing to do with any model."""
     lines = []
     for i in range(3):
-        cv2.imwrite(str(tmp_path / ("%d.png" % i)), np.roll(photograph(96, 128), 20 * i, axis=1))
+        cv2.imwrite(str(tmp_path / (f"{i:d}.png")), np.roll(photograph(96, 128), 20 * i, axis=1))
         label = (np.indices((96, 128)).sum(axis=0) // 40 % 11).astype(np.uint8)
         label[:5] = 255
-        cv2.imwrite(str(tmp_path / ("%d_label.png" % i)), label)
-        lines.append("%d.png %d_label.png" % (i, i))
+        cv2.imwrite(str(tmp_path / (f"{i:d}_label.png")), label)
+        lines.append(f"{i:d}.png {i:d}_label.png")
     (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
     return tmp_path / "list.txt"
 

@@ -240,7 +240,7 @@ def test_a_label_beyond_the_classes_is_named(batch, value):
     logits, label = batch
     label[1, 3, 4] = value
     with pytest.raises(
-        DataError, match="a label has the value %d, but the model has the classes 0 to 4, and 255 is ignored" % value
+        DataError, match=f"a label has the value {value:d}, but the model has the classes 0 to 4, and 255 is ignored"
     ):
         CELoss()(paddle.to_tensor(logits), paddle.to_tensor(label))
 

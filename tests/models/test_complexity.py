@@ -52,7 +52,7 @@ def test_features_have_shape_and_stride():
     rows = {row["name"]: row for row in measure(pp_liteseg_t(num_classes=5), (1, 3, 90, 128))["features"]}
     assert rows["backbone.4"] == {"name": "backbone.4", "shape": [1, 1024, 3, 4], "stride": [30.0, 32.0]}
     assert rows["neck"]["shape"] == [1, 128, 3, 4] and rows["head.0"]["shape"] == [1, 32, 12, 16]
-    assert list(rows) == ["backbone.%d" % i for i in range(5)] + ["neck"] + ["head.%d" % i for i in range(3)]
+    assert list(rows) == [f"backbone.{i:d}" for i in range(5)] + ["neck"] + [f"head.{i:d}" for i in range(3)]
 
 
 def test_memory_is_in_bytes_of_float32():

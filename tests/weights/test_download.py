@@ -31,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = server.content[start:]
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", "bytes %d-%d/%d" % (start, len(server.content) - 1, len(server.content)))
+            self.send_header("Content-Range", f"bytes {start:d}-{len(server.content) - 1:d}/{len(server.content):d}")
         if server.tag:
             self.send_header("ETag", server.tag)
         self.send_header("Content-Length", str(len(body)))
@@ -50,7 +50,7 @@ def server(monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.requests, server.breaks, server.resumes, server.tag, server.content = [], [], True, '"one"', CONTENT
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        server.url = "http://127.0.0.1:%d" % server.server_address[1]
+        server.url = f"http://127.0.0.1:{server.server_address[1]:d}"
         yield server
         server.shutdown()
 

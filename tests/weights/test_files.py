@@ -109,9 +109,7 @@ def test_a_zip_file_whose_beginning_is_lost_is_refused(tmp_path):
         archive.writestr("w/data.pkl", b"x" * 1000)
     content = (tmp_path / "w.pth").read_bytes()
     (tmp_path / "w.pth").write_bytes(content[-30:])
-    with pytest.raises(
-        WeightsError, match="weight file %s is a damaged zip file .*: get it anew" % (tmp_path / "w.pth")
-    ):
+    with pytest.raises(WeightsError, match=f"weight file {(tmp_path / 'w.pth')} is a damaged zip file .*: get it anew"):
         read_state_dict(str(tmp_path / "w.pth"))
 
 

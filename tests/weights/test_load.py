@@ -174,10 +174,10 @@ def test_another_number_of_classes_keeps_all_but_the_classifiers(saved):
     model, path = saved
     other = pp_liteseg_t(num_classes=5)
     report = load_weights(other, path)
-    assert [name for name, _, _ in report.mismatched] == ["seg_heads.%d.classifier.weight" % i for i in range(3)]
+    assert [name for name, _, _ in report.mismatched] == [f"seg_heads.{i:d}.classifier.weight" for i in range(3)]
     assert (
-        "the file has another number of classes: seg_heads.0.classifier.weight (file [3, 32, 1, 1], model [5, 32, 1, 1])"
-        in str(report)
+        "the file has another number of classes: seg_heads.0.classifier.weight (file [3, 32, 1, 1], model [5, 32, 1, "
+        "1])" in str(report)
     )
     np.testing.assert_array_equal(other.neck.convs[0].conv.weight.numpy(), model.neck.convs[0].conv.weight.numpy())
 

@@ -99,7 +99,7 @@ def write_zip(path, content, root="archive"):
         archive.writestr(root + "/data.pkl", buffer.getvalue())
         archive.writestr(root + "/byteorder", "little")
         for key, tensor in enumerate(storages):
-            archive.writestr("%s/data/%d" % (root, key), tensor.data.tobytes())
+            archive.writestr(f"{root}/data/{key:d}", tensor.data.tobytes())
         archive.writestr(root + "/version", "3\n")
 
 

@@ -1,6 +1,8 @@
-"""Networks on the runtimes of `benchmark.gpu`: their steps apart, and the bare network on data that lies on the device already.
+"""Networks on the runtimes of `benchmark.gpu`: their steps apart, and the bare network on data that lies on the device
+already.
 
-Most runtimes are those of `deploy.backends`. What only a measurement needs is here: recorded CUDA graphs (one launch in place
+Most runtimes are those of `deploy.backends`. What only a measurement needs is here: recorded CUDA graphs (one launch in
+place
 of one for every kernel), TF32 on and off, ONNX Runtime with its tensors bound to the device, PyTorch as a peer.
 """
 
@@ -45,7 +47,8 @@ class Engine(NamedTuple):
 
 
 class Runtime(NamedTuple):
-    """A row of `RUNTIMES`: where it runs, which packages it needs, its precisions, and what opens it with (artifact, precision,
+    """A row of `RUNTIMES`: where it runs, which packages it needs, its precisions, and what opens it with (artifact,
+    precision,
     device, threads, input shape)."""
 
     devices: tuple[str, ...]
@@ -188,7 +191,8 @@ RUNTIMES: dict[str, Runtime] = {
 
 
 def check_runtime(name: str, precision: str, device: str) -> None:
-    """Raises: ConfigError: for an unknown runtime, or one that does not run on the device or at the precision. DependencyError:
+    """Raises: ConfigError: for an unknown runtime, or one that does not run on the device or at the precision.
+    DependencyError:
     if it is not installed."""
     if name not in RUNTIMES:
         raise ConfigError(f"unknown runtime '{name}'.{suggest(name, RUNTIMES)}")

@@ -1,4 +1,5 @@
-"""What an evaluation costs beside its forward pass: PaddleSeg's count of pixels and ours, in turns, on the same predictions."""
+"""What an evaluation costs beside its forward pass: PaddleSeg's count of pixels and ours, in turns, on the same
+predictions."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def measure(
         size: width and height; num_classes: of the random labels, and of the model.
         repeats, warmup: rounds, as in `timing.measure_in_turns`.
 
-    Returns: seconds (medians) "forward", with the choice of the best class, "metric_paddleseg", "metric_ours"; shares of the
+    Returns: seconds (medians) "forward", with the choice of the best class, "metric_paddleseg", "metric_ours"; shares
+        of the
         forward pass "share_paddleseg", "share_ours"; "times_faster".
     """
     import numpy as np

@@ -1,10 +1,14 @@
 """The paper's speed table on a GPU: every runtime installed, every precision, correct first.
 
-    python -m ppliteseg_paddle.benchmark.studies.gpu --save_dir DIR [--device gpu|cpu] [--networks KEY ...] [--runtimes NAME ...] ...
+    python -m ppliteseg_paddle.benchmark.studies.gpu --save_dir DIR [--device gpu|cpu] [--networks KEY ...] [--runtimes
+    NAME ...] ...
 
-Everything is exported to ONNX first (which needs Paddle and no GPU; --export_only stops there, --exports takes what is there
-already). Then, for each runtime, precision and input size, all networks take turns: copy in, forward, copy out, each timed
-apart, and the bare network on data that lies on the device. Every engine's masks are compared with those of the CPU in FP32.
+Everything is exported to ONNX first (which needs Paddle and no GPU; --export_only stops there, --exports takes what is
+there
+already). Then, for each runtime, precision and input size, all networks take turns: copy in, forward, copy out, each
+timed
+apart, and the bare network on data that lies on the device. Every engine's masks are compared with those of the CPU in
+FP32.
 With --device cpu the same is done with the runtimes of the CPU.
 """
 
@@ -69,9 +73,8 @@ def run(args) -> dict[str, Any]:
                 bench.measure(name, precision, [key for key in args.networks if bench.size(key) == size])
     if not bench.rows:
         raise ArtifactError(
-            "nothing could be measured: {}".format(
-                "; ".join("{}: {}".format(*item) for item in list(bench.failures.items())[:5])
-            )
+            "nothing could be measured: "
+            f"{'; '.join('{}: {}'.format(*item) for item in list(bench.failures.items())[:5])}"
         )
     bench.add_roofline()
     result = {
@@ -153,9 +156,7 @@ class _Bench:
                         calibration=self._calibration(aside) if precision == "int8" else None,
                     )
             except _MISTAKES as error:
-                self.failures["export of {} in {}{}".format(key, precision, ", any batch" if batched else "")] = str(
-                    error
-                )
+                self.failures[f"export of {key} in {precision}{(', any batch' if batched else '')}"] = str(error)
 
     def exported(self, key: str, precision: str, batched: bool = False) -> bool:
         return os.path.isfile(os.path.join(self.path(key, precision, batched), "deploy.yaml"))
@@ -168,7 +169,7 @@ class _Bench:
 
         paths = []
         for i, image in enumerate(self.images):
-            paths.append((os.path.join(folder, "%d.png" % i), None))
+            paths.append((os.path.join(folder, f"{i:d}.png"), None))
             cv2.imwrite(paths[-1][0], image)
         return Calibration(paths, sensitivity=bool(self.args.weights), progress=False)
 
@@ -262,7 +263,7 @@ class _Bench:
                     _launches(engine) if engine.launch else _steps(engine, batch), self.args.warmup, self.args.repeats
                 )
             except _MISTAKES as error:
-                self._fail(runtime, precision, "%s in batches of %d" % (key, size), error)
+                self._fail(runtime, precision, f"{key} in batches of {size:d}", error)
                 break
             tried[size] = size / float(np.median(measured.seconds["total" if engine.launch else "forward"]))
             if tried[size] < 1.02 * max(list(tried.values())[:-1]):
@@ -304,7 +305,8 @@ class _Bench:
             self._fail(runtime, precision, "ceilings", error)
 
     def add_roofline(self) -> None:
-        """Give every row its floors, at the best that any runtime reached: of arithmetic at the row's precision, of memory at all."""
+        """Give every row its floors, at the best that any runtime reached: of arithmetic at the row's precision, of
+        memory at all."""
         for row in self.rows:
             same = [each for name, each in self.ceilings.items() if name.endswith(", " + row["precision"])]
             if not same:
@@ -318,7 +320,7 @@ class _Bench:
             try:
                 counted = floors.count(artifact.path_of(graph, "model"))
             except (ValueError, KeyError, OSError) as error:
-                self.failures["floors of {}".format(row["key"])] = str(error)
+                self.failures[f"floors of {row['key']}"] = str(error)
                 continue
             row["floors"] = {**counted, **floors.floors(counted, best, row["precision"], 1, row["bare_ms"])}
 
@@ -412,7 +414,8 @@ def _images(path: str | None, most: int) -> tuple[list[str], list[np.ndarray]]:
 
 
 def _papers_protocol(args, bench: _Bench) -> list[dict[str, Any]]:
-    """The paper's protocol on the runtimes that users have (`deploy.backends`): image resized, inferred, mask resized back."""
+    """The paper's protocol on the runtimes that users have (`deploy.backends`): image resized, inferred, mask resized
+    back."""
     from ppliteseg_paddle.benchmark.protocols import Contestant, paper, paper_image
     from ppliteseg_paddle.deploy.backends import BACKENDS
 
@@ -449,7 +452,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--exports", help="folder with exports, kept between runs (default: exports/ in --save_dir)")
     parser.add_argument("--export_only", action="store_true", help="export and stop: for a GPU machine without Paddle")
     parser.add_argument(
-        "--networks", nargs="+", default=DEFAULT_NETWORKS, metavar="KEY", help="known: {}".format(", ".join(NETWORKS))
+        "--networks", nargs="+", default=DEFAULT_NETWORKS, metavar="KEY", help=f"known: {', '.join(NETWORKS)}"
     )
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in place of each network's own")
     parser.add_argument("--runtimes", nargs="+", choices=list(RUNTIMES), help="default: all that are for the device")
@@ -478,7 +481,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.weights = parse_weights(args.weights)
         result = run(args)
     except PPLiteSegError as error:
-        print("error: {}".format(" ".join(str(error).split())), file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_status
     from ppliteseg_paddle.benchmark.studies.gpu_report import text
 

@@ -44,26 +44,22 @@ def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             [
                 row["name"],
                 "x".join(map(str, row["input_shape"])),
-                "{} {}".format(row["runtime"], row["backend"]["version"]),
+                f"{row['runtime']} {row['backend']['version']}",
                 row["precision"],
                 "recorded" if row["graphed"] else "-",
                 *[
-                    "{:.2f}".format(stages[step]["median_ms"]) if step in stages else "-"
+                    f"{stages[step]['median_ms']:.2f}" if step in stages else "-"
                     for step in ("copy_in", "forward", "copy_out", "total")
                 ],
-                "{:.2f}".format(stages["total"]["p99_ms"]),
-                "{:.1f}".format(row["fps"]),
-                "{:.3f}".format(row["bare_ms"]),
-                "{:.1f}".format(row["bare_fps"]),
+                f"{stages['total']['p99_ms']:.2f}",
+                f"{row['fps']:.1f}",
+                f"{row['bare_ms']:.3f}",
+                f"{row['bare_fps']:.1f}",
                 " ".join(ratio),
-                "%.3f %%" % (100 * row["differing_pixels"]),
-                "%d: %.1f" % (row["best_batch"], row["best_batch_fps"]) if "best_batch" in row else "-",
+                f"{(100 * row['differing_pixels']):.3f} %",
+                f"{row['best_batch']:d}: {row['best_batch_fps']:.1f}" if "best_batch" in row else "-",
                 *(
-                    [
-                        "{:.2f}".format(found["compute_ms"]),
-                        "{:.2f}".format(found["memory_ms"]),
-                        "{:.1f}x".format(found["distance"]),
-                    ]
+                    [f"{found['compute_ms']:.2f}", f"{found['memory_ms']:.2f}", f"{found['distance']:.1f}x"]
                     if found
                     else ["-"] * 3
                 ),
@@ -101,25 +97,27 @@ def markdown(result: Mapping[str, Any]) -> str:
     """The whole report."""
     machine = result["machine"]
     parts = [
-        "# Speed by runtime and precision, {}, {}".format(machine["time"][:10], result["device"]),
-        "{}; {}. Masks are compared with the CPU's in FP32 on: {}.".format(
-            describe_machine(machine), machine["system"], ", ".join(result["images"])
-        ),
+        f"# Speed by runtime and precision, {machine['time'][:10]}, {result['device']}",
+        f"{describe_machine(machine)}; {machine['system']}. Masks are compared with the CPU's in FP32 on: "
+        f"{', '.join(result['images'])}.",
         ", ".join("{} {}".format(*item) for item in machine["versions"].items()) + ".",
     ]
     parts += [
-        "GPU as found: " + ", ".join("{} {}".format(name.replace("_", " "), value) for name, value in gpu.items()) + "."
+        "GPU as found: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in gpu.items()) + "."
         for gpu in machine["gpus"]
     ]
     parts += [
-        '"bare" is the network on data that lies on the device, without copies (where the runtime cannot tell, its forward step). '
-        '"Times faster" compares ours with PaddleSeg\'s own model of the same kind and size on the same runtime, in the same rounds. '
-        'The floors are multiply-adds and bytes at the ceilings below; "distance" is the bare time over the larger of them.',
+        '"bare" is the network on data that lies on the device, without copies (where the runtime cannot tell, its '
+        "forward step). "
+        '"Times faster" compares ours with PaddleSeg\'s own model of the same kind and size on the same runtime, in '
+        "the same rounds. "
+        'The floors are multiply-adds and bytes at the ceilings below; "distance" is the bare time over the larger of '
+        "them.",
         "The paper's accuracies and speeds are at the end; none of its accuracies was measured here.",
         *(
             [WEIGHTS_NOTE]
             if not result["weights"]
-            else ["Weights: {}.".format(", ".join("{} from {}".format(*item) for item in result["weights"].items()))]
+            else [f"Weights: {', '.join('{} from {}'.format(*item) for item in result['weights'].items())}."]
         ),
         markdown_table(HEADER, cells(result["rows"])),
         *orders(result["rows"]),
@@ -133,10 +131,10 @@ def markdown(result: Mapping[str, Any]) -> str:
                 [
                     [
                         row["name"],
-                        "{} {}".format(row["backend"]["name"], row["backend"]["version"]),
-                        "{:.2f}".format(row["latency_ms"]),
-                        "{:.2f}".format(row["stages"]["total"]["p99_ms"]),
-                        "{:.1f}".format(row["fps"]),
+                        f"{row['backend']['name']} {row['backend']['version']}",
+                        f"{row['latency_ms']:.2f}",
+                        f"{row['stages']['total']['p99_ms']:.2f}",
+                        f"{row['fps']:.1f}",
                         " ".join(ratio_cells(row)),
                     ]
                     for row in result["paper"]
@@ -149,7 +147,7 @@ def markdown(result: Mapping[str, Any]) -> str:
             markdown_table(
                 ["runtime, precision", "multiply-adds, 10^9/s", "memory, 10^9 bytes/s"],
                 [
-                    [name, "%.0f" % (each["macs_per_second"] / 1e9), "%.1f" % (each["bytes_per_second"] / 1e9)]
+                    [name, f"{(each['macs_per_second'] / 1e9):.0f}", f"{(each['bytes_per_second'] / 1e9):.1f}"]
                     for name, each in result["ceilings"].items()
                 ],
             ),
@@ -160,7 +158,7 @@ def markdown(result: Mapping[str, Any]) -> str:
             "### Where the time goes: " + name,
             markdown_table(
                 ["operator", "ms", "share"],
-                [[kind, f"{value:.2f}", "%.0f %%" % (100 * value / total)] for kind, value in times],
+                [[kind, f"{value:.2f}", f"{(100 * value / total):.0f} %"] for kind, value in times],
             ),
         ]
     if result["failures"]:
@@ -183,7 +181,7 @@ def text(result: Mapping[str, Any]) -> str:
     """What a person reads."""
     failures = "\n".join("not measured: {}: {}".format(*item) for item in result["failures"].items())
     if "rows" not in result:
-        return "\n".join(filter(None, ["exports are in {}".format(result["exports"]), failures]))
+        return "\n".join(filter(None, [f"exports are in {result['exports']}", failures]))
     chosen = [0, 1, 2, 3, 8, 10, 11, 13, 14, 18]
     table = text_table([HEADER[i] for i in chosen], [[line[i] for i in chosen] for line in cells(result["rows"])])
     return "\n\n".join(

@@ -1,10 +1,14 @@
 """PaddleSeg's own PP-LiteSeg, exported PaddleSeg's way and run by Paddle Inference, beside our exports of ours.
 
-    python -m ppliteseg_paddle.benchmark.studies.inference --save_json FILE [--model T|B] [--size H W] [--num_threads N] ...
+    python -m ppliteseg_paddle.benchmark.studies.inference --save_json FILE [--model T|B] [--size H W] [--num_threads N]
+    ...
 
-All contestants take turns in one process, so that whatever else the machine does meets them all; between turns is a rest, in which
-the threads of the one before stop spinning. Without --model_path ours has random weights, whose masks are full of borders: our ONNX and OpenVINO graphs spend the more on
-upsampling, the more blocks of the mask a border crosses, so the share of such blocks is given beside the times. PaddleSeg's
+All contestants take turns in one process, so that whatever else the machine does meets them all; between turns is a
+rest, in which
+the threads of the one before stop spinning. Without --model_path ours has random weights, whose masks are full of
+borders: our ONNX and OpenVINO graphs spend the more on
+upsampling, the more blocks of the mask a border crosses, so the share of such blocks is given beside the times.
+PaddleSeg's
 time does not depend on its weights.
 
 Source: PaddleSeg `deploy/export.py::WrappedModel`, `models/pp_liteseg.py`.
@@ -42,7 +46,8 @@ _FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "paddle": "paddle"}
 
 
 def export_baseline(model: str, num_classes: int, size: tuple[int, int], folder: str) -> None:
-    """Write PaddleSeg's model as its own export does: traced with its wrapper, int32 ids, and nothing else done to it."""
+    """Write PaddleSeg's model as its own export does: traced with its wrapper, int32 ids, and nothing else done to
+    it."""
     import paddle
     from paddleseg import models
     from paddleseg.deploy.export import WrappedModel
@@ -88,7 +93,8 @@ def export_ours(
     image: np.ndarray,
     precision: str = "fp32",
 ) -> Artifact:
-    """Write our model with `export_model`: checked against itself, mask out. INT8 takes its ranges from `image`, and its masks
+    """Write our model with `export_model`: checked against itself, mask out. INT8 takes its ranges from `image`, and
+    its masks
     are held to no bound: what is measured is time."""
     from ppliteseg_paddle.export.paddle import export_model
     from ppliteseg_paddle.export.quantize import Calibration
@@ -97,7 +103,7 @@ def export_ours(
     label_set = (
         LABEL_SETS["cityscapes"]
         if num_classes == NUM_CLASSES
-        else LabelSet("custom", tuple("class %d" % i for i in range(num_classes)), palette_for(num_classes))
+        else LabelSet("custom", tuple(f"class {i:d}" for i in range(num_classes)), palette_for(num_classes))
     )
     calibration = None
     if precision == "int8":
@@ -202,26 +208,23 @@ def table(result: dict[str, Any]) -> str:
             result["num_threads"],
             result["machine"]["processor"],
         ),
-        "weights: {}, image: {}, {:.0f} % of the mask's blocks crossed by a border; INT8 instructions: {}".format(
-            os.path.basename(result["weights"]),
-            os.path.basename(result["image"]),
-            100 * result["crossed_blocks"],
-            ", ".join(result["int8_instructions"]) or "none",
-        ),
+        f"weights: {os.path.basename(result['weights'])}, image: {os.path.basename(result['image'])}, "
+        f"{100 * result['crossed_blocks']:.0f} % of the mask's blocks crossed by a border; INT8 instructions: "
+        f"{', '.join(result['int8_instructions']) or 'none'}",
         "",
-        "%-36s %10s %10s %10s %10s" % ("", "median ms", "ratio", "cpu ms", "cpu ratio"),
+        f"{''!s:36} {'median ms'!s:>10} {'ratio'!s:>10} {'cpu ms'!s:>10} {'cpu ratio'!s:>10}",
     ]
     for name, values in result["results"].items():
         label = "PaddleSeg's own, Paddle Inference" if name == PEER else "ours, " + name
         faster = values["times_faster"]
         lines.append(
-            "%-36s %10.1f %9.2fx %10.1f %9.2fx"
-            % (label, values["wall"]["median_ms"], faster["wall"], values["cpu"]["median_ms"], faster["cpu"])
+            f"{label!s:36} {values['wall']['median_ms']:10.1f} {faster['wall']:9.2f}x "
+            f"{values['cpu']['median_ms']:10.1f} {faster['cpu']:9.2f}x"
         )
     lines.append(
         "pixels that differ from the first one of ours: "
         + ", ".join(
-            "{} {:.3g} %".format(name, 100 * values["differing_pixels"])
+            f"{name} {100 * values['differing_pixels']:.3g} %"
             for name, values in result["results"].items()
             if name != PEER
         )
@@ -230,7 +233,8 @@ def table(result: dict[str, Any]) -> str:
 
 
 def int8_instructions() -> list[str]:
-    """What the processor has that multiplies and adds bytes in one go; without it 8 bits are at most twice as fast as floats."""
+    """What the processor has that multiplies and adds bytes in one go; without it 8 bits are at most twice as fast as
+    floats."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             flags = set(next((line for line in file if line.startswith(("flags", "Features"))), "").split())
@@ -243,9 +247,8 @@ def _contestant(text: str) -> tuple[str, str]:
     name, _, precision = text.partition(":")
     if name not in _FORMATS or precision not in ("fp32", "fp16", "int8") or (name == "paddle" and precision != "fp32"):
         raise argparse.ArgumentTypeError(
-            "'{}' is not BACKEND:PRECISION with a backend of {} and fp32, fp16 or int8 (paddle: fp32).".format(
-                text, ", ".join(_FORMATS)
-            )
+            f"'{text}' is not BACKEND:PRECISION with a backend of {', '.join(_FORMATS)} and fp32, fp16 or int8 "
+            "(paddle: fp32)."
         )
     return name, precision
 
@@ -263,7 +266,8 @@ def main() -> int:
             _contestant(text)
             for text in ("onnxruntime:fp32", "openvino:fp32", "paddle:fp32", "onnxruntime:int8", "openvino:int8")
         ],
-        help="what runs beside PaddleSeg's model (default: onnxruntime, openvino and paddle in fp32, the first two in int8)",
+        help="what runs beside PaddleSeg's model (default: onnxruntime, openvino and paddle in fp32, the first two in "
+        "int8)",
     )
     parser.add_argument("--num_classes", type=int, default=NUM_CLASSES)
     parser.add_argument("--model_path", help="trained weights of ours (default: random ones)")

@@ -1,6 +1,7 @@
 """The networks of the speed tables, and how each is exported: ours our way, PaddleSeg's its own way.
 
-Weights are random unless files are given; see `WEIGHTS_NOTE`. Batch statistics are those of a few images, so that values stay in a
+Weights are random unless files are given; see `WEIGHTS_NOTE`. Batch statistics are those of a few images, so that
+values stay in a
 usual range and masks show many classes; without that a comparison of masks would say nothing.
 
 Source: paper, table 2; PaddleSeg `deploy/export.py::WrappedModel`, `tools/export.py`.
@@ -24,8 +25,10 @@ from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
 NUM_CLASSES = 19
 WEIGHTS_NOTE = (
-    "Random weights, on which the speed of a network does not depend, with one exception: our ONNX and OpenVINO graphs upsample a "
-    "mask by blocks and compute only those that a border between classes crosses. Random weights give masks full of borders, "
+    "Random weights, on which the speed of a network does not depend, with one exception: our ONNX and OpenVINO graphs "
+    "upsample a "
+    "mask by blocks and compute only those that a border between classes crosses. Random weights give masks full of "
+    "borders, "
     "so ours is rather slower here than with trained weights."
 )
 _NORMALIZE = {"type": "Normalize", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
@@ -38,7 +41,8 @@ _BACKBONES = {"T": "STDC1", "B": "STDC2"}
 
 
 class Network(NamedTuple):
-    """A row: its name, network input (height, width), how it is built, whether it is ours, and the row of PaddleSeg's own
+    """A row: its name, network input (height, width), how it is built, whether it is ours, and the row of PaddleSeg's
+    own
     that it is compared with."""
 
     name: str
@@ -89,10 +93,8 @@ def _by_name(name: str) -> Callable[[], Any]:
 def _pair(key: str, kind: str, size: tuple[int, int], suffix: str = "") -> dict[str, Network]:
     """Ours, and PaddleSeg's own of the same kind and size."""
     return {
-        key: Network("PP-LiteSeg-{}".format(key.split("-")[0]) + suffix, size, _ours(kind), True, "PaddleSeg-" + key),
-        "PaddleSeg-" + key: Network(
-            "PaddleSeg's PP-LiteSeg-{}".format(key.split("-")[0]) + suffix, size, _paddleseg(kind)
-        ),
+        key: Network(f"PP-LiteSeg-{key.split('-')[0]}" + suffix, size, _ours(kind), True, "PaddleSeg-" + key),
+        "PaddleSeg-" + key: Network(f"PaddleSeg's PP-LiteSeg-{key.split('-')[0]}" + suffix, size, _paddleseg(kind)),
     }
 
 
@@ -139,14 +141,13 @@ def parse_weights(items: Sequence[str]) -> dict[str, str]:
     """ "T1=FILE" ... as a table. Raises: ConfigError: for another form, or an unknown network."""
     for item in items:
         if "=" not in item or item.split("=", 1)[0] not in NETWORKS:
-            raise ConfigError(
-                "--weights takes NETWORK=FILE with one of {}, not '{}'.".format(", ".join(NETWORKS), item)
-            )
+            raise ConfigError(f"--weights takes NETWORK=FILE with one of {', '.join(NETWORKS)}, not '{item}'.")
     return dict(item.split("=", 1) for item in items)
 
 
 def accuracy_of(key: str) -> dict[str, Any] | None:
-    """The paper's mIoU on Cityscapes val for a network, marked as the paper's; PaddleSeg's own PP-LiteSeg is the same network."""
+    """The paper's mIoU on Cityscapes val for a network, marked as the paper's; PaddleSeg's own PP-LiteSeg is the same
+    network."""
     row = REPORTED.get(key[len("PaddleSeg-") :] if key.startswith("PaddleSeg-") else key)
     return {"miou": row.val_miou, "reported": True} if row and row.val_miou else None
 
@@ -165,7 +166,8 @@ def export(
     """Build a network and export it; an earlier export at `folder` is replaced.
 
     Args:
-        formats: as `export_model` has them, and the last three arguments too; PaddleSeg's networks have "paddle", "onnx" and
+        formats: as `export_model` has them, and the last three arguments too; PaddleSeg's networks have "paddle",
+            "onnx" and
             "tensorrt" (the ONNX file, and for fp16 the same in 16 bits), no INT8 and no preprocessing in the graph.
         size: (height, width) in place of the row's own; batch: images at once, -1 for any number.
         weights: a file of trained weights; None leaves them random.
@@ -293,7 +295,8 @@ def _export_as_paddleseg(
 
 
 def _half(folder: str, precision: str) -> dict[str, str]:
-    """The ONNX file in 16 bits beside it, made as ours are: TensorRT since 11 does not lower the precision by itself."""
+    """The ONNX file in 16 bits beside it, made as ours are: TensorRT since 11 does not lower the precision by
+    itself."""
     if precision != "fp16":
         return {}
     import onnx

@@ -1,4 +1,5 @@
-"""ONNX Runtime as a measurement wants it: tensors bound to the device, CUDA graphs, TF32 on and off, times by operator."""
+"""ONNX Runtime as a measurement wants it: tensors bound to the device, CUDA graphs, TF32 on and off, times by
+operator."""
 
 from __future__ import annotations
 
@@ -71,16 +72,16 @@ class BoundOnnxRuntime(Backend):
             self._session = runtime.InferenceSession(path, options, providers=providers)
             if kind == "gpu" and "CUDAExecutionProvider" not in self._session.get_providers():
                 raise DependencyError(
-                    f"ONNX Runtime {self.version} cannot use {device}: CUDA or cuDNN is missing, or there is no such GPU."
+                    f"ONNX Runtime {self.version} cannot use {device}: CUDA or cuDNN is missing, or there is no such "
+                    "GPU."
                 )
             self._bind(np.zeros(shape, np.float32))
             for _ in range(3):  # a graph is recorded in the first runs
                 self.launch()
         except runtime_errors() as error:
             raise ArtifactError(
-                "ONNX Runtime {} cannot run {}{}: {}.".format(
-                    self.version, path, " as a CUDA graph" if recorded else "", first_line(error)
-                )
+                f"ONNX Runtime {self.version} cannot run {path}{(' as a CUDA graph' if recorded else '')}: "
+                f"{first_line(error)}."
             ) from error
 
     def _bind(self, batch: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Where an export's time goes, operator by operator, in ONNX Runtime or OpenVINO.
 
-    python -m ppliteseg_paddle.benchmark.studies.operators --model_dir DIR [--backend onnxruntime|openvino] [--num_threads N] [--repeats N]
+    python -m ppliteseg_paddle.benchmark.studies.operators --model_dir DIR [--backend onnxruntime|openvino]
+    [--num_threads N] [--repeats N]
 
 Of every node the least time over the repeats counts: on a machine that others use, too, that is the time it takes.
 """
@@ -130,7 +131,7 @@ def main() -> int:
 
         write_json(args.save_json, result)
     for row in result["operators"]:
-        print("%-44s %4d nodes %8.2f ms %6.1f %%" % (row["operator"], row["nodes"], row["ms"], 100 * row["share"]))
+        print(f"{row['operator']!s:44} {row['nodes']:4d} nodes {row['ms']:8.2f} ms {100 * row['share']:6.1f} %")
     return 0
 
 

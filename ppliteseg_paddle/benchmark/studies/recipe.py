@@ -3,7 +3,8 @@
     python -m ppliteseg_paddle.benchmark.studies.recipe --minutes 60 --save_dir DIR [--rounds N] [--only NAME]
 
 Each run starts from scratch and has the same wall time on all cores, reading and building included; afterwards its last
-weights (the averaged ones too, where the recipe averages) are evaluated on the validation set. The best of those two is the
+weights (the averaged ones too, where the recipe averages) are evaluated on the validation set. The best of those two is
+the
 run's figure. A run that has ended is kept: the same command again does only what is missing.
 """
 
@@ -64,7 +65,7 @@ def train_once(name: str, minutes: float, save_dir: str, seed: int, options: lis
     command += ["--opts"] + options if options else []
     done = subprocess.run(command, stdout=sys.stderr, check=False)
     if done.returncode:
-        raise PPLiteSegError("the run of %s has failed (status %d): see above." % (name, done.returncode))
+        raise PPLiteSegError(f"the run of {name} has failed (status {done.returncode:d}): see above.")
     return outcome(save_dir)
 
 
@@ -94,7 +95,7 @@ def run(minutes: float, rounds: int, save_dir: str, names: list[str], options: l
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for round_number in range(rounds):
         for name in names:
-            folder = os.path.join(save_dir, "%s_%d" % (name, round_number))
+            folder = os.path.join(save_dir, f"{name}_{round_number:d}")
             finished = os.path.join(folder, "outcome.json")
             if not os.path.exists(finished):
                 write_json(
@@ -106,7 +107,7 @@ def run(minutes: float, rounds: int, save_dir: str, names: list[str], options: l
                 )
             runs[name].append(read_json(finished))
     return {
-        "protocol": "val mIoU after %g minutes on %d cores" % (minutes, default_threads()),
+        "protocol": f"val mIoU after {minutes:g} minutes on {default_threads():d} cores",
         "minutes": minutes,
         "rounds": rounds,
         "configs": {name: RECIPES[name][0] for name in names},
@@ -119,24 +120,17 @@ def run(minutes: float, rounds: int, save_dir: str, names: list[str], options: l
 def table(result: dict[str, Any]) -> str:
     """What a person reads."""
     lines = [
-        "{}, Paddle {}, {}".format(
-            result["protocol"], result["machine"]["versions"].get("paddlepaddle"), result["machine"]["processor"]
-        ),
+        f"{result['protocol']}, Paddle {result['machine']['versions'].get('paddlepaddle')}, "
+        f"{result['machine']['processor']}",
         "",
-        "%-20s %8s %10s %10s %10s" % ("", "mIoU %", "plain %", "averaged %", "samples"),
+        f"{''!s:20} {'mIoU %'!s:>8} {'plain %'!s:>10} {'averaged %'!s:>10} {'samples'!s:>10}",
     ]
     for name, runs in result["results"].items():
         for one in runs:
             averaged = one.get("mIoU_averaged")
             lines.append(
-                "%-20s %8.1f %10.1f %10s %10d"
-                % (
-                    name,
-                    100 * one["best"],
-                    100 * one["mIoU"],
-                    "" if averaged is None else "%.1f" % (100 * averaged),
-                    one["samples"],
-                )
+                f"{name!s:20} {100 * one['best']:8.1f} {100 * one['mIoU']:10.1f} "
+                f"{('' if averaged is None else f'{(100 * averaged):.1f}')!s:>10} {one['samples']:10d}"
             )
     return "\n".join(lines)
 

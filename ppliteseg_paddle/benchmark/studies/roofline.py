@@ -1,7 +1,10 @@
-"""How fast a network could be at best: the time that its multiply-adds and its bytes take at this machine's measured ceilings.
+"""How fast a network could be at best: the time that its multiply-adds and its bytes take at this machine's measured
+ceilings.
 
-Both ceilings are measured through the runtime that runs the network: dense 1x1 convolutions for arithmetic, one pass over a
-large tensor for memory. Multiply-adds are those of convolutions and matrix products. Bytes are what every operator that is
+Both ceilings are measured through the runtime that runs the network: dense 1x1 convolutions for arithmetic, one pass
+    over a
+large tensor for memory. Multiply-adds are those of convolutions and matrix products. Bytes are what every operator that
+is
 not element-wise reads and writes, weights included: element-wise ones are taken to be part of the operator before them.
 """
 
@@ -80,7 +83,8 @@ def _weight(name: str, graph, sizes) -> tuple[int, ...]:
 def floors(
     counted: dict[str, int], ceilings: dict[str, float], precision: str, batch: int, measured_ms: float
 ) -> dict[str, float]:
-    """Milliseconds that multiply-adds and bytes take at the ceilings, and how many times longer the measured time is."""
+    """Milliseconds that multiply-adds and bytes take at the ceilings, and how many times longer the measured time
+    is."""
     compute = 1000.0 * batch * counted["macs"] / ceilings["macs_per_second"]
     memory = 1000.0 * batch * counted["numbers"] * BYTES[precision] / ceilings["bytes_per_second"]
     return {"compute_ms": compute, "memory_ms": memory, "distance": measured_ms / max(compute, memory)}
@@ -97,31 +101,31 @@ def arithmetic(folder: str, precision: str, large: bool) -> tuple[Artifact, int]
     random, nodes, constants, last = np.random.RandomState(0), [], [], "x"
     for i in range(layers):
         weight = (random.randn(_CHANNELS, _CHANNELS, 1, 1) / _CHANNELS**0.5).astype(np.float32)
-        source, name = last, "w%d" % i
+        source, name = last, f"w{i:d}"
         if precision == "int8":
             scales = [
-                numpy_helper.from_array(np.float32(value), "%s%d" % (kind, i))
+                numpy_helper.from_array(np.float32(value), f"{kind}{i:d}")
                 for kind, value in (("sx", 0.05), ("sw", 0.002))
             ]
-            zero = numpy_helper.from_array(np.int8(0), "zero%d" % i)
+            zero = numpy_helper.from_array(np.int8(0), f"zero{i:d}")
             constants += [
                 *scales,
                 zero,
                 numpy_helper.from_array(np.clip(weight / 0.002, -127, 127).astype(np.int8), name + "q"),
             ]
             nodes += [
-                helper.make_node("QuantizeLinear", [last, "sx%d" % i, "zero%d" % i], ["xq%d" % i]),
-                helper.make_node("DequantizeLinear", ["xq%d" % i, "sx%d" % i, "zero%d" % i], ["xd%d" % i]),
-                helper.make_node("DequantizeLinear", [name + "q", "sw%d" % i, "zero%d" % i], [name]),
+                helper.make_node("QuantizeLinear", [last, f"sx{i:d}", f"zero{i:d}"], [f"xq{i:d}"]),
+                helper.make_node("DequantizeLinear", [f"xq{i:d}", f"sx{i:d}", f"zero{i:d}"], [f"xd{i:d}"]),
+                helper.make_node("DequantizeLinear", [name + "q", f"sw{i:d}", f"zero{i:d}"], [name]),
             ]
-            source = "xd%d" % i
+            source = f"xd{i:d}"
         else:
             constants.append(numpy_helper.from_array(weight, name))
         nodes += [
-            helper.make_node("Conv", [source, name], ["c%d" % i]),
-            helper.make_node("Relu", ["c%d" % i], ["y%d" % i]),
+            helper.make_node("Conv", [source, name], [f"c{i:d}"]),
+            helper.make_node("Relu", [f"c{i:d}"], [f"y{i:d}"]),
         ]
-        last = "y%d" % i
+        last = f"y{i:d}"
     shape = (1, _CHANNELS, side, side)
     return _artifact(
         folder, nodes, constants, last, shape, precision, TensorProto.FLOAT

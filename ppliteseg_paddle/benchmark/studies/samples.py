@@ -2,7 +2,8 @@
 
     python -m ppliteseg_paddle.benchmark.studies.samples --save_json FILE [--cases NAME ...] [--images N] [--repeats N]
 
-Images are generated scenes (`data synth`) with sensor noise that brings a 2048x1024 PNG to the size of one of Cityscapes'.
+Images are generated scenes (`data synth`) with sensor noise that brings a 2048x1024 PNG to the size of one of
+Cityscapes'.
 All contestants take turns, sample by sample, in one process and with one thread. What is drawn differs from sample to
 sample, and a sample scaled by 0.125 costs less than one scaled by 1.5: so the figures are means over many samples.
 
@@ -66,10 +67,10 @@ def make_images(folder: str, case: Case, count: int) -> str:
     random = np.random.default_rng(0)
     lines = []
     for index in range(count):
-        image = cv2.imread(os.path.join(scenes, "images", "train_%05d.jpg" % index))
+        image = cv2.imread(os.path.join(scenes, "images", f"train_{index:05d}.jpg"))
         image = np.clip(image + random.normal(0, NOISE, image.shape), 0, 255).round().astype(np.uint8)
-        label = cv2.imread(os.path.join(scenes, "labels", "train_%05d.png" % index), cv2.IMREAD_UNCHANGED)
-        names = "%02d.png" % index, "%02d_label.png" % index
+        label = cv2.imread(os.path.join(scenes, "labels", f"train_{index:05d}.png"), cv2.IMREAD_UNCHANGED)
+        names = f"{index:02d}.png", f"{index:02d}_label.png"
         for name, pixels in zip(names, (image, label)):
             cv2.imwrite(os.path.join(root, name), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
         lines.append("{} {}\n".format(*names))
@@ -181,25 +182,19 @@ def _rows(measured: dict[str, Measurement]) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------
 def table(result: dict[str, Any]) -> str:
     lines = [
-        "one training sample, one thread, means over %d, %s, load %s"
-        % (result["repeats"], result["machine"]["processor"], result["machine"]["load_average"])
+        f"one training sample, one thread, means over {result['repeats']:d}, {result['machine']['processor']}, load "
+        f"{result['machine']['load_average']}"
     ]
     for name, case in result["results"].items():
         lines += [
             "",
             "%-40s %10s %10s %10s %10s"
-            % ("{} (files of {:.2f} MB)".format(name, case["image_bytes"] / 1e6), "ms", "ratio", "cpu ms", "cpu ratio"),
+            % (f"{name} (files of {case['image_bytes'] / 1e6:.2f} MB)", "ms", "ratio", "cpu ms", "cpu ratio"),
         ]
         for who, row in case["contestants"].items():
             lines.append(
-                "%-40s %10.1f %9.2fx %10.1f %9.2fx"
-                % (
-                    who,
-                    row["total"]["mean_ms"],
-                    row["times_faster"]["total"],
-                    row["cpu"]["mean_ms"],
-                    row["times_faster"]["cpu"],
-                )
+                f"{who!s:40} {row['total']['mean_ms']:10.1f} {row['times_faster']['total']:9.2f}x "
+                f"{row['cpu']['mean_ms']:10.1f} {row['times_faster']['cpu']:9.2f}x"
             )
     return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """The paper's Table 2 on this machine: its networks, PaddleSeg's own PP-LiteSeg beside ours, by the paper's protocol.
 
-    python -m ppliteseg_paddle.benchmark.studies.table2 --save_dir DIR [--rows KEY ...] [--backend NAME ...] [--device cpu|gpu] ...
+    python -m ppliteseg_paddle.benchmark.studies.table2 --save_dir DIR [--rows KEY ...] [--backend NAME ...] [--device
+    cpu|gpu] ...
 
 Weights are random unless files are given, accuracies the paper's and marked so. All networks take turns on
 one runtime, then on the next. Writes table2.md, table2.json and the figure.
@@ -28,8 +29,10 @@ from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError,
 
 NOTES = (
     "Accuracies are the paper's, marked so; none was measured here.",
-    "Protocol: an image of 1024x2048 is resized to the network's input, inferred, and its mask resized back; decoding is not counted. "
-    '"Times faster" compares ours with PaddleSeg\'s own PP-LiteSeg of the same kind and size, as PaddleSeg 2.8.0 builds and '
+    "Protocol: an image of 1024x2048 is resized to the network's input, inferred, and its mask resized back; decoding "
+    "is not counted. "
+    '"Times faster" compares ours with PaddleSeg\'s own PP-LiteSeg of the same kind and size, as PaddleSeg 2.8.0 '
+    "builds and "
     "exports it, on the same runtime, in the same rounds.",
 )
 
@@ -48,7 +51,7 @@ def run(args) -> dict[str, Any]:
         rows += _measure(backend, artifacts, failures, args)
     if not rows:
         raise ArtifactError(
-            "no row could be measured: {}".format("; ".join("{}: {}".format(*item) for item in failures.items()))
+            f"no row could be measured: {'; '.join('{}: {}'.format(*item) for item in failures.items())}"
         )
     result = {
         "protocol": "paper",
@@ -159,13 +162,8 @@ def _order(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _order_notes(orders: dict[str, dict[str, Any]]) -> list[str]:
     return [
-        "Order by speed on {} at {}: {}; the paper's: {} ({}).".format(
-            backend,
-            size,
-            " > ".join(group["measured"]),
-            " > ".join(group["reported"]),
-            "the same" if group["same"] else "another",
-        )
+        f"Order by speed on {backend} at {size}: {' > '.join(group['measured'])}; the paper's: "
+        f"{' > '.join(group['reported'])} ({('the same' if group['same'] else 'another')})."
         for backend, groups in orders.items()
         for size, group in groups.items()
     ]
@@ -180,8 +178,8 @@ def table(result: dict[str, Any]) -> str:
             row["name"],
             "%dx%d" % tuple(row["input_shape"][-2:]),
             row["asked_backend"],
-            "{:.1f}".format(row["latency_ms"]),
-            "{:.2f}".format(row["fps"]),
+            f"{row['latency_ms']:.1f}",
+            f"{row['fps']:.2f}",
             *ratio_cells(row),
             accuracy_text(row),
         ]
@@ -217,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         nargs="+",
         default=TABLE2,
         metavar="KEY",
-        help="networks (default: Table 2's; known: {})".format(", ".join(NETWORKS)),
+        help=f"networks (default: Table 2's; known: {', '.join(NETWORKS)})",
     )
     parser.add_argument(
         "--backend", nargs="+", default=["onnxruntime"], metavar="NAME", help="runtimes (default: onnxruntime)"
@@ -236,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(table(run(parser.parse_args(argv))))
     except PPLiteSegError as error:
-        print("error: {}".format(" ".join(str(error).split())), file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_status
     return 0
 

@@ -12,8 +12,10 @@ from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
 
 def for_onnx2torch(path: str):
-    """An ONNX file in the form that onnx2torch 1.5 takes: it looks for weights among the initializers, where Paddle's converter writes
-    `Constant` nodes, and it does not know `auto_pad` of convolutions without strides, which is half of what the kernel reaches.
+    """An ONNX file in the form that onnx2torch 1.5 takes: it looks for weights among the initializers, where Paddle's
+    converter writes
+    `Constant` nodes, and it does not know `auto_pad` of convolutions without strides, which is half of what the kernel
+    reaches.
 
     Returns: an `onnx.ModelProto` that computes the same.
     """
@@ -73,9 +75,7 @@ class TorchBackend(Backend):
             self._graph = self._record() if self._on_gpu else None
         except (RuntimeError, NotImplementedError, ValueError, TypeError, KeyError) as error:
             raise ArtifactError(
-                "PyTorch {} cannot run {} through onnx2torch: {}.".format(
-                    self.version, path, " ".join(str(error).split())[:200]
-                )
+                f"PyTorch {self.version} cannot run {path} through onnx2torch: {' '.join(str(error).split())[:200]}."
             ) from error
 
     def _record(self):

@@ -1,10 +1,12 @@
 """A training step with PaddleSeg's own classes beside ours: forward, OHEM losses of three outputs, backward, update.
 
-    python -m ppliteseg_paddle.benchmark.studies.training --save_json FILE [--model T|B] [--size H W] [--batch_size N] [--num_threads N] ...
+    python -m ppliteseg_paddle.benchmark.studies.training --save_json FILE [--model T|B] [--size H W] [--batch_size N]
+    [--num_threads N] ...
 
 Each contestant is a process of its own; they take turns, step by step, in one run. PaddleSeg's classes take part
 twice: as its users have them, and with the matrix products that we choose on AMD processors
-(`compat.choose_fast_matrix_products`), which tells what our classes themselves bring. Ours, too: with Paddle's convolutions, and
+(`compat.choose_fast_matrix_products`), which tells what our classes themselves bring. Ours, too: with Paddle's
+convolutions, and
 as they are (`onednn`).
 """
 
@@ -68,9 +70,7 @@ class Worker:
             answer = ""
         if not answer:
             said = self.process.communicate()[1].strip().splitlines()
-            raise PPLiteSegError(
-                "{} could not do a {}: {}".format(self.name, work, said[-1] if said else "its process ended")
-            )
+            raise PPLiteSegError(f"{self.name} could not do a {work}: {(said[-1] if said else 'its process ended')}")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -146,38 +146,25 @@ def run(
 def table(result: dict[str, Any]) -> str:
     """What a person reads."""
     lines = [
-        "PP-LiteSeg-%s, batch %d, %dx%d, %d classes, %d threads, Paddle %s, %s"
-        % (
-            result["model"],
-            result["batch_size"],
-            result["size"][1],
-            result["size"][0],
-            result["num_classes"],
-            result["num_threads"],
-            result["machine"]["versions"].get("paddlepaddle", result["machine"]["versions"].get("paddlepaddle-gpu")),
-            result["machine"]["processor"],
-        ),
+        f"PP-LiteSeg-{result['model']}, batch {result['batch_size']:d}, {result['size'][1]:d}x{result['size'][0]:d}, "
+        f"{result['num_classes']:d} classes, {result['num_threads']:d} threads, Paddle "
+        f"{result['machine']['versions'].get('paddlepaddle', result['machine']['versions'].get('paddlepaddle-gpu'))}, "
+        f"{result['machine']['processor']}",
         "",
     ]
     heads = ("total",) + STAGES
-    lines += ["%-32s" % "step, median ms" + "".join("%10s" % head for head in heads) + "%10s" % "ratio"]
+    lines += [f"{'step, median ms'!s:32}" + "".join(f"{head!s:>10}" for head in heads) + f"{'ratio'!s:>10}"]
     for name, values in result["results"]["step"].items():
         lines.append(
-            "%-32s" % name
-            + "".join("{:10.0f}".format(values[head]["median_ms"]) for head in heads)
-            + "{:9.2f}x".format(values["times_faster"]["median"])
+            f"{name!s:32}"
+            + "".join(f"{values[head]['median_ms']:10.0f}" for head in heads)
+            + f"{values['times_faster']['median']:9.2f}x"
         )
-    lines += ["", "%-32s%10s%10s%14s" % ("losses alone, with upsampling", "median ms", "ratio", "peak MiB")]
+    lines += ["", f"{'losses alone, with upsampling'!s:32}{'median ms'!s:>10}{'ratio'!s:>10}{'peak MiB'!s:>14}"]
     for name, values in result["results"]["loss"].items():
         memory = result["results"].get("loss_memory", {}).get(name, {}).get("mib")
         lines.append(
-            "%-32s%10.0f%9.2fx%14s"
-            % (
-                name,
-                values["total"]["median_ms"],
-                values["times_faster"]["median"],
-                "" if memory is None else f"{memory:.0f}",
-            )
+            f"{name!s:32}{values['total']['median_ms']:10.0f}{values['times_faster']['median']:9.2f}x{('' if memory is None else f'{memory:.0f}')!s:>14}"
         )
     return "\n".join(lines)
 

@@ -98,7 +98,8 @@ class Contestant:
         return {"total": time.perf_counter() - begin}
 
     def loss_memory(self) -> dict[str, float]:
-        """The most memory, in MiB, that `loss` had beyond what the process held before; right only as the first work that a
+        """The most memory, in MiB, that `loss` had beyond what the process held before; right only as the first work
+        that a
         contestant does, as later ones use again what was allocated before. Linux only."""
         before = _memory("VmRSS")
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:

@@ -37,7 +37,8 @@ def run(args) -> dict:
     for dataset in datasets:
         if not lists_pairs(dataset):
             raise ConfigError(
-                f"{config.source.path}: data sets of type {type(dataset).__name__} do not list image and label files, so they cannot be cached."
+                f"{config.source.path}: data sets of type {type(dataset).__name__} do not list image and label files, "
+                "so they cannot be cached."
             )
     return {**write_cache(datasets, args.out, args.num_workers), "config": config.source.path}
 
@@ -47,17 +48,9 @@ def summary(result: dict) -> str:
 
     lines = [f"left out: {error}" for error in result["left_out"].values()]
     lines += [
-        "%d pairs in %s, %s: %d decoded, %d kept, %d left out"
-        % (
-            result["pairs"],
-            result["out"],
-            size_text(result["bytes"]),
-            result["written"],
-            result["kept"],
-            len(result["left_out"]),
-        )
+        f"{result['pairs']:d} pairs in {result['out']}, {size_text(result['bytes'])}: {result['written']:d} decoded, "
+        f"{result['kept']:d} kept, {len(result['left_out']):d} left out"
     ]
     return "\n".join(
-        lines
-        + ["train from it: ppliteseg train --config {} --opts data_cache={}".format(result["config"], result["out"])]
+        lines + [f"train from it: ppliteseg train --config {result['config']} --opts data_cache={result['out']}"]
     )

@@ -38,26 +38,21 @@ def summary(result: dict) -> str:
         )
         pixels = split["labelled_pixels"] + split["ignored_pixels"]
         lines.append(
-            "%-6s %d pairs (%d read), %s, %.1f %% of pixels ignored"
-            % (name, split["pairs"], split["read"], sizes, 100 * split["ignored_pixels"] / max(pixels, 1))
+            f"{name!s:6} {split['pairs']:d} pairs ({split['read']:d} read), {sizes}, "
+            f"{100 * split['ignored_pixels'] / max(pixels, 1):.1f} % of pixels ignored"
         )
     lines += ["", _class_table(result["splits"])]
     for row in result["findings"]:
-        lines += ["", "%s, %s: %d %s" % (_WORDS[row["severity"]], row["split"], row["count"], row["title"])]
+        lines += ["", f"{_WORDS[row['severity']]}, {row['split']}: {row['count']:d} {row['title']}"]
         lines += ["    " + text for text in row["first"]]
         if row["count"] > len(row["first"]):
-            lines.append("    ... and %d more" % (row["count"] - len(row["first"])))
-        lines += ["  in training: {}".format(row["effect"]), "  mend: {}".format(row["fix"])]
+            lines.append(f"    ... and {(row['count'] - len(row['first'])):d} more")
+        lines += [f"  in training: {row['effect']}", f"  mend: {row['fix']}"]
     numbers = {word: sum(row["severity"] == word for row in result["findings"]) for word in _WORDS}
     lines += [
         "",
-        "%s: %d errors, %d warnings, %d notes"
-        % (
-            "training would fail" if result["errors"] else "fit for training",
-            numbers["error"],
-            numbers["warning"],
-            numbers["note"],
-        ),
+        f"{('training would fail' if result['errors'] else 'fit for training')}: {numbers['error']:d} errors, "
+        f"{numbers['warning']:d} warnings, {numbers['note']:d} notes",
     ]
     return "\n".join(lines)
 
@@ -65,11 +60,11 @@ def summary(result: dict) -> str:
 def _class_table(splits: dict) -> str:
     names = [row["name"] for row in next(iter(splits.values()))["classes"]]
     width = max([5] + [len(name) for name in names])
-    head = "%-*s" % (width, "class") + "".join("  %10s %10s" % (split + " px", "images") for split in splits)
+    head = "%-*s" % (width, "class") + "".join(f"  {split + ' px'!s:>10} {'images'!s:>10}" for split in splits)
     lines = [head]
     for i, name in enumerate(names):
         cells = "".join(
-            "  {:8.3f} % {:8.1f} %".format(100 * split["classes"][i]["share"], 100 * split["classes"][i]["image_share"])
+            f"  {100 * split['classes'][i]['share']:8.3f} % {100 * split['classes'][i]['image_share']:8.1f} %"
             for split in splits.values()
         )
         lines.append("%-*s%s" % (width, name, cells))

@@ -56,13 +56,11 @@ def _cityscapes(args) -> dict:
 
 def _cityscapes_summary(result: dict) -> str:
     lines = [
-        "%-9s %d of %d images, %d labels (%d made now)"
-        % (name, split["images"], split["expected"], split["labels"], split["made"])
+        f"{name!s:9} {split['images']:d} of {split['expected']:d} images, {split['labels']:d} labels "
+        f"({split['made']:d} made now)"
         for name, split in result["splits"].items()
     ]
-    lines.append(
-        "lists     {} in {}".format(", ".join("%s.txt (%d)" % item for item in result["lists"].items()), result["root"])
-    )
+    lines.append(f"lists     {', '.join('%s.txt (%d)' % item for item in result['lists'].items())} in {result['root']}")
     return "\n".join(lines + _missing(result))
 
 
@@ -73,12 +71,12 @@ def _camvid(args) -> dict:
 
 
 def _camvid_summary(result: dict) -> str:
-    lines = ["%s: %d labels made now" % (result["form"], result["made"])]
+    lines = [f"{result['form']}: {result['made']:d} labels made now"]
     lines += [
-        "%-9s %d of %d pairs" % (name, split["pairs"], split["expected"]) for name, split in result["splits"].items()
+        f"{name!s:9} {split['pairs']:d} of {split['expected']:d} pairs" for name, split in result["splits"].items()
     ]
     return "\n".join(
-        lines + ["lists     train.txt, val.txt, trainval.txt, test.txt in {}".format(result["root"])] + _missing(result)
+        lines + [f"lists     train.txt, val.txt, trainval.txt, test.txt in {result['root']}"] + _missing(result)
     )
 
 
@@ -143,9 +141,7 @@ def _class_names(path):
         with open(path, encoding="utf-8-sig") as file:
             names = [line.strip() for line in file if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            "--classes {} cannot be read: {}.".format(path, getattr(error, "strerror", None) or error)
-        ) from None
+        raise DataError(f"--classes {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     if not names or len(set(names)) < len(names):
         raise DataError(f"--classes {path} must name each class once, one a line.")
     return names
@@ -164,7 +160,8 @@ def _remap(texts) -> dict:
 def _confirm() -> None:
     if not sys.stdin.isatty():
         raise ConfigError(
-            "nothing was written yet: see whether the table above is right, and add --yes (or --classes, --colors, --remap)."
+            "nothing was written yet: see whether the table above is right, and add --yes (or --classes, --colors, "
+            "--remap)."
         )
     print("Write the data set so? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
@@ -174,13 +171,13 @@ def _confirm() -> None:
 def _folder_summary(result: dict) -> str:
     return "\n".join(
         [
-            "%d training and %d validation pairs, %d classes (%s)"
-            % (result["train"], result["val"], len(result["class_names"]), result["form"]),
-            "written     {}".format(result["out_dir"]),
+            f"{result['train']:d} training and {result['val']:d} validation pairs, {len(result['class_names']):d} "
+            f"classes ({result['form']})",
+            f"written     {result['out_dir']}",
             "",
             "next:",
-            "  ppliteseg data check --config {}".format(result["config"]),
-            "  ppliteseg train --config {}{}".format(result["config"], " --do_eval" if result["val"] else ""),
+            f"  ppliteseg data check --config {result['config']}",
+            f"  ppliteseg train --config {result['config']}{(' --do_eval' if result['val'] else '')}",
         ]
     )
 

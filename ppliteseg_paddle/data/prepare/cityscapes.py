@@ -36,7 +36,8 @@ class Frame(NamedTuple):
 
 
 def prepare_cityscapes(root: str, num_workers: int | None = None, progress: bool = True) -> dict[str, Any]:
-    """Make the 19-class labels and the lists of a Cityscapes folder. Labels that are there are kept, so it can be resumed.
+    """Make the 19-class labels and the lists of a Cityscapes folder. Labels that are there are kept, so it can be
+    resumed.
 
     Args: root: holds leftImg8bit/ and gtFine/, or the archives as downloaded.
     Returns: "root", "splits" (name -> images, expected, labels made, kept), "missing" (sentences), "complete".
@@ -62,25 +63,18 @@ def prepare_cityscapes(root: str, num_workers: int | None = None, progress: bool
                     len(frames),
                     os.path.join(root, "leftImg8bit", split),
                     expected,
-                    "; download {}".format(ARCHIVES["leftImg8bit"]) if len(frames) < expected else "",
+                    f"; download {ARCHIVES['leftImg8bit']}" if len(frames) < expected else "",
                 )
             )
         if without and split != "test":
             missing.append(
-                "%s: %d images without annotation in gtFine (%s%s), left off the list; download %s"
-                % (
-                    split,
-                    len(without),
-                    ", ".join(os.path.basename(path) for path in without[:3]),
-                    ", ..." if len(without) > 3 else "",
-                    ARCHIVES["gtFine"],
-                )
+                f"{split}: {len(without):d} images without annotation in gtFine "
+                f"({', '.join(os.path.basename(path) for path in without[:3])}{(', ...' if len(without) > 3 else '')}), left off the list; download {ARCHIVES['gtFine']}"
             )
     if not pairs["train"] and not pairs["val"] and not pairs["test"]:
         raise DataError(
-            "{} holds no Cityscapes images: expected {}/leftImg8bit/train/CITY/*{}, or {}.".format(
-                root, root, _IMAGE, " and ".join(ARCHIVES.values())
-            )
+            f"{root} holds no Cityscapes images: expected {root}/leftImg8bit/train/CITY/*{_IMAGE}, or "
+            f"{' and '.join(ARCHIVES.values())}."
         )
     pairs["trainval"] = pairs["train"] + pairs["val"]
     for split, rows in pairs.items():
@@ -130,7 +124,7 @@ def _unpack(root: str, name: str) -> bool:
             unpack(path, aside, largest_bytes=64 << 30)
         if not os.path.isdir(os.path.join(aside, name)):
             raise DataError(
-                "{} holds no folder {}: it is not the Cityscapes archive of that name.".format(", ".join(found), name)
+                f"{', '.join(found)} holds no folder {name}: it is not the Cityscapes archive of that name."
             )
         os.replace(os.path.join(aside, name), os.path.join(root, name))
     finally:

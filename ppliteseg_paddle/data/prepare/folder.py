@@ -38,20 +38,20 @@ class Plan(NamedTuple):
     make: Callable  # (image, source) -> label; a function that processes can be given
 
     def describe(self) -> str:
-        lines = ["%d images with masks (%s)" % (len(self.pairing.pairs), self.what)]
+        lines = [f"{len(self.pairing.pairs):d} images with masks ({self.what})"]
         for paths, text in (
             (self.pairing.images_alone, "images without a mask, left out"),
             (self.pairing.masks_alone, "masks without an image, left out"),
         ):
             if paths:
                 lines.append(
-                    "%d %s: %s%s"
-                    % (len(paths), text, ", ".join(map(os.path.basename, paths[:3])), ", ..." if len(paths) > 3 else "")
+                    f"{len(paths):d} {text}: "
+                    f"{', '.join(map(os.path.basename, paths[:3]))}{(', ...' if len(paths) > 3 else '')}"
                 )
         total = sum(row.pixels for row in self.rows) or 1
         for row in self.rows:
-            source = "%3d" % row.source if isinstance(row.source, int) else "(%3d, %3d, %3d)" % row.source
-            lines.append("  %s -> %3d  %-20s %6.2f %% of pixels" % (source, row.id, row.name, 100 * row.pixels / total))
+            source = f"{row.source:3d}" if isinstance(row.source, int) else "(%3d, %3d, %3d)" % row.source
+            lines.append(f"  {source} -> {row.id:3d}  {row.name!s:20} {100 * row.pixels / total:6.2f} % of pixels")
         if not self.rows:
             lines += ["  %3d  %s" % item for item in enumerate(self.names)]
         return "\n".join(lines)
@@ -141,8 +141,8 @@ def _plan_coco(found, images: str, annotations: str, masks: str | None) -> Plan:
     pairs = [(by_name[name], name) for name in coco.files if name in by_name]
     if not pairs:
         raise DataError(
-            "none of the %d images that %s names is in %s (it names %s)."
-            % (len(coco.files), annotations, images, coco.files[:1])
+            f"none of the {len(coco.files):d} images that {annotations} names is in {images} (it names "
+            f"{coco.files[:1]})."
         )
     taken = {path for path, _ in pairs}
     pairing = Pairing(
@@ -195,7 +195,7 @@ def carry_out(
     held_out = max(1, round(val * len(pairs))) if val > 0 else 0
     if held_out >= len(pairs):
         raise DataError(
-            "%d pairs are too few for a training and a validation list; add images, or pass --val 0." % len(pairs)
+            f"{len(pairs):d} pairs are too few for a training and a validation list; add images, or pass --val 0."
         )
     root = os.path.abspath(out_dir)
     names = _unique_names([image for image, _ in pairs])

@@ -35,7 +35,8 @@ class Row(NamedTuple):
 
 
 class Form(NamedTuple):
-    """How masks are to be read: `kind` "values" or "colors"; `what` for people; `names` and `palette` of the classes."""
+    """How masks are to be read: `kind` "values" or "colors"; `what` for people; `names` and `palette` of the
+    classes."""
 
     kind: str
     what: str
@@ -62,8 +63,9 @@ def facts_of(path: str, as_colors: bool = False) -> MaskFacts:
     counts = count_codes(codes(read_rgb(path)))
     if len(counts) > MOST_COLORS:
         raise DataError(
-            "mask %s holds %d colors, more than classes can be: it is a photograph, or was saved as JPEG or smoothed. "
-            "Export the masks as PNG without anti-aliasing." % (path, len(counts))
+            f"mask {path} holds {len(counts):d} colors, more than classes can be: it is a photograph, or was saved as "
+            "JPEG or smoothed. "
+            "Export the masks as PNG without anti-aliasing."
         )
     return MaskFacts("colors", counts)
 
@@ -85,8 +87,9 @@ class Census:
             self.palettes.add(facts.palette[:used])
         if len(self.colors) > MOST_COLORS:
             raise DataError(
-                "the masks hold more than %d colors in all (%s is one of them): give the colors of the classes with "
-                "--colors FILE." % (MOST_COLORS, path)
+                f"the masks hold more than {MOST_COLORS:d} colors in all ({path} is one of them): give the colors of "
+                "the classes with "
+                "--colors FILE."
             )
 
     @property
@@ -112,9 +115,8 @@ def decide(
     """
     if len(census.kinds) > 1 and (any(len(set(color_of(code))) > 1 for code in census.colors) or table):
         raise DataError(
-            "the masks are of several kinds: {} holds class ids, {} colors; prepare them apart.".format(
-                census.kinds["values"], census.kinds["colors"]
-            )
+            f"the masks are of several kinds: {census.kinds['values']} holds class ids, {census.kinds['colors']} "
+            "colors; prepare them apart."
         )
     if table is not None:
         return _by_table(census, table)
@@ -128,7 +130,8 @@ def decide(
 
 
 def convert(path: str, form: Form) -> np.ndarray:
-    """One mask as class ids. Shape: (H, W) uint8. Raises: DataError: for a value or color that the form does not know."""
+    """One mask as class ids. Shape: (H, W) uint8. Raises: DataError: for a value or color that the form does not
+    know."""
     if form.kind == "colors":
         return ids_of_colors(
             read_rgb(path),
@@ -145,7 +148,7 @@ def convert(path: str, form: Form) -> np.ndarray:
     for value in np.unique(values).tolist():
         if value not in known:
             raise DataError(
-                "mask %s holds the value %d, which was not there when the masks were looked through." % (path, value)
+                f"mask {path} holds the value {value:d}, which was not there when the masks were looked through."
             )
         result[values == value] = known[value]
     return result
@@ -156,13 +159,13 @@ def convert(path: str, form: Form) -> np.ndarray:
 # --------------------------------------------------------------------------------------------
 def _by_table(census: Census, table: Sequence[tuple[RGB, str]]) -> Form:
     if not census.colors and census.values:
-        raise DataError("--colors goes with color masks, but {} holds class ids.".format(census.kinds["values"]))
+        raise DataError(f"--colors goes with color masks, but {census.kinds['values']} holds class ids.")
     known = {int(codes(np.array(color))): i for i, (color, _) in enumerate(table)}
     strangers = [code for code in census.colors if code not in known]
     if strangers:
         raise DataError(
-            "the masks hold %d colors that the table does not know (%s): add them to it."
-            % (len(strangers), ", ".join("%d %d %d" % color_of(code) for code in strangers[:5]))
+            f"the masks hold {len(strangers):d} colors that the table does not know "
+            f"({', '.join('%d %d %d' % color_of(code) for code in strangers[:5])}): add them to it."
         )
     names = _names_of(table)
     ids, count = [], 0
@@ -178,7 +181,7 @@ def _by_table(census: Census, table: Sequence[tuple[RGB, str]]) -> Form:
 
 
 def _names_of(table) -> list[str]:
-    return [name or "class_%d" % i for i, (_, name) in enumerate(table)]
+    return [name or f"class_{i:d}" for i, (_, name) in enumerate(table)]
 
 
 def _by_colors(census: Census, class_names: Sequence[str] | None) -> Form:
@@ -193,11 +196,11 @@ def _by_colors(census: Census, class_names: Sequence[str] | None) -> Form:
     colors = sorted(found)
     _same_number(class_names, len(colors), "colors")
     names = tuple(
-        class_names or ["background" if color == (0, 0, 0) else "class_%d" % i for i, color in enumerate(colors)]
+        class_names or ["background" if color == (0, 0, 0) else f"class_{i:d}" for i, color in enumerate(colors)]
     )
     return Form(
         "colors",
-        "%d colors, found in the masks" % len(colors),
+        f"{len(colors):d} colors, found in the masks",
         [Row(color, i, names[i], found[color]) for i, color in enumerate(colors)],
         names,
     )
@@ -211,8 +214,8 @@ def _by_values(found: dict[int, int], class_names: Sequence[str] | None, remap: 
     known = [value for value in values if value != IGNORED]
     if values and (values[0] < 0 or (len(values) > MOST_COLORS)):
         raise DataError(
-            "the masks hold %d values from %d to %d: these are no class ids (instance ids, depth?)."
-            % (len(values), values[0], values[-1])
+            f"the masks hold {len(values):d} values from {values[0]:d} to {values[-1]:d}: these are no class ids "
+            "(instance ids, depth?)."
         )
     number = len(class_names) if class_names is not None else None
     if remap:
@@ -226,14 +229,14 @@ def _by_values(found: dict[int, int], class_names: Sequence[str] | None, remap: 
     beyond = [i for i in classes if not 0 <= i < (number or IGNORED)]
     if beyond:
         raise DataError(
-            "the masks give the class ids {}, but {}; map values with --remap FROM=TO.".format(
-                sorted(set(beyond))[:8], "the class file names %d" % number if number else "ids go from 0 to 254"
-            )
+            f"the masks give the class ids {sorted(set(beyond))[:8]}, but "
+            f"{(f'the class file names {number:d}' if number else 'ids go from 0 to 254')}; map values with --remap "
+            "FROM=TO."
         )
     if not classes:
         raise DataError("the masks hold the ignored value 255 only.")
     count = number or max(classes) + 1
-    default = ["background", "foreground"] if what.startswith("binary") else ["class_%d" % i for i in range(count)]
+    default = ["background", "foreground"] if what.startswith("binary") else [f"class_{i:d}" for i in range(count)]
     names = tuple(class_names or default)
     rows = [
         Row(value, ids[value], "ignored" if ids[value] == IGNORED else names[ids[value]], found[value])
@@ -263,4 +266,4 @@ def _ids_of_values(known: list[int], number: int | None) -> tuple[dict[int, int]
 
 def _same_number(class_names: Sequence[Any] | None, found: int, what: str) -> None:
     if class_names is not None and len(class_names) != found:
-        raise DataError("the masks hold %d %s, but the class file names %d classes." % (found, what, len(class_names)))
+        raise DataError(f"the masks hold {found:d} {what}, but the class file names {len(class_names):d} classes.")

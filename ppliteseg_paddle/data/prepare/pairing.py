@@ -43,7 +43,7 @@ def find_files(folder: str, endings: Sequence[str]) -> list[str]:
         if name.lower().endswith(tuple(endings)) and not name.startswith(".")
     )
     if not found:
-        raise DataError("{} holds no file of these kinds: {}.".format(folder, ", ".join(endings)))
+        raise DataError(f"{folder} holds no file of these kinds: {', '.join(endings)}.")
     return found
 
 
@@ -61,13 +61,15 @@ def pair_by_name(images: Sequence[str], masks: Sequence[str], image_root: str, m
             break
     if not tried:
         raise DataError(
-            f"no mask of {mask_root} has a name like an image of {image_root} ({os.path.basename(images[0])} and {os.path.basename(masks[0])}): give masks the names of their images."
+            f"no mask of {mask_root} has a name like an image of {image_root} ({os.path.basename(images[0])} and "
+            f"{os.path.basename(masks[0])}): give masks the names of their images."
         )
     best = max(tried, key=lambda pattern: len(tried[pattern]))
     for pattern, matched in tried.items():
         if len(matched) == len(tried[best]) and not set(matched.values()) & set(tried[best].values()):
             raise DataError(
-                f"each image has several masks in {mask_root}: '*{best.mask_suffix or best.mask_prefix}' and '*{pattern.mask_suffix or pattern.mask_prefix}' fit equally well; choose with --mask_suffix."
+                f"each image has several masks in {mask_root}: '*{best.mask_suffix or best.mask_prefix}' and "
+                f"'*{pattern.mask_suffix or pattern.mask_prefix}' fit equally well; choose with --mask_suffix."
             )
     matched = tried[best]
     used = set(matched.values())

@@ -1,4 +1,5 @@
-"""A configuration for a data set that has just been prepared: complete, so that it trains at once, and plain to change."""
+"""A configuration for a data set that has just been prepared: complete, so that it trains at once, and plain to
+change."""
 
 from __future__ import annotations
 
@@ -75,9 +76,8 @@ def starter_config(
         del values["val_dataset"]
     head = (
         "# Written by `ppliteseg data prepare folder`: PP-LiteSeg-T, trained from scratch.\n#\n"
-        "#   ppliteseg data check --config {}/config.yml\n#   ppliteseg train --config {}/config.yml{}\n".format(
-            root, root, " --do_eval" if has_val else ""
-        )
+        f"#   ppliteseg data check --config {root}/config.yml\n#   ppliteseg train --config "
+        f"{root}/config.yml{(' --do_eval' if has_val else '')}\n"
     )
 
     class Plain(yaml.SafeDumper):

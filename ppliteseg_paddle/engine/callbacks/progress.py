@@ -1,7 +1,9 @@
 """The line that a person watches while a model trains.
 
-On a terminal one line is kept up to date on stderr, and what PaddleSeg logs scrolls past above it; its `[TRAIN]` lines would only
-repeat the line, so they are left out there. In a file or a pipe there is no such line: PaddleSeg's own log stands there unchanged, one
+On a terminal one line is kept up to date on stderr, and what PaddleSeg logs scrolls past above it; its `[TRAIN]` lines
+would only
+repeat the line, so they are left out there. In a file or a pipe there is no such line: PaddleSeg's own log stands there
+unchanged, one
 `[TRAIN]` line every `log_iters` steps, for programs that read it.
 """
 
@@ -77,11 +79,11 @@ class ProgressLine(Callback):
     def text(self, iteration: int, rate: float) -> str:
         read, whole = (sum(times) / len(self.recent) for times in zip(*self.recent))
         parts = [
-            "iter %d/%s" % (iteration, self.total),
-            "loss %s" % ("-" if self.loss is None else f"{self.loss:.4f}"),
+            f"iter {iteration:d}/{self.total}",
+            f"loss {('-' if self.loss is None else f'{self.loss:.4f}')}",
             f"lr {rate:.3g}",
             f"{whole:.3f} s/step (data {read:.3f})",
-            "%.3g images/s" % (self.images / whole),
+            f"{(self.images / whole):.3g} images/s",
             f"ETA {duration(self.remaining(iteration, whole))}",
         ]
         return "  ".join(parts)
@@ -101,22 +103,14 @@ def duration(seconds: float) -> str:
     """As in 4:05 or 1:04:05."""
     minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
-    return "%d:%02d:%02d" % (hours, minutes, seconds) if hours else "%d:%02d" % (minutes, seconds)
+    return f"{hours:d}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes:d}:{seconds:02d}"
 
 
 def evaluation_lines(evaluation: dict[str, Any], iteration: int, classes: Sequence[str]) -> str:
     """What a person reads of an evaluation: two lines, the classes in their order."""
-    first = "[EVAL] iter %d%s: mIoU %.2f %%, pixels right %.2f %%, in %s" % (
-        iteration,
-        ", averaged weights" if evaluation["ema"] else "",
-        100 * evaluation["mIoU"],
-        100 * evaluation["acc"],
-        duration(evaluation["seconds"]),
-    )
-    values = [
-        "{} {:.1f}".format(name.replace("_", " "), 100 * value) for name, value in zip(classes, evaluation["class_iou"])
-    ]
-    return first + ("\n       IoU %: {}".format(", ".join(values)) if values else "")
+    first = f"[EVAL] iter {iteration:d}{(', averaged weights' if evaluation['ema'] else '')}: mIoU {100 * evaluation['mIoU']:.2f} %, pixels right {100 * evaluation['acc']:.2f} %, in {duration(evaluation['seconds'])}"
+    values = [f"{name.replace('_', ' ')} {100 * value:.1f}" for name, value in zip(classes, evaluation["class_iou"])]
+    return first + (f"\n       IoU %: {', '.join(values)}" if values else "")
 
 
 # --------------------------------------------------------------------------------------------
@@ -126,7 +120,8 @@ def evaluation_lines(evaluation: dict[str, Any], iteration: int, classes: Sequen
 def shown(line: ProgressLine):
     """Draw `line` on stderr where that is a terminal, and keep PaddleSeg's output from breaking it.
 
-    Reason: PaddleSeg prints its log and an evaluation bar of its own to stdout, the bar also into files, where it is litter.
+    Reason: PaddleSeg prints its log and an evaluation bar of its own to stdout, the bar also into files, where it is
+        litter.
     """
     from paddleseg.core import val
     from paddleseg.utils import logger

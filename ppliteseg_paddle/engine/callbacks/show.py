@@ -76,11 +76,7 @@ class Curves(Callback):
         from ppliteseg_paddle.visual.plots import training_curves
 
         record = self.history()
-        title = "%s: iteration %d, after %s" % (
-            os.path.basename(record["config"]),
-            watch.steps,
-            duration(record["seconds"]),
-        )
+        title = f"{os.path.basename(record['config'])}: iteration {watch.steps:d}, after {duration(record['seconds'])}"
         try:
             training_curves(self.path, record, title)
         except PPLiteSegError as error:  # a run of days does not end for a picture

@@ -1,7 +1,9 @@
 """What a run writes for VisualDL: scalars, predictions beside the truth, and the model's graph.
 
-PaddleSeg's loop writes losses, learning rate, times, mIoU and accuracy by itself; it gets a `Board` as its writer, which adds what it leaves
-out: each class's IoU, kappa, images/s, pictures. After a resume the curves go on in one piece: VisualDL shows the newest file of a folder
+PaddleSeg's loop writes losses, learning rate, times, mIoU and accuracy by itself; it gets a `Board` as its writer,
+which adds what it leaves
+out: each class's IoU, kappa, images/s, pictures. After a resume the curves go on in one piece: VisualDL shows the
+    newest file of a folder
 only, so the records up to the checkpoint are carried over into it.
 """
 
@@ -48,14 +50,15 @@ class Board(Callback):
         from visualdl import LogWriter
 
         earlier = sorted(glob.glob(os.path.join(self.save_dir, "vdlrecords.*.log")))
-        name = "vdlrecords.%010d.log" % max([int(time.time())] + [_number(path) + 1 for path in earlier])
+        name = f"vdlrecords.{max([int(time.time())] + [_number(path) + 1 for path in earlier]):010d}.log"
         kept = records_up_to(earlier[-1], self.start) if earlier and self.start else []
         self.writer = LogWriter(self.save_dir, file_name=name, flush_secs=FLUSH_SECONDS)
         for record in kept:
             self.writer._get_file_writer().add_record(record)
 
     def add_scalar(self, tag: str, value, step: int) -> None:
-        """From the loop. The first loss after a resume in the middle of a window is that of fewer steps, see `Monitor.logged`."""
+        """From the loop. The first loss after a resume in the middle of a window is that of fewer steps, see
+        `Monitor.logged`."""
         value = float(value) * (self.watch.correction if self.watch and tag.startswith("Train/loss") else 1)
         self.writer.add_scalar(tag, value, step)
 
@@ -73,13 +76,14 @@ class Board(Callback):
         step, ema = watch.steps, evaluation["ema"]
         self.writer.add_scalar("Evaluate/Ema_Kappa" if ema else "Evaluate/Kappa", evaluation["kappa"], step)
         for name, value in zip(self.classes, evaluation["class_iou"]):
-            self.writer.add_scalar("{}/{}".format("IoU_Ema" if ema else "IoU", name), value, step)
+            self.writer.add_scalar(f"{('IoU_Ema' if ema else 'IoU')}/{name}", value, step)
         if self.samples is not None and self.samples.ema == ema:
             for name, picture in self.samples.draw(model, step):
                 self.writer.add_image(f"Predictions/{name}", picture[:, :, ::-1], step)
 
     def add_graph(self, model, shape: Sequence[int]) -> None:
-        """Write the model's graph. A model that cannot be traced trains all the same: that is said, and the page has no graph."""
+        """Write the model's graph. A model that cannot be traced trains all the same: that is said, and the page has no
+        graph."""
         from ppliteseg_paddle.engine.callbacks.visualdl_graph import model_graph
         from ppliteseg_paddle.files import save_atomic
 
@@ -88,13 +92,12 @@ class Board(Callback):
         except Exception as error:  # whatever tracing a model of any kind may raise
             lines = str(error).strip().splitlines()
             print(
-                "warning: VisualDL gets no graph, as the model could not be traced: {}: {}".format(
-                    type(error).__name__, lines[-1].strip() if lines else ""
-                ),
+                f"warning: VisualDL gets no graph, as the model could not be traced: {type(error).__name__}: "
+                f"{(lines[-1].strip() if lines else '')}",
                 file=sys.stderr,
             )
             return
-        with save_atomic(os.path.join(self.save_dir, "vdlgraph.%010d.log" % time.time())) as temporary:
+        with save_atomic(os.path.join(self.save_dir, f"vdlgraph.{time.time():010d}.log")) as temporary:
             with open(temporary, "w", encoding="utf-8") as file:
                 json.dump(graph, file)
 
@@ -122,7 +125,7 @@ class Samples:
             except PPLiteSegError:
                 continue  # reported where all images are read
             stem = os.path.splitext(os.path.basename(dataset.file_list[index][0]))[0]
-            self.pairs.append(("%d %s" % (number + 1, _tag(stem)), image, label))
+            self.pairs.append((f"{number + 1:d} {_tag(stem)}", image, label))
 
     def draw(self, model, step: int):
         """Name and picture of each image. Shape: (H, W, 3) uint8, BGR."""
@@ -137,7 +140,7 @@ class Samples:
             with autocast(*self.precision):
                 mask = predictor.predict(image)
             color = image if image.ndim == 3 else image[:, :, None].repeat(3, axis=2)
-            subtitle = "iteration %d%s" % (step, ", averaged weights" if self.ema else "")
+            subtitle = f"iteration {step:d}{(', averaged weights' if self.ema else '')}"
             pictures.append(
                 (name, grid([Row(color, label, mask)], predictor.label_set, subtitle=subtitle, cell_width=CELL_WIDTH))
             )
@@ -151,7 +154,8 @@ class Samples:
 # --------------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def written(board: Board | None):
-    """Reason: the loop opens VisualDL's writer by itself, in each rank, a new file after each resume, and leaves it open on an error."""
+    """Reason: the loop opens VisualDL's writer by itself, in each rank, a new file after each resume, and leaves it
+    open on an error."""
     import visualdl
 
     if board is not None:

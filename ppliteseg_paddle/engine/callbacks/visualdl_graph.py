@@ -1,7 +1,9 @@
 """The model's graph in the form that VisualDL's page shows: operators inside their layers, with shapes.
 
-VisualDL draws a graph from Paddle 2's program description, which Paddle 3 neither saves (it writes `model.json`) nor traces for every
-operator. So on Paddle 3 the model is traced to the new representation, and that is written down as a program description.
+VisualDL draws a graph from Paddle 2's program description, which Paddle 3 neither saves (it writes `model.json`) nor
+traces for every
+operator. So on Paddle 3 the model is traced to the new representation, and that is written down as a program
+description.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ def _graph_of(traced, shape: Sequence[int]) -> dict[str, Any]:
 
 
 def _note_layers(model) -> list[tuple[str, int, int]]:
-    """Let each layer note, while it is traced, which operators it has added; returns the list that they fill: name, first, end."""
+    """Let each layer note, while it is traced, which operators it has added; returns the list that they fill: name,
+    first, end."""
     import paddle
 
     spans, begun = [], []
@@ -92,7 +95,7 @@ def _describe(operators, spans, whole: str) -> bytes:
         outputs = []
         for place, value in enumerate(results):
             if value.initialized() and value.is_dense_tensor_type():  # not the running mean's, in evaluation
-                name = "%s_%d_%d" % (kind.split(".")[-1], index, place)
+                name = f"{kind.split('.')[-1]}_{index:d}_{place:d}"
                 if kind in WEIGHTS:
                     name = _COPY.sub("", operator.attrs().get("parameter_name") or name)
                 names[value.id] = [_variable(block, name, value, kind in WEIGHTS)]

@@ -1,7 +1,9 @@
 """Training for a given time in place of a given number of iterations.
 
-PaddleSeg's loop counts to `iters`, and its schedules are functions of the iteration. With a budget both follow the clock: the
-loop gets an `iters` that it reaches when the time is up, and the schedule is asked for the iteration that it would be at if
+PaddleSeg's loop counts to `iters`, and its schedules are functions of the iteration. With a budget both follow the
+clock: the
+loop gets an `iters` that it reaches when the time is up, and the schedule is asked for the iteration that it would be
+at if
 `iters` of the configuration were spread evenly over the time. Warm-up and decay thereby keep their shares of the run.
 """
 
@@ -55,7 +57,8 @@ class Budget:
         return min(1.0, self.used / (self.total - self._reserve()))
 
     def _reserve(self) -> float:
-        """Seconds for what follows the last step: if a step of it takes as long as those before, and a fifth of the time at most."""
+        """Seconds for what follows the last step: if a step of it takes as long as those before, and a fifth of the
+        time at most."""
         if not self.steps_after or not self.steps:
             return 0.0
         return min(0.2 * self.total, self.steps_after * (self.used - self.earlier) / self.steps)
@@ -149,7 +152,8 @@ class ScheduleByTime(lr.LRScheduler):
         for part in (schedule, inner):
             if type(part).__name__ in NOT_BY_TIME:
                 raise ConfigError(
-                    f"--max_minutes cannot stretch the schedule {type(part).__name__} over a time, as each of its rates depends on what came "
+                    f"--max_minutes cannot stretch the schedule {type(part).__name__} over a time, as each of its "
+                    "rates depends on what came "
                     "before: use another one, as in PolynomialDecay."
                 )
         self.schedule, self.budget, self._ready = schedule, budget, False
@@ -191,6 +195,7 @@ def resume_budget(budget: Budget, folder: str, recorded: float) -> None:
     budget.resume(state.get("seconds", recorded))
     if budget.used >= budget.total:
         raise ConfigError(
-            f"--resume_model {folder}: the run had used {budget.used / 60:.1f} minutes there, and --max_minutes is {budget.total / 60:g}: nothing is left to train. "
+            f"--resume_model {folder}: the run had used {budget.used / 60:.1f} minutes there, and --max_minutes is "
+            f"{budget.total / 60:g}: nothing is left to train. "
             "Give more minutes."
         )

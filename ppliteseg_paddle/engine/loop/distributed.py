@@ -1,7 +1,9 @@
 """Several processes that train or evaluate together, one a device.
 
-A process is called a rank, as in Paddle. `paddle.distributed.launch` (`train --nproc_per_node`, see `launch`) starts them and tells
-each its number by environment variables. Every rank has the whole model and reads its own share of the data; a step averages the
+A process is called a rank, as in Paddle. `paddle.distributed.launch` (`train --nproc_per_node`, see `launch`) starts
+them and tells
+each its number by environment variables. Every rank has the whole model and reads its own share of the data; a step
+averages the
 gradients of all. The first rank alone prints and writes.
 """
 
@@ -46,9 +48,9 @@ def ranks() -> int:
 def batch_in_words(batch_size: int) -> str:
     """ "4", or with several ranks "8 (4 on each of 2 devices)"."""
     return (
-        "%d (%d on each of %d devices)" % (batch_size * ranks(), batch_size, ranks())
+        f"{batch_size * ranks():d} ({batch_size:d} on each of {ranks():d} devices)"
         if ranks() > 1
-        else "%d" % batch_size
+        else f"{batch_size:d}"
     )
 
 
@@ -66,8 +68,10 @@ def meet() -> None:
     """Wait until all ranks are here. Every rank has to come equally often.
 
     Reason: gloo gives up when one rank is half a minute behind another, and offers no setting for it. The first rank
-    draws and saves while others wait. So after such work they wait here, where there is no limit, and where the launcher's
-    signal reaches Python if another rank never comes. It takes some 90 ms (Paddle's store answers slowly), too long for every step.
+    draws and saves while others wait. So after such work they wait here, where there is no limit, and where the
+    launcher's
+    signal reaches Python if another rank never comes. It takes some 90 ms (Paddle's store answers slowly), too long for
+    every step.
     """
     import paddle
 
@@ -107,7 +111,8 @@ def sum_over_ranks(values: np.ndarray, in_step: bool = False) -> np.ndarray:
 def average_statistics(model) -> None:
     """Give all ranks the mean of their running statistics of batch norm, in place. All have to call it.
 
-    Each rank has seen other images. Without this, one image would be evaluated with other statistics than the next, and a
+    Each rank has seen other images. Without this, one image would be evaluated with other statistics than the next, and
+    a
     checkpoint would hold those of the first rank's images alone.
     """
     if ranks() < 2:
@@ -151,7 +156,8 @@ def ranks_together(model, optimizer, watch: Monitor, iters, save_interval: int):
     """Let the loop train on all ranks as on one; nothing where there is only one.
 
     Args: watch: of this run; the rest: as the loop's own.
-    Raises: RankLost: in place of the loop's error, when another rank has ended; the first rank leaves a checkpoint of the last
+    Raises: RankLost: in place of the loop's error, when another rank has ended; the first rank leaves a checkpoint of
+        the last
         whole step then, wherever the error comes to Python (with gloo).
     """
     if ranks() < 2:
@@ -170,8 +176,10 @@ def ranks_together(model, optimizer, watch: Monitor, iters, save_interval: int):
 
 @contextlib.contextmanager
 def _data_parallel(run: _Run):
-    """Reason: the loop asks `fleet` to wrap model and optimizer. Without a strategy that comes to `DataParallel` around the model
-    and nothing around the optimizer, but setting `fleet` up reads a field that protobuf 7 has removed. And on CPU, DataParallel
+    """Reason: the loop asks `fleet` to wrap model and optimizer. Without a strategy that comes to `DataParallel` around
+    the model
+    and nothing around the optimizer, but setting `fleet` up reads a field that protobuf 7 has removed. And on CPU,
+    DataParallel
     aborts the process when another one is gone, with nothing saved; there the gradients are averaged by `_Average`."""
     import paddle
 
@@ -251,7 +259,8 @@ class _Average:
 
 @contextlib.contextmanager
 def _common_loss(run: _Run, log_iters: int):
-    """Reason: the loop logs the losses of the first rank's images. At each line of the log their sums since the last one become
+    """Reason: the loop logs the losses of the first rank's images. At each line of the log their sums since the last
+    one become
     the mean over all ranks; a constant is added to each loss, which its gradient does not see."""
     model, state = run.model, {"steps": run.done, "sums": None}
 
@@ -355,21 +364,16 @@ def _end_together(run: _Run):
 
 def _lost_message(run: _Run, cause: str) -> str:
     how = run.watch.how_to_go_on() if rank() == 0 else "the first rank's log says how to go on"
-    return "another rank has ended, so rank %d of %d ends after iteration %d; %s (%s)" % (
-        rank(),
-        ranks(),
-        run.done,
-        how,
-        " ".join(cause.split()),
-    )
+    return f"another rank has ended, so rank {rank():d} of {ranks():d} ends after iteration {run.done:d}; {how} ({' '.join(cause.split())})"
 
 
 def _save(run: _Run) -> None:
-    """A checkpoint of the last whole step, as the loop writes them. Batch norm's statistics may be those of a step later."""
+    """A checkpoint of the last whole step, as the loop writes them. Batch norm's statistics may be those of a step
+    later."""
     import paddle
 
     steps = run.done + run.updating
-    folder = os.path.join(run.watch.save_dir, "iter_%d" % steps)
+    folder = os.path.join(run.watch.save_dir, f"iter_{steps:d}")
     if steps == run.watch.start or run.watch.saved == folder:
         return
     average = [(EMA_PARAMS, run.ema_model)] if run.ema_model is not None else []

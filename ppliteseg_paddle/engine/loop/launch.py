@@ -121,12 +121,14 @@ def _noted_checkpoint(notes: str) -> str | None:
 
 
 def check_devices(count: int | None, devices: str | None, device: str | None = None) -> None:
-    """Raises: ConfigError: for more ranks than this machine has GPUs, where they are to compute; for a `--device` that names one of them for all."""
+    """Raises: ConfigError: for more ranks than this machine has GPUs, where they are to compute; for a `--device` that
+    names one of them for all."""
     import paddle
 
     if ":" in (device or ""):
         raise ConfigError(
-            f"--device {device} names one device for all ranks: choose GPUs with --devices, as in --devices 0,2, and leave the number "
+            f"--device {device} names one device for all ranks: choose GPUs with --devices, as in --devices 0,2, and "
+            "leave the number "
             "out of --device."
         )
     if devices and _kind(device) == "cpu":
@@ -136,7 +138,8 @@ def check_devices(count: int | None, devices: str | None, device: str | None = N
     if not paddle.is_compiled_with_cuda():
         if devices:
             raise ConfigError(
-                f"--devices {devices}: the installed Paddle {paddle.__version__} is a CPU build. Give --nproc_per_node N for N ranks on the CPU."
+                f"--devices {devices}: the installed Paddle {paddle.__version__} is a CPU build. Give --nproc_per_node "
+                "N for N ranks on the CPU."
             )
         return
     if _kind(device) == "cpu":
@@ -144,8 +147,8 @@ def check_devices(count: int | None, devices: str | None, device: str | None = N
     there, wanted = paddle.device.cuda.device_count(), len(devices.split(",")) if devices else count or 0
     if wanted > there:
         raise ConfigError(
-            "%s asks for %d GPUs, and Paddle finds %d: give fewer, or more machines with --nnodes."
-            % ("--devices" if devices else "--nproc_per_node", wanted, there)
+            f"{('--devices' if devices else '--nproc_per_node')} asks for {wanted:d} GPUs, and Paddle finds {there:d}: "
+            "give fewer, or more machines with --nnodes."
         )
 
 
@@ -154,7 +157,8 @@ def _kind(device: str | None) -> str:
 
 
 def _follow(command: list[str], environment: dict[str, str]) -> dict[str, Any] | None:
-    """Run the launcher and pass on what the first rank prints. Returns: what it says of the rank that failed; None if all is well."""
+    """Run the launcher and pass on what the first rank prints. Returns: what it says of the rank that failed; None if
+    all is well."""
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     failed = None
     before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
@@ -179,7 +183,8 @@ def _follow(command: list[str], environment: dict[str, str]) -> dict[str, Any] |
 
 
 def _wait_for_the_end(process: subprocess.Popen) -> None:
-    """After Ctrl-C, of which the terminal has told the launcher, too; a signal to this process alone (`kill -INT`) it has not heard of."""
+    """After Ctrl-C, of which the terminal has told the launcher, too; a signal to this process alone (`kill -INT`) it
+    has not heard of."""
     for end, seconds in ((lambda: None, INTERRUPT_SECONDS), (process.terminate, 30), (process.kill, None)):
         end()
         try:
@@ -205,15 +210,11 @@ def _failure(
         number = silent[0] if silent else number
     how = (f" Go on with: --resume_model {checkpoint}") if checkpoint else ""
     if number is None:
-        return RankFailed(
-            "the launcher ended with status {}; the logs are in {}.{}".format(failed["status"], log_dir, how)
-        )
+        return RankFailed(f"the launcher ended with status {failed['status']}; the logs are in {log_dir}.{how}")
     cause = told.get(number, {}).get("error") or (
         _ending(failed["status"]) if number == failed["rank"] else "ended without a word"
     )
-    return RankFailed(
-        "rank %d %s; its log is %s.%s" % (number, cause, os.path.join(log_dir, "workerlog.%d" % number), how)
-    )
+    return RankFailed(f"rank {number:d} {cause}; its log is {os.path.join(log_dir, f'workerlog.{number:d}')}.{how}")
 
 
 def _numbers(log_dir: str) -> list[int]:
@@ -223,8 +224,8 @@ def _numbers(log_dir: str) -> list[int]:
 def _ending(status: int) -> str:
     if status < 0:
         name = signal.Signals(-status).name if -status in {int(s) for s in signal.Signals} else "signal"
-        return "was ended by %s (%d)%s" % (name, -status, ", as when memory runs out" if status == -9 else "")
-    return "ended with status %d" % status
+        return f"was ended by {name} ({-status:d}){(', as when memory runs out' if status == -9 else '')}"
+    return f"ended with status {status:d}"
 
 
 class NoteCheckpoints(Callback):
@@ -247,7 +248,8 @@ class NoteCheckpoints(Callback):
 
 @contextlib.contextmanager
 def noting():
-    """Around the work of a rank: leave for `launch` what it came to. Yields a dict whose "result" is passed on, and printed there."""
+    """Around the work of a rank: leave for `launch` what it came to. Yields a dict whose "result" is passed on, and
+    printed there."""
     folder = os.environ.get(NOTES)
     note: dict[str, Any] = {}
     if not folder or not launched():
@@ -262,13 +264,11 @@ def noting():
         raise
     except BaseException as error:
         note.clear()
-        note["error"] = "ended with {}: {}".format(
-            type(error).__name__, (str(error).strip().splitlines() or [""])[0][:300]
-        )
+        note["error"] = f"ended with {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
         raise
     finally:
         write_json(
-            os.path.join(folder, "rank_{}.json".format(os.environ["PADDLE_TRAINER_ID"])),
+            os.path.join(folder, f"rank_{os.environ['PADDLE_TRAINER_ID']}.json"),
             json.loads(json.dumps(note, default=str)),
         )
         if "result" in note:

@@ -21,7 +21,8 @@ FP16_PATIENCE = 3  # logged windows in a row without a finite loss that fp16 may
 
 
 class Callback:
-    """Something that shows a run to a person. Each method is called with the run's `Monitor` when its event has happened."""
+    """Something that shows a run to a person. Each method is called with the run's `Monitor` when its event has
+    happened."""
 
     def stepped(self, watch, read: float, whole: float) -> None:
         """A step is done: seconds of waiting for its data, and of all of it."""
@@ -148,9 +149,9 @@ class Monitor:
             sound = next((folder for folder in reversed(self.checkpoints) if has_finite_weights(folder)), None)
             advice = f"go on from {sound}" if sound else "start again"
             raise PPLiteSegError(
-                "the loss is %s at iteration %d, so the weights are lost: %s with a lower --learning_rate "
-                "(it is %g now), and look at the labels if it happens again."
-                % (loss, iteration, advice, self.optimizer.get_lr())
+                f"the loss is {loss} at iteration {iteration:d}, so the weights are lost: {advice} with a lower "
+                "--learning_rate "
+                f"(it is {self.optimizer.get_lr():g} now), and look at the labels if it happens again."
             )
 
     def stepped(self, read: float, whole: float) -> None:

@@ -1,7 +1,9 @@
 """Batch norm's statistics counted anew for the final weights.
 
-What training leaves are averages over its last steps: of weights that still moved, and of crops, scales and colors that no
-evaluation shows. After the last step, before its evaluation and checkpoint, the statistics are counted over training images as an
+What training leaves are averages over its last steps: of weights that still moved, and of crops, scales and colors that
+    no
+evaluation shows. After the last step, before its evaluation and checkpoint, the statistics are counted over training
+images as an
 evaluation sees them. That costs forward passes only.
 
 Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576, section 3.
@@ -28,7 +30,8 @@ class PreciseStatistics:
         dataset: what the model is trained on, of ours (`CheckedDataset`).
         transforms: `Compose` of an evaluation.
         images: how many are read, spread evenly over the data set; each rank reads its share.
-        batch_size: images of one size that go through the model together; 2 at least, as a pooled map of one image has no variance:
+        batch_size: images of one size that go through the model together; 2 at least, as a pooled map of one image has
+            no variance:
             an image that is left over is not counted.
         autocast: gives the context of mixed precision.
     """
@@ -54,13 +57,15 @@ class PreciseStatistics:
     def _own(self) -> list[int]:
         import paddle
 
-        # Synchronised batch norm (GPU) wants all ranks to compute equally often, which with images of several sizes only equal shares do.
+        # Synchronised batch norm (GPU) wants all ranks to compute equally often, which with images of several sizes
+        # only equal shares do.
         return self.indices if paddle.get_device() != "cpu" else self.indices[rank() :: ranks()]
 
     def __call__(self, model) -> None:
         """Count, and set. All ranks have to call it.
 
-        The mean is that of all pixels; the variance is within batches and between them (the mean of squares, less the square of the mean).
+        The mean is that of all pixels; the variance is within batches and between them (the mean of squares, less the
+        square of the mean).
         """
         import paddle
 
@@ -125,7 +130,8 @@ class PreciseStatistics:
 def precise_statistics_of(config, builder, dataset, autocast) -> PreciseStatistics | None:
     """What the configuration's `precise_bn` asks for; None without it.
 
-    Raises: ConfigError: without a val_dataset, whose transforms say how an evaluation sees an image; for a data set that is not ours; with
+    Raises: ConfigError: without a val_dataset, whose transforms say how an evaluation sees an image; for a data set
+        that is not ours; with
         to_static_training, whose compiled steps have the momentum inside.
     """
     images = config.dic.get("precise_bn")
@@ -133,7 +139,8 @@ def precise_statistics_of(config, builder, dataset, autocast) -> PreciseStatisti
         return None
     if not config.val_dataset_cfg:
         raise ConfigError(
-            f"{config.source.path}: precise_bn needs a val_dataset, whose transforms the images go through: add one, or set precise_bn: 0."
+            f"{config.source.path}: precise_bn needs a val_dataset, whose transforms the images go through: add one, "
+            "or set precise_bn: 0."
         )
     if config.to_static_training:
         raise ConfigError(
@@ -141,7 +148,8 @@ def precise_statistics_of(config, builder, dataset, autocast) -> PreciseStatisti
         )
     if not hasattr(dataset, "transformed"):
         raise ConfigError(
-            f"{config.source.path}: precise_bn works with `type: Dataset`, Cityscapes and our data sets, not with {type(dataset).__name__}: set precise_bn: 0."
+            f"{config.source.path}: precise_bn works with `type: Dataset`, Cityscapes and our data sets, not with "
+            f"{type(dataset).__name__}: set precise_bn: 0."
         )
     from paddleseg.transforms import Compose
 
@@ -152,7 +160,8 @@ def precise_statistics_of(config, builder, dataset, autocast) -> PreciseStatisti
 
 @contextlib.contextmanager
 def precise_at_the_end(statistics: PreciseStatistics | None, model, start: int, iters):
-    """Reason: the loop evaluates and saves right after its last step. Its calls of the profiler and of the averaging (EMA) are places that
+    """Reason: the loop evaluates and saves right after its last step. Its calls of the profiler and of the averaging
+    (EMA) are places that
     it passes before, on every rank."""
     if statistics is None:
         yield

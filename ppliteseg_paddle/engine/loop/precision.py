@@ -11,7 +11,8 @@ DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 
 
 def check_precision(precision: str, device: str) -> None:
-    """See that the device set by `select_device` computes in this precision: on others Paddle fails in the middle of the first
+    """See that the device set by `select_device` computes in this precision: on others Paddle fails in the middle of
+    the first
     step, or computes in fp32 with a warning only, as on every CPU (Paddle 2.6 to 3.3, fp16 and bf16 alike).
 
     Raises: ConfigError
@@ -22,19 +23,19 @@ def check_precision(precision: str, device: str) -> None:
 
     if device.startswith("cpu"):
         raise ConfigError(
-            f"--precision {precision} needs a GPU, but the device is {device}, where Paddle trains in fp32 only: use --precision fp32."
+            f"--precision {precision} needs a GPU, but the device is {device}, where Paddle trains in fp32 only: use "
+            "--precision fp32."
         )
     supported = {"fp16": paddle.amp.is_float16_supported, "bf16": paddle.amp.is_bfloat16_supported}[precision]
     if not supported():
         name = (
-            " ({})".format(paddle.device.cuda.get_device_name(int(device.partition(":")[2] or 0)))
+            f" ({paddle.device.cuda.get_device_name(int(device.partition(':')[2] or 0))})"
             if device.startswith("gpu")
             else ""
         )
         raise ConfigError(
-            "--precision {}: the device {}{} cannot compute in it. Use {}.".format(
-                precision, device, name, "--precision fp16 or fp32" if precision == "bf16" else "--precision fp32"
-            )
+            f"--precision {precision}: the device {device}{name} cannot compute in it. Use "
+            f"{('--precision fp16 or fp32' if precision == 'bf16' else '--precision fp32')}."
         )
 
 
@@ -61,7 +62,8 @@ def precision_of_the_loop(precision: str) -> str:
 
 @contextlib.contextmanager
 def loop_in_bf16(precision: str):
-    """Reason: the loop trains in fp16 or not at all. For bf16 what it asks of `paddle.amp` in fp16 is done in bf16, and without a
+    """Reason: the loop trains in fp16 or not at all. For bf16 what it asks of `paddle.amp` in fp16 is done in bf16, and
+    without a
     loss scale: bf16 has the range of fp32."""
     if precision != "bf16":
         yield

@@ -1,4 +1,5 @@
-"""Which images a run trains on, in which order and with which random numbers: the same for the same seed, also after a resume."""
+"""Which images a run trains on, in which order and with which random numbers: the same for the same seed, also after a
+resume."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def seed_samples(dataset, seed: int | None, start: int, batch_size: int, ranks: 
 
 
 def progress_of(dataset, share: Callable[[], float]) -> Callable[[], None]:
-    """What to call when an epoch begins: tells the data set's transforms the share of the run that is done, if they ask for it."""
+    """What to call when an epoch begins: tells the data set's transforms the share of the run that is done, if they ask
+    for it."""
     transforms = [
         transform
         for transform in getattr(getattr(dataset, "transforms", None), "transforms", ())
@@ -45,7 +47,8 @@ def progress_of(dataset, share: Callable[[], float]) -> Callable[[], None]:
 
 @contextlib.contextmanager
 def epochs_go_on(epochs: int, begin_epoch: Callable[[], None] = lambda: None):
-    """Call `begin_epoch` before the first sample of each epoch is read, in this process, and number the epochs from `epochs` on.
+    """Call `begin_epoch` before the first sample of each epoch is read, in this process, and number the epochs from
+    `epochs` on.
 
     Reason: the loop's sampler shuffles by the number of the epoch, and counts from 0 again after a resume, so that the
     orders of the first epochs come back. And the loop tells nobody that an epoch begins.

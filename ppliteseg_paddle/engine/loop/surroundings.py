@@ -130,7 +130,8 @@ def no_operation_count():
 
 @contextlib.contextmanager
 def losses_that_run():
-    """Reason: the loop indexes each loss, and since Paddle 2.5 a loss has no dimension (our model sees to it itself; this is
+    """Reason: the loop indexes each loss, and since Paddle 2.5 a loss has no dimension (our model sees to it itself;
+    this is
     for PaddleSeg's own models). And PaddleSeg's losses need `paddleseg_arithmetic` on Paddle 3."""
     module = loop_module()
     compute = module.loss_computation
@@ -145,8 +146,10 @@ def losses_that_run():
 
 @contextlib.contextmanager
 def average_in_place(decay: float | None = None):
-    """Reason: to update the averaged weights (EMA) the loop multiplies with a number that is broadcast, and then loads the whole
-    state again: 4 % of a training step on two cores. The values are the same. And it takes no other `decay` than 0.999, whose memory is longer than a short run."""
+    """Reason: to update the averaged weights (EMA) the loop multiplies with a number that is broadcast, and then loads
+    the whole
+    state again: 4 % of a training step on two cores. The values are the same. And it takes no other `decay` than 0.999,
+        whose memory is longer than a short run."""
     import paddle
 
     def update(ema_model, model, step=0, decay=decay or 0.999):

@@ -1,4 +1,5 @@
-"""Convolution, batch norm and ReLU together: layer after layer by Paddle, or in training on the CPU in one go by oneDNN."""
+"""Convolution, batch norm and ReLU together: layer after layer by Paddle, or in training on the CPU in one go by
+oneDNN."""
 
 from __future__ import annotations
 
@@ -9,15 +10,18 @@ from paddle.autograd import PyLayer
 
 from ppliteseg_paddle.models.fused import onednn
 
-# Of the result. With fewer than the library's layouts have in a group, as in the attention, most of what it computes is padding.
+# Of the result. With fewer than the library's layouts have in a group, as in the attention, most of what it computes is
+# padding.
 LEAST_CHANNELS = 8
 
 
 def conv_bn(conv, bn, x, relu: bool = False):
     """`bn(conv(x))`, with ReLU after it if wanted; in training on the CPU by oneDNN.
 
-    Evaluation, graphs, other devices and types are computed by Paddle's layers, and so are layers with hooks, which would not be
-    called otherwise, convolutions with a bias, and batch norm of other kinds. oneDNN's gradients have no gradients of their own.
+    Evaluation, graphs, other devices and types are computed by Paddle's layers, and so are layers with hooks, which
+    would not be
+    called otherwise, convolutions with a bias, and batch norm of other kinds. oneDNN's gradients have no gradients of
+    their own.
 
     Shape: (N, C, H, W) -> as `conv`'s.
     """

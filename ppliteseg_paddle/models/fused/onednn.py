@@ -1,11 +1,14 @@
 """Training steps of convolution, batch norm and ReLU in one go, by the oneDNN that Paddle's CPU builds carry along.
 
 Paddle uses that library for inference only: in training, its CPU convolutions copy each image's windows into a matrix
-(im2col) and multiply, image by image, and batch norm and ReLU walk through memory with one thread. Here the library's own C
-interface is called on the tensors' memory: a map is brought into the library's layout once, goes through all three, and is
+(im2col) and multiply, image by image, and batch norm and ReLU walk through memory with one thread. Here the library's
+own C
+interface is called on the tensors' memory: a map is brought into the library's layout once, goes through all three, and
+is
 brought back once. Values differ from Paddle's in the order of sums only.
 
-The library is the one file `libs/libdnnl.so.3` of the installed Paddle (oneDNN 3.2 in Paddle 2.6, 3.6 in 3.2 and 3.3); its C
+The library is the one file `libs/libdnnl.so.3` of the installed Paddle (oneDNN 3.2 in Paddle 2.6, 3.6 in 3.2 and 3.3);
+its C
 interface is stable within version 3. Where there is none, `block` returns None.
 
 Source: oneDNN's C interface, https://uxlfoundation.github.io/oneDNN/ (`dnnl.h`, `dnnl_types.h`).
@@ -67,7 +70,7 @@ def library() -> _Library | None:
         return None
     import paddle
 
-    path = os.path.join(os.path.dirname(paddle.__file__), "libs", "libdnnl.so.%d" % VERSION)
+    path = os.path.join(os.path.dirname(paddle.__file__), "libs", f"libdnnl.so.{VERSION:d}")
     try:
         return _Library(ctypes.CDLL(path))  # the one that Paddle has loaded: same file, same threads
     except (OSError, AttributeError, RuntimeError):  # no file, or another interface
@@ -81,9 +84,9 @@ class _Library:
         self.functions = functions
         functions.dnnl_version.restype = ctypes.POINTER(_Version)
         version = functions.dnnl_version().contents
-        self.version = "%d.%d.%d" % (version.major, version.minor, version.patch)
+        self.version = f"{version.major:d}.{version.minor:d}.{version.patch:d}"
         if version.major != VERSION or functions.dnnl_get_effective_cpu_isa() & AVX2 != AVX2:
-            raise RuntimeError("oneDNN is of another version than %d, or the processor has no AVX2." % VERSION)
+            raise RuntimeError(f"oneDNN is of another version than {VERSION:d}, or the processor has no AVX2.")
         for name, result, arguments in (
             ("dnnl_primitive_desc_query_md", c_void_p, [c_void_p, c_int, c_int]),
             ("dnnl_memory_desc_get_size", c_size_t, [c_void_p]),
@@ -100,7 +103,7 @@ class _Library:
         """Raises: RuntimeError: if the library refuses."""
         status = getattr(self.functions, name)(*arguments)
         if status:
-            raise RuntimeError("oneDNN: %s ended with status %d." % (name, status))
+            raise RuntimeError(f"oneDNN: {name} ended with status {status:d}.")
 
     def create(self, name: str, *arguments) -> c_void_p:
         """What a function writes into its first argument."""
@@ -229,12 +232,14 @@ class _Bridge:
 # Convolution, batch norm, ReLU
 # --------------------------------------------------------------------------------------------
 class Block:
-    """Convolution without bias, batch norm by the batch's statistics, and ReLU or none, for one shape; get it from `block`.
+    """Convolution without bias, batch norm by the batch's statistics, and ReLU or none, for one shape; get it from
+    `block`.
 
     Tensors are Paddle's: on the CPU, float32, contiguous.
 
     Args:
-        x_shape: (N, C, H, W); weight_shape: (K, C / groups, kH, kW); stride, padding (on both sides), dilation: of both axes.
+        x_shape: (N, C, H, W); weight_shape: (K, C / groups, kH, kW); stride, padding (on both sides), dilation: of both
+            axes.
         epsilon: of batch norm.
         for_x: whether the gradient of x will be asked for.
     Raises: RuntimeError: if the library refuses the shape.
@@ -278,7 +283,8 @@ class Block:
             *window,
             None,
         )
-        # What the forward pass has chosen for the maps holds for all that follows, so that each is brought in and out once.
+        # What the forward pass has chosen for the maps holds for all that follows, so that each is brought in and out
+        # once.
         x, y, hint = self._convolve.layout(QUERY_SRC), self._convolve.layout(QUERY_DST), self._convolve.description
         self._to_weight = _Primitive(
             lib, "convolution_backward_weights", lib.engine, direct, x, weight, None, y, *window, hint, None
@@ -405,13 +411,15 @@ class Block:
 
 
 _blocks: dict[tuple, Block | None] = {}
-# A network has some fifty shapes, times the sizes of its crops. Where maps change their size from step to step, making primitives
+# A network has some fifty shapes, times the sizes of its crops. Where maps change their size from step to step, making
+# primitives
 # anew each time would cost more than it brings, and memory without end.
 MOST_BLOCKS = 1000
 
 
 def block(*arguments) -> Block | None:
-    """`Block` of these arguments, made once; None where the library is missing, refuses them, or has been asked for too many shapes."""
+    """`Block` of these arguments, made once; None where the library is missing, refuses them, or has been asked for too
+    many shapes."""
     if arguments not in _blocks:
         if library() is None or len(_blocks) >= MOST_BLOCKS:
             return None

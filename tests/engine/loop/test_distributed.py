@@ -51,7 +51,7 @@ def two_ranks(config_path, tmp_path_factory):
     assert done.returncode == 0, done.stdout[-3000:]
     seen = []
     for rank in range(2):
-        with open("%s/rank_%d.json" % (out, rank)) as file:
+        with open(f"{out}/rank_{rank:d}.json") as file:
             seen.append(json.load(file))
     return seen, out
 
@@ -186,11 +186,12 @@ def a_run(tmp_path):
 
 
 def test_a_rank_told_to_end_after_an_update_saves_that_step(tmp_path):
-    """Long work may follow the update, as the counting of batch norm's statistics: the launcher does not wait for it."""
+    """Long work may follow the update, as the counting of batch norm's statistics: the launcher does not wait for
+    it."""
     run = a_run(tmp_path)
     run.updating = True
     with pytest.raises(
-        distributed.RankLost, match="ends after iteration 0; go on with: --resume_model %s" % (tmp_path / "iter_1")
+        distributed.RankLost, match=f"ends after iteration 0; go on with: --resume_model {(tmp_path / 'iter_1')}"
     ):
         with loop.safe_saving(run.watch), distributed._end_together(run):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -201,11 +202,11 @@ def test_a_rank_told_to_end_after_an_update_saves_that_step(tmp_path):
 def test_the_checkpoint_of_another_run_is_neither_advised_nor_taken_for_saved(tmp_path):
     run = a_run(tmp_path / "o")
     for number in (1, 900):
-        (tmp_path / "o" / ("iter_%d" % number)).mkdir(parents=True)
+        (tmp_path / "o" / (f"iter_{number:d}")).mkdir(parents=True)
         for name in ("model.pdparams", "model.pdopt"):
-            (tmp_path / "o" / ("iter_%d" % number) / name).write_text("of another run")
+            (tmp_path / "o" / (f"iter_{number:d}") / name).write_text("of another run")
     run.done = 1
-    with pytest.raises(distributed.RankLost, match="go on with: --resume_model %s" % (tmp_path / "o" / "iter_1")):
+    with pytest.raises(distributed.RankLost, match=f"go on with: --resume_model {(tmp_path / 'o' / 'iter_1')}"):
         with loop.safe_saving(run.watch), distributed._end_together(run):
             raise RuntimeError("gloo: connection closed")
     assert sorted(paddle.load(str(tmp_path / "o" / "iter_1" / "model.pdparams"))) == ["bias", "weight"]

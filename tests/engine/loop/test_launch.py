@@ -57,8 +57,8 @@ def test_a_rank_that_dies_ends_the_run_with_its_name_and_a_checkpoint_to_go_on_f
     last = [line for line in capfd.readouterr().err.splitlines() if line][-1]
     assert status == 3
     assert last.startswith(
-        "error: rank 1 was ended by SIGKILL (9), as when memory runs out; its log is %s."
-        % (save_dir / "log" / "workerlog.1")
+        "error: rank 1 was ended by SIGKILL (9), as when memory runs out; its log is "
+        f"{(save_dir / 'log' / 'workerlog.1')}."
     )
     folder = last.split("--resume_model ")[1]
     assert folder.startswith(str(save_dir / "iter_"))
@@ -67,7 +67,7 @@ def test_a_rank_that_dies_ends_the_run_with_its_name_and_a_checkpoint_to_go_on_f
 
 def failure(tmp_path, status=-9, rank=0, told=None, checkpoint=None):
     for number in range(2):
-        (tmp_path / ("workerlog.%d" % number)).write_text("")
+        (tmp_path / (f"workerlog.{number:d}")).write_text("")
     return launch._failure({"rank": rank, "status": status, "log": "x"}, told or {}, str(tmp_path), checkpoint)
 
 
@@ -80,14 +80,14 @@ def test_the_rank_that_ended_first_is_named_not_the_one_that_missed_it(tmp_path)
     error = failure(tmp_path, 3, rank=0, told={0: {"lost": "another rank has ended"}}, checkpoint="o/iter_4")
     assert error.exit_status == 3
     assert str(error) == (
-        "rank 1 ended without a word; its log is %s. Go on with: --resume_model o/iter_4" % (tmp_path / "workerlog.1")
+        f"rank 1 ended without a word; its log is {(tmp_path / 'workerlog.1')}. Go on with: --resume_model o/iter_4"
     )
 
 
 def test_a_defect_in_a_rank_is_named(tmp_path):
     error = failure(tmp_path, 1, rank=1, told={1: {"error": "ended with ZeroDivisionError: division by zero"}})
-    assert str(error) == "rank 1 ended with ZeroDivisionError: division by zero; its log is %s." % (
-        tmp_path / "workerlog.1"
+    assert (
+        str(error) == f"rank 1 ended with ZeroDivisionError: division by zero; its log is {(tmp_path / 'workerlog.1')}."
     )
 
 

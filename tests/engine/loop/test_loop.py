@@ -33,8 +33,8 @@ def evaluation(miou):
 
 
 def save_checkpoint(tmp_path, iteration):
-    paddle.save({"w": paddle.ones([1])}, str(tmp_path / ("iter_%d" % iteration) / "model.pdparams"))
-    paddle.save({"m": paddle.ones([1])}, str(tmp_path / ("iter_%d" % iteration) / "model.pdopt"))
+    paddle.save({"w": paddle.ones([1])}, str(tmp_path / (f"iter_{iteration:d}") / "model.pdparams"))
+    paddle.save({"m": paddle.ones([1])}, str(tmp_path / (f"iter_{iteration:d}") / "model.pdopt"))
 
 
 def save_best(tmp_path, value):
@@ -87,7 +87,7 @@ def test_a_checkpoint_that_holds_no_numbers_is_not_advised(watch, tmp_path):
         save_checkpoint(tmp_path, 10)
         save_checkpoint(tmp_path, 20)
     paddle.save({"w": paddle.to_tensor([float("nan")])}, str(tmp_path / "iter_20" / "model.pdparams"))
-    with pytest.raises(PPLiteSegError, match="go on from %s with a lower" % (tmp_path / "iter_10")):
+    with pytest.raises(PPLiteSegError, match=f"go on from {(tmp_path / 'iter_10')} with a lower"):
         watch.logged(LINE % (30, "nan"))
 
 
@@ -99,7 +99,7 @@ def test_the_way_on_is_that_of_this_run(tmp_path):
     assert (watch.how_to_go_on(), watch.iteration) == ("go on with: --resume_model old/iter_7/", 7)
     with loop.safe_saving(watch):
         save_checkpoint(tmp_path, 10)
-    assert (watch.how_to_go_on(), watch.iteration) == ("go on with: --resume_model %s" % (tmp_path / "iter_10"), 10)
+    assert (watch.how_to_go_on(), watch.iteration) == (f"go on with: --resume_model {(tmp_path / 'iter_10')}", 10)
 
 
 def test_fp16_may_overflow_for_a_while(tmp_path):

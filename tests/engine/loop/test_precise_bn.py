@@ -122,7 +122,7 @@ def test_the_last_checkpoint_has_precise_statistics_in_the_plain_and_in_the_aver
     assert count.indices == [i * len(dataset) // 4 for i in range(4)]
     for file in ("model.pdparams", "ema_model.pdparams"):
         for iteration, precise in ((1, False), (2, True)):
-            state = paddle.load(os.path.join(save_dir, "iter_%d" % iteration, file), return_numpy=True)
+            state = paddle.load(os.path.join(save_dir, f"iter_{iteration:d}", file), return_numpy=True)
             model.set_state_dict(state)
             model.full_size_logits = False
             count(model)

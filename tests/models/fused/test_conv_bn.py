@@ -1,4 +1,5 @@
-"""Convolution, batch norm and ReLU by oneDNN against Paddle's own layers: values, gradients, statistics, and who computes when."""
+"""Convolution, batch norm and ReLU by oneDNN against Paddle's own layers: values, gradients, statistics, and who
+computes when."""
 
 import copy
 import threading
