@@ -71,7 +71,7 @@ def versions() -> dict[str, str]:
     """Package -> version, of what is installed."""
     from ppliteseg_paddle import __version__
 
-    found = {"ppliteseg_paddle": __version__, "python": "%d.%d.%d" % sys.version_info[:3]}
+    found = {"ppliteseg_paddle": __version__, "python": ".".join(map(str, sys.version_info[:3]))}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)

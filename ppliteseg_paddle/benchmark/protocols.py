@@ -139,7 +139,7 @@ def paper_image(image: np.ndarray) -> tuple[np.ndarray, str]:
     height, width = PAPER_IMAGE
     done = "as it is"
     if image.shape[:2] != PAPER_IMAGE:
-        done = "resized from %dx%d beforehand" % image.shape[:2]
+        done = "resized from {}x{} beforehand".format(*image.shape[:2])
         image = cv2.resize(
             image, (width, height), interpolation=cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_LINEAR
         )

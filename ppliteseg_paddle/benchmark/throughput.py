@@ -109,7 +109,7 @@ def _best(
         finally:
             crew.close()
         tried.append({**plan._asdict(), "fps": rate})
-        progress("%s: %d streams, batch %d" % (contestant.name, *plan))
+        progress(f"{contestant.name}: {plan[0]} streams, batch {plan[1]}")
         return rate
 
     best = Plan(stream_choices[0], batch_choices[0])

@@ -43,8 +43,7 @@ def add_arguments(parser) -> None:
         nargs=4,
         metavar=("N", "C", "H", "W"),
         help="1 3 H W: the image's size in pixels, with --protocol paper the network's (default: the graph's own where "
-        "it "
-        "is fixed, the image's own with --image, else %d %d)" % DEFAULT_SIZE,
+        "it is fixed, the image's own with --image, else {} {})".format(*DEFAULT_SIZE),
     )
     parser.add_argument(
         "--warmup", type=count, metavar="N", help="calls before timing starts (default: until times are steady)"
@@ -176,8 +175,8 @@ def _check_fixed(args, artifact) -> None:
     fixed = _fixed(artifact)
     if args.input_shape and fixed not in (None, tuple(args.input_shape[2:])):
         raise ConfigError(
-            "--input_shape asks for %dx%d (height x width), but the graph in %s is fixed at %dx%d; export with "
-            "that --input_shape, or without." % (*args.input_shape[2:], artifact.folder, *fixed)
+            f"--input_shape asks for {args.input_shape[2]}x{args.input_shape[3]} (height x width), but the graph in "
+            f"{artifact.folder} is fixed at {fixed[0]}x{fixed[1]}; export with that --input_shape, or without."
         )
 
 

@@ -103,7 +103,10 @@ def run(args) -> dict:
         os.path.join(out, "benchmark.json"),
     )
     _write_metrics(os.path.join(out, "metrics.json"), metrics, steps.seconds, training, latency)
-    subtitle = f"PP-LiteSeg-T after {training['iterations']:d} iterations on {args.train:d} generated scenes: mIoU {100 * metrics['mIoU']:.1f} %, {latency['fps']:.0f} frames/s on this machine"
+    subtitle = (
+        f"PP-LiteSeg-T after {training['iterations']} iterations on {args.train} generated scenes: mIoU "
+        f"{100 * metrics['mIoU']:.1f} %, {latency['fps']:.0f} frames/s on this machine"
+    )
     _write_grid(os.path.join(out, "grid.png"), export, data, subtitle)
     return {
         "save_dir": out,

@@ -59,7 +59,8 @@ _TRAINING = """
 import ppliteseg_paddle
 from ppliteseg_paddle.models.fused import onednn
 found = onednn.library()
-print('by oneDNN %s on a CPU' % found.version if found else "by Paddle's layers: this Paddle has no oneDNN 3, the processor no AVX2, or PPLITESEG_ONEDNN is 0")
+without = "by Paddle's layers: this Paddle has no oneDNN 3, the processor no AVX2, or PPLITESEG_ONEDNN is 0"
+print('by oneDNN %s on a CPU' % found.version if found else without)
 """
 _PNG = """
 import ppliteseg_paddle, paddle, cv2, numpy
@@ -125,7 +126,7 @@ def run(args) -> dict:
 
 def summary(result: dict) -> str:
     lines = [f"Python {result['python']}, {result['platform']}, {result['cpus']} CPUs", "", "versions"]
-    lines += ["  %-24s %s" % item for item in result["packages"].items() if item[1]]
+    lines += [f"  {name:24} {version}" for name, version in result["packages"].items() if version]
     absent = [name for name, version in result["packages"].items() if not version]
     lines += [f"  not installed: {', '.join(absent)}", "", "checks"]
     lines += [_row(check) for check in result["checks"]] + ["", "runtimes for an exported model"]

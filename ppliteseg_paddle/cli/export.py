@@ -143,11 +143,10 @@ def summary(result: dict) -> str:
         )
     lines.append(f"compared    with the model on {check['image']}:")
     for name, values in check.get("formats", {result["formats"][0]: check}).items():
-        same = (
-            "equal in every pixel"
-            if not values["differing_pixels"]
-            else f"{100 * values['differing_pixels']:.4f} % of pixels differ{('' if result.get('quantisation') else ', all near-ties')}"
-        )
+        same = "equal in every pixel"
+        if values["differing_pixels"]:
+            ties = "" if result.get("quantisation") else ", all near-ties"
+            same = f"{100 * values['differing_pixels']:.4f} % of pixels differ{ties}"
         lines.append(
             f"  {name!s:10}{same}; scores within {values['max_difference']:.2g} ({values['backend']} on "
             f"{values['device']})"

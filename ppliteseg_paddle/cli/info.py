@@ -74,12 +74,9 @@ def summary(result: dict) -> str:
 
 
 def _row(name: str, part: dict) -> str:
-    return "%-22s %12s %12s %10.3f %14.3f" % (
-        name,
-        f"{part['parameters']:,}",
-        f"{part['learned']:,}",
-        part["macs"] / 1e9,
-        part["conv_macs"] / 1e9,
+    return (
+        f"{name:22} {part['parameters']:12,} {part['learned']:12,} "
+        f"{part['macs'] / 1e9:10.3f} {part['conv_macs'] / 1e9:14.3f}"
     )
 
 

@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of one command, or with None the top-level one, which only knows the commands' names."""
     if command is None:
-        listing = "\n".join("  %-10s %s" % item for item in COMMANDS.items())
+        listing = "\n".join(f"  {name:10} {purpose}" for name, purpose in COMMANDS.items())
         parser = _Parser(
             prog=_program(),
             usage="%(prog)s COMMAND [flags]",

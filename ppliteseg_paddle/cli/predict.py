@@ -134,25 +134,15 @@ def summary(result: dict) -> str:
     ]
     submission = result.get("submission")
     if submission:
-        lines.append(
-            "submission  %s (%d predictions%s)"
-            % (
-                submission["archive"],
-                submission["images"],
-                "" if submission["test_set"] else f"; the test set has {submission['expected']:d}",
-            )
-        )
+        short = "" if submission["test_set"] else f"; the test set has {submission['expected']}"
+        lines.append(f"submission  {submission['archive']} ({submission['images']} predictions{short})")
     lines += [f"{_PLURALS[kind]!s:11} {path}" for kind, path in result["outputs"].items()]
     if result["windows"]:
         windows = result["windows"]
+        joined = {"averaged": "scores averaged where they overlap", "stitched": "joined in the middle of overlaps"}
         lines.append(
-            "windows     %dx%d, every %dx%d pixels; %s"
-            % (
-                *windows["crop_size"],
-                *windows["stride"],
-                {"averaged": "scores averaged where they overlap", "stitched": "joined in the middle of overlaps"}[
-                    windows["joined"]
-                ],
+            "windows     {}x{}, every {}x{} pixels; {}".format(
+                *windows["crop_size"], *windows["stride"], joined[windows["joined"]]
             )
         )
     if result["unknown"] is not None:

@@ -61,13 +61,13 @@ def summary(result: dict) -> str:
     if "rank" in result:
         return f"rank {result['rank']} is done"
     width = max([5] + [len(name) for name in result["class_names"]])
-    lines = ["%-*s %8s %10s %8s" % (width, "class", "IoU", "precision", "recall")]
+    lines = [f"{'class':{width}} {'IoU':>8} {'precision':>10} {'recall':>8}"]
     rows = zip(
         result["class_names"], result["class_iou"], result["class_precision"], result["class_recall"], result["present"]
     )
     for name, iou, precision, recall, present in rows:
         note = "" if present else "   (does not occur; counts as 0)"
-        lines.append("%-*s %8.4f %10.4f %8.4f%s" % (width, name, iou, precision, recall, note))
+        lines.append(f"{name:{width}} {iou:8.4f} {precision:10.4f} {recall:8.4f}{note}")
     lines.append("")
     lines.append(
         f"{result['images']:d} images: mIoU {result['mIoU']:.4f}, acc {result['acc']:.4f}, kappa "

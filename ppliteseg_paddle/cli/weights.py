@@ -101,15 +101,13 @@ def summary(result: dict) -> str:
         )
         lines.append(f"  not used    {', '.join(parts)} ({len(result['ignored']):d} arrays)")
     if result["action"] == "convert":
-        lines.append(
-            "wrote %s: %d arrays under %s names"
-            % (result["written"], result["written_arrays"], "PaddleSeg's" if result["to"] == "paddleseg" else "our")
-        )
+        whose = "PaddleSeg's" if result["to"] == "paddleseg" else "our"
+        lines.append(f"wrote {result['written']}: {result['written_arrays']} arrays under {whose} names")
         return "\n".join(lines)
     width = max(len(row["name"]) for row in result["arrays"])
     lines += ["", f"{len(result['arrays']):d} arrays:"]
     lines += [
-        "  %-*s  %-8s %s" % (width, row["name"], row["dtype"], "x".join(map(str, row["shape"])) or "-")
+        f"  {row['name']:{width}}  {row['dtype']:8} {'x'.join(map(str, row['shape'])) or '-'}"
         for row in result["arrays"]
     ]
     return "\n".join(lines)

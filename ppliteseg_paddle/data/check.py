@@ -207,7 +207,7 @@ def check_datasets(
             for kind, message in report.problems:
                 found.add(kind, name, message)
             if crop and report.size and (report.size[0] < crop[0] or report.size[1] < crop[1]):
-                found.add("small", name, "%s (%dx%d, the crop is %dx%d)" % ((image_path,) + report.size + tuple(crop)))
+                found.add("small", name, "{} ({}x{}, the crop is {}x{})".format(image_path, *report.size, *crop))
             if report.image_digest:
                 _compare(seen, report, name, image_path, found)
         _judge_split(name, split, found, names, batch_size, max_unreadable_share)
@@ -290,7 +290,10 @@ def _judge_split(name: str, split: Split, found: Findings, names, batch_size: in
         held = np.flatnonzero(split.pixels)
         held = held[held != form.ignore_index]
         if held.size and held.min() == 1 and held.max() == form.num_classes:
-            values.hint = "the values count from 1: subtract 1 (ppliteseg data prepare folder does it), or train with one class more"
+            values.hint = (
+                "the values count from 1: subtract 1 (ppliteseg data prepare folder does it), or train with one class "
+                "more"
+            )
     if name == "train" and split.pairs < batch_size:
         found.add("few", name, f"{split.pairs:d} for batches of {batch_size:d}")
     if not split.complete or not split.images.any():

@@ -56,8 +56,8 @@ class Gpu:
         name = ctypes.create_string_buffer(256)
         self._call("cuDeviceGetName", name, len(name), device)
         self.name = name.value.decode("utf-8", "replace")
-        self.capability = "%d.%d" % tuple(
-            self._attribute(which, device) for which in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR)
+        self.capability = ".".join(
+            str(self._attribute(which, device)) for which in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR)
         )
         self._context = ctypes.c_void_p()
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)

@@ -138,11 +138,11 @@ class PaddleTrtBackend(Backend):
         os.makedirs(self._plan.folder, exist_ok=True)
         if not os.path.isfile(self._plan.shape_file):
             collect_shapes(inference, self._model, self._params, self._plan, self._number)
-        make = lambda: Session(
-            inference.create_predictor(  # noqa: E731
-                tensorrt_config(inference, self._model, self._params, self._plan, self._number)
-            )
-        )
+
+        def make() -> Session:
+            config = tensorrt_config(inference, self._model, self._params, self._plan, self._number)
+            return Session(inference.create_predictor(config))
+
         if self.precision == "int8" and not self._plan.calibrated:
             if not len(calibration):
                 raise ConfigError(

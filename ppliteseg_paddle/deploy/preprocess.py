@@ -143,8 +143,8 @@ def _padding_size(size: Size, target_size, im_padding_value, label_padding_value
     width, height = (target_size, target_size) if isinstance(target_size, int) else target_size
     if size[0] > width or size[1] > height:
         raise DataError(
-            "an image of %dx%d pixels (after the resizing steps) is larger than the %dx%d that the model's "
-            "Padding step fills; shrink it, or export with a Resize step." % (*size, width, height)
+            f"an image of {size[0]}x{size[1]} pixels (after the resizing steps) is larger than the {width}x{height} "
+            "that the model's Padding step fills; shrink it, or export with a Resize step."
         )
     return int(width), int(height)
 
@@ -311,8 +311,8 @@ def _reshape(pixels: np.ndarray, kind: str, arguments: dict[str, Any], undo: lis
         return pixels
     if min(size) < 1 or max(size) > MAX_SIDE:
         raise DataError(
-            "%s makes %dx%d pixels of an image of %dx%d; sides must be 1 to %d pixels."
-            % (kind, *size, before[1], before[0], MAX_SIDE)
+            f"{kind} makes {size[0]}x{size[1]} pixels of an image of {before[1]}x{before[0]}; sides must be 1 to "
+            f"{MAX_SIDE} pixels."
         )
     undo.append(Undo(KINDS[kind].undo, before))
     if KINDS[kind].undo == "resize":

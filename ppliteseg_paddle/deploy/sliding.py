@@ -38,8 +38,8 @@ class Sliding:
         self.windows = Windows.checked(crop_size or fixed, stride)
         if fixed is not None and self.windows.crop_size != fixed:
             raise ConfigError(
-                "crop_size is %d %d, but the model was exported for inputs of %dx%d pixels; give crop_size %d %d, or "
-                "export without --input_shape." % (self.windows.crop_size + fixed + fixed)
+                "crop_size is {} {}, but the model was exported for inputs of {}x{} pixels; give crop_size {} {}, or "
+                "export without --input_shape.".format(*self.windows.crop_size, *fixed, *fixed)
             )
         self._fixed = fixed
         self.joined = "stitched" if artifact.output.op == "argmax" else "averaged"

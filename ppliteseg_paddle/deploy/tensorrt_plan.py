@@ -70,8 +70,8 @@ def make_plan(
     numbers = _ALWAYS_TYPED if for_rtx else tuple(int(part) for part in version.split(".")[:2])
     if numbers < OLDEST:
         raise DependencyError(
-            "TensorRT %s is too old; versions from %d.%d are supported. Install a newer one: pip install tensorrt"
-            % ((version,) + OLDEST)
+            f"TensorRT {version} is too old; versions from {OLDEST[0]}.{OLDEST[1]} are supported. Install a newer one: "
+            "pip install tensorrt"
         )
     if precision == "int8" and not quantised:
         raise ArtifactError(

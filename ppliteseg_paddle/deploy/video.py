@@ -51,10 +51,8 @@ class VideoReader:
         found, self._first = self._capture.read()
         if not found or self._first is None:
             self.close()
-            raise DataError(
-                f"{self.name} opens, but gives no "
-                f"frame{(': is another program using it?' if self.live else ': it is damaged, cut off, or of an unknown codec')}."
-            )
+            why = "is another program using it?" if self.live else "it is damaged, cut off, or of an unknown codec."
+            raise DataError(f"{self.name} opens, but gives no frame: {why}")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -147,8 +145,9 @@ class VideoWriter:
             self._start(size)
         if size != self._size:
             raise DataError(
-                "cannot write the video %s: frame %d has %dx%d pixels, and those before have %dx%d."
-                % ((self.path, self.frames) + size + self._size)
+                "cannot write the video {}: frame {} has {}x{} pixels, and those before have {}x{}.".format(
+                    self.path, self.frames, *size, *self._size
+                )
             )
         self._writer.write(np.ascontiguousarray(frame))
         self.frames += 1
@@ -185,8 +184,8 @@ class VideoWriter:
         with VideoReader(self._temporary) as written:
             if written.size != self._size or written.frame_count not in (None, self.frames):
                 raise DataError(
-                    "the video %s could not be written whole (%s of %d frames of %dx%d pixels): is the disk full?"
-                    % ((self.path, written.frame_count, self.frames) + self._size)
+                    f"the video {self.path} could not be written whole ({written.frame_count} of {self.frames} frames "
+                    f"of {self._size[0]}x{self._size[1]} pixels): is the disk full?"
                 )
         try:
             os.chmod(self._temporary, 0o644)

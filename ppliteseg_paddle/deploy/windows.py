@@ -43,8 +43,8 @@ class Windows(NamedTuple):
         stride = tuple(max(1, side * 2 // 3) for side in crop_size) if stride is None else _pair("stride", stride)
         if stride[0] > crop_size[0] or stride[1] > crop_size[1]:
             raise ConfigError(
-                "stride %d %d is larger than crop_size %d %d and would leave pixels out; make it smaller (width, "
-                "height)." % (stride + crop_size)
+                "stride {} {} is larger than crop_size {} {} and would leave pixels out; make it smaller (width, "
+                "height).".format(*stride, *crop_size)
             )
         return cls(crop_size, stride)
 

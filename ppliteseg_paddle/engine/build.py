@@ -143,7 +143,7 @@ def build(builder, name: str, verbose: bool = False):
                 raise inner from None
             if isinstance(inner, ARGUMENT_ERRORS):
                 raise ConfigError(f"{builder.config.source.path}: {name}: {_first_line(inner)}") from error
-            raise inner
+            raise inner from None
     cache = builder.config.dic.get("data_cache")
     if cache and hasattr(built, "use_cache") and built.cache is None:
         built.use_cache(cache)
@@ -189,11 +189,11 @@ def _check_root(config, name: str) -> None:
         for part in ("train_dataset", "val_dataset")
         if (config.dic.get(part) or {}).get("dataset_root") == root
     ]
-    existing_root(
-        root,
-        f" It is set by {config.source.of(key)}; give another with --opts "
-        f"{' '.join(part + '=DIR' for part in same)}{(' or the environment variable ' + variable if variable else '')}.{(' ' + origin % root if origin else '')}",
+    advice = (
+        f" It is set by {config.source.of(key)}; give another with --opts {' '.join(f'{part}=DIR' for part in same)}"
     )
+    advice += f" or the environment variable {variable}." if variable else "."
+    existing_root(root, f"{advice} {origin % root}" if origin else advice)
 
 
 def build_model(config, pretrained: bool = True, verbose: bool = False):

@@ -152,8 +152,9 @@ def fast_evaluation():
 
 def scores_line(result: dict[str, Any]) -> str:
     """What was measured, in one line."""
-    return "#Images: %d mIoU: %.4f Acc: %.4f Kappa: %.4f Dice: %.4f" % tuple(
-        result[key] for key in ("images", "mIoU", "acc", "kappa", "dice")
+    return (
+        f"#Images: {result['images']} mIoU: {result['mIoU']:.4f} Acc: {result['acc']:.4f} "
+        f"Kappa: {result['kappa']:.4f} Dice: {result['dice']:.4f}"
     )
 
 

@@ -333,7 +333,7 @@ def _describe(
         versions={
             "ppliteseg_paddle": __version__,
             "paddle": paddle.__version__,
-            "python": "%d.%d.%d" % sys.version_info[:3],
+            "python": ".".join(map(str, sys.version_info[:3])),
         },
     )
 

@@ -65,7 +65,9 @@ def ids_of_colors(
         return result
     if unknown is None:
         others = count_codes(pixels[~known])
-        shown = ", ".join("%d %d %d" % color_of(code) for code in sorted(others, key=others.get, reverse=True)[:4])
+        shown = ", ".join(
+            "{} {} {}".format(*color_of(code)) for code in sorted(others, key=others.get, reverse=True)[:4]
+        )
         raise DataError(
             f"mask {path} holds {len(others):d} color{('s' if len(others) > 1 else '')} that the table does not know "
             f"({shown}{(', ...' if len(others) > 4 else '')}), in {int((~known).sum()):d} pixels. Add them to the "

@@ -76,8 +76,8 @@ def read_colors(path: str) -> list[tuple[RGB, str]]:
         color, name = _parse(line, path, number)
         if color in first:
             raise DataError(
-                "%s:%d: the color %d %d %d is that of line %d, too; each class needs a color of its own."
-                % ((path, number) + color + (first[color],))
+                f"{path}:{number}: the color {' '.join(map(str, color))} is that of line {first[color]}, too; each "
+                "class needs a color of its own."
             )
         first[color] = number
         rows.append((color, name))

@@ -79,18 +79,9 @@ def _heading(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> st
         backend = row["backend"]
         threads = "" if backend.get("num_threads") is None else f", {backend['num_threads']} threads"
         lines.append(
-            "%s: %s %s (%s) on %s%s, %s, image %dx%d"
-            % (
-                row["name"],
-                backend["runtime"],
-                backend["version"],
-                backend["name"],
-                backend["device"],
-                threads,
-                row["precision"],
-                *row["image_size"],
-            )
-            + f", input {'x'.join(map(str, row['input_shape']))}"
+            f"{row['name']}: {backend['runtime']} {backend['version']} ({backend['name']}) on {backend['device']}"
+            f"{threads}, {row['precision']}, image {'x'.join(map(str, row['image_size']))}, "
+            f"input {'x'.join(map(str, row['input_shape']))}"
         )
     return "\n".join(lines)
 
@@ -227,7 +218,7 @@ def _reported_rows(reported: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [
         [
             row["name"],
-            "%dx%d" % tuple(row["size"]),
+            "{}x{}".format(*row["size"]),
             *["-" if row[key] is None else f"{row[key]:.1f}" for key in ("val_miou", "test_miou", "fps")],
         ]
         for row in reported

@@ -158,10 +158,9 @@ def _check_fit(path: str, report: LoadReport, strict: bool) -> None:
         )
     wrong = [item for item in report.mismatched if strict or not _is_classifier(item[0])]
     if wrong:
-        raise WeightsError(
-            f"weight file {path} does not fit the model: "
-            f"{'; '.join(f'{name} has shape {found}, expected {wanted}' for name, found, wanted in wrong[:3])}{(f' and {(len(wrong) - 3):d} more' if len(wrong) > 3 else '')}."
-        )
+        shown = "; ".join(f"{name} has shape {found}, expected {wanted}" for name, found, wanted in wrong[:3])
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise WeightsError(f"weight file {path} does not fit the model: {shown}{more}.")
     backbone_only = all(name.startswith("backbone.") for name in report.loaded)
     missing = [name for name in report.missing if strict or not (backbone_only and not name.startswith("backbone."))]
     # A file of three fusions has all that a model of two needs, in the same shapes; masks would be wrong without a

@@ -186,7 +186,8 @@ def to_paddleseg(state: StateDict) -> StateDict:
 def _their_name(name: str, layers: dict[str, int]) -> str:
     match = re.match(r"(backbone\.)?(stages\.\d+\.(?:\d+\.)?)", name)
     if match and match.group(2) in layers:
-        return f"{match.group(1) or ''}features.{layers[match.group(2)]:d}.{_translated(name[match.end() :], BLOCKS, 0, 1)}"
+        rest = _translated(name[match.end() :], BLOCKS, 0, 1)
+        return f"{match.group(1) or ''}features.{layers[match.group(2)]}.{rest}"
     return _translated(name, HEAD, 0, 1, HEAD_LAYERS)
 
 
@@ -258,7 +259,7 @@ def describe(state: StateDict) -> dict[str, object]:
 def stdc_blocks(state: Iterable[str]) -> tuple[int, ...]:
     """Blocks in the stages 3 to 5 of an STDC backbone, by our names; zeros if there is none."""
     names = list(state)
-    return tuple(len(_numbers(names, r"(?:backbone\.)?stages\.%d\.(\d+)\." % stage)) for stage in (2, 3, 4))
+    return tuple(len(_numbers(names, rf"(?:backbone\.)?stages\.{stage}\.(\d+)\.")) for stage in (2, 3, 4))
 
 
 def _numbers(names: Iterable[str], pattern: str) -> list[int]:

@@ -40,5 +40,5 @@ def test_a_broken_nvidia_smi_means_no_gpu(monkeypatch, tmp_path):
         program = tmp_path / "nvidia-smi"
         program.write_text(text)
         program.chmod(0o755)
-        monkeypatch.setattr(environment.shutil, "which", lambda name: str(program))
+        monkeypatch.setattr(environment.shutil, "which", lambda name, path=str(program): path)
         assert gpus() == []

@@ -158,7 +158,10 @@ def test_wrong_flags_of_prepare_are_one_line(tmp_path, capsys, extra, words):
 
 
 def test_help_stays_cheap():
-    code = "import sys, ppliteseg_paddle.cli.main as m; m.build_parser('data'); sys.exit(bool({'numpy', 'cv2', 'paddle'} & set(sys.modules)))"
+    code = (
+        "import sys, ppliteseg_paddle.cli.main as m; m.build_parser('data'); "
+        "sys.exit(bool({'numpy', 'cv2', 'paddle'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -109,8 +109,7 @@ def test_a_video_may_be_cut_short_by_request_and_is_reported_if_it_is_damaged(tm
         capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out", "--max_frames", 3
     )
     assert status == 0 and result["frames"] == 3 and result["frames_missing"] == 0
-    data = open(path, "rb").read()
-    open(path, "wb").write(data[: len(data) // 2])
+    os.truncate(path, os.path.getsize(path) // 2)
     assert (
         main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")]) == 0
     )

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -402,7 +403,7 @@ def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
     for image, label, _ in read_list(str(tmp_path / "out" / "val.txt"), str(tmp_path / "out"), "\t"):
         order = np.array([1, 2, 0])  # colors are numbered in their order: (0,0,0), (10,20,30), (200,100,0)
         np.testing.assert_array_equal(read_label(label), order[truths[image[-6:-4]]])
-    content = yaml.safe_load(open(result["config"]))
+    content = yaml.safe_load(Path(result["config"]).read_text())
     assert content["train_dataset"]["separator"] == "\t" and content["train_dataset"]["transforms"][0]["crop_size"] == [
         64,
         64,

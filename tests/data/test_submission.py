@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def broken(folder, fault):
     elif fault == "ids":
         Image.fromarray(np.full((1024, 2048), 255, np.uint8)).save(path)
     elif fault == "damaged":
-        open(path, "wb").write(b"no png")
+        Path(path).write_bytes(b"no png")
     elif fault == "missing":
         os.remove(path)
     elif fault == "twice":

@@ -222,9 +222,12 @@ def drawn_by_paddleseg(count, shape=(60, 80), crop=(40, 30)):
         data = scaling({"img": np.zeros(shape + (3,), np.float32)})
         size = data["img"].shape[1::-1]
         corners = []
-        cropping._get_crop_coordinates = lambda size: (
-            corners.append(RandomPaddingCrop._get_crop_coordinates(cropping, size)) or corners[-1]
-        )
+
+        def record(size, corners=corners):
+            corners.append(RandomPaddingCrop._get_crop_coordinates(cropping, size))
+            return corners[-1]
+
+        cropping._get_crop_coordinates = record
         data = cropping(data)
         data["img"] = np.arange(2.0)[None, :, None]
         rows.append((size[0], *(corners[-1][:2] if corners else (0, 0)), flipping(data)["img"][0, 0, 0]))

@@ -151,7 +151,8 @@ assert "paddle" not in sys.modules, "a runtime is loaded by its backend only"
 predictor = Predictor(sys.argv[1])
 assert predictor.predict(sys.argv[2]).shape == (64, 96)
 assert "paddle" in sys.modules
-rooms = ["paddleseg", "matplotlib"] + ["ppliteseg_paddle." + name for name in ("engine", "export", "models", "losses", "cli", "config")]
+ours = ("engine", "export", "models", "losses", "cli", "config")
+rooms = ["paddleseg", "matplotlib"] + ["ppliteseg_paddle." + name for name in ours]
 loaded = [name for name in sys.modules if any(name == room or name.startswith(room + ".") for room in rooms)]
 assert not loaded, loaded
 """

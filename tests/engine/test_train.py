@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -134,7 +135,7 @@ def test_a_resumed_run_goes_on_and_keeps_record_best_model_and_averages(run, con
     for name in ("best_model", "ema_best_model"):  # better than this run can get: must stay
         with open(os.path.join(save_dir, name, "best.json"), "w") as file:
             json.dump({"mIoU": 0.99, "iter": 2}, file)
-    kept = open(os.path.join(save_dir, "best_model", "model.pdparams"), "rb").read()
+    kept = Path(save_dir, "best_model", "model.pdparams").read_bytes()
     result = trainer.train(
         load_config(config_path, iters=5),
         save_dir=save_dir,
@@ -145,7 +146,7 @@ def test_a_resumed_run_goes_on_and_keeps_record_best_model_and_averages(run, con
         resume_model=os.path.join(save_dir, "iter_4"),
         device="cpu",
     )
-    assert open(os.path.join(save_dir, "best_model", "model.pdparams"), "rb").read() == kept
+    assert Path(save_dir, "best_model", "model.pdparams").read_bytes() == kept
     assert (result["best_mIoU"], result["best_iteration"], result["start_iteration"]) == (0.99, 2, 4)
     record = read(save_dir, "train.json")
     assert [row["iter"] for row in record["train"]] == [1, 2, 3, 4, 5]

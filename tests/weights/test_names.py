@@ -54,7 +54,8 @@ def test_paddlesegs_model_loads_a_converted_file_with_nothing_missing(preset, tm
 
     theirs = paddleseg_model(preset, 5)
     utils.load_entire_model(theirs, path)  # what its own tools call
-    assert "There are %d/%d variables loaded" % ((len(theirs.state_dict()),) * 2) in capsys.readouterr().out
+    total = len(theirs.state_dict())
+    assert f"There are {total}/{total} variables loaded" in capsys.readouterr().out
     theirs.eval(), ours.eval()
     image = paddle.randn([1, 3, 64, 96])
     expected = theirs(image)[0].numpy()

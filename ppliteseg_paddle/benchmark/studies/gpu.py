@@ -115,11 +115,9 @@ class _Bench:
 
     # Exports ------------------------------------------------------------------------------------
     def path(self, key: str, precision: str, batched: bool = False) -> str:
-        return os.path.join(
-            self.folder,
-            "%s_%dx%d_%s%s"
-            % (key, *self.size(key), _EXPORTED_AS.get(precision, precision), "_batch" if batched else ""),
-        )
+        height, width = self.size(key)
+        exported_as = _EXPORTED_AS.get(precision, precision)
+        return os.path.join(self.folder, f"{key}_{height}x{width}_{exported_as}{'_batch' if batched else ''}")
 
     def export_all(self) -> None:
         """Export what is not there yet; what cannot be exported is noted."""

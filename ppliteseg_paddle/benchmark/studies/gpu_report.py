@@ -80,15 +80,8 @@ def orders(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if len(found) > 1:
             same = found == reported_order(found)
             lines.append(
-                "Order on %s in %s at %dx%d: %s; the paper's: %s (%s)."
-                % (
-                    runtime,
-                    precision,
-                    *size,
-                    " > ".join(found),
-                    " > ".join(reported_order(found)),
-                    "the same" if same else "another",
-                )
+                f"Order on {runtime} in {precision} at {size[0]}x{size[1]}: {' > '.join(found)}; "
+                f"the paper's: {' > '.join(reported_order(found))} ({'the same' if same else 'another'})."
             )
     return lines
 

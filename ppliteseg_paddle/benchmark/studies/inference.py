@@ -199,15 +199,10 @@ def _bare(folder: str, artifact: Artifact) -> Artifact:
 
 def table(result: dict[str, Any]) -> str:
     """What a person reads."""
+    height, width = result["input_shape"][2:]
     lines = [
-        "PP-LiteSeg-%s, %d classes, %dx%d, mask out, %d threads, %s"
-        % (
-            result["model"],
-            result["num_classes"],
-            *result["input_shape"][:1:-1],
-            result["num_threads"],
-            result["machine"]["processor"],
-        ),
+        f"PP-LiteSeg-{result['model']}, {result['num_classes']} classes, {width}x{height}, mask out, "
+        f"{result['num_threads']} threads, {result['machine']['processor']}",
         f"weights: {os.path.basename(result['weights'])}, image: {os.path.basename(result['image'])}, "
         f"{100 * result['crossed_blocks']:.0f} % of the mask's blocks crossed by a border; INT8 instructions: "
         f"{', '.join(result['int8_instructions']) or 'none'}",

@@ -56,7 +56,7 @@ def make_images(folder: str, case: Case, count: int) -> str:
     """Generated pairs of the case's size and file format. Returns their folder."""
     from ppliteseg_paddle.synth import generate
 
-    scenes = os.path.join(folder, "scenes_%dx%d" % case.size)
+    scenes = os.path.join(folder, "scenes_{}x{}".format(*case.size))
     generate(scenes, count, 1, case.size, seed=0, num_workers=1)
     if case.suffix == "jpg":
         return scenes
@@ -186,10 +186,10 @@ def table(result: dict[str, Any]) -> str:
         f"{result['machine']['load_average']}"
     ]
     for name, case in result["results"].items():
+        megabytes = case["image_bytes"] / 1e6
         lines += [
             "",
-            "%-40s %10s %10s %10s %10s"
-            % (f"{name} (files of {case['image_bytes'] / 1e6:.2f} MB)", "ms", "ratio", "cpu ms", "cpu ratio"),
+            f"{f'{name} (files of {megabytes:.2f} MB)':40} {'ms':>10} {'ratio':>10} {'cpu ms':>10} {'cpu ratio':>10}",
         ]
         for who, row in case["contestants"].items():
             lines.append(

@@ -152,7 +152,7 @@ def _order(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for size in dict.fromkeys(NETWORKS[key].size for key in measured):
         here = [key for key in measured if NETWORKS[key].size == size]
         if len(here) > 1:
-            groups["%dx%d" % size] = {
+            groups["{}x{}".format(*size)] = {
                 "measured": here,
                 "reported": reported_order(here),
                 "same": here == reported_order(here),
@@ -176,7 +176,7 @@ def table(result: dict[str, Any]) -> str:
     rows = [
         [
             row["name"],
-            "%dx%d" % tuple(row["input_shape"][-2:]),
+            "{}x{}".format(*row["input_shape"][-2:]),
             row["asked_backend"],
             f"{row['latency_ms']:.1f}",
             f"{row['fps']:.2f}",

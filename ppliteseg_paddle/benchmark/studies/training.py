@@ -119,7 +119,7 @@ def run(
             }
         for work in ("step", "loss"):
             with tqdm(total=repeats, desc=work + "s in turns", unit="round", file=sys.stderr, disable=None) as bar:
-                calls = {name: (lambda worker=worker: worker.ask(work)) for name, worker in running.items()}
+                calls = {name: (lambda worker=worker, work=work: worker.ask(work)) for name, worker in running.items()}
                 measured = measure_in_turns(
                     calls, warmup, repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
                 )
@@ -164,7 +164,8 @@ def table(result: dict[str, Any]) -> str:
     for name, values in result["results"]["loss"].items():
         memory = result["results"].get("loss_memory", {}).get(name, {}).get("mib")
         lines.append(
-            f"{name!s:32}{values['total']['median_ms']:10.0f}{values['times_faster']['median']:9.2f}x{('' if memory is None else f'{memory:.0f}')!s:>14}"
+            f"{name:32}{values['total']['median_ms']:10.0f}{values['times_faster']['median']:9.2f}x"
+            f"{'' if memory is None else f'{memory:.0f}':>14}"
         )
     return "\n".join(lines)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ppliteseg_paddle.cli.common import add_flags, count, positive_int
 
 HELP = "look for everything in a data set that training would stumble over"
@@ -29,12 +31,15 @@ def run(args) -> dict:
     return {**result, "exit_status": 2 if result["errors"] else 0}
 
 
+def _size(pair: Sequence[int] | None) -> str:
+    return "{}x{}".format(*pair) if pair else "-"
+
+
 def summary(result: dict) -> str:
     lines = []
     for name, split in result["splits"].items():
-        size = lambda pair: "%dx%d" % tuple(pair) if pair else "-"  # noqa: E731
-        sizes = size(split["smallest"]) + (
-            "" if split["smallest"] == split["largest"] else " to " + size(split["largest"])
+        sizes = _size(split["smallest"]) + (
+            "" if split["smallest"] == split["largest"] else " to " + _size(split["largest"])
         )
         pixels = split["labelled_pixels"] + split["ignored_pixels"]
         lines.append(
@@ -60,12 +65,12 @@ def summary(result: dict) -> str:
 def _class_table(splits: dict) -> str:
     names = [row["name"] for row in next(iter(splits.values()))["classes"]]
     width = max([5] + [len(name) for name in names])
-    head = "%-*s" % (width, "class") + "".join(f"  {split + ' px'!s:>10} {'images'!s:>10}" for split in splits)
+    head = f"{'class':{width}}" + "".join(f"  {split + ' px'!s:>10} {'images'!s:>10}" for split in splits)
     lines = [head]
     for i, name in enumerate(names):
         cells = "".join(
             f"  {100 * split['classes'][i]['share']:8.3f} % {100 * split['classes'][i]['image_share']:8.1f} %"
             for split in splits.values()
         )
-        lines.append("%-*s%s" % (width, name, cells))
+        lines.append(f"{name:{width}}{cells}")
     return "\n".join(lines)

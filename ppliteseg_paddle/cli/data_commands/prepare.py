@@ -60,7 +60,9 @@ def _cityscapes_summary(result: dict) -> str:
         f"({split['made']:d} made now)"
         for name, split in result["splits"].items()
     ]
-    lines.append(f"lists     {', '.join('%s.txt (%d)' % item for item in result['lists'].items())} in {result['root']}")
+    lines.append(
+        f"lists     {', '.join(f'{name}.txt ({count})' for name, count in result['lists'].items())} in {result['root']}"
+    )
     return "\n".join(lines + _missing(result))
 
 

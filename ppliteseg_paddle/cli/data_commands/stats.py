@@ -64,21 +64,17 @@ def _samples(dataset, labels, number: int, seed: int, title: str):
     return grid(rows, labels, "Samples", title, headings=("Image", "", "Label"))
 
 
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
 def summary(result: dict) -> str:
     width = max([5] + [len(row["name"]) for row in result["classes"]])
-    lines = ["%-*s %10s %10s %12s %8s" % (width, "class", "pixels", "images", "median freq.", "ENet")]
-    number = lambda value, digits: "-" if value is None else "%.*f" % (digits, value)  # noqa: E731
+    lines = [f"{'class':{width}} {'pixels':>10} {'images':>10} {'median freq.':>12} {'ENet':>8}"]
     for row in result["classes"]:
         lines.append(
-            "%-*s %8.3f %% %8.1f %% %12s %8s"
-            % (
-                width,
-                row["name"],
-                100 * row["share"],
-                100 * row["image_share"],
-                number(row["median_frequency"], 3),
-                number(row["enet"], 2),
-            )
+            f"{row['name']:{width}} {100 * row['share']:8.3f} % {100 * row['image_share']:8.1f} % "
+            f"{_number(row['median_frequency'], 3):>12} {_number(row['enet'], 2):>8}"
         )
     lines += [
         "",

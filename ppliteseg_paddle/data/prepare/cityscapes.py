@@ -56,20 +56,14 @@ def prepare_cityscapes(root: str, num_workers: int | None = None, progress: bool
             pairs[split] = [(frame.image, frame.label) for frame in frames if frame.image not in lost]
         splits[split] = {"images": len(frames), "expected": expected, "labels": made + kept, "made": made, "kept": kept}
         if len(frames) != expected:
-            missing.append(
-                "%s: %d images in %s, the full set has %d%s"
-                % (
-                    split,
-                    len(frames),
-                    os.path.join(root, "leftImg8bit", split),
-                    expected,
-                    f"; download {ARCHIVES['leftImg8bit']}" if len(frames) < expected else "",
-                )
-            )
+            advice = f"; download {ARCHIVES['leftImg8bit']}" if len(frames) < expected else ""
+            folder = os.path.join(root, "leftImg8bit", split)
+            missing.append(f"{split}: {len(frames)} images in {folder}, the full set has {expected}{advice}")
         if without and split != "test":
+            shown = ", ".join([os.path.basename(path) for path in without[:3]] + ["..."] * (len(without) > 3))
             missing.append(
-                f"{split}: {len(without):d} images without annotation in gtFine "
-                f"({', '.join(os.path.basename(path) for path in without[:3])}{(', ...' if len(without) > 3 else '')}), left off the list; download {ARCHIVES['gtFine']}"
+                f"{split}: {len(without)} images without annotation in gtFine ({shown}), left off the list; "
+                f"download {ARCHIVES['gtFine']}"
             )
     if not pairs["train"] and not pairs["val"] and not pairs["test"]:
         raise DataError(
@@ -188,8 +182,9 @@ def _make_label(frame: Frame) -> bool:
     with Image.open(frame.image) as image:
         if image.size != label.size:
             raise DataError(
-                "%s describes an image of %dx%d, but %s is %dx%d."
-                % ((frame.stem + _POLYGONS,) + label.size + (frame.image,) + image.size)
+                "{} describes an image of {}x{}, but {} is {}x{}.".format(
+                    frame.stem + _POLYGONS, *label.size, frame.image, *image.size
+                )
             )
     write_label(frame.label, np.asarray(label))
     return True

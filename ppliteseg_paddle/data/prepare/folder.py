@@ -50,10 +50,10 @@ class Plan(NamedTuple):
                 )
         total = sum(row.pixels for row in self.rows) or 1
         for row in self.rows:
-            source = f"{row.source:3d}" if isinstance(row.source, int) else "(%3d, %3d, %3d)" % row.source
+            source = f"{row.source:3d}" if isinstance(row.source, int) else "({:3d}, {:3d}, {:3d})".format(*row.source)
             lines.append(f"  {source} -> {row.id:3d}  {row.name!s:20} {100 * row.pixels / total:6.2f} % of pixels")
         if not self.rows:
-            lines += ["  %3d  %s" % item for item in enumerate(self.names)]
+            lines += [f"  {number:3d}  {name}" for number, name in enumerate(self.names)]
         return "\n".join(lines)
 
 

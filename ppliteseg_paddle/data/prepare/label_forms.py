@@ -165,7 +165,7 @@ def _by_table(census: Census, table: Sequence[tuple[RGB, str]]) -> Form:
     if strangers:
         raise DataError(
             f"the masks hold {len(strangers):d} colors that the table does not know "
-            f"({', '.join('%d %d %d' % color_of(code) for code in strangers[:5])}): add them to it."
+            f"({', '.join('{} {} {}'.format(*color_of(code)) for code in strangers[:5])}): add them to it."
         )
     names = _names_of(table)
     ids, count = [], 0

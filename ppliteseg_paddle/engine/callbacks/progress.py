@@ -108,7 +108,11 @@ def duration(seconds: float) -> str:
 
 def evaluation_lines(evaluation: dict[str, Any], iteration: int, classes: Sequence[str]) -> str:
     """What a person reads of an evaluation: two lines, the classes in their order."""
-    first = f"[EVAL] iter {iteration:d}{(', averaged weights' if evaluation['ema'] else '')}: mIoU {100 * evaluation['mIoU']:.2f} %, pixels right {100 * evaluation['acc']:.2f} %, in {duration(evaluation['seconds'])}"
+    first = (
+        f"[EVAL] iter {iteration}{', averaged weights' if evaluation['ema'] else ''}: "
+        f"mIoU {100 * evaluation['mIoU']:.2f} %, pixels right {100 * evaluation['acc']:.2f} %, "
+        f"in {duration(evaluation['seconds'])}"
+    )
     values = [f"{name.replace('_', ' ')} {100 * value:.1f}" for name, value in zip(classes, evaluation["class_iou"])]
     return first + (f"\n       IoU %: {', '.join(values)}" if values else "")
 

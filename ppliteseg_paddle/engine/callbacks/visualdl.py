@@ -97,9 +97,9 @@ class Board(Callback):
                 file=sys.stderr,
             )
             return
-        with save_atomic(os.path.join(self.save_dir, f"vdlgraph.{time.time():010d}.log")) as temporary:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump(graph, file)
+        path = os.path.join(self.save_dir, f"vdlgraph.{int(time.time()):010d}.log")
+        with save_atomic(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            json.dump(graph, file)
 
 
 class Samples:

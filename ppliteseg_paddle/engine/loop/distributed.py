@@ -364,7 +364,10 @@ def _end_together(run: _Run):
 
 def _lost_message(run: _Run, cause: str) -> str:
     how = run.watch.how_to_go_on() if rank() == 0 else "the first rank's log says how to go on"
-    return f"another rank has ended, so rank {rank():d} of {ranks():d} ends after iteration {run.done:d}; {how} ({' '.join(cause.split())})"
+    return (
+        f"another rank has ended, so rank {rank()} of {ranks()} ends after iteration {run.done}; {how} "
+        f"({' '.join(cause.split())})"
+    )
 
 
 def _save(run: _Run) -> None:

@@ -23,7 +23,8 @@ INTERRUPT_SECONDS = 10  # that the launcher and its ranks may take to end after 
 # The launcher's own lines, on Paddle 2.6 to 3.3.
 _FAILED = re.compile(r"^Container rank (\d+) status failed .* code (-?\d+) log (\S+)")
 _CHATTER = re.compile(
-    r"^(LAUNCH |error: |rank \d+ is done|Container |Modified FLAGS|FLAGS\(name|=+( Modified FLAGS detected =+)?$|I\d{4} .*tcp_)|No ccache found|warnings\.warn\("
+    r"^(LAUNCH |error: |rank \d+ is done|Container |Modified FLAGS|FLAGS\(name|=+( Modified FLAGS detected =+)?$"
+    r"|I\d{4} .*tcp_)|No ccache found|warnings\.warn\("
 )
 
 
@@ -201,7 +202,7 @@ def _failure(
     failed: dict[str, Any], told: dict[int, dict[str, Any]], log_dir: str, checkpoint: str | None
 ) -> PPLiteSegError:
     """The error of the rank that ended first: not of one that only missed it."""
-    for number, note in sorted(told.items()):
+    for _, note in sorted(told.items()):
         if note.get("refused"):
             return ConfigError(note["refused"])
     number = failed["rank"]

@@ -135,12 +135,8 @@ class Monitor:
         match = _BEST_LINE.search(message)
         if match:
             best = self.ema_best if match.group(1) else self.best
-            return "%s%s mIoU: %.4f, at iter %d." % (
-                "[EVAL] Best ",
-                "EMA" if match.group(1) else "model's",
-                best.miou,
-                best.iteration,
-            )
+            whose = "EMA" if match.group(1) else "model's"
+            return f"[EVAL] Best {whose} mIoU: {best.miou:.4f}, at iter {best.iteration}."
         return message
 
     def _watch_loss(self, iteration: int, loss: float) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Any, Callable, ContextManager
+from contextlib import AbstractContextManager
+from typing import Any, Callable
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class PreciseStatistics:
         transforms,
         images: int,
         batch_size: int,
-        autocast: Callable[[], ContextManager[Any]] = contextlib.nullcontext,
+        autocast: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
     ):
         self.dataset, self.transforms, self.autocast = dataset, transforms, autocast
         self.batch_size = max(2, batch_size)

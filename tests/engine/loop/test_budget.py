@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import paddle
 import pytest
@@ -189,7 +190,7 @@ def test_a_run_of_five_seconds_saves_evaluates_and_can_be_given_more(tmp_path, m
         load_config(path), max_minutes=7 / 60, resume_model=os.path.join(save_dir, "iter_5"), **arguments
     )
     assert (result["start_iteration"], result["iterations"]) == (5, 7)
-    record = json.load(open(os.path.join(save_dir, "train.json")))
+    record = json.loads(Path(save_dir, "train.json").read_text())
     assert [(row["iter"], row["lr"]) for row in record["train"]] == [
         (1, pytest.approx(0.01)),
         (2, pytest.approx(0.01 * 0.8**0.9, abs=1e-6)),

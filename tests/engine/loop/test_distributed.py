@@ -169,9 +169,9 @@ def test_ranks_draw_different_numbers_from_one_seed():
 )
 def test_errors_of_the_transfer_are_told_from_others(text, lost, tmp_path):
     run = distributed._Run(None, None, Monitor(None, str(tmp_path)))
-    with pytest.raises(RuntimeError if not lost else distributed.RankLost) as caught:
-        with distributed._end_together(run):
-            raise RuntimeError(text)
+    expected = distributed.RankLost if lost else RuntimeError
+    with pytest.raises(expected) as caught, distributed._end_together(run):
+        raise RuntimeError(text)
     if lost:
         assert str(caught.value).startswith(
             "another rank has ended, so rank 0 of 1 ends after iteration 0; no checkpoint was written yet"
@@ -190,12 +190,11 @@ def test_a_rank_told_to_end_after_an_update_saves_that_step(tmp_path):
     it."""
     run = a_run(tmp_path)
     run.updating = True
-    with pytest.raises(
-        distributed.RankLost, match=f"ends after iteration 0; go on with: --resume_model {(tmp_path / 'iter_1')}"
-    ):
-        with loop.safe_saving(run.watch), distributed._end_together(run):
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(60)
+    advice = f"ends after iteration 0; go on with: --resume_model {tmp_path / 'iter_1'}"
+    lost = pytest.raises(distributed.RankLost, match=advice)
+    with lost, loop.safe_saving(run.watch), distributed._end_together(run):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
     assert {"model.pdparams", "model.pdopt"} <= set(os.listdir(tmp_path / "iter_1"))
 
 
@@ -206,9 +205,9 @@ def test_the_checkpoint_of_another_run_is_neither_advised_nor_taken_for_saved(tm
         for name in ("model.pdparams", "model.pdopt"):
             (tmp_path / "o" / (f"iter_{number:d}") / name).write_text("of another run")
     run.done = 1
-    with pytest.raises(distributed.RankLost, match=f"go on with: --resume_model {(tmp_path / 'o' / 'iter_1')}"):
-        with loop.safe_saving(run.watch), distributed._end_together(run):
-            raise RuntimeError("gloo: connection closed")
+    lost = pytest.raises(distributed.RankLost, match=f"go on with: --resume_model {tmp_path / 'o' / 'iter_1'}")
+    with lost, loop.safe_saving(run.watch), distributed._end_together(run):
+        raise RuntimeError("gloo: connection closed")
     assert sorted(paddle.load(str(tmp_path / "o" / "iter_1" / "model.pdparams"))) == ["bias", "weight"]
 
 
@@ -227,10 +226,10 @@ def test_mixed_precision_updates_whole_too(tmp_path):
             return "updated"
 
     run.optimizer = optimizer = Optimizer()
-    with pytest.raises(distributed.RankLost, match="launcher ended this rank"):
-        with distributed._end_together(run), distributed._data_parallel(run):
-            run.watch.save_dir = str(tmp_path / "unused")
-            run.optimizer = paddle.optimizer.SGD(0.1, parameters=run.model.parameters())  # what is saved
-            optimizer.minimize(0.5)
+    lost = pytest.raises(distributed.RankLost, match="launcher ended this rank")
+    with lost, distributed._end_together(run), distributed._data_parallel(run):
+        run.watch.save_dir = str(tmp_path / "unused")
+        run.optimizer = paddle.optimizer.SGD(0.1, parameters=run.model.parameters())  # what is saved
+        optimizer.minimize(0.5)
     assert optimizer.seen == (True, 0.5) and not run.torn
     assert "minimize" not in vars(optimizer)

@@ -200,12 +200,9 @@ def test_a_save_that_fails_leaves_the_former_file(watch, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(paddle, "save", full_disk)
-    with pytest.raises(
-        ConfigError,
-        match="No space left on device. Make room, or give another --save_dir; no checkpoint was written yet",
-    ):
-        with loop.safe_saving(watch):
-            paddle.save({"w": paddle.zeros([1])}, path)
+    advice = "No space left on device. Make room, or give another --save_dir; no checkpoint was written yet"
+    with pytest.raises(ConfigError, match=advice), loop.safe_saving(watch):
+        paddle.save({"w": paddle.zeros([1])}, path)
     assert float(paddle.load(path)["w"]) == 1.0
     assert os.listdir(os.path.dirname(path)) == ["model.pdparams"]
 
