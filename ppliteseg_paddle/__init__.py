@@ -1,15 +1,15 @@
 """PP-LiteSeg (arXiv 2204.02681) for PaddlePaddle: models, training in PaddleSeg's loop, export and inference.
 
-Importing this package is cheap: neither paddle nor paddleseg is loaded. What it does at once is to
-watch for them (`compat.install_import_hooks`): as soon as anybody imports paddleseg, our components
-join its registry, so that `SegBuilder(Config("configs/camvid/...yml"))` builds them.
+Importing this package changes nothing in the process and loads neither paddle nor paddleseg. For PaddleSeg's own tools
+call `register()` first: it adds our components to PaddleSeg's registries, so that
+`SegBuilder(Config("configs/camvid/...yml"))` builds them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ppliteseg_paddle import compat as _compat
+from ppliteseg_paddle import environment as _environment  # noqa: F401  reads OMP_NUM_THREADS before paddle sets it
 
 __version__ = "0.1.0"
 
@@ -20,19 +20,19 @@ _LAZY = {
     "pp_liteseg_b": "ppliteseg_paddle.models.pp_liteseg",
     "load_weights": "ppliteseg_paddle.weights.load",
     "Predictor": "ppliteseg_paddle.deploy.predictor",
-    "register": "ppliteseg_paddle.compat",
+    "register": "ppliteseg_paddle.registry",
 }
 
 __all__ = ["PPLiteSegNet", "Predictor", "__version__", "load_weights", "pp_liteseg_b", "pp_liteseg_t", "register"]
 
 if TYPE_CHECKING:
-    from ppliteseg_paddle.compat import register
     from ppliteseg_paddle.deploy.predictor import Predictor
     from ppliteseg_paddle.models.pp_liteseg import PPLiteSegNet, pp_liteseg_b, pp_liteseg_t
+    from ppliteseg_paddle.registry import register
     from ppliteseg_paddle.weights.load import load_weights
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
@@ -42,8 +42,5 @@ def __getattr__(name: str):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(set(globals()) | set(_LAZY))
-
-
-_compat.install_import_hooks()

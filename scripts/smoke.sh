@@ -31,4 +31,4 @@ overlays = len(list((work / "predictions" / "overlay").rglob("*.png")))
 assert masks == overlays == 10, (masks, overlays)
 assert json.loads((work / "benchmark.json").read_text())
 CHECK
-echo "smoke set passed with $(python -c 'import ppliteseg_paddle, paddle; print("Paddle", paddle.__version__)' 2>/dev/null)"
+echo "smoke set passed with $(python -c 'import paddle; print("Paddle", paddle.__version__)' 2>/dev/null)"

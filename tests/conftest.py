@@ -1,11 +1,13 @@
-"""Shared by all tests: our package before paddle (see `compat.load_image_codecs_before_paddle`), and seeds."""
+"""Shared by all tests: the process is prepared before paddle is imported, and seeds."""
 
 import signal
 
 import numpy as np
 import pytest
 
-import ppliteseg_paddle  # noqa: F401  (first, on purpose)
+from ppliteseg_paddle import environment
+
+environment.prepare()
 
 # Started in the background, as by nohup, a process ignores Ctrl-C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)

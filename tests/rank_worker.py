@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 
-import ppliteseg_paddle  # noqa: F401  (first, on purpose)
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine import train as trainer
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config

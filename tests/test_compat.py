@@ -1,42 +1,64 @@
-"""Mends of the installed Paddle and PaddleSeg that are not seen elsewhere."""
+"""Fixes of the installed PaddleSeg and Paddle."""
 
-import os
-
+import numpy as np
 import paddle
 import pytest
 
-from ppliteseg_paddle import compat
-
-CPUINFO = "processor : 0\nvendor_id : %s\nmodel name : x\nflags : fpu sse %s\n\n"
+from ppliteseg_paddle import compat, environment
 
 
-@pytest.mark.parametrize(
-    "vendor, flags, expected",
-    [
-        ("AuthenticAMD", "fma avx2", True),
-        ("AuthenticAMD", "avx2", False),
-        ("AuthenticAMD", "fma4 avx", False),
-        ("GenuineIntel", "fma avx2", False),
-    ],
-)
-def test_only_amd_processors_with_avx2_get_the_other_matrix_products(tmp_path, monkeypatch, vendor, flags, expected):
-    (tmp_path / "cpuinfo").write_text(CPUINFO % (vendor, flags))
-    assert compat._is_amd_with_avx2(str(tmp_path / "cpuinfo")) is expected
-    monkeypatch.setattr(compat, "_is_amd_with_avx2", lambda: expected)
-    monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
-    compat.choose_fast_matrix_products()
-    assert os.environ.get("MKL_DEBUG_CPU_TYPE") == ("5" if expected else None)
+def count_by_class(pred, label, num_classes, ignore_index=255):
+    """PaddleSeg 2.9.1's way, in short: it runs."""
+    known = label != ignore_index
+    rows = [
+        (((pred == c) & (label == c)).sum(), ((pred == c) & known).sum(), (label == c).sum())
+        for c in range(num_classes)
+    ]
+    return tuple(paddle.stack([row[k] for row in rows]) for k in range(3))
 
 
-def test_what_the_user_has_chosen_for_matrix_products_stays(monkeypatch):
-    monkeypatch.setattr(compat, "_is_amd_with_avx2", lambda: True)
-    monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", "")
-    compat.choose_fast_matrix_products()
-    assert os.environ["MKL_DEBUG_CPU_TYPE"] == ""
+def fails(pred, label, num_classes, ignore_index=255):
+    raise ValueError("concat: The rank of the input must be greater than 0")
 
 
-def test_a_system_without_a_description_of_its_processor_is_left_alone(tmp_path):
-    assert compat._is_amd_with_avx2(str(tmp_path / "none")) is False
+@pytest.mark.parametrize("theirs, replaced", [(fails, True), (count_by_class, False)])
+def test_paddlesegs_count_of_areas_is_replaced_only_where_it_fails(monkeypatch, theirs, replaced):
+    from paddleseg.utils import metrics
+
+    monkeypatch.setattr(metrics, "calculate_area", theirs)
+    compat.apply_paddleseg_fixes()
+    assert metrics.calculate_area is (compat.calculate_area if replaced else theirs)
+
+
+def test_after_registration_paddleseg_counts_areas_with_the_installed_paddle():
+    import ppliteseg_paddle
+
+    ppliteseg_paddle.register()
+    from paddleseg.utils import metrics
+
+    pred, label = paddle.to_tensor(np.array([[[0, 1, 1]]])), paddle.to_tensor(np.array([[[0, 1, 255]]]))
+    assert [area.tolist() for area in metrics.calculate_area(pred, label, 2)] == [[1, 1], [1, 1], [1, 1]]
+
+
+def test_areas_equal_a_count_class_by_class(rng):
+    pred = rng.integers(0, 6, (2, 1, 20, 30)).astype(np.int32)  # 5 is no class here
+    label = rng.integers(0, 5, (2, 1, 20, 30))
+    label[rng.random(label.shape) < 0.2] = 255
+    label[rng.random(label.shape) < 0.05] = 77  # neither a class nor ignored
+    known = label != 255
+    expected = [
+        [int(((pred == c) & (label == c)).sum()) for c in range(5)],
+        [int(((pred == c) & known).sum()) for c in range(5)],
+        [int((label == c).sum()) for c in range(5)],
+    ]
+    found = compat.calculate_area(paddle.to_tensor(pred), paddle.to_tensor(label), 5, 255)
+    assert [area.tolist() for area in found] == expected
+    assert all(area.dtype == paddle.int64 for area in found)
+
+
+def test_areas_of_maps_of_two_sizes_are_refused():
+    with pytest.raises(ValueError, match=r"must have one shape, but are \[1, 2, 2\] and \[1, 2, 3\]"):
+        compat.calculate_area(paddle.zeros([1, 2, 2], "int32"), paddle.zeros([1, 2, 3], "int64"), 2)
 
 
 def test_paddlesegs_arithmetic_gives_the_left_type_and_ends():
@@ -45,6 +67,6 @@ def test_paddlesegs_arithmetic_gives_the_left_type_and_ends():
         assert (parts + whole).tolist() == [3.5, 5.5]
         assert (parts * whole).tolist() == [1.5, 6.0]
         assert (whole * (parts > 1).astype("float32")).dtype == paddle.int64
-    if compat.paddle_version() >= (3,):
+    if environment.paddle_version() >= (3,):
         with pytest.raises(TypeError):
             parts + whole

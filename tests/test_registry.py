@@ -1,12 +1,15 @@
-"""Importing us adds components to PaddleSeg and changes none that it has."""
+"""Registering adds our components to PaddleSeg and changes none that it has."""
 
 import subprocess
 import sys
 import textwrap
 
-import numpy as np
-import paddle
 import pytest
+
+import ppliteseg_paddle
+from ppliteseg_paddle.registry import COMPONENTS
+
+OURS = sorted(target.split(":")[1] for targets in COMPONENTS.values() for target in targets)
 
 
 def run(code):
@@ -25,96 +28,47 @@ def snapshot():
 
 
 def test_paddlesegs_own_components_stay_the_same_objects_and_ours_have_names_of_their_own():
-    assert run(
-        SNAPSHOT
-        + """
+    code = """
 import paddleseg
 before = snapshot()
 import ppliteseg_paddle
+assert snapshot() == before  # the import alone registers nothing
+ppliteseg_paddle.register()
 after = snapshot()
 assert all(after[key] == value for key, value in before.items())
 print(sorted(name for _, name in set(after) - set(before)))
 """
-    ) == str(
-        sorted(
-            [
-                "PPLiteSegNet",
-                "SPPM",
-                "ConvNeck",
-                "FLDHead",
-                "STDCNet813",
-                "STDCNet1446",
-                "CELoss",
-                "OhemCELoss",
-                "CamVid",
-                "StreetScenes",
-                "FusedAugment",
-            ]
-        )
-    )
+    assert run(SNAPSHOT + code) == str(OURS)
 
 
-def test_the_order_of_the_imports_does_not_matter():
-    assert (
-        run(
-            SNAPSHOT
-            + """
+def test_register_brings_paddleseg_itself_and_our_classes_are_those_of_the_public_names():
+    code = """
 import ppliteseg_paddle, sys
 assert "paddle" not in sys.modules and "paddleseg" not in sys.modules
+ppliteseg_paddle.register()
 from paddleseg.cvlibs import manager
 assert manager.MODELS["PPLiteSegNet"] is ppliteseg_paddle.PPLiteSegNet
 assert manager.MODELS["PPLiteSeg"].__module__ == "paddleseg.models.pp_liteseg"
 assert manager.BACKBONES["STDC1"].__module__ == "paddleseg.models.backbones.stdcnet"
-import paddleseg
-print(type(paddleseg.__loader__).__name__, type(paddleseg.__spec__.loader).__name__)
+print("fine")
 """
-        )
-        == "SourceFileLoader SourceFileLoader"
-    )
+    assert run(code) == "fine"
 
 
 def test_registering_twice_changes_nothing():
+    ppliteseg_paddle.register()
     from paddleseg.cvlibs import manager
 
-    import ppliteseg_paddle
-
-    before = dict(manager.MODELS.components_dict)
+    before = {name: dict(getattr(manager, name).components_dict) for name in COMPONENTS}
     ppliteseg_paddle.register()
-    assert manager.MODELS.components_dict == before
+    assert {name: getattr(manager, name).components_dict for name in COMPONENTS} == before
 
 
 def test_a_name_held_by_another_package_is_not_overwritten(monkeypatch):
     from paddleseg.cvlibs import manager
-
-    import ppliteseg_paddle
 
     other = type("SPPM", (), {})
     monkeypatch.setitem(manager.MODELS.components_dict, "SPPM", other)
     with pytest.raises(RuntimeError, match="MODELS already holds another 'SPPM'"):
         ppliteseg_paddle.register()
     assert manager.MODELS["SPPM"] is other
-
-
-def test_areas_equal_a_count_class_by_class(rng):
-    from ppliteseg_paddle.compat import calculate_area
-
-    pred = rng.integers(0, 6, (2, 1, 20, 30)).astype(np.int32)  # 5 is no class here
-    label = rng.integers(0, 5, (2, 1, 20, 30))
-    label[rng.random(label.shape) < 0.2] = 255
-    label[rng.random(label.shape) < 0.05] = 77  # neither a class nor ignored
-    known = label != 255
-    expected = [
-        [int(((pred == c) & (label == c)).sum()) for c in range(5)],
-        [int(((pred == c) & known).sum()) for c in range(5)],
-        [int((label == c).sum()) for c in range(5)],
-    ]
-    found = calculate_area(paddle.to_tensor(pred), paddle.to_tensor(label), 5, 255)
-    assert [area.tolist() for area in found] == expected
-    assert all(area.dtype == paddle.int64 for area in found)
-
-
-def test_areas_of_maps_of_two_sizes_are_refused():
-    from ppliteseg_paddle.compat import calculate_area
-
-    with pytest.raises(ValueError, match=r"must have one shape, but are \[1, 2, 2\] and \[1, 2, 3\]"):
-        calculate_area(paddle.zeros([1, 2, 2], "int32"), paddle.zeros([1, 2, 3], "int64"), 2)

@@ -39,8 +39,10 @@ PACKAGES = (
     "setuptools",
 )
 
+_PREPARE = "from ppliteseg_paddle import environment; environment.prepare(); "
 _CONV = """
-import ppliteseg_paddle, paddle
+from ppliteseg_paddle import environment; environment.prepare()
+import paddle
 gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
 paddle.set_device('gpu' if gpu else 'cpu')
 y = paddle.nn.functional.conv2d(paddle.ones([1, 3, 8, 8]), paddle.ones([4, 3, 3, 3]), padding=1)
@@ -48,7 +50,8 @@ assert float(y.max()) == 27.0, 'a convolution gave a wrong result: %r' % float(y
 print(('GPU ' + paddle.device.cuda.get_device_name()) if gpu else 'CPU')
 """
 _REGISTRY = """
-import ppliteseg_paddle, paddleseg
+import ppliteseg_paddle; ppliteseg_paddle.register()
+import paddleseg
 from paddleseg.cvlibs import manager
 names = [n for r in ('MODELS', 'BACKBONES', 'LOSSES', 'DATASETS') for n in getattr(manager, r).components_dict]
 missing = [n for n in ('PPLiteSegNet', 'STDCNet813', 'OhemCELoss', 'CamVid', 'PPLiteSeg') if n not in names]
@@ -56,14 +59,14 @@ assert not missing, 'not registered: ' + ', '.join(missing)
 print('%s, %d components' % (paddleseg.__version__, len(names)))
 """
 _TRAINING = """
-import ppliteseg_paddle
 from ppliteseg_paddle.models.fused import onednn
 found = onednn.library()
 without = "by Paddle's layers: this Paddle has no oneDNN 3, the processor no AVX2, or PPLITESEG_ONEDNN is 0"
 print('by oneDNN %s on a CPU' % found.version if found else without)
 """
 _PNG = """
-import ppliteseg_paddle, paddle, cv2, numpy
+from ppliteseg_paddle import environment; environment.prepare()
+import paddle, cv2, numpy
 ok, data = cv2.imencode('.png', numpy.arange(4096, dtype='uint8').reshape(64, 64))
 assert cv2.imdecode(data, -1) is not None, 'a PNG cannot be read beside paddle'
 print('reads PNG beside paddle')
@@ -72,7 +75,7 @@ print('reads PNG beside paddle')
 PROBES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("numpy", "import numpy; print(numpy.__version__)", ("training", "inference")),
     ("opencv (cv2)", "import cv2; print(cv2.__version__)", ("training", "inference")),
-    ("paddle", "import ppliteseg_paddle, paddle; print(paddle.__version__)", ("training", "inference")),
+    ("paddle", _PREPARE + "import paddle; print(paddle.__version__)", ("training", "inference")),
     ("convolution", _CONV, ("training", "inference")),
     ("convolution in training", _TRAINING, ()),
     ("images with paddle", _PNG, ("training", "inference")),
@@ -82,13 +85,10 @@ PROBES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 # Runtimes that can run an exported model: (name, code).
 BACKENDS = (
-    (
-        "Paddle Inference",
-        "import ppliteseg_paddle, paddle.inference as i; i.Config(); print(i.get_version().split()[1])",
-    ),
+    ("Paddle Inference", _PREPARE + "import paddle.inference as i; i.Config(); print(i.get_version().split()[1])"),
     ("ONNX Runtime", "import onnxruntime as o; print(o.__version__, ' '.join(o.get_available_providers()))"),
     ("OpenVINO", "import openvino as o; print(o.__version__)"),
-    ("Paddle2ONNX (export)", "import ppliteseg_paddle, paddle2onnx as p; print(p.__version__)"),
+    ("Paddle2ONNX (export)", _PREPARE + "import paddle2onnx as p; print(p.__version__)"),
 )
 ABSENT = "not installed"
 

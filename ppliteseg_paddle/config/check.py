@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ppliteseg_paddle.errors import ConfigError, suggest
+from ppliteseg_paddle.registry import register
 
 if TYPE_CHECKING:
     from ppliteseg_paddle.config.source import Source
@@ -224,8 +225,11 @@ def _nested(key: str, block: dict[str, Any]) -> Iterator[tuple[str, dict[str, An
 def check_components(values: Mapping[str, Any], source: Source) -> None:
     """Check every `type` and the argument names given with it, and that model and data agree on the classes.
 
+    Registers our components with PaddleSeg first.
+
     Raises: ConfigError: with the nearest registered names, or the nearest parameters.
     """
+    register()
     for key, block in components(values):
         if not isinstance(block["type"], str):
             raise ConfigError(

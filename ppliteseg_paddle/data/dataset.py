@@ -2,8 +2,7 @@
 
 The interface and the numbers are those of PaddleSeg's `Dataset`; what differs is what happens to
 bad data: one line that names the file, the fault and the mend, where PaddleSeg goes on to a
-cryptic assertion in the loss. paddleseg is imported inside functions only: while it is being
-imported, `compat.register` imports this module.
+cryptic assertion in the loss.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-import cv2  # noqa: F401  before paddle: see compat.load_image_codecs_before_paddle
+import cv2  # noqa: F401  before paddle: see environment.load_image_codecs_before_paddle
 import numpy as np
 import paddle
 

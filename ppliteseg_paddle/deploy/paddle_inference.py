@@ -14,6 +14,7 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import Backend, Options, default_threads, split_device, trial_input
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
@@ -186,6 +187,7 @@ def check_readable(version: str, model: str, writer: str) -> None:
 
 
 def import_paddle():
+    environment.prepare()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No ccache found")  # of no concern to anybody who compiles nothing
         return importlib.import_module("paddle")

@@ -1,1 +1,5 @@
 """From a configuration to a trained and evaluated model, through PaddleSeg's builder and loop."""
+
+from ppliteseg_paddle import environment
+
+environment.prepare()  # before any module here imports paddle

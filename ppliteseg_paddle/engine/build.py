@@ -46,7 +46,6 @@ def load_config(
     Source: PaddleSeg `cvlibs/config.py`, `cvlibs/config_checker.py`.
     """
     values, source = reader.load(path, opts, iters, batch_size, learning_rate)
-    _import_paddleseg()
     check_components(values, source)
     return _config_class()(values, source)
 
@@ -57,14 +56,6 @@ def save_config(config, path: str) -> None:
 
     with save_atomic(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(str(config))
-
-
-def _import_paddleseg() -> None:
-    import paddleseg  # noqa: F401  registers its components, and by our import hook ours
-
-    import ppliteseg_paddle
-
-    ppliteseg_paddle.register()
 
 
 def _config_class():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppliteseg_paddle.compat import use_all_cores
+from ppliteseg_paddle.environment import use_all_cores
 from ppliteseg_paddle.errors import ConfigError, suggest
 
 KINDS = ("cpu", "gpu", "xpu", "npu", "mlu")

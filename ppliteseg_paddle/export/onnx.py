@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-from ppliteseg_paddle.compat import paddle_version
 from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 from ppliteseg_paddle.export import onnx_graph
 from ppliteseg_paddle.files import SOURCE_ROOT
@@ -28,7 +28,8 @@ _PACKAGES = ("onnx", "onnxruntime", "paddle2onnx")
 # installs packages with pip while it runs; ONNX Runtime does that work here.
 _CONVERT = """
 import sys
-import ppliteseg_paddle
+from ppliteseg_paddle import environment
+environment.prepare()
 import paddle2onnx
 paddle2onnx.export(sys.argv[1], sys.argv[2], sys.argv[3], opset_version=int(sys.argv[4]), auto_upgrade_opset=False,
                    optimize_tool="None")

@@ -1,0 +1,5 @@
+"""Losses, each with labels of its own: PaddleSeg calls them as it calls its own."""
+
+from ppliteseg_paddle import environment
+
+environment.prepare()  # before any module here imports paddle

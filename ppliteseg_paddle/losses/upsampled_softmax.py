@@ -15,7 +15,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ppliteseg_paddle.compat import compute_threads
+from ppliteseg_paddle.environment import compute_threads
 
 BLOCK_VALUES = 100_000  # of a block's logits: 400 kB, which a core's second-level cache holds
 _scratch = threading.local()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.errors import WeightsError
 from ppliteseg_paddle.weights.files import read_state_dict
 from ppliteseg_paddle.weights.names import (
@@ -75,6 +76,7 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
             (to evaluate, predict or export).
     Raises: WeightsError: if the file cannot be read or does not fit; the model is unchanged then. DownloadError.
     """
+    environment.prepare()
     import paddle
 
     tensors = model.state_dict()
@@ -112,6 +114,7 @@ def load_by_name(model, path: str | None) -> None:
     """
     if path is None:
         return
+    environment.prepare()
     import paddle
 
     state, tensors = read_state_dict(path), model.state_dict()

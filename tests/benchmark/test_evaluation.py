@@ -2,6 +2,7 @@ import numpy as np
 import paddle
 
 from ppliteseg_paddle.benchmark.studies.evaluation import measure, paddlesegs_areas
+from ppliteseg_paddle.registry import register
 
 
 class Answers(paddle.nn.Layer):
@@ -19,6 +20,7 @@ def test_forward_and_both_metrics_are_timed_and_set_against_each_other():
 
 
 def test_paddlesegs_own_count_runs_and_the_mended_one_stays_in_use():
+    register()
     from paddleseg.utils import metrics
 
     used = metrics.calculate_area

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.cli.predict import find_images
-from ppliteseg_paddle.compat import paddle_version
+from ppliteseg_paddle.environment import paddle_version
 
 CONFIG = """
 batch_size: 2

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ppliteseg_paddle import compat
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.cli.main import main, parse
 from ppliteseg_paddle.cli.ranks import launched_instead
 from ppliteseg_paddle.cli.train import _batch_size
@@ -50,9 +50,9 @@ def test_ranks_on_one_machine_share_its_cores(monkeypatch, variable, ranks_here,
     import paddle
 
     set_to = []
-    monkeypatch.setattr(compat, "_OMP_NUM_THREADS_OF_THE_USER", variable)
+    monkeypatch.setattr(environment, "_OMP_NUM_THREADS_OF_THE_USER", variable)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
     monkeypatch.setattr(paddle.base.core, "set_num_threads", set_to.append)
     monkeypatch.setenv("PADDLE_LOCAL_SIZE", str(ranks_here))
-    assert compat.use_all_cores() == expected
+    assert environment.use_all_cores() == expected
     assert set_to == [expected]

@@ -28,8 +28,6 @@ def message(call, *args, **kwargs):
 
 
 def checked(path, **kwargs):
-    import paddleseg  # noqa: F401
-
     loaded = config.load(path, **kwargs)
     check_components(*loaded)
     return loaded[0]

@@ -13,10 +13,10 @@ import yaml
 from exported import LABELS, TRANSFORMS, few_ties, model, photograph, small_model
 
 from ppliteseg_paddle import Predictor
-from ppliteseg_paddle.compat import paddle_version
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import BACKENDS, open_backend
 from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
 

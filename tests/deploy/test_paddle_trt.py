@@ -10,12 +10,12 @@ import pytest
 from exported import export_folder, photograph
 from paddle import inference
 
-from ppliteseg_paddle.compat import paddle_version
 from ppliteseg_paddle.deploy import paddle_trt
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import BACKENDS, open_backend
 from ppliteseg_paddle.deploy.paddle_trt import PaddleTrtPlan, collect_shapes, convert, tensorrt_config
 from ppliteseg_paddle.deploy.shapes import ShapeRange
+from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
 RANGE = ShapeRange((1, 3, 64, 64), (1, 3, 64, 96), (2, 3, 96, 128))

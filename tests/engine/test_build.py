@@ -4,6 +4,7 @@ from tiny_data import make_data, values, write_config
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.device import select_device
 from ppliteseg_paddle.errors import ConfigError, DataError, WeightsError
+from ppliteseg_paddle.registry import register
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,7 @@ def test_the_configuration_is_one_that_paddlesegs_builder_takes(config_of):
 
 
 def test_paddlesegs_own_config_builds_the_same_file(root, tmp_path):
+    register()
     from paddleseg.cvlibs import Config, SegBuilder
 
     builder = SegBuilder(Config(write_config(tmp_path / "c.yml", values(root))))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ppliteseg_paddle.engine.metrics import confusion_matrix, scores
+from ppliteseg_paddle.registry import register
 
 
 def random_maps(rng, classes, ignored, used=None):
@@ -13,6 +14,7 @@ def random_maps(rng, classes, ignored, used=None):
 
 @pytest.mark.parametrize("ignored, used", [(0.0, None), (0.3, None), (0.3, [0, 2]), (0.99, [1])])
 def test_scores_equal_paddlesegs_functions(rng, ignored, used):
+    register()
     import paddle
     from paddleseg.utils import metrics
 

@@ -7,8 +7,8 @@ import yaml
 from exported import LABELS, TRANSFORMS, few_ties, model, photograph, small_model
 
 from ppliteseg_paddle import Predictor
-from ppliteseg_paddle.compat import paddle_version
 from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ConfigError, DependencyError
 
 needs_converter = pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")

@@ -7,7 +7,7 @@ import pytest
 from exported import LABELS, TRANSFORMS, photograph, small_model
 
 from ppliteseg_paddle import Predictor
-from ppliteseg_paddle.compat import paddle_version
+from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
 from ppliteseg_paddle.export import quantize
 from ppliteseg_paddle.export.quantize import Calibration, read_list

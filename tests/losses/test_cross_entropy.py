@@ -2,7 +2,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppliteseg_paddle import compat
+from ppliteseg_paddle import compat, environment
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.losses.cross_entropy import CELoss, OhemCELoss, kth_largest
 from ppliteseg_paddle.losses.upsampled_softmax import upsampling_matrix
@@ -221,7 +221,7 @@ def test_the_form_for_other_devices_gives_the_same(batch, loss):
 
 def test_threads_do_not_change_the_loss(batch, monkeypatch):
     alone = value_and_gradient(OhemCELoss(0.7, 50), *batch)
-    monkeypatch.setattr(compat, "_compute_threads", 2)
+    monkeypatch.setattr(environment, "_compute_threads", 2)
     together = value_and_gradient(OhemCELoss(0.7, 50), *batch)
     assert alone[0] == together[0]
     np.testing.assert_array_equal(alone[1], together[1])

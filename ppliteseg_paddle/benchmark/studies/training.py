@@ -5,7 +5,7 @@
 
 Each contestant is a process of its own; they take turns, step by step, in one run. PaddleSeg's classes take part
 twice: as its users have them, and with the matrix products that we choose on AMD processors
-(`compat.choose_fast_matrix_products`), which tells what our classes themselves bring. Ours, too: with Paddle's
+(`environment.choose_fast_matrix_products`), which tells what our classes themselves bring. Ours, too: with Paddle's
 convolutions, and
 as they are (`onednn`).
 """

@@ -45,7 +45,7 @@ class Contestant:
         import numpy as np
         import paddle
 
-        from ppliteseg_paddle.compat import use_all_cores
+        from ppliteseg_paddle.environment import use_all_cores
 
         use_all_cores()
         paddle.seed(0)

@@ -36,7 +36,7 @@ def model_graph(model, shape: Sequence[int]) -> dict[str, Any]:
 def _graph_of(traced, shape: Sequence[int]) -> dict[str, Any]:
     import paddle
 
-    from ppliteseg_paddle.compat import paddle_version
+    from ppliteseg_paddle.environment import paddle_version
 
     traced.eval()
     spec = [paddle.static.InputSpec(list(shape), "float32", name="image")]

@@ -1,0 +1,120 @@
+"""What this process needs before Paddle is imported, and the number of threads that Paddle computes with.
+
+`prepare()` is called by everything in this package that imports paddle. Importing this module changes nothing: it only
+remembers `OMP_NUM_THREADS`, which paddle overwrites when it is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from importlib import metadata
+
+
+def _omp_num_threads_of_the_user() -> str | None:
+    """`OMP_NUM_THREADS` as the user set it. After the import of paddle a 1 is paddle's own."""
+    found = os.environ.get("OMP_NUM_THREADS")
+    return None if "paddle" in sys.modules and found == "1" else found
+
+
+_OMP_NUM_THREADS_OF_THE_USER = _omp_num_threads_of_the_user()
+_compute_threads = 1  # see `use_all_cores`
+
+
+def prepare() -> None:
+    """Set up this process for Paddle. Call it before `import paddle`; calling it again changes nothing.
+
+    Sets `MKL_DEBUG_CPU_TYPE` on AMD processors, and loads OpenCV or Pillow ahead of Paddle 2.6.
+    """
+    choose_fast_matrix_products()
+    load_image_codecs_before_paddle()
+
+
+def load_image_codecs_before_paddle() -> None:
+    """Load OpenCV (or Pillow) ahead of Paddle 2.6. Warns if paddle was imported first.
+
+    Reason: libpaddle 2.6.2 exports zlib symbols of its own. If it is loaded first, OpenCV's and
+    Pillow's PNG readers bind to them and fail, or the process dies in `inflateReset2`.
+    Can go: with support for Paddle 2.6.
+    """
+    version = paddle_version()
+    if version is None or version >= (3,) or "cv2" in sys.modules or "PIL.Image" in sys.modules:
+        return
+    if "paddle" in sys.modules:
+        warnings.warn(
+            "Paddle 2.6 was imported before OpenCV, so reading a PNG file can end this process. "
+            "Call ppliteseg_paddle.environment.prepare() or import cv2 before paddle.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    for module in ("cv2", "PIL.Image"):
+        if importlib.util.find_spec(module.split(".")[0]) is not None:
+            importlib.import_module(module)
+            return
+
+
+def choose_fast_matrix_products() -> None:
+    """Let the MKL in Paddle's CPU builds use AVX2 on AMD processors.
+
+    Reason: that MKL (of 2019) recognizes Intel processors only and takes its slowest code path on others: matrix
+    products, and with them convolutions in training, run at 40 % of their AVX2 speed on an AMD EPYC. The variable
+    selects the AVX2 path; later versions of MKL ignore it. A value that the user has set is respected. MKL reads the
+    variable at its first product, so setting it after the import of paddle is not too late.
+    Can go: when Paddle's CPU builds carry another library.
+    """
+    if "MKL_DEBUG_CPU_TYPE" not in os.environ and _is_amd_with_avx2():
+        os.environ["MKL_DEBUG_CPU_TYPE"] = "5"
+
+
+def _is_amd_with_avx2(cpuinfo: str = "/proc/cpuinfo") -> bool:
+    try:
+        with open(cpuinfo, encoding="utf-8", errors="replace") as file:
+            described = file.read(8192)
+    except OSError:  # not Linux
+        return False
+    return "AuthenticAMD" in described and {"avx2", "fma"} <= set(described.split())
+
+
+def paddle_version() -> tuple[int, ...] | None:
+    """(3, 2, 2) of the installed Paddle without importing it; None if there is none."""
+    for name in ("paddlepaddle", "paddlepaddle-gpu"):
+        try:
+            text = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdigit())
+    return None
+
+
+def use_all_cores() -> int:
+    """Let Paddle compute with all cores that this process may use, or with its share of them beside other ranks.
+
+    Returns: the number of threads.
+
+    Reason: Paddle's CPU builds start with one thread unless OMP_NUM_THREADS is set before the import; most of
+    the machine idles while it trains. A variable that the user has set is respected, but a 1 under
+    `paddle.distributed.launch` is not taken for the user's: the launcher imports paddle, too, and so hands it to every
+    rank.
+    Can go: when Paddle chooses the number of threads by itself.
+    """
+    import paddle
+
+    global _compute_threads
+    wanted, ranks_here = _OMP_NUM_THREADS_OF_THE_USER, int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)
+    if wanted and wanted.isdigit() and int(wanted) > (1 if ranks_here > 1 else 0):
+        threads = int(wanted)
+    elif hasattr(os, "sched_getaffinity"):
+        threads = max(1, len(os.sched_getaffinity(0)) // ranks_here)
+    else:
+        threads = max(1, (os.cpu_count() or 1) // ranks_here)
+    paddle.base.core.set_num_threads(threads)
+    _compute_threads = threads
+    return threads
+
+
+def compute_threads() -> int:
+    """Threads that this process computes with, in Paddle and beside it: 1 until `use_all_cores` was called."""
+    return _compute_threads

@@ -1,0 +1,58 @@
+"""Our components under PaddleSeg's names for them: one table, and `register()`, which adds them to its registries.
+
+PaddleSeg's tools build our configurations after `ppliteseg_paddle.register()`:
+
+    import ppliteseg_paddle
+    ppliteseg_paddle.register()
+    from paddleseg.cvlibs import Config, SegBuilder
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from ppliteseg_paddle import environment
+
+# PaddleSeg registry -> our components, "module:class". No name is one of PaddleSeg's: its `PPLiteSeg`, `STDC1` and
+# `STDC2` stay what they are.
+COMPONENTS: dict[str, tuple[str, ...]] = {
+    "BACKBONES": ("ppliteseg_paddle.models.stdc:STDCNet813", "ppliteseg_paddle.models.stdc:STDCNet1446"),
+    "MODELS": (
+        "ppliteseg_paddle.models.pp_liteseg:PPLiteSegNet",
+        "ppliteseg_paddle.models.sppm:SPPM",
+        "ppliteseg_paddle.models.conv_neck:ConvNeck",
+        "ppliteseg_paddle.models.fld:FLDHead",
+    ),
+    "LOSSES": ("ppliteseg_paddle.losses.cross_entropy:CELoss", "ppliteseg_paddle.losses.cross_entropy:OhemCELoss"),
+    "TRANSFORMS": ("ppliteseg_paddle.data.transforms:FusedAugment",),
+    "DATASETS": ("ppliteseg_paddle.data.dataset:CamVid", "ppliteseg_paddle.data.dataset:StreetScenes"),
+}
+
+
+def register() -> None:
+    """Import paddleseg, add our components to its registries, and fix what fails with the installed Paddle.
+
+    Prepares the process for Paddle first (`environment.prepare`). Calling it again changes nothing.
+
+    Raises: ImportError: if paddleseg is not installed; RuntimeError: if another package holds one of our names
+        (nothing is overwritten).
+    Source: PaddleSeg `cvlibs/manager.py`.
+    """
+    environment.prepare()
+    from paddleseg.cvlibs import manager
+
+    from ppliteseg_paddle import compat
+
+    for registry, targets in COMPONENTS.items():
+        held = getattr(manager, registry).components_dict
+        for target in targets:
+            module, name = target.split(":")
+            component = getattr(importlib.import_module(module), name)
+            if name not in held:
+                getattr(manager, registry).add_component(component)
+            elif held[name] is not component:
+                raise RuntimeError(
+                    f"PaddleSeg's registry {registry} already holds another '{name}' ({held[name]!r}); "
+                    "ppliteseg_paddle cannot register its own."
+                )
+    compat.apply_paddleseg_fixes()

@@ -1,0 +1,142 @@
+"""What is set up before Paddle is imported, and that importing the package sets up nothing."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from ppliteseg_paddle import environment
+
+CPUINFO = "processor : 0\nvendor_id : %s\nmodel name : x\nflags : fpu sse %s\n\n"
+
+
+def run(code, **variables):
+    """The last line that a fresh process prints."""
+    values = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=values)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("module", ["ppliteseg_paddle", "ppliteseg_paddle.deploy", "ppliteseg_paddle.registry"])
+def test_importing_it_changes_nothing_in_the_process(module):
+    code = f"""
+    import os, sys
+    before = dict(os.environ), list(sys.meta_path), list(sys.path_hooks)
+    import {module}
+    assert (dict(os.environ), list(sys.meta_path), list(sys.path_hooks)) == before
+    print(sorted({{"paddle", "paddleseg", "cv2", "numpy", "yaml"}} & set(sys.modules)))
+    """
+    assert run(code, MKL_DEBUG_CPU_TYPE=None) == "[]"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from ppliteseg_paddle import pp_liteseg_t",
+        "from ppliteseg_paddle.models.stdc import STDCNet813",
+        "from ppliteseg_paddle.losses.cross_entropy import CELoss",
+        "import ppliteseg_paddle; ppliteseg_paddle.register()",
+        "from ppliteseg_paddle.deploy import paddle_inference; paddle_inference.import_paddle()",
+    ],
+)
+def test_whatever_imports_paddle_prepares_the_process_before(statement):
+    code = f"""
+    import sys
+    from ppliteseg_paddle import environment
+    order = []
+    environment.prepare = lambda: order.append("paddle" in sys.modules)
+    {statement}
+    print(order[0], "paddle" in sys.modules)
+    """
+    assert run(code) == "False True"
+
+
+@pytest.mark.skipif(environment.paddle_version() >= (3,), reason="only Paddle 2.6 breaks the PNG readers")
+def test_a_png_is_read_beside_paddle_2_6():
+    code = """
+    from ppliteseg_paddle import pp_liteseg_t
+    import cv2, numpy, paddle
+    data = cv2.imencode(".png", numpy.arange(4096, dtype="uint8").reshape(64, 64))[1]
+    print(cv2.imdecode(data, -1).shape)
+    """
+    assert run(code) == "(64, 64)"
+
+
+def test_paddle_2_6_imported_before_opencv_is_warned_about(monkeypatch):
+    monkeypatch.setattr(environment, "paddle_version", lambda: (2, 6, 2))
+    for name in ("cv2", "PIL.Image"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "paddle", object())
+    monkeypatch.setattr(environment.importlib, "import_module", lambda name: None)
+    with pytest.warns(RuntimeWarning, match=r"Call ppliteseg_paddle.environment.prepare\(\)"):
+        environment.prepare()
+
+
+def test_opencv_comes_before_paddle_2_6_and_stays_out_of_paddle_3(monkeypatch):
+    loaded = []
+    for name in ("cv2", "PIL.Image", "paddle"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(environment.importlib, "import_module", loaded.append)
+    monkeypatch.setattr(environment, "paddle_version", lambda: (3, 2, 2))
+    environment.load_image_codecs_before_paddle()
+    assert loaded == []
+    monkeypatch.setattr(environment, "paddle_version", lambda: (2, 6, 2))
+    environment.load_image_codecs_before_paddle()
+    assert loaded == ["cv2"]
+
+
+@pytest.mark.parametrize(
+    "first, variable, expected",
+    [
+        ("import ppliteseg_paddle, paddle", "3", "3"),
+        ("import ppliteseg_paddle, paddle", "1", "1"),
+        ("import ppliteseg_paddle, paddle", None, "all"),
+        ("import paddle, ppliteseg_paddle", "3", "3"),
+        ("import paddle, ppliteseg_paddle", None, "all"),
+    ],
+)
+def test_the_users_number_of_threads_is_respected(first, variable, expected):
+    code = f"""
+    import os
+    {first}
+    from ppliteseg_paddle.environment import compute_threads, use_all_cores
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert compute_threads() == 1
+    threads = use_all_cores()
+    assert compute_threads() == threads
+    print("all" if threads == cores else threads)
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert run(code, OMP_NUM_THREADS=variable) == ("all" if expected == str(cores) else expected)
+
+
+@pytest.mark.parametrize(
+    "vendor, flags, expected",
+    [
+        ("AuthenticAMD", "fma avx2", True),
+        ("AuthenticAMD", "avx2", False),
+        ("AuthenticAMD", "fma4 avx", False),
+        ("GenuineIntel", "fma avx2", False),
+    ],
+)
+def test_only_amd_processors_with_avx2_get_the_other_matrix_products(tmp_path, monkeypatch, vendor, flags, expected):
+    (tmp_path / "cpuinfo").write_text(CPUINFO % (vendor, flags))
+    assert environment._is_amd_with_avx2(str(tmp_path / "cpuinfo")) is expected
+    monkeypatch.setattr(environment, "_is_amd_with_avx2", lambda: expected)
+    monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
+    environment.choose_fast_matrix_products()
+    assert os.environ.get("MKL_DEBUG_CPU_TYPE") == ("5" if expected else None)
+
+
+def test_what_the_user_has_chosen_for_matrix_products_stays(monkeypatch):
+    monkeypatch.setattr(environment, "_is_amd_with_avx2", lambda: True)
+    monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", "")
+    environment.choose_fast_matrix_products()
+    assert os.environ["MKL_DEBUG_CPU_TYPE"] == ""
+
+
+def test_a_system_without_a_description_of_its_processor_is_left_alone(tmp_path):
+    assert environment._is_amd_with_avx2(str(tmp_path / "none")) is False
