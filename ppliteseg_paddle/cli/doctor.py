@@ -168,7 +168,7 @@ def probe(code: str, timeout: float = 180) -> tuple[bool, str]:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return False, f"did not answer within {timeout:d} s"
+        return False, f"did not answer within {timeout:g} s"
     if done.returncode < 0:
         return False, f"the process died (signal {-done.returncode:d})"
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()

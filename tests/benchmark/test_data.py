@@ -22,7 +22,7 @@ def test_ratios_are_of_sums_since_every_sample_costs_something_else():
 
 
 def test_cases_have_the_recipes_augmentation():
-    configs = os.path.join(os.path.dirname(data.__file__), "..", "..", "configs", "_base_")
+    configs = os.path.join(os.path.dirname(data.__file__), "..", "..", "..", "configs", "_base_")
     for name, file in (("2048x1024", "cityscapes.yml"), ("480x360", "camvid_480x360.yml")):
         with open(os.path.join(configs, file), encoding="utf-8") as stream:
             (augment,) = yaml.safe_load(stream)["train_dataset"]["transforms"]

@@ -1,7 +1,7 @@
-import importlib.util
-import os
+import importlib.machinery
 import sys
 
+import fake_tensorrt
 import numpy as np
 import pytest
 from tiny_onnx import SIZE, tiny_artifact
@@ -15,15 +15,6 @@ from ppliteseg_paddle.errors import ConfigError, DependencyError
 
 pytest.importorskip("onnx", reason="comes with the extra 'deploy'")
 pytest.importorskip("onnxruntime", reason="comes with the extra 'deploy'")
-
-
-def fakes():
-    """The stand-ins for TensorRT and NVIDIA's driver, from the tests of `deploy`."""
-    path = os.path.join(os.path.dirname(__file__), "..", "deploy", "fake_tensorrt.py")
-    spec = importlib.util.spec_from_file_location("fake_tensorrt_for_engines", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-bound", "openvino"])
@@ -122,9 +113,8 @@ def test_what_onnx2torch_gets_computes_the_same_without_what_it_does_not_know(tm
 @pytest.fixture
 def tensorrt(monkeypatch):
     """TensorRT 10.13 and a GPU whose driver notes what is recorded and replayed."""
-    made = fakes()
 
-    class Driver(made.FakeDriver):
+    class Driver(fake_tensorrt.FakeDriver):
         def __init__(self):
             super().__init__()
             self.calls, self.refuses = [], False
@@ -149,7 +139,7 @@ def tensorrt(monkeypatch):
             return 0
 
     def install(rtx=False):
-        module, driver = made.fake_tensorrt("10.13.0.35", rtx), Driver()
+        module, driver = fake_tensorrt.fake_tensorrt("10.13.0.35", rtx), Driver()
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
         for name in ("tensorrt", "tensorrt_rtx"):
             monkeypatch.setitem(sys.modules, name, module if name == module.__name__ else None)

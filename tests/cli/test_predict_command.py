@@ -351,7 +351,7 @@ def test_large_images_go_through_sliding_windows(tmp_path, capsys, output_op, jo
             "--outputs confidence needs probabilities, but the model in",
         ),
         (["--image_path", "drive.avi", "--outputs", "confidence"], "export it with --output_op softmax"),
-        (["--image_path", "photo.png", "--outputs", "color"], "color"),
+        (["--image_path", "photo.png", "--outputs", "colors"], "color"),
         (["--image_path", "photo.png", "--crop_size", "64", "64"], "add --is_slide"),
         (["--image_path", "photo.png", "--is_slide"], "give crop_size"),
         (

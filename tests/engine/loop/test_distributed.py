@@ -19,7 +19,7 @@ from ppliteseg_paddle.engine.loop.monitor import Monitor
 from ppliteseg_paddle.engine.train import set_seed
 from ppliteseg_paddle.models.pp_liteseg import pp_liteseg_t
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(rank_worker.__file__)
 
 
 @pytest.fixture(scope="module")
