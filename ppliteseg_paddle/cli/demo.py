@@ -185,8 +185,10 @@ def _write_grid(path: str, export: str, data: str, subtitle: str) -> None:
     import numpy as np
 
     from ppliteseg_paddle import Predictor
+    from ppliteseg_paddle.reading.images import read_image
     from ppliteseg_paddle.reading.label_sets import label_set
-    from ppliteseg_paddle.reading.pairs import read_image, read_label, read_list
+    from ppliteseg_paddle.reading.labels import read_label
+    from ppliteseg_paddle.reading.lists import read_list
     from ppliteseg_paddle.visual.draw import write_image
     from ppliteseg_paddle.visual.grid import Row, grid
 

@@ -20,11 +20,11 @@ from multiprocessing.sharedctypes import RawArray
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.errors import ConfigError, DataError
-from ppliteseg_paddle.reading.pairs import UnreadableError, read_pair
+from ppliteseg_paddle.reading.images import UnreadableError, image_size
+from ppliteseg_paddle.reading.pairs import read_pair
 
 FORMAT = 1
 HEADER_BYTES = 4096
@@ -352,15 +352,6 @@ class MemoryCache:
             (height, width, 3) if channels == 3 else (height, width)
         )
         return image, self._memory[start + area * channels : start + area * (channels + 1)].reshape(height, width)
-
-
-def image_size(path: str) -> tuple[int, int] | None:
-    """Width and height from the header; None if there is none to read."""
-    try:
-        with Image.open(path) as file:
-            return file.size
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        return None
 
 
 def free_memory() -> int | None:

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.data.findings import ERROR, Findings
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.pairs import UnreadableError, check_label, check_sizes, read_image, read_label
+from ppliteseg_paddle.reading.images import UnreadableError, image_mode, read_image
+from ppliteseg_paddle.reading.labels import check_label, read_label
+from ppliteseg_paddle.reading.pairs import check_sizes
 
 DEFAULT_UNREADABLE_SHARE = 0.01  # of a split's pairs, left out with a message; the configuration's max_unreadable_share
 QUICK_SAMPLE = 64  # labels that are looked into before a training starts
@@ -56,8 +57,8 @@ def inspect_pair(pair: Sequence[str | None], form: Form, images: bool = True) ->
     size, image_digest = None, b""
     if image is not None:
         size, image_digest = (image.shape[1], image.shape[0]), _digest(image)
-        mode = _mode(image_path)
-        if form.img_channels == 3 and mode != "RGB":
+        mode = image_mode(image_path)  # None for formats that OpenCV alone reads
+        if form.img_channels == 3 and mode not in ("RGB", None):
             problems.append(("channels_of_image", f"{image_path} ({mode})"))
     if label_path is None:
         return PairReport(problems, size, None, image_digest)
@@ -86,14 +87,6 @@ def _try(problems, kind, first, function, *arguments):
     except DataError as error:
         problems.append((kind, str(error)))
     return None
-
-
-def _mode(path: str) -> str:
-    try:
-        with Image.open(path) as file:
-            return file.mode
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        return "RGB"  # OpenCV reads formats that Pillow does not know
 
 
 def _digest(pixels: np.ndarray) -> bytes:

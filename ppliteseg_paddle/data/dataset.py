@@ -20,8 +20,10 @@ from ppliteseg_paddle.data.cache import open_cache
 from ppliteseg_paddle.data.randomness import Draws, seed_globals
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
+from ppliteseg_paddle.reading.images import UnreadableError
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
-from ppliteseg_paddle.reading.pairs import UnreadableError, read_list, read_pair
+from ppliteseg_paddle.reading.lists import read_list, read_names
+from ppliteseg_paddle.reading.pairs import read_pair
 
 MODES = ("train", "val", "test")
 
@@ -324,8 +326,7 @@ def read_class_names(dataset_root: str, num_classes: int) -> Sequence[str] | Non
     path = os.path.join(dataset_root, "classes.txt")
     if not os.path.isfile(path):
         return None
-    with open(path, encoding="utf-8-sig") as file:
-        names = [line.strip() for line in file if line.strip()]
+    names = read_names(path)
     if len(names) != num_classes:
         raise DataError(
             f"{path} names {len(names):d} classes, but num_classes is {num_classes:d}: give one name a line."

@@ -11,7 +11,8 @@ import numpy as np
 
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.pairs import read_image, read_label
+from ppliteseg_paddle.reading.images import read_image
+from ppliteseg_paddle.reading.labels import read_label
 
 ENET_CONSTANT = 1.02
 

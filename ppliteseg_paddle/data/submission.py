@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.files import save_atomic
+from ppliteseg_paddle.reading.labels import read_stored
 
 # Label id of each of the 19 train ids. Source: the label table of `cityscapesscripts`.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -119,11 +120,7 @@ def check_folder(folder: str, frames: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _check_file(path: str) -> None:
-    try:
-        with Image.open(path) as file:
-            pixels, mode = np.asarray(file), file.mode
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        raise DataError(f"{path} cannot be decoded; write it again.") from None
+    pixels, mode, _ = read_stored(path, "prediction")
     if mode != "L" or pixels.shape != (HEIGHT, WIDTH):
         raise DataError(
             f"{path} is {pixels.shape[1]:d}x{pixels.shape[0]:d} ({mode}), but the server takes {WIDTH:d}x{HEIGHT:d} "
@@ -138,10 +135,8 @@ def _check_file(path: str) -> None:
 
 def pack(folder: str, path: str) -> str:
     """Put a folder's predictions into a zip archive, without folders in it; returns its path."""
-    with (
-        save_atomic(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
-    ):  # PNGs are compressed already
+    # PNGs are compressed already.
+    with save_atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(os.listdir(folder)):
             archive.write(os.path.join(folder, name), name)
     return path

@@ -25,7 +25,7 @@ from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
 from ppliteseg_paddle.engine.val import fast_evaluation
 from ppliteseg_paddle.errors import ConfigError, DependencyError
 from ppliteseg_paddle.files import read_json, save_atomic
-from ppliteseg_paddle.reading.pairs import UnreadableError
+from ppliteseg_paddle.reading.images import UnreadableError
 
 SAMPLE = 64  # pairs that are read before the start
 SAMPLE_SECONDS = 10.0  # and no longer than this

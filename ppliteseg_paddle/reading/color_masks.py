@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.images import PILLOW_ERRORS, unreadable
 
 
-def read_rgb(path: str) -> np.ndarray:
+def read_rgb(path: str) -> NDArray[np.uint8]:
     """A mask's colors, whatever its mode; transparency is dropped.
 
     Shape: (H, W, 3) uint8, RGB.
-    Raises: DataError: if it cannot be decoded.
+    Raises: UnreadableError: if the file is missing, empty or no image.
     """
     try:
         with Image.open(path) as file:
             return np.asarray(file.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        raise DataError(f"mask {path} cannot be decoded: it is damaged or no image.") from None
+    except PILLOW_ERRORS:
+        raise unreadable("mask", path) from None
 
 
-def codes(rgb: np.ndarray) -> np.ndarray:
+def codes(rgb: NDArray[Any]) -> NDArray[np.uint32]:
     """One number a pixel: 65536 R + 256 G + B. Shape: (..., 3) -> (...), uint32."""
-    rgb = rgb.astype(np.uint32)
-    return (rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2]
+    values = rgb.astype(np.uint32)
+    packed: NDArray[np.uint32] = values[..., 0] << np.uint32(16) | values[..., 1] << np.uint32(8) | values[..., 2]
+    return packed
 
 
 def color_of(code: int) -> tuple[int, int, int]:
     return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
 
 
-def count_codes(values: np.ndarray) -> dict[int, int]:
-    """How often each number occurs. Masks are made of long runs: counted run by run, which is far quicker than sorting
+def color_text(code: int) -> str:
+    """A color for messages: "R G B"."""
+    return " ".join(map(str, color_of(code)))
+
+
+def count_codes(values: NDArray[Any]) -> dict[int, int]:
+    """How often each number occurs. Masks are made of long runs: counting run by run is far quicker than sorting
     pixels."""
     flat = values.ravel()
     if not flat.size:
@@ -44,8 +54,8 @@ def count_codes(values: np.ndarray) -> dict[int, int]:
 
 
 def ids_of_colors(
-    rgb: np.ndarray, colors: np.ndarray, ids: np.ndarray, path: str, unknown: int | None = None
-) -> np.ndarray:
+    rgb: NDArray[Any], colors: NDArray[Any], ids: NDArray[Any], path: str, unknown: int | None = None
+) -> NDArray[np.uint8]:
     """Class ids of a color mask.
 
     Args:
@@ -60,18 +70,15 @@ def ids_of_colors(
     pixels = codes(rgb)
     place = np.minimum(np.searchsorted(table[order], pixels), len(table) - 1)
     known = table[order][place] == pixels
-    result = np.asarray(ids, np.uint8)[order][place]
+    result: NDArray[np.uint8] = np.asarray(ids, np.uint8)[order][place]
     if known.all():
         return result
     if unknown is None:
         others = count_codes(pixels[~known])
-        shown = ", ".join(
-            "{} {} {}".format(*color_of(code)) for code in sorted(others, key=others.get, reverse=True)[:4]
-        )
+        shown = ", ".join(color_text(code) for code in sorted(others, key=lambda code: -others[code])[:4])
         raise DataError(
-            f"mask {path} holds {len(others):d} color{('s' if len(others) > 1 else '')} that the table does not know "
-            f"({shown}{(', ...' if len(others) > 4 else '')}), in {int((~known).sum()):d} pixels. Add them to the "
-            "table; masks must "
-            "not be JPEG or smoothed."
+            f"mask {path} holds {len(others):d} color{'s' if len(others) > 1 else ''} that the table does not know "
+            f"({shown}{', ...' if len(others) > 4 else ''}), in {int((~known).sum()):d} pixels. Add them to the table; "
+            "masks must not be JPEG or smoothed."
         )
     return np.where(known, result, np.uint8(unknown))

@@ -1,4 +1,4 @@
-"""The label sets that we know by name: their classes, their colors, the value that is ignored.
+"""The label sets that are known by name: their classes, their colors, the value that is ignored.
 
 Pure Python, so that the command line and the exported model's metadata can read it for free.
 """
@@ -95,8 +95,8 @@ def label_set(name: str) -> LabelSet:
 
 
 def palette_for(num_classes: int) -> tuple[RGB, ...]:
-    """Distinct colors for a data set that brings none: the known set of that size, else those of
-    `palette.COLORS`, which stay apart from their neighbours, also for color-blind readers.
+    """Distinct colors for a data set that brings none: those of the known set of that size, else those of
+    `palettes.COLORS`, whose neighbors stay apart for color-blind readers, too.
 
     The first colors stay the same whatever `num_classes` is, unless a known set has exactly that size.
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.lists import read_lines
 
 RGB = tuple[int, int, int]
 
-# 256 colors, each as far as can be from all before it, for normal sight and for protan, deutan and tritan sight
-# (Machado,
-# Oliveira and Fernandes 2009, full severity): the smallest of the four distances in CIELAB counts. Consecutive ones are
-# at
-# least 30 apart, any two of the first 12 at least 20, and all stay off black, white and the color of unlabelled pixels.
+# 256 colors, each as far as possible from all before it, for normal sight and for protan, deutan and tritan sight
+# (Machado, Oliveira and Fernandes 2009, full severity): the smallest of the four distances in CIELAB counts.
+# Consecutive ones are at least 30 apart, any two of the first 12 at least 20, and all stay away from black, white and
+# the color of unlabeled pixels.
 _TABLE = (
     "0060c0ff8000ffe0e080604040c0ff8000ffa0c080c060a000ff60802060e02000c0a0a06020808000004020c0c0e0ff"
     "e020ffa0ffa000a040c0ff000080ff800040e080e0808080ffc040008000c02060a040a0ff6040c0c0a060606080c060"
@@ -42,9 +42,10 @@ _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
 def further_colors(count: int) -> tuple[RGB, ...]:
-    """Colors beyond `COLORS`: different from those and from each other, which is all that so many can be; consecutive
-    ones
-    lie far apart. None for a `count` below 1."""
+    """`count` colors beyond `COLORS`, different from those and from each other; consecutive ones lie far apart.
+
+    Returns: () for a `count` below 1.
+    """
     found: list[RGB] = []
     used, code = set(COLORS), 0
     while len(found) < count:
@@ -58,26 +59,21 @@ def further_colors(count: int) -> tuple[RGB, ...]:
 def read_colors(path: str) -> list[tuple[RGB, str]]:
     """Colors and names from a text file, one class a line, in the order of their ids.
 
-    A line holds `R G B name` or `name R G B` (blanks, tabs or commas between), or `#rrggbb name`; the name may be left
-    out or hold blanks. Blank lines and lines that begin with `//` or `# ` are passed over.
+    A line holds `R G B name` or `name R G B` (blanks, tabs or commas between), or `#rrggbb name`; the name is optional
+    and may hold blanks. Blank lines and lines that begin with `//` or `# ` are skipped.
 
     Raises: DataError: for a line of another form, with its number; for a color that occurs twice.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"palette {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     rows: list[tuple[RGB, str]] = []
     first: dict[RGB, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith(("//", "# ")):
+    for number, line in read_lines(path, "palette"):
+        if line.startswith("//"):  # CamVid's own comments
             continue
         color, name = _parse(line, path, number)
         if color in first:
             raise DataError(
-                f"{path}:{number}: the color {' '.join(map(str, color))} is that of line {first[color]}, too; each "
-                "class needs a color of its own."
+                f"{path}:{number:d}: the color {' '.join(map(str, color))} is that of line {first[color]:d}, too; "
+                "each class needs a color of its own."
             )
         first[color] = number
         rows.append((color, name))
@@ -87,7 +83,7 @@ def read_colors(path: str) -> list[tuple[RGB, str]]:
 
 
 def _parse(line: str, path: str, number: int) -> tuple[RGB, str]:
-    fields = [field for field in re.split(r"[\s,;]+", line.strip()) if field]
+    fields = [field for field in re.split(r"[\s,;]+", line) if field]
     match = _HEX.fullmatch(fields[0])
     if match and (fields[0].startswith("#") or not fields[0].isdigit()):
         code = match.group(1)
@@ -96,6 +92,5 @@ def _parse(line: str, path: str, number: int) -> tuple[RGB, str]:
         if len(numbers) == 3 and all(field.isdigit() and int(field) <= 255 for field in numbers):
             return (int(numbers[0]), int(numbers[1]), int(numbers[2])), " ".join(words)
     raise DataError(
-        f"{path}:{number:d}: expected 'R G B name' with numbers from 0 to 255, or '#rrggbb name', found "
-        f"'{line.strip()[:80]}'."
+        f"{path}:{number:d}: expected 'R G B name' with numbers from 0 to 255, or '#rrggbb name', found '{line[:80]}'."
     )

@@ -15,7 +15,7 @@ from ppliteseg_paddle.data.cache import DiskCache, MemoryCache, write_cache
 from ppliteseg_paddle.data.dataset import CheckedDataset, StreetScenes
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError, DataError
-from ppliteseg_paddle.reading.pairs import UnreadableError
+from ppliteseg_paddle.reading.images import UnreadableError
 
 
 @pytest.fixture

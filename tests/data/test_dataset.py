@@ -6,7 +6,9 @@ from tiny_data import make_data
 
 from ppliteseg_paddle.data.dataset import CamVid, CheckedDataset, StreetScenes, read_class_names
 from ppliteseg_paddle.errors import ConfigError, DataError
-from ppliteseg_paddle.reading.pairs import check_label, read_image, read_label, read_list
+from ppliteseg_paddle.reading.images import read_image
+from ppliteseg_paddle.reading.labels import check_label, read_label
+from ppliteseg_paddle.reading.lists import read_list
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from ppliteseg_paddle.data.prepare.folder import carry_out, plan_folder
 from ppliteseg_paddle.data.prepare.label_forms import Census, convert, decide, facts_of
 from ppliteseg_paddle.data.prepare.pairing import pair_by_name
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.pairs import read_label, read_list
+from ppliteseg_paddle.reading.labels import read_label
+from ppliteseg_paddle.reading.lists import read_list
 
 QUIET = dict(num_workers=0, progress=False)
 

@@ -14,7 +14,7 @@ from ppliteseg_paddle.data.prepare.camvid import CLASSES_32, prepare_camvid, spl
 from ppliteseg_paddle.data.prepare.cityscapes import prepare_cityscapes
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.label_sets import label_set
-from ppliteseg_paddle.reading.pairs import read_label
+from ppliteseg_paddle.reading.labels import read_label
 
 SMALL = dict(size=(128, 64), factor=1)
 

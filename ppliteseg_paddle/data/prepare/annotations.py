@@ -25,7 +25,7 @@ _LINE_WIDTH, _POINT_RADIUS = 10, 5  # pixels; labelme's
 def read_json(path: str) -> Any:
     """Raises: DataError: if it is no JSON."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {getattr(error, 'strerror', None) or error}.") from None

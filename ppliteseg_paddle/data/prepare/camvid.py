@@ -13,8 +13,9 @@ from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare.writing import write_classes, write_label, write_list
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.color_masks import ids_of_colors, read_rgb
-from ppliteseg_paddle.reading.label_sets import RGB, label_set
-from ppliteseg_paddle.reading.pairs import read_label
+from ppliteseg_paddle.reading.label_sets import label_set
+from ppliteseg_paddle.reading.labels import read_label
+from ppliteseg_paddle.reading.palettes import RGB
 
 EXPECTED = {"train": 367, "val": 101, "test": 233}
 SPLITS = tuple(EXPECTED)

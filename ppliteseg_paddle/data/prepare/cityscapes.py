@@ -11,7 +11,9 @@ import numpy as np
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare.writing import write_classes, write_label, write_list
 from ppliteseg_paddle.errors import DataError, DependencyError
+from ppliteseg_paddle.reading.images import image_size, unreadable
 from ppliteseg_paddle.reading.label_sets import label_set
+from ppliteseg_paddle.reading.labels import read_label
 
 EXPECTED = {"train": 2975, "val": 500, "test": 1525}
 ARCHIVES = {"leftImg8bit": "leftImg8bit_trainvaltest.zip", "gtFine": "gtFine_trainvaltest.zip"}
@@ -159,8 +161,6 @@ def _whole(path: str) -> bool:
 def _make_label(frame: Frame) -> bool:
     """Write a frame's training label from its polygons, as the official package draws them; where the polygons are not
     there, from its label ids. Returns whether it has any."""
-    from PIL import Image
-
     if not os.path.isfile(frame.stem + _POLYGONS):
         return _from_label_ids(frame)
     from cityscapesscripts.helpers.annotation import Annotation
@@ -179,13 +179,15 @@ def _make_label(frame: Frame) -> bool:
         raise DataError(
             f"{frame.stem + _POLYGONS} cannot be read as Cityscapes polygons ({error}): download it again."
         ) from None
-    with Image.open(frame.image) as image:
-        if image.size != label.size:
-            raise DataError(
-                "{} describes an image of {}x{}, but {} is {}x{}.".format(
-                    frame.stem + _POLYGONS, *label.size, frame.image, *image.size
-                )
+    size = image_size(frame.image)
+    if size is None:
+        raise unreadable("image", frame.image)
+    if size != label.size:
+        raise DataError(
+            "{} describes an image of {}x{}, but {} is {}x{}.".format(
+                frame.stem + _POLYGONS, *label.size, frame.image, *size
             )
+        )
     write_label(frame.label, np.asarray(label))
     return True
 
@@ -193,8 +195,6 @@ def _make_label(frame: Frame) -> bool:
 def _from_label_ids(frame: Frame) -> bool:
     if not os.path.isfile(frame.stem + _IDS):
         return False
-    from ppliteseg_paddle.reading.pairs import read_label
-
     table = np.full(256, 255, np.uint8)
     for label in labels_of_package().labels:
         if label.id >= 0 and 0 <= label.trainId < 255:

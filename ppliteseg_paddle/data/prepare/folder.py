@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare import label_forms
 from ppliteseg_paddle.data.prepare.annotations import BACKGROUND, Coco, labelme_label, labelme_names
 from ppliteseg_paddle.data.prepare.label_forms import Census, Form, decide, facts_of
-from ppliteseg_paddle.data.prepare.pairing import IMAGE_ENDINGS, MASK_ENDINGS, Pairing, find_files, pair_by_name
+from ppliteseg_paddle.data.prepare.pairing import Pairing, find_files, pair_by_name
 from ppliteseg_paddle.data.prepare.starter import starter_config
 from ppliteseg_paddle.data.prepare.writing import (
     relative,
@@ -26,6 +25,8 @@ from ppliteseg_paddle.data.prepare.writing import (
     write_text,
 )
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.images import IMAGE_EXTENSIONS, read_image
+from ppliteseg_paddle.reading.labels import LABEL_EXTENSIONS
 
 
 class Plan(NamedTuple):
@@ -80,12 +81,12 @@ def plan_folder(
         class_names, remap, table: as in `label_forms.decide`.
     Raises: DataError: for what cannot be made out, or does not fit together.
     """
-    found = find_files(images, IMAGE_ENDINGS)
+    found = find_files(images, IMAGE_EXTENSIONS)
     if annotations:
         return _plan_coco(found, images, annotations, masks)
     if not masks:
         raise DataError("give the folder of the labels with --masks, or a COCO file with --annotations.")
-    labels = find_files(masks, MASK_ENDINGS + (".json",))
+    labels = find_files(masks, LABEL_EXTENSIONS + (".json",))
     json_files = [path for path in labels if path.lower().endswith(".json")]
     if os.path.realpath(images) == os.path.realpath(masks):
         labels = json_files or [path for path in labels if mask_suffix and _ends(path, mask_suffix)]
@@ -160,19 +161,12 @@ def _convert(pair, form: Form) -> np.ndarray:
 
 
 def _draw_labelme(pair, names) -> np.ndarray:
-    return labelme_label(pair[1], _size(pair[0]), names)
+    height, width = read_image(pair[0]).shape[:2]  # upright, as training reads it and labelme shows it
+    return labelme_label(pair[1], (width, height), names)
 
 
 def _draw_coco(pair, coco: Coco) -> np.ndarray:
     return coco.label(pair[1])
-
-
-def _size(path: str) -> tuple[int, int]:
-    try:
-        with Image.open(path) as file:
-            return file.size
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        raise DataError(f"image {path} cannot be decoded: it is damaged or no image.") from None
 
 
 def _make(job, make) -> tuple[int, int]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.color_masks import codes, color_of, count_codes, ids_of_colors, read_rgb
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS, RGB
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+from ppliteseg_paddle.reading.labels import read_stored
+from ppliteseg_paddle.reading.palettes import RGB
 
 IGNORED = 255
 MOST_COLORS = 256
@@ -50,15 +51,11 @@ def facts_of(path: str, as_colors: bool = False) -> MaskFacts:
     Args: as_colors: take the colors of a palette image, not its indices.
     Raises: DataError: if it cannot be decoded, or has more colors than a mask can have.
     """
-    try:
-        with Image.open(path) as file:
-            pixels, mode, palette = np.asarray(file), file.mode, file.getpalette()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        raise DataError(f"mask {path} cannot be decoded: it is damaged or no image.") from None
+    pixels, mode, palette = read_stored(path, "mask")
     if pixels.ndim == 2 and not (mode == "P" and as_colors):
         if pixels.dtype.kind == "f":
-            raise DataError(f"mask {path} holds floating-point numbers: save class ids as whole numbers.")
-        table = tuple(zip(*[iter(palette)] * 3)) if mode == "P" and palette else ()
+            raise DataError(f"mask {path} holds floating-point numbers: save class ids as integers.")
+        table = tuple(zip(*[iter(palette)] * 3)) if palette else ()
         return MaskFacts("values", count_codes(pixels.astype(np.uint8) if pixels.dtype == bool else pixels), table)
     counts = count_codes(codes(read_rgb(path)))
     if len(counts) > MOST_COLORS:
@@ -139,9 +136,8 @@ def convert(path: str, form: Form) -> np.ndarray:
             np.array([row.id for row in form.rows], np.uint8),
             path,
         )
-    with Image.open(path) as file:
-        values = np.asarray(file)
-    # Grey colors are values written three times.
+    values = read_stored(path, "mask").pixels
+    # Gray colors are values written three times.
     values = codes(read_rgb(path)) & 255 if values.ndim == 3 else values.astype(np.int64)
     known = {row.source: row.id for row in form.rows}
     result = np.full(values.shape, IGNORED, np.uint8)

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 from ppliteseg_paddle.errors import DataError
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
-MASK_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".jpg", ".jpeg")
 _SAMPLE = 8  # images whose names are compared with all masks' names
 _CANDIDATES = 100  # patterns of which the matches are counted
 
@@ -32,7 +30,7 @@ class Pairing(NamedTuple):
     pattern: Pattern
 
 
-def find_files(folder: str, endings: Sequence[str]) -> list[str]:
+def find_files(folder: str, extensions: Sequence[str]) -> list[str]:
     """Files of a folder and its sub-folders, sorted. Raises: DataError: if there is no such folder, or none of them."""
     if not os.path.isdir(folder):
         raise DataError(f"{folder} is no folder.")
@@ -40,10 +38,10 @@ def find_files(folder: str, endings: Sequence[str]) -> list[str]:
         os.path.join(where, name)
         for where, _, names in os.walk(folder)
         for name in names
-        if name.lower().endswith(tuple(endings)) and not name.startswith(".")
+        if name.lower().endswith(tuple(extensions)) and not name.startswith(".")
     )
     if not found:
-        raise DataError(f"{folder} holds no file of these kinds: {', '.join(endings)}.")
+        raise DataError(f"{folder} holds no file of these kinds: {', '.join(extensions)}.")
     return found
 
 
