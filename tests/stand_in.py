@@ -5,7 +5,7 @@ import threading
 import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
-from ppliteseg_paddle.deploy.backends import Backend
+from ppliteseg_paddle.deploy.interface import Backend
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for

@@ -11,7 +11,7 @@ import time
 from importlib import metadata
 from typing import Any
 
-from ppliteseg_paddle.deploy.backends import default_threads
+from ppliteseg_paddle.deploy.interface import default_threads
 
 # Packages whose versions are noted where they are installed. Nothing is imported for it.
 PACKAGES = (

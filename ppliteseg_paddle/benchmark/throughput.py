@@ -11,7 +11,7 @@ import numpy as np
 
 from ppliteseg_paddle.benchmark.protocols import Contestant, identity
 from ppliteseg_paddle.benchmark.timing import describe, median, percentile
-from ppliteseg_paddle.deploy.backends import default_threads
+from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.errors import ConfigError, DataError
 

@@ -1,5 +1,5 @@
-"""What runs in production: read an exported folder, run it, give masks. Neither paddleseg nor training code is
-imported."""
+"""What runs in production: read an exported folder, run it, return masks. It imports neither paddleseg nor training
+code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ _LAZY = {
     "Artifact": "ppliteseg_paddle.deploy.artifact",
     "Preprocess": "ppliteseg_paddle.deploy.preprocess",
     "read_image": "ppliteseg_paddle.deploy.preprocess",
-    "BACKENDS": "ppliteseg_paddle.deploy.backends",
+    "RUNTIMES": "ppliteseg_paddle.deploy.runtimes",
+    "RuntimeSpec": "ppliteseg_paddle.deploy.runtimes",
     "open_backend": "ppliteseg_paddle.deploy.backends",
     "Predictor": "ppliteseg_paddle.deploy.predictor",
     "Prediction": "ppliteseg_paddle.deploy.predictor",
@@ -19,7 +20,7 @@ _LAZY = {
 __all__ = list(_LAZY)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

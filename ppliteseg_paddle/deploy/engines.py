@@ -32,6 +32,12 @@ def engines_folder(artifact_folder: str, cache_dir: str | None = None) -> str:
     raise ConfigError(f"engines cannot be kept: {reason}; give a folder as cache_dir.")
 
 
+def has_engine(artifact_folder: str, runtime: str) -> bool:
+    """Whether a runtime has built an engine for it that is kept beside the graph."""
+    folder = os.path.join(artifact_folder, ENGINES_FOLDER)
+    return os.path.isdir(folder) and any(name.startswith(runtime) for name in os.listdir(folder))
+
+
 def engine_name(runtime: str, version: str, gpu: str, precision: str, made_of: Mapping[str, Any]) -> str:
     """A name that differs wherever an engine could not serve: "tensorrt-10.13.0-NVIDIA-A10-8.6-fp16-1f0c9a7b4d21".
 

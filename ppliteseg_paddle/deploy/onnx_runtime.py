@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the interface of `backends`: on the CPU, or on a GPU through its CUDA provider."""
+"""ONNX Runtime behind `interface.Backend`: on the CPU, or on a GPU through its CUDA provider."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import Backend, default_threads, split_device, trial_input
+from ppliteseg_paddle.deploy.interface import Backend, Options, default_threads, split_device, trial_input
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -18,7 +18,7 @@ _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 class OnnxRuntimeBackend(Backend):
     """An ONNX graph on ONNX Runtime.
 
-    Args: device: "cpu", "gpu" or "gpu:N"; None takes the first GPU if this ONNX Runtime can use one.
+    Args: options: without a device it takes the first GPU if this ONNX Runtime can use one.
     Raises: DependencyError: for a GPU that this ONNX Runtime is not built for, or whose libraries are missing.
         ArtifactError: if it cannot run the graph.
     """
@@ -26,18 +26,17 @@ class OnnxRuntimeBackend(Backend):
     name = "onnxruntime"
     graph = "onnx"
 
-    def __init__(self, artifact: Artifact, device: str | None, num_threads: int | None):
+    def __init__(self, artifact: Artifact, options: Options):
         self._runtime = importlib.import_module("onnxruntime")
         self.version = self._runtime.__version__
-        self.num_threads = num_threads or default_threads()
+        self.num_threads = options.num_threads or default_threads()
         self._path = artifact.path_of("onnx", "model")
-        kind, number = split_device(device)
+        kind, number = split_device(options.device)
         has_cuda = _CUDA in self._runtime.get_available_providers()
         if kind == "gpu" and not has_cuda:
             raise DependencyError(
-                f"device '{device}' needs ONNX Runtime's CUDA provider, which the installed onnxruntime {self.version} "
-                "lacks. "
-                "Install onnxruntime-gpu in its place, or give --device cpu."
+                f"device '{options.device}' needs ONNX Runtime's CUDA provider, which the installed onnxruntime "
+                f"{self.version} does not have. Install onnxruntime-gpu in its place, or give --device cpu."
             )
         if has_cuda and kind != "cpu":
             try:
@@ -64,16 +63,14 @@ class OnnxRuntimeBackend(Backend):
             if device != "cpu" and _CUDA not in self._session.get_providers():  # it falls back without an error
                 raise DependencyError(
                     f"ONNX Runtime {self.version} cannot use {device}: CUDA 12 or cuDNN 9 is missing, or there is no "
-                    "such GPU. "
-                    "Install them, or give --device cpu."
+                    "such GPU. Install them, or give --device cpu."
                 )
             self._input = self._session.get_inputs()[0].name
             self.run(trial_input(artifact, self.graph))
         except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime {self.version} cannot run {self._path} on {device}: {first_line(error)}. Install the "
-                "newest onnxruntime, or export the model "
-                "again."
+                "newest onnxruntime, or export the model again."
             ) from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""OpenVINO behind the interface of `backends`. The module's name does not hide the package: imports are absolute."""
+"""OpenVINO behind `interface.Backend`. The module's name does not hide the package: imports are absolute."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import Backend, default_threads, split_device, trial_input
+from ppliteseg_paddle.deploy.interface import Backend, Options, default_threads, split_device, trial_input
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
 _TRIAL_SIDES = (64, 96)  # pixels, where the graph leaves them open
@@ -22,14 +22,15 @@ class OpenVinoBackend(Backend):
 
     name = "openvino"
 
-    def __init__(self, artifact: Artifact, device: str | None, num_threads: int | None):
+    def __init__(self, artifact: Artifact, options: Options):
         openvino = importlib.import_module("openvino")
         self.version = openvino.__version__.split("-")[0]
-        self.num_threads = num_threads or default_threads()
+        self.num_threads = options.num_threads or default_threads()
         self.graph = "openvino" if "openvino" in artifact.graphs else "onnx"
-        if split_device(device)[0] == "gpu":
+        if split_device(options.device)[0] == "gpu":
             raise DependencyError(
-                f"the backend 'openvino' runs on the CPU only, not on '{device}'; give --device cpu or another backend."
+                f"the backend 'openvino' runs on the CPU only, not on '{options.device}'; give --device cpu or another "
+                "backend."
             )
         path = artifact.path_of(self.graph, "model")
         settings = {
@@ -41,8 +42,8 @@ class OpenVinoBackend(Backend):
         try:
             core = openvino.Core()
             self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
-            # Twice: where sizes are open, OpenVINO before 2026 runs the first one and returns nothing, or fails, at the
-            # second.
+            # Twice: where sizes are open, OpenVINO before 2026 runs the first one, and at the second returns nothing or
+            # fails.
             for side in _TRIAL_SIDES:
                 if not self.run(trial_input(artifact, self.graph, side)).size:
                     raise RuntimeError("its result is empty")
@@ -50,8 +51,7 @@ class OpenVinoBackend(Backend):
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ArtifactError(
                 f"OpenVINO {self.version} cannot run {path}: {(lines or ['unknown'])[-1][:300].rstrip('. ')}. Install "
-                "openvino 2026 or later (Python 3.10 or later), export with "
-                "--input_shape, or take another backend."
+                "openvino 2026 or later (Python 3.10 or later), export with --input_shape, or take another backend."
             ) from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:

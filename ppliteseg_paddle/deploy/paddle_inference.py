@@ -1,4 +1,4 @@
-"""Paddle Inference behind the interface of `backends`: on the CPU with and without oneDNN, and on a GPU."""
+"""Paddle Inference behind `interface.Backend`: on the CPU with and without oneDNN, and on a GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import Backend, Options, default_threads, split_device, trial_input
+from ppliteseg_paddle.deploy.interface import Backend, Options, default_threads, split_device, trial_input
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 
 log = logging.getLogger("ppliteseg_paddle")
@@ -31,10 +31,9 @@ class Form(NamedTuple):
 
 
 # Fastest first. Since Paddle 3.3.0 a `.json` graph with a resize operator raises «ConvertPirAttribute2RuntimeAttribute
-# not
-# support [pir::ArrayAttribute<pir::DoubleAttribute>]» if oneDNN is to run that operator (Paddle issue 77340). Without
-# the
-# placement pass only the operators that oneDNN's fusion passes rewrite go there: convolutions, the bulk of the work.
+# not support [pir::ArrayAttribute<pir::DoubleAttribute>]» if oneDNN is to run that operator (Paddle issue 77340).
+# Without the placement pass only the operators that oneDNN's fusion passes rewrite go there: convolutions, the bulk of
+# the work.
 _ONEDNN_FORMS = (
     Form(True),
     Form(
@@ -50,15 +49,16 @@ _NATIVE_FORMS = (Form(False),)
 class PaddleBackend(Backend):
     """Paddle Inference on CPU or GPU, for `.json` (Paddle 3) and `.pdmodel` graphs.
 
-    Args: onednn: on a CPU, whether oneDNN may run it. Of the ways to set that up, the first that runs a trial image is
-        kept.
+    On a CPU oneDNN may run it. Of the ways to set that up (`forms`), the first that runs a trial image is kept.
+
     Raises: ArtifactError: if none does.
     """
 
+    name = "paddle"
     graph = "paddle"
+    forms = _ONEDNN_FORMS
 
-    def __init__(self, artifact: Artifact, options: Options, onednn: bool = True):
-        self.name = "paddle" if onednn else "paddle-native"
+    def __init__(self, artifact: Artifact, options: Options):
         self._paddle = import_paddle()
         self.version = self._paddle.__version__
         self.device = paddle_device(self._paddle, options.device)
@@ -68,8 +68,7 @@ class PaddleBackend(Backend):
         self._params = artifact.path_of("paddle", "params")
         writer = artifact.versions.get("paddle", "unknown")
         check_readable(self.version, self._model, writer)
-        forms = _ONEDNN_FORMS if onednn and self.device == "cpu" else _NATIVE_FORMS
-        self._open(forms, trial_input(artifact), writer)
+        self._open(self.forms if self.device == "cpu" else _NATIVE_FORMS, trial_input(artifact), writer)
 
     def _open(self, forms: tuple[Form, ...], trial: np.ndarray, writer: str) -> None:
         for i, form in enumerate(forms):
@@ -88,8 +87,7 @@ class PaddleBackend(Backend):
                     continue
                 raise ArtifactError(
                     f"Paddle {self.version} cannot run {self._model}, which Paddle {writer} wrote: {reason(error)}. "
-                    "Install that Paddle, or export with "
-                    "the installed one."
+                    "Install that Paddle, or export with the installed one."
                 ) from error
             self.form = form
             if form.warning:
@@ -117,8 +115,7 @@ class PaddleBackend(Backend):
             config.enable_use_gpu(256, int(self.device.split(":")[1]))  # MB to start with; it grows
         for name in form.without_passes:
             config.delete_pass(name)
-        # No enable_memory_optim(): it saves nothing beside the new executor, and without it fails on Paddle 3.2 and
-        # 3.3.
+        # No enable_memory_optim(): beside the new executor it saves nothing, without it Paddle 3.2 and 3.3 fail.
         with silent_stdout():
             return Session(inference.create_predictor(config))
 
@@ -157,6 +154,13 @@ class PaddleBackend(Backend):
         return values
 
 
+class PaddleNativeBackend(PaddleBackend):
+    """Paddle Inference with Paddle's own kernels, without oneDNN."""
+
+    name = "paddle-native"
+    forms = _NATIVE_FORMS
+
+
 class Session:
     """A Paddle predictor with its one input and one output."""
 
@@ -181,8 +185,7 @@ def check_readable(version: str, model: str, writer: str) -> None:
     if model.endswith(".json") and int(version.split(".")[0]) < 3:
         raise ArtifactError(
             f"{model} was written by Paddle {writer}, and the installed Paddle {version} cannot read its format; "
-            "install "
-            "paddlepaddle 3 or later, or export with the installed one."
+            "install paddlepaddle 3 or later, or export with the installed one."
         )
 
 
@@ -204,8 +207,7 @@ def paddle_device(paddle, device: str | None) -> str:
     if not paddle.is_compiled_with_cuda():
         raise DependencyError(
             f"device '{device}' needs a GPU build of Paddle, and the installed {paddle.__version__} is for the CPU. "
-            "Install "
-            "paddlepaddle-gpu, or give --device cpu."
+            "Install paddlepaddle-gpu, or give --device cpu."
         )
     if number >= count:
         raise ConfigError(f"device '{device}' does not exist: {count:d} GPU(s) found.")
@@ -233,8 +235,7 @@ def reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def silent_stdout() -> Iterator[None]:
-    """Drop what native code prints on stdout: Paddle 3.2 writes debug lines there while it optimises a graph, which
-    would
+    """Drop what native code prints on stdout: Paddle 3.2 writes debug lines while it optimises a graph, and they would
     end up in the middle of a program's own output."""
     sys.stdout.flush()
     try:

@@ -20,8 +20,8 @@ from typing import Any, Callable
 import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact, file_record
-from ppliteseg_paddle.deploy.backends import Backend, Options, split_device
 from ppliteseg_paddle.deploy.engines import engine_name, engines_folder
+from ppliteseg_paddle.deploy.interface import Backend, Options, split_device
 from ppliteseg_paddle.deploy.paddle_inference import (
     Session,
     check_readable,
@@ -86,7 +86,8 @@ class PaddleTrtBackend(Backend):
         check_readable(self.version, self._model, writer)
         self.device = _device(paddle, options.device)
         self._is_json = self._model.endswith(".json")
-        _check_tensorrt(paddle, self._is_json)
+        _check_converts(paddle, self._is_json)
+        tensorrt_version(paddle)
         if self._is_json and not PRECISION_NAMES[self.precision][1]:
             raise ArtifactError(
                 f"paddle.tensorrt of Paddle {self.version} does not calibrate, so the backend 'paddle-trt' has no INT8 "
@@ -276,28 +277,46 @@ def _device(paddle, device: str | None) -> str:
         raise DependencyError(
             "the backend 'paddle-trt' runs on GPUs only, not on the CPU; give --device gpu or another backend."
         )
+    _check_gpu(paddle)
+    return paddle_device(paddle, device or "gpu:0")
+
+
+def check_usable(paddle) -> str:
+    """See that this Paddle can use TensorRT on this machine. Returns: TensorRT's version.
+
+    Raises: DependencyError: if it is built for the CPU or without TensorRT, or if a GPU or TensorRT is missing.
+    """
+    _check_gpu(paddle)
+    return tensorrt_version(paddle)
+
+
+def _check_gpu(paddle) -> None:
     if not paddle.is_compiled_with_cuda():
         raise DependencyError(
             f"the backend 'paddle-trt' needs a GPU build of Paddle, and the installed {paddle.__version__} is for the "
-            "CPU. Install "
-            "paddlepaddle-gpu, or take another backend."
+            "CPU. Install paddlepaddle-gpu, or take another backend."
         )
     if paddle.device.cuda.device_count() == 0:
         raise DependencyError(
             "the backend 'paddle-trt' needs an NVIDIA GPU, and Paddle finds none; take another backend."
         )
-    return paddle_device(paddle, device or "gpu:0")
 
 
-def _check_tensorrt(paddle, is_json: bool) -> None:
-    from paddle import inference
-
+def _check_converts(paddle, is_json: bool) -> None:
     if is_json and not hasattr(paddle, "tensorrt"):
         raise DependencyError(
             f"Paddle {paddle.__version__} has no paddle.tensorrt, so it cannot run a .json graph with TensorRT; "
-            "install a build with it, or "
-            "take the backend 'tensorrt'."
+            "install a build with it, or take the backend 'tensorrt'."
         )
+
+
+def tensorrt_version(paddle) -> str:
+    """The version of the TensorRT library that Paddle finds.
+
+    Raises: DependencyError: if it was built without, or finds none.
+    """
+    from paddle import inference
+
     try:
         compiled, found = inference.get_trt_compile_version(), inference.get_trt_runtime_version()
     except (RuntimeError, OSError):  # the library is not on the path
@@ -312,6 +331,7 @@ def _check_tensorrt(paddle, is_json: bool) -> None:
             f"Paddle {paddle.__version__} finds no TensorRT library (libnvinfer); install TensorRT and add its folder "
             "to LD_LIBRARY_PATH."
         )
+    return ".".join(map(str, found))
 
 
 def _shapes_of(artifact: Artifact) -> ShapeRange:

@@ -12,7 +12,8 @@ import numpy as np
 
 from ppliteseg_paddle.deploy import scores as scoring
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import Backend, default_threads, open_backend
+from ppliteseg_paddle.deploy.backends import open_backend
+from ppliteseg_paddle.deploy.interface import Backend, default_threads
 from ppliteseg_paddle.deploy.pipeline import grouped, overlapped
 from ppliteseg_paddle.deploy.preprocess import Undo, check_image, read_image, restore
 from ppliteseg_paddle.deploy.sliding import Sliding
@@ -58,7 +59,7 @@ class Predictor:
 
     Args:
         model_dir: the folder that `ppliteseg export` wrote.
-        backend: a key of `deploy.backends.BACKENDS`, or "auto" for the fastest that works here.
+        backend: a key of `deploy.runtimes.RUNTIMES`, or "auto" for the fastest that works here.
         device: "cpu", "gpu" or "gpu:N"; None takes a GPU where the runtime sees one.
         num_threads: CPU threads, for all streams together; None takes all that the process may use.
         batch_size: images that `predict_batch` and `stream`, or windows that `is_slide`, put through the network at

@@ -1,4 +1,4 @@
-"""TensorRT behind the interface of `backends`. The module's name does not hide the package: imports are absolute.
+"""TensorRT behind `interface.Backend`. The module's name does not hide the package: imports are absolute.
 
 An engine is built once for a graph, GPU, version and precision, and kept; see `engines`.
 """
@@ -15,9 +15,9 @@ from typing import Any, Callable
 import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact, file_record
-from ppliteseg_paddle.deploy.backends import Backend, Options, split_device
 from ppliteseg_paddle.deploy.cuda import Buffer, Gpu
 from ppliteseg_paddle.deploy.engines import engine_name, engines_folder, read_bytes
+from ppliteseg_paddle.deploy.interface import Backend, Options, split_device
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.deploy.tensorrt_plan import Plan, build_engine, make_logger, make_plan
 from ppliteseg_paddle.errors import ArtifactError, DataError, DependencyError
@@ -166,9 +166,9 @@ class TensorRtBackend(Backend):
 
 
 def import_tensorrt(packages: Sequence[str] = _PACKAGES) -> tuple[Any, bool]:
-    """TensorRT, or TensorRT for RTX: the first of the packages that is there. Returns: the package, and whether it is
-    the latter.
+    """Import TensorRT, or TensorRT for RTX: the first of the packages that is installed.
 
+    Returns: the package, and whether it is the latter.
     Raises: DependencyError: if it is missing or does not load.
     """
     for package in packages:
@@ -179,8 +179,7 @@ def import_tensorrt(packages: Sequence[str] = _PACKAGES) -> tuple[Any, bool]:
         except (ImportError, OSError, RuntimeError) as error:  # its libraries, or the stub that should fetch them
             raise DependencyError(
                 f"the package {package} is installed but does not load: {' '.join(str(error).split())[:200]}; install "
-                "TensorRT's libraries for this machine, "
-                "or take another backend."
+                "TensorRT's libraries for this machine, or take another backend."
             ) from error
     raise DependencyError(
         "the backend 'tensorrt' needs tensorrt, which is not installed. Install it with: pip install tensorrt"

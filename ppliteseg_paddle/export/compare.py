@@ -9,7 +9,7 @@ import numpy as np
 import paddle  # after ours: on Paddle 2.6 OpenCV has to be loaded first
 import paddle.nn.functional as F
 
-from ppliteseg_paddle.deploy.backends import Backend
+from ppliteseg_paddle.deploy.interface import Backend
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.preprocess import restore
 from ppliteseg_paddle.errors import ArtifactError

@@ -280,7 +280,7 @@ class _Network:
         import onnx
         import onnxruntime
 
-        from ppliteseg_paddle.deploy.backends import default_threads
+        from ppliteseg_paddle.deploy.interface import default_threads
 
         model = onnx.load(path)
         if self._scores is not None:

@@ -14,17 +14,22 @@ from exported import LABELS, TRANSFORMS, few_ties, model, photograph, small_mode
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import BACKENDS, open_backend
+from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
 
-RUNTIMES = {"paddle": "paddle", "paddle-native": "paddle", "onnxruntime": "onnx", "openvino": "openvino"}
 CONVERTS = paddle_version() >= (3,) and all(
     importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "openvino", "paddle2onnx")
 )
-INSTALLED = [name for name, graph in RUNTIMES.items() if BACKENDS[name].installed and (graph == "paddle" or CONVERTS)]
+# Every row of the table that can run on this machine's CPU, so a new one is tested, too.
+INSTALLED = [
+    name
+    for name, spec in RUNTIMES.items()
+    if "cpu" in spec.devices and spec.installed and ("paddle" in spec.graphs or CONVERTS)
+]
 RANGE = [(1, 3, 64, 64), (1, 3, 333, 517), (3, 3, 720, 960)]
 _KEEP = []
 

@@ -12,8 +12,9 @@ from paddle import inference
 
 from ppliteseg_paddle.deploy import paddle_trt
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import BACKENDS, open_backend
+from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.paddle_trt import PaddleTrtPlan, collect_shapes, convert, tensorrt_config
+from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
@@ -140,7 +141,7 @@ def test_a_build_for_the_cpu_is_one_clear_line():
     assert "\n" not in str(e.value) and e.value.exit_status == 2
     with pytest.raises(DependencyError, match="'paddle-trt' runs on GPUs only"):
         open_backend("paddle-trt", artifact, "cpu")
-    assert not BACKENDS["paddle-trt"].in_auto(artifact)
+    assert not RUNTIMES["paddle-trt"].in_auto(artifact)
     assert not os.path.exists(os.path.join(export_folder(), "engines"))
 
 
@@ -193,7 +194,7 @@ def test_what_was_built_is_kept_beside_the_graph_and_masks_come_out(tmp_path, wi
     before = list(with_a_gpu)
     open_backend("paddle-trt", artifact, dynamic_shape=RANGE)
     assert os.listdir(tmp_path / "export" / "engines") == [folder] and with_a_gpu == before
-    assert BACKENDS["paddle-trt"].in_auto(artifact)  # an engine is there, so it costs no minutes
+    assert RUNTIMES["paddle-trt"].in_auto(artifact)  # an engine is there, so it costs no minutes
     from ppliteseg_paddle.errors import DataError
 
     with pytest.raises(DataError, match="from 1x3x64x64 to 2x3x96x128, and this one is 1x3x63x64"):

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -59,17 +60,17 @@ def test_auto_takes_the_first_backend_that_works_and_names_it():
     assert predictor.backend.name == "paddle" and predictor.backend.device in ("cpu", "gpu:0")
 
 
-def test_auto_passes_over_a_backend_that_fails_and_says_so(monkeypatch, caplog):
-    from ppliteseg_paddle.deploy import backends
+def test_auto_skips_a_backend_that_fails_and_says_so(monkeypatch, caplog):
+    from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 
     def broken(artifact, options):
         raise ArtifactError("does not run here")
 
-    monkeypatch.setitem(backends.BACKENDS, "paddle", backends.BACKENDS["paddle"]._replace(open=broken))
+    monkeypatch.setitem(RUNTIMES, "paddle", dataclasses.replace(RUNTIMES["paddle"], open=broken))
     with caplog.at_level("WARNING", logger="ppliteseg_paddle"):
         predictor = Predictor(export_folder())
     assert predictor.backend.name == "paddle-native"
-    assert "'paddle' is passed over for 'paddle-native': does not run here" in caplog.text
+    assert "'paddle' is skipped for 'paddle-native': does not run here" in caplog.text
 
 
 @pytest.mark.parametrize(

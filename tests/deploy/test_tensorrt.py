@@ -10,8 +10,9 @@ from fake_tensorrt import FakeDriver, fake_tensorrt
 
 from ppliteseg_paddle.deploy import cuda, tensorrt
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
-from ppliteseg_paddle.deploy.backends import Options, open_backend
+from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.engines import engine_name, engines_folder
+from ppliteseg_paddle.deploy.interface import Options
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.deploy.tensorrt_plan import make_plan

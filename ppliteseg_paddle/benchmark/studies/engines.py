@@ -19,7 +19,8 @@ from ppliteseg_paddle.benchmark.studies.onnx_bound import BoundOnnxRuntime, slow
 from ppliteseg_paddle.benchmark.studies.onnx_bound import profile as profile_of
 from ppliteseg_paddle.benchmark.studies.torch_baseline import TorchBackend
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import Backend, Options, open_backend, split_device
+from ppliteseg_paddle.deploy.backends import open_backend
+from ppliteseg_paddle.deploy.interface import Backend, Options, split_device
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.deploy.tensorrt import TensorRtBackend
 from ppliteseg_paddle.deploy.tensorrt_plan import Plan

@@ -365,9 +365,10 @@ def _times(in_steps, bare) -> dict[str, Any]:
 
 def _reference(artifact: Artifact) -> Callable[[np.ndarray], np.ndarray]:
     """The CPU in FP32: ONNX Runtime where it is installed, else whatever is."""
-    from ppliteseg_paddle.deploy.backends import BACKENDS, open_backend
+    from ppliteseg_paddle.deploy.backends import open_backend
+    from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 
-    return open_backend("onnxruntime" if BACKENDS["onnxruntime"].installed else "auto", artifact, "cpu").run
+    return open_backend("onnxruntime" if RUNTIMES["onnxruntime"].installed else "auto", artifact, "cpu").run
 
 
 def _measure_ceilings(runtime: str, precision: str, device: str, threads: int | None) -> dict[str, float]:
@@ -415,13 +416,13 @@ def _papers_protocol(args, bench: _Bench) -> list[dict[str, Any]]:
     """The paper's protocol on the runtimes that users have (`deploy.backends`): image resized, inferred, mask resized
     back."""
     from ppliteseg_paddle.benchmark.protocols import Contestant, paper, paper_image
-    from ppliteseg_paddle.deploy.backends import BACKENDS
+    from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 
     if args.no_paper:
         return []
     rows: list[dict[str, Any]] = []
     encoded, _ = paper_image(bench.images[0])
-    for name in [name for name in ("tensorrt", "onnxruntime", "openvino") if BACKENDS[name].installed]:
+    for name in [name for name in ("tensorrt", "onnxruntime", "openvino") if RUNTIMES[name].installed]:
         if args.runtimes and name not in args.runtimes:
             continue
         contestants = []
@@ -473,7 +474,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no_paper", action="store_true", help="leave the paper's protocol out")
     args = parser.parse_args(argv)
     try:
-        from ppliteseg_paddle.deploy.backends import split_device
+        from ppliteseg_paddle.deploy.interface import split_device
 
         split_device(args.device)
         args.weights = parse_weights(args.weights)

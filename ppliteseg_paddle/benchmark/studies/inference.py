@@ -30,7 +30,8 @@ from ppliteseg_paddle.benchmark.protocols import machine
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios, timed
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import default_threads, open_backend
+from ppliteseg_paddle.deploy.backends import open_backend
+from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image, read_image
 
 PEER = "paddleseg"

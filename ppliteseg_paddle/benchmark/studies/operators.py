@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import default_threads
+from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.deploy.preprocess import generated_image, read_image
 from ppliteseg_paddle.errors import ArtifactError, PPLiteSegError
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
-from ppliteseg_paddle.deploy.backends import default_threads
+from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
 from ppliteseg_paddle.files import read_json, write_json
 

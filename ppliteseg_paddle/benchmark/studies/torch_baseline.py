@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ppliteseg_paddle.deploy.backends import Backend, split_device
+from ppliteseg_paddle.deploy.interface import Backend, split_device
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
 

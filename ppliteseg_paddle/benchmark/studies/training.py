@@ -25,7 +25,7 @@ from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.studies.inference import MODELS
 from ppliteseg_paddle.benchmark.studies.training_contestant import STAGES
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios
-from ppliteseg_paddle.deploy.backends import default_threads
+from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
 
 PEER, PEER_FAST = "paddleseg", "paddleseg, our matrix products"

@@ -1,0 +1,106 @@
+"""What every runtime implements (`Backend`), how a graph is to be run (`Options`), and what both need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Callable
+
+import numpy as np
+
+from ppliteseg_paddle.deploy.artifact import PRECISIONS, Artifact
+from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
+from ppliteseg_paddle.errors import ConfigError, suggest
+
+# Where the graph leaves height and width open, it is tried on an image of this size.
+_TRIAL_SIDE = 64
+
+
+class Backend:
+    """One opened graph on one runtime. Not for several threads at once: open one for each.
+
+    Attributes: `name` as in `runtimes.RUNTIMES`; `device` ("cpu", "gpu:0"); `graph`, the artifact's graph that is run.
+    """
+
+    name = ""
+    device = "cpu"
+    graph = ""
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Run the graph and wait for its result.
+
+        Shape: batch as the artifact's `input_of(graph)` says, contiguous; returns class ids (N, H, W) or scores
+            (N, classes, H, W).
+        """
+        raise NotImplementedError
+
+    def run_in_steps(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
+        """`run`, telling when each step is done: "copy_in", "forward", "copy_out". What a runtime does in one is
+        "forward". The benchmark times these steps."""
+        output = self.run(batch)
+        done("forward")
+        return output
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for reports: at least "name", "runtime", "version" and "device"."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a graph is to be run. The last four are for TensorRT alone.
+
+    Args:
+        device: "cpu", "gpu" or "gpu:N"; None takes a GPU where the runtime sees one.
+        num_threads: CPU threads; None takes all that the process may use.
+        precision: one of `PRECISIONS`; None takes what the artifact was exported for.
+        dynamic_shape: smallest, usual and largest input (N, 3, H, W) of an engine; None takes the artifact's.
+        cache_dir: where engines are kept; None keeps them beside the graph, or where that cannot be written, in the
+            user's cache.
+        calibration: inputs of the graph from which Paddle-TensorRT learns the ranges of values for INT8.
+    """
+
+    device: str | None = None
+    num_threads: int | None = None
+    precision: str | None = None
+    dynamic_shape: ShapeRange | None = None
+    cache_dir: str | None = None
+    calibration: Sequence[np.ndarray] = ()
+
+    def checked(self) -> Options:
+        """Raises: ConfigError: for an unknown device or precision, or a number that is not possible."""
+        threads = self.num_threads
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise ConfigError(f"num_threads is {threads!r}; give an integer of at least 1.")
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise ConfigError(f"unknown precision '{self.precision}'.{suggest(self.precision, PRECISIONS)}")
+        split_device(self.device)
+        return replace(self, dynamic_shape=shape_range(self.dynamic_shape))
+
+
+def split_device(device: str | None) -> tuple[str | None, int]:
+    """ "gpu:1" -> ("gpu", 1); None -> (None, 0), which leaves the choice to the runtime.
+
+    Raises: ConfigError: for anything but cpu, gpu and gpu:N.
+    """
+    if device is None:
+        return None, 0
+    kind, _, number = device.partition(":")
+    if device != "cpu" and (kind != "gpu" or (number and not number.isdigit()) or device.endswith(":")):
+        raise ConfigError(f"device '{device}' cannot run an exported model; give cpu, gpu or gpu:N.")
+    return kind, int(number or 0)
+
+
+def default_threads() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def trial_input(artifact: Artifact, graph: str = "paddle", side: int = _TRIAL_SIDE) -> np.ndarray:
+    """Zeros of a size that the graph takes."""
+    tensor = artifact.input_of(graph)
+    sizes = {"N": 1, "C": 3, "H": side, "W": side}
+    return np.zeros(
+        [size if size > 0 else sizes[name] for name, size in zip(tensor.layout, tensor.shape)], tensor.dtype
+    )
