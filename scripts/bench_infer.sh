@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Inference on this CPU: PaddleSeg's own model as it exports it, and ours, in turns; a table and bench_infer.json.
+# Inference on this CPU: PaddleSeg's own model, exported its way, against ours, measured round-robin.
+# Writes a table and bench_infer.json.
 #   bash scripts/bench_infer.sh [--model T|B] [--size H W] [--num_threads N] [--repeats N] [--save_json FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Training steps on this CPU: PaddleSeg's own classes and ours, in turns; a table and bench_train.json.
+# Time of a training step on this CPU: PaddleSeg's own classes against ours, measured alternately.
+# Writes a table and bench_train.json.
 #   bash scripts/bench_train.sh [--model T|B] [--size H W] [--batch_size N] [--num_threads N] [--repeats N] [--save_json FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"

@@ -16,7 +16,7 @@ find_python() {
       return
     fi
   done
-  echo "error: Python 3.9, 3.10, 3.11 or 3.12 with its venv module is needed${PYTHON:+, and $PYTHON is none}; install one, or name it: PYTHON=/path/to/python3.11 bash $0" >&2
+  echo "error: Python 3.9, 3.10, 3.11 or 3.12 with its venv module is needed${PYTHON:+, and $PYTHON is not one of them}; install one, or name it: PYTHON=/path/to/python3.11 bash $0" >&2
   return 2
 }
 

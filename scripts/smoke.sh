@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job in small, in an environment of its own: bash scripts/smoke.sh EXTRAS, for example cpu-paddle26.
+# A short run of every main command, in a separate environment: bash scripts/smoke.sh EXTRAS, for example cpu-paddle26.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 extras="${1:?usage: bash scripts/smoke.sh EXTRAS, one of cpu, cpu-paddle26, cpu-paddle33}"
