@@ -43,7 +43,20 @@ EXTRAS = {
         "cityscapesscripts>=2.2",
         "pycocotools>=2.0.7",
     ],
-    "dev": ["pytest>=7", "hypothesis>=6"],
+    # Tests, and the checks of scripts/check.sh. Linters are pinned closely: another version finds other things.
+    "dev": [
+        "pytest>=8,<10",
+        "pytest-xdist>=3.5,<4",
+        "hypothesis>=6,<7",
+        "ruff>=0.17.6,<0.18",
+        'mypy==1.19.1; python_version < "3.10"',  # the last for 3.9
+        'mypy==2.4.1; python_version >= "3.10"',
+        'import-linter>=2.5,<3; python_version < "3.10"',
+        'import-linter>=2.15,<3; python_version >= "3.10"',
+        "pre-commit>=4,<5",
+        "types-PyYAML",
+        "types-tqdm",
+    ],
 }
 
 setup(
@@ -55,6 +68,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9,<3.13",
     packages=find_packages(include=["ppliteseg_paddle", "ppliteseg_paddle.*"]),
+    package_data={"ppliteseg_paddle": ["py.typed"]},
     install_requires=BASE,
     extras_require=EXTRAS,
     entry_points={

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# What a machine can say of the code before the tests run: bash scripts/check.sh [CHECK ...], by default all of them.
+# In an activated environment its tools are used (pip install -e '.[cpu,dev]'); else .venv is prepared.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+declare -A CHECKS=(
+  [lint]="python -m ruff check ."
+  [format]="python -m ruff format --check ."
+  [types]="python scripts/check_types.py"
+  [imports]="lint-imports"
+  [words]="python scripts/check_words.py"
+)
+chosen=("$@")
+[ $# -gt 0 ] || chosen=(lint format imports words types)
+for name in "${chosen[@]}"; do
+  if [ -z "${CHECKS[$name]:-}" ]; then
+    echo "error: there is no check '$name'; there are: lint format imports words types" >&2
+    exit 2
+  fi
+done
+
+if [ -z "${VIRTUAL_ENV:-}" ]; then
+  source scripts/env.sh
+  prepare_env cpu,deploy,data,dev || exit 2
+fi
+
+failed=()
+for name in "${chosen[@]}"; do
+  echo "== $name: ${CHECKS[$name]}"
+  ${CHECKS[$name]} || failed+=("$name")
+done
+[ ${#failed[@]} -eq 0 ] && exit 0
+echo "error: failed: ${failed[*]}; run one again with: bash scripts/check.sh ${failed[0]}" >&2
+exit 1
