@@ -78,15 +78,6 @@ def test_random_transforms_draw_the_same_numbers_as_in_paddlesegs_dataset(root):
         np.testing.assert_array_equal(mine["label"], reference["label"])
 
 
-@pytest.mark.parametrize("kind", [CamVid, StreetScenes])
-def test_known_data_sets_find_their_lists_in_the_root_and_state_their_classes(root, kind):
-    dataset = kind(transforms=[], dataset_root=str(root), mode="val")
-    assert (dataset.NUM_CLASSES, dataset.IGNORE_INDEX, dataset.IMG_CHANNELS) == (11, 255, 3)
-    assert dataset.num_classes == len(dataset.label_set.classes) == 11
-    assert dataset[1]["img"].shape == (3, 48, 64)
-    assert dataset[1]["label"].shape == (1, 48, 64)
-
-
 def test_the_root_may_name_a_variable(root, monkeypatch):
     monkeypatch.setenv("TINY_ROOT", str(root))
     assert len(CamVid(transforms=[], dataset_root="${TINY_ROOT:-nowhere}")) == 3
