@@ -1,14 +1,12 @@
-"""Read a configuration in PaddleSeg's YAML dialect and say in one line what is wrong with it.
+"""The YAML of a configuration: its bases, the changes of --opts, and where each value came from.
 
-A file that PaddleSeg accepts means the same here. What is added: `${VARIABLE:-default}` in any
-text, list indices in `--opts`, and checks (`config_check`) before anything is built.
+A file means what it means to PaddleSeg; `read.load` adds variables and checks.
 """
 
 from __future__ import annotations
 
 import copy
 import os
-import re
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +14,8 @@ from typing import Any
 
 import yaml
 
-from ppliteseg_paddle.config.check import check_form, kind_of
+from ppliteseg_paddle.config.kinds import kind_of
 from ppliteseg_paddle.errors import ConfigError, suggest
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}")
 
 
 @dataclass
@@ -43,36 +39,6 @@ class Source:
 # --------------------------------------------------------------------------------------------
 # Reading
 # --------------------------------------------------------------------------------------------
-def load(
-    path: str,
-    opts: Sequence[str] | None = None,
-    iters: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-) -> tuple[dict[str, Any], Source]:
-    """Read a configuration with its bases, apply what the command line changes, expand variables, check its form.
-
-    Args:
-        path: a .yml or .yaml file.
-        opts: `key=value` texts; keys with dots, list indices as numbers.
-        iters, batch_size, learning_rate: override the file, after `opts`.
-
-    Returns: the values, and where they came from.
-    Raises: ConfigError: one line for whatever is wrong with the file or a flag.
-    Source: PaddleSeg `cvlibs/config.py`.
-    """
-    source = Source(path)
-    values = _unshared(_without_marks(_read_with_bases(path, source, ())))
-    for option in opts or ():
-        apply_option(values, option, source)
-    for key, value in (("batch_size", batch_size), ("iters", iters), ("lr_scheduler.learning_rate", learning_rate)):
-        if value is not None:
-            _set(values, key, value, source)
-    values = expand_values(values, "", source)
-    check_form(values, source)
-    return values, source
-
-
 def read_yaml(path: str) -> dict[str, Any]:
     """One YAML file as a dict, its bases not yet followed.
 
@@ -101,7 +67,8 @@ def read_yaml(path: str) -> dict[str, Any]:
     return values
 
 
-def _read_with_bases(path: str, source: Source, chain: tuple[str, ...]) -> dict[str, Any]:
+def read_with_bases(path: str, source: Source, chain: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A YAML file over its bases; `source` notes each file. Raises: ConfigError: also if the bases form a circle."""
     real = os.path.realpath(path)
     if real in chain:
         raise ConfigError(
@@ -117,7 +84,7 @@ def _read_with_bases(path: str, source: Source, chain: tuple[str, ...]) -> dict[
         base_path = os.path.normpath(os.path.join(os.path.dirname(path), base))
         if not os.path.isfile(base_path):
             raise ConfigError(f"{path}: _base_ '{base}' does not exist (looked for {base_path}).")
-        values = merge(values, _read_with_bases(base_path, source, chain + (real,)))
+        values = merge(values, read_with_bases(base_path, source, chain + (real,)))
     return values
 
 
@@ -138,21 +105,21 @@ def merge(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _without_marks(value: Any) -> Any:
+def without_marks(value: Any) -> Any:
     """Drop `_inherited_` where there was no base to merge with: it is no argument of any component."""
     if isinstance(value, dict):
-        return {key: _without_marks(item) for key, item in value.items() if key != "_inherited_"}
+        return {key: without_marks(item) for key, item in value.items() if key != "_inherited_"}
     if isinstance(value, list):
-        return [_without_marks(item) for item in value]
+        return [without_marks(item) for item in value]
     return value
 
 
-def _unshared(value: Any) -> Any:
+def unshared(value: Any) -> Any:
     """A copy in which YAML anchors no longer share an object, so that an option changes one place only."""
     if isinstance(value, dict):
-        return {key: _unshared(item) for key, item in value.items()}
+        return {key: unshared(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_unshared(item) for item in value)
+        return type(value)(unshared(item) for item in value)
     return value
 
 
@@ -172,6 +139,7 @@ def apply_option(values: dict[str, Any], option: str, source: Source) -> None:
     key, equals, text = option.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--opts wants key=value, as in batch_size=2, but got '{option}'.")
+    value: Any
     if text in ("true", "false"):
         value = text == "true"
     else:
@@ -179,10 +147,11 @@ def apply_option(values: dict[str, Any], option: str, source: Source) -> None:
             value = literal_eval(text)
         except (ValueError, SyntaxError):
             value = text
-    _set(values, key.strip(), value, source)
+    set_value(values, key.strip(), value, source)
 
 
-def _set(values: dict[str, Any], key: str, value: Any, source: Source) -> None:
+def set_value(values: dict[str, Any], key: str, value: Any, source: Source) -> None:
+    """Set the value under a dotted key in place, and note in `source` that an option did it. Raises: ConfigError."""
     parts = key.split(".")
     if parts[0] == "test_config" and len(parts) > 1:
         values.setdefault("test_config", {})  # optional in a file, and the place that one most often sets by hand
@@ -197,7 +166,7 @@ def _set(values: dict[str, Any], key: str, value: Any, source: Source) -> None:
     source.options.append(key)
 
 
-def _existing(place: Any, part: str, key: str, parent: str):
+def _existing(place: Any, part: str, key: str, parent: str) -> Any:
     """The key or index under which `part` is found in `place`."""
     where = f"'{parent}'" if parent else "the configuration"
     if isinstance(place, dict):
@@ -212,45 +181,6 @@ def _existing(place: Any, part: str, key: str, parent: str):
             f"of '{part}'."
         )
     raise ConfigError(f"--opts {key}: {where} is {kind_of(place)} and holds no keys.")
-
-
-def expand_env(text: str) -> str:
-    """Replace `${VARIABLE:-default}` and `${VARIABLE}` as a shell does: the default serves where the variable is unset
-    or empty.
-
-    Raises: ConfigError: if a variable without default is not set.
-    """
-
-    def value_of(match):
-        name, default = match.groups()
-        value = os.environ.get(name)
-        if value or (value is not None and default is None):
-            return value
-        if default is None:
-            raise ConfigError(
-                f"'{text}': the environment variable {name} is not set. Set it, or write ${{{name}:-default}}."
-            )
-        return default
-
-    return _VARIABLE.sub(value_of, text)
-
-
-def expand_values(value: Any, key: str, source: Source) -> Any:
-    """`expand_env` for every text in nested dicts and lists; `source.variables` notes which keys name a variable."""
-    if isinstance(value, str):
-        match = _VARIABLE.search(value)
-        if match:
-            source.variables[key] = match.group(1)
-        return expand_env(value)
-    if isinstance(value, dict):
-        return {name: expand_values(item, _joined(key, name), source) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(expand_values(item, _joined(key, index), source) for index, item in enumerate(value))
-    return value
-
-
-def _joined(key: str, part: Any) -> str:
-    return f"{key}.{part}" if key else str(part)
 
 
 def _depth(values: Any, parts: Sequence[str]) -> int:

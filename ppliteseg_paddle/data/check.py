@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppliteseg_paddle.config.keys import TOP_LEVEL
 from ppliteseg_paddle.data.findings import ERROR, Findings
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.transforms import FusedAugment
@@ -21,7 +22,7 @@ from ppliteseg_paddle.reading.images import UnreadableError, image_mode, read_im
 from ppliteseg_paddle.reading.labels import check_label, read_label
 from ppliteseg_paddle.reading.pairs import check_sizes
 
-DEFAULT_UNREADABLE_SHARE = 0.01  # of a split's pairs, left out with a message; the configuration's max_unreadable_share
+DEFAULT_UNREADABLE_SHARE: float = TOP_LEVEL["max_unreadable_share"].default
 QUICK_SAMPLE = 64  # labels that are looked into before a training starts
 
 

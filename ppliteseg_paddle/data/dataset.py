@@ -15,7 +15,7 @@ import cv2  # noqa: F401  before paddle: see environment.load_image_codecs_befor
 import numpy as np
 import paddle
 
-from ppliteseg_paddle.config.source import expand_env
+from ppliteseg_paddle.config.read import expand_env
 from ppliteseg_paddle.data.cache import open_cache
 from ppliteseg_paddle.data.randomness import Draws, seed_globals
 from ppliteseg_paddle.data.transforms import FusedAugment

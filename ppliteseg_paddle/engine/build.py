@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from ppliteseg_paddle.config import source as reader
-from ppliteseg_paddle.config.check import check_components, components, find_component
+from ppliteseg_paddle.config import read as reader
+from ppliteseg_paddle.config.components import check_components, components, find_component
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, palette_for
 

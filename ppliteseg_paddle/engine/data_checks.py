@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ppliteseg_paddle.data.check import DEFAULT_UNREADABLE_SHARE, QUICK_SAMPLE, check_datasets, first_error
+from ppliteseg_paddle.config.keys import value_of
+from ppliteseg_paddle.data.check import QUICK_SAMPLE, check_datasets, first_error
 from ppliteseg_paddle.data.findings import WARNING
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.errors import DataError
@@ -63,7 +64,7 @@ def check_before_training(config, datasets: Mapping[str, Any], full: bool = Fals
 
 def unreadable_share(config) -> float:
     """The share of a data set's pairs that may be left out as unreadable."""
-    return float(config.dic.get("max_unreadable_share", DEFAULT_UNREADABLE_SHARE))
+    return float(value_of(config.dic, "max_unreadable_share"))
 
 
 def skip_unreadable(config, dataset) -> None:

@@ -10,7 +10,8 @@ import paddle
 import pytest
 import yaml
 
-from ppliteseg_paddle.config import source as reader
+from ppliteseg_paddle.config import read as reader
+from ppliteseg_paddle.config import source
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.loop.surroundings import loop_module, losses_that_run
 
@@ -102,17 +103,17 @@ def test_paddlesegs_own_reader_reads_the_same(path):
     from paddleseg.cvlibs import Config
 
     theirs = Config(str(ROOT / path)).dic
-    assert reader.expand_values(theirs, "", reader.Source(path)) == build.load_config(str(ROOT / path)).dic
+    assert reader.expand_values(theirs, "", source.Source(path)) == build.load_config(str(ROOT / path)).dic
 
 
 @pytest.mark.parametrize("path", ALL)
 def test_none_repeats_what_its_base_says(path):
-    own = reader.read_yaml(str(ROOT / path))
+    own = source.read_yaml(str(ROOT / path))
     bases = own.pop("_base_", [])
     merged = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        values = reader._read_with_bases(str((ROOT / path).parent / base), reader.Source(base), ())
-        merged = reader.merge(merged, values)
+        values = source.read_with_bases(str((ROOT / path).parent / base), source.Source(base))
+        merged = source.merge(merged, values)
     assert list(repeated(own, merged)) == []
 
 

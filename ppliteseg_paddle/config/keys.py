@@ -1,0 +1,293 @@
+"""The table of all keys of a configuration: what each accepts, its default, its meaning, and which commands read it.
+
+The checks read it (`check`, `components`), defaults come from it (`value_of`), and `reference` writes
+`docs/configuration.md` from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ppliteseg_paddle.config import kinds as k
+from ppliteseg_paddle.config.kinds import Kind, or_null
+
+REQUIRED = "required"  # a key without a default
+SIGNATURE = "signature"  # a component's argument: the default is that of its constructor
+EVERY, TRAIN, EVALUATE, DATA, NONE = "all", "train", "train, val, predict", "train, val, data", "none"
+OURS, PADDLESEG = "ours", "PaddleSeg"
+
+
+class Key(NamedTuple):
+    """One key.
+
+    place: the block that holds it ("" for the top level), or the `type` whose argument it is. name: "*" is each item
+    of a list. commands: who reads it. choices: "module:name" of the table whose names are the allowed values.
+    """
+
+    place: str
+    name: str
+    kind: Kind
+    default: Any
+    meaning: str
+    commands: str
+    origin: str
+    choices: str = ""
+
+
+# (blocks or types, commands, whose keys they are) -> rows of (name, kind, default, meaning[, choices]).
+_TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...] = (
+    (
+        ("",),
+        TRAIN,
+        PADDLESEG,
+        (
+            ("batch_size", k.POSITIVE_INT, REQUIRED, "Images in a step on one device (`--batch_size`)."),
+            ("iters", k.POSITIVE_INT, REQUIRED, "Training steps (`--iters`)."),
+            ("optimizer", k.TYPED, REQUIRED, "A class of `paddle.optimizer` with its arguments."),
+            ("lr_scheduler", k.TYPED, REQUIRED, "A class of `paddle.optimizer.lr` with its arguments, and a warm-up."),
+            ("loss", k.DICT, REQUIRED, "The losses of the model's outputs."),
+            ("to_static_training", k.FLAG, False, "Train the traced network."),
+        ),
+    ),
+    (("",), DATA, PADDLESEG, (("train_dataset", k.TYPED, REQUIRED, "The training data."),)),
+    (
+        ("",),
+        EVERY,
+        PADDLESEG,
+        (
+            ("val_dataset", k.TYPED, None, "The validation data; exported models take its transforms."),
+            ("model", k.TYPED, REQUIRED, "The network."),
+        ),
+    ),
+    (("",), EVALUATE, PADDLESEG, (("test_config", k.DICT, {}, "How images are evaluated."),)),
+    (
+        ("",),
+        NONE,
+        PADDLESEG,
+        (
+            ("distill_loss", k.DICT, None, "The losses of PaddleSeg's distillation, which `train` does not do."),
+            ("test_dataset", k.ANY, None, "Occurs in PaddleSeg's files."),
+        ),
+    ),
+    (
+        ("",),
+        TRAIN,
+        OURS,
+        (
+            ("recipe", k.DICT, None, "The hardware that the numbers are for; other hardware scales them."),
+            ("max_unreadable_share", k.SHARE, 0.01, "Share of a list's pairs that may be unreadable and skipped."),
+            ("ema_decay", k.DECAY, 0.999, "Decay of the averaged weights (`--use_ema`)."),
+            ("precise_bn", k.IMAGES, 0, "Images over which batch norm's statistics are recomputed after training."),
+        ),
+    ),
+    (
+        ("",),
+        DATA,
+        OURS,
+        (("data_cache", or_null(k.TEXT), None, "Where decoded pairs are: a folder of `data cache`, or `memory`."),),
+    ),
+    (
+        ("recipe",),
+        TRAIN,
+        OURS,
+        (
+            ("devices", k.POSITIVE_INT, REQUIRED, "Number of devices."),
+            ("batch_size", k.POSITIVE_INT, REQUIRED, "Images in a step on each device."),
+        ),
+    ),
+    (
+        ("test_config",),
+        EVALUATE,
+        PADDLESEG,
+        (
+            ("aug_eval", k.FLAG, False, "Average over `scales` and flips."),
+            ("scales", k.SCALES, 1.0, "Scales of the image, with `aug_eval`."),
+            ("flip_horizontal", k.FLAG, False, "Average with the image flipped left to right, with `aug_eval`."),
+            ("flip_vertical", k.FLAG, False, "Average with the image flipped upside down, with `aug_eval`."),
+            ("is_slide", k.FLAG, False, "Evaluate by a sliding window; needs `crop_size` and `stride`."),
+            ("crop_size", or_null(k.SIZE), None, "Size of the sliding window."),
+            ("stride", or_null(k.SIZE), None, "Step of the sliding window."),
+            ("auc_roc", k.FLAG, False, "Compute the area under the ROC curve, too."),
+            ("print_detail", k.FLAG, True, "Log the scores of each class."),
+        ),
+    ),
+    (
+        ("lr_scheduler",),
+        TRAIN,
+        PADDLESEG,
+        (
+            ("learning_rate", k.NON_NEGATIVE, None, "The learning rate (`--learning_rate`)."),
+            ("end_lr", k.NON_NEGATIVE, None, "The learning rate at the end (`PolynomialDecay`)."),
+            ("power", k.NON_NEGATIVE, None, "The exponent (`PolynomialDecay`)."),
+            ("warmup_iters", k.NON_NEGATIVE, None, "Steps of a linear warm-up; needs `warmup_start_lr`."),
+            ("warmup_start_lr", k.NON_NEGATIVE, None, "The learning rate at which the warm-up starts."),
+        ),
+    ),
+    (
+        ("loss", "distill_loss"),
+        TRAIN,
+        PADDLESEG,
+        (
+            ("types", k.FILLED_LIST, REQUIRED, "The losses: one for all outputs, or one for each."),
+            ("types.*", k.NAMED_BLOCK, REQUIRED, "A loss with its arguments."),
+            ("coef", k.FILLED_LIST, REQUIRED, "Weights of the outputs' losses."),
+            ("coef.*", k.NUMBER, REQUIRED, "The weight of one output's loss."),
+        ),
+    ),
+    (
+        ("train_dataset", "val_dataset"),
+        EVERY,
+        PADDLESEG,
+        (
+            ("transforms", k.LIST_OF_BLOCKS, [], "What is done to each image and label, in this order."),
+            ("transforms.*", k.BLOCK, REQUIRED, "A transform with its arguments."),
+        ),
+    ),
+    (("model",), EVERY, PADDLESEG, (("backbone", k.BLOCK, None, "The backbone, of models that take one."),)),
+    (
+        ("PPLiteSegNet",),
+        EVERY,
+        OURS,
+        (
+            ("num_classes", k.INT, SIGNATURE, "Number of classes; that of the data set if the key is absent."),
+            ("backbone", k.BLOCK, SIGNATURE, "A backbone of ours or of PaddleSeg."),
+            ("neck", k.BLOCK, SIGNATURE, "`SPPM` or `ConvNeck`."),
+            ("head", k.BLOCK, SIGNATURE, "`FLDHead`."),
+            ("seg_head_channels", k.INTS, SIGNATURE, "Hidden channels of the segmentation heads, shallow to deep."),
+            ("backbone_indices", or_null(k.INTS), SIGNATURE, "The features to use; null takes the deepest ones."),
+            ("pretrained", or_null(k.TEXT), SIGNATURE, "Path or URL of weights for the whole model."),
+        ),
+    ),
+    (
+        ("STDCNet813", "STDCNet1446"),
+        EVERY,
+        OURS,
+        (
+            ("in_channels", k.INT, SIGNATURE, "Channels of the image."),
+            ("pretrained", or_null(k.TEXT), SIGNATURE, "Path or URL of weights for the backbone."),
+        ),
+    ),
+    (
+        ("SPPM", "ConvNeck"),
+        EVERY,
+        OURS,
+        (
+            ("in_channels", k.INT, SIGNATURE, "Channels of the backbone's deepest feature."),
+            ("out_channels", k.INT, SIGNATURE, "Channels of the result."),
+        ),
+    ),
+    (("SPPM",), EVERY, OURS, (("bin_sizes", k.INTS, SIGNATURE, "Bins along each side of each pooling grid."),)),
+    (
+        ("FLDHead",),
+        EVERY,
+        OURS,
+        (
+            ("in_channels", k.INTS, SIGNATURE, "Channels of the skip features, shallow to deep."),
+            ("neck_channels", k.INT, SIGNATURE, "Channels of the neck's result."),
+            ("out_channels", k.INTS, SIGNATURE, "Channels of each level's result, shallow to deep."),
+            ("fusion", k.TEXT, SIGNATURE, "How two features are fused.", "ppliteseg_paddle.models.uafm:FUSIONS"),
+            ("resize_mode", k.TEXT, SIGNATURE, "How the deep feature is upsampled: `bilinear` or `nearest`."),
+        ),
+    ),
+    (
+        ("CELoss",),
+        TRAIN,
+        OURS,
+        (("weight", or_null(k.NUMBERS), SIGNATURE, "One weight for each class, in the order of their ids."),),
+    ),
+    (
+        ("OhemCELoss",),
+        TRAIN,
+        OURS,
+        (
+            ("thresh", k.NUMBER, SIGNATURE, "Probability of the true class from which a pixel is easy."),
+            ("min_kept", k.INT, SIGNATURE, "Pixels of a batch to keep at least."),
+        ),
+    ),
+    (
+        ("CELoss", "OhemCELoss"),
+        TRAIN,
+        OURS,
+        (("ignore_index", k.INT, SIGNATURE, "The label of pixels that do not count."),),
+    ),
+    (
+        ("CamVid", "StreetScenes"),
+        DATA,
+        OURS,
+        (
+            ("dataset_root", k.TEXT, SIGNATURE, "The folder of the data; may hold `${VARIABLE:-default}`."),
+            ("transforms", k.LIST_OF_BLOCKS, SIGNATURE, "What is done to each image and label."),
+            ("mode", k.TEXT, SIGNATURE, "The list to read: `train`, `val` or `test`."),
+            ("train_path", k.TEXT, SIGNATURE, "The list of the training pairs, relative to `dataset_root`."),
+            ("val_path", k.TEXT, SIGNATURE, "The list of the validation pairs."),
+            ("test_path", k.TEXT, SIGNATURE, "The list of the test pairs."),
+            ("separator", k.TEXT, SIGNATURE, "What separates image and label on a line."),
+            ("edge", k.FLAG, SIGNATURE, "Give the classes' edges, too, for losses that need them."),
+        ),
+    ),
+    (
+        ("FusedAugment",),
+        TRAIN,
+        OURS,
+        (
+            ("crop_size", k.SIZE, SIGNATURE, "Size of the crop that the network gets."),
+            ("later_crop_sizes", k.LIST, SIGNATURE, "Crops from a share of the run on: `[[0.75, [480, 360]], ...]`."),
+            ("min_scale_factor", k.NUMBER, SIGNATURE, "The smallest scale."),
+            ("max_scale_factor", k.NUMBER, SIGNATURE, "The largest scale."),
+            ("scale_step_size", k.NUMBER, SIGNATURE, "Step between scales; 0 draws any number between them."),
+            ("flip_prob", k.NUMBER, SIGNATURE, "Probability of a horizontal flip."),
+            (
+                "distort",
+                or_null(k.DICT),
+                SIGNATURE,
+                "Arguments of PaddleSeg's `RandomDistort`; null leaves colors alone.",
+            ),
+            ("im_padding_value", k.NUMBER, SIGNATURE, "What fills a crop larger than the image."),
+            ("label_padding_value", k.INT, SIGNATURE, "The label of the filled pixels."),
+            ("rare_class_crops", k.NUMBER, SIGNATURE, "Share of the crops that are laid around one of `rare_classes`."),
+            ("rare_classes", k.INTS, SIGNATURE, "Ids of rare classes."),
+        ),
+    ),
+    (
+        ("FusedAugment",),
+        EVERY,
+        OURS,
+        (
+            (
+                "mean",
+                k.CHANNEL_NUMBERS,
+                SIGNATURE,
+                "Subtracted from the image in [0, 1]: one number, or one a channel.",
+            ),
+            ("std", k.CHANNEL_NUMBERS, SIGNATURE, "The image is divided by it."),
+        ),
+    ),
+    (
+        ("Normalize",),
+        EVERY,
+        PADDLESEG,
+        (
+            ("mean", k.NUMBERS, [0.5], "Subtracted from the image in [0, 1]: one number, or one a channel."),
+            ("std", k.NUMBERS, [0.5], "The image is divided by it."),
+        ),
+    ),
+)
+
+KEYS: tuple[Key, ...] = tuple(
+    Key(place, row[0], row[1], row[2], row[3], commands, origin, row[4] if len(row) > 4 else "")
+    for places, commands, origin, rows in _TABLE
+    for place in places
+    for row in rows
+)
+TOP_LEVEL: dict[str, Key] = {key.name: key for key in KEYS if not key.place}
+
+
+def keys_of(place: str) -> dict[str, Key]:
+    """The keys of a block or of a component's `type`; empty for one that the table does not have."""
+    return {key.name: key for key in KEYS if key.place == place}
+
+
+def value_of(values: Mapping[str, Any], name: str) -> Any:
+    """A top-level value of a configuration, or its default."""
+    return values.get(name, TOP_LEVEL[name].default)
