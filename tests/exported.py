@@ -78,27 +78,8 @@ def small_model(num_classes=11):
 @functools.cache
 def export_folder(input_shape=None, output_op="argmax"):
     """Folder of an export of `model()`."""
-    from ppliteseg_paddle.export.paddle import export_paddle
-
-    folder = tempfile.TemporaryDirectory()
-    _KEEP.append(folder)
-    path = folder.name + "/export"
-    export_paddle(
-        model(),
-        path,
-        label_set=LABELS,
-        transforms=TRANSFORMS,
-        input_shape=input_shape,
-        output_op=output_op,
-        check_image=photograph(),
-    )
-    return path
-
-
-@functools.cache
-def export_formats(input_shape=None, preprocess_in_graph=False):
-    """Folder of an export of `model()` as ONNX and OpenVINO."""
-    from ppliteseg_paddle.export.paddle import export_model
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
 
     folder = tempfile.TemporaryDirectory()
     _KEEP.append(folder)
@@ -106,12 +87,37 @@ def export_formats(input_shape=None, preprocess_in_graph=False):
     export_model(
         model(),
         path,
-        formats=("onnx", "openvino"),
-        label_set=LABELS,
-        transforms=TRANSFORMS,
-        input_shape=input_shape,
-        preprocess_in_graph=preprocess_in_graph,
-        check_image=photograph(192, 256),
+        ExportOptions(
+            label_set=LABELS,
+            transforms=TRANSFORMS,
+            input_shape=input_shape,
+            output_op=output_op,
+            check_image=photograph(),
+        ),
+    )
+    return path
+
+
+@functools.cache
+def export_formats(input_shape=None, preprocess_in_graph=False):
+    """Folder of an export of `model()` as ONNX and OpenVINO."""
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
+
+    folder = tempfile.TemporaryDirectory()
+    _KEEP.append(folder)
+    path = folder.name + "/export"
+    export_model(
+        model(),
+        path,
+        ExportOptions(
+            formats=("onnx", "openvino"),
+            label_set=LABELS,
+            transforms=TRANSFORMS,
+            input_shape=input_shape,
+            preprocess_in_graph=preprocess_in_graph,
+            check_image=photograph(192, 256),
+        ),
     )
     return path
 
@@ -126,7 +132,7 @@ def exported_predictor(input_shape=None, output_op="argmax"):
 @functools.cache
 def eager():
     from ppliteseg_paddle.deploy.preprocess import Preprocess
-    from ppliteseg_paddle.export.paddle import eager_predictor
+    from ppliteseg_paddle.export.eager import eager_predictor
 
     return eager_predictor(model(), LABELS, Preprocess(TRANSFORMS))
 
@@ -134,7 +140,8 @@ def eager():
 @functools.cache
 def small_folder(output_op="softmax", input_shape=None, num_classes=11):
     """Folder of an export of `small_model()`, in a second."""
-    from ppliteseg_paddle.export.paddle import export_paddle
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
     from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
 
     folder = tempfile.TemporaryDirectory()
@@ -145,13 +152,15 @@ def small_folder(output_op="softmax", input_shape=None, num_classes=11):
         if num_classes == LABELS.num_classes
         else LabelSet("many", tuple(map(str, range(num_classes))), palette_for(num_classes))
     )
-    export_paddle(
+    export_model(
         small_model(num_classes),
         path,
-        label_set=labels,
-        transforms=TRANSFORMS,
-        input_shape=input_shape,
-        output_op=output_op,
-        check_image=photograph(64, 96),
+        ExportOptions(
+            label_set=labels,
+            transforms=TRANSFORMS,
+            input_shape=input_shape,
+            output_op=output_op,
+            check_image=photograph(64, 96),
+        ),
     )
     return path

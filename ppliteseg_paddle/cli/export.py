@@ -9,6 +9,12 @@ import shlex
 
 from ppliteseg_paddle.cli.common import add_flags, shape
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
+from ppliteseg_paddle.export.formats import FORMATS
+from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration, read_calibration_list
+from ppliteseg_paddle.export.options import ExportOptions
+
+# Flags that are fields of `ExportOptions` under the same name.
+_OPTIONS = ("formats", "input_shape", "dynamic_shape", "precision", "output_op", "preprocess_in_graph")
 
 
 def add_arguments(parser) -> None:
@@ -24,11 +30,11 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--format",
         nargs="+",
-        choices=["paddle", "onnx", "openvino", "tensorrt"],
-        default=["paddle"],
+        choices=list(FORMATS),
+        default=list(ExportOptions.formats),
         dest="formats",
         help="one or several, into one folder; tensorrt is ONNX in the form that TensorRT builds its engines of "
-        "(default: paddle)",
+        "(default: %(default)s)",
     )
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
@@ -49,13 +55,13 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--output_op",
         choices=["argmax", "softmax", "none"],
-        default="argmax",
+        default=ExportOptions.output_op,
         help="what leaves the graph: class ids, probabilities, or logits (default: %(default)s)",
     )
     parser.add_argument(
         "--precision",
         choices=["fp32", "fp16", "int8"],
-        default="fp32",
+        default=ExportOptions.precision,
         help="fp16: half the file's size, and what TensorRT computes in; int8: needs --calib_data "
         "(default: %(default)s)",
     )
@@ -68,8 +74,8 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument(
         "--calib_method",
-        choices=["minmax", "entropy", "percentile"],
-        default="minmax",
+        choices=list(METHODS),
+        default=Calibration.method,
         help="int8: how values become a range (default: %(default)s)",
     )
     parser.add_argument(
@@ -99,28 +105,21 @@ def run(args) -> dict:
     _check_quantisation(args)
     config, model = load_trained(args)
     transforms = val_transforms(config)
-    from ppliteseg_paddle.export.paddle import export_model
+    from ppliteseg_paddle.export.pipeline import export_model
 
     source, image = _check_image(args.image_path, config)
-    calibration = _calibration(args, config) if args.precision == "int8" else None
-    report = export_model(
-        model,
-        args.save_dir,
-        formats=args.formats,
+    options = ExportOptions(
         label_set=label_set_of(config),
         transforms=transforms,
-        input_shape=args.input_shape,
-        dynamic_shape=args.dynamic_shape,
-        precision=args.precision,
-        calibration=calibration,
-        output_op=args.output_op,
-        preprocess_in_graph=args.preprocess_in_graph,
+        calibration=_calibration(args, config) if args.precision == "int8" else None,
         check_image=image,
         description={"config": os.path.basename(args.config), "weights": os.path.basename(args.model_path)},
+        **{name: getattr(args, name) for name in _OPTIONS},
     )
+    report = export_model(model, args.save_dir, options)
     report["check"]["image"] = source
     if args.quant_report:
-        from ppliteseg_paddle.export.quant_report import write_quant_report
+        from ppliteseg_paddle.export.int8.report import write_quant_report
 
         report["quant_report"] = write_quant_report(args.quant_report, report["quantisation"])
     return report
@@ -199,9 +198,8 @@ def _check_quantisation(args) -> None:
 def _calibration(args, config):
     """What INT8 is measured on: the list, and the validation set where it is on this machine."""
     from ppliteseg_paddle.engine.build import build_val_dataset
-    from ppliteseg_paddle.export.quantize import Calibration, read_list
 
-    images = read_list(args.calib_data)
+    images = read_calibration_list(args.calib_data)
     try:
         validation = [tuple(pair[:2]) for pair in build_val_dataset(config).file_list if len(pair) > 1]
     except PPLiteSegError:  # the data need not be on the machine that exports

@@ -462,7 +462,7 @@ def _eager_predictor(args, kinds, options: dict[str, Any]):
     """The model itself, from its configuration and weights."""
     from ppliteseg_paddle.cli.export import load_trained, val_transforms
     from ppliteseg_paddle.engine.build import label_set_of
-    from ppliteseg_paddle.export.paddle import eager_predictor
+    from ppliteseg_paddle.export.eager import eager_predictor
 
     config, model = load_trained(args)
     if args.format == "cityscapes":

@@ -33,7 +33,7 @@ class Plan:
     """What an engine is built with.
 
     Args:
-        role: which file of the graph ("model" or "half").
+        role: which file of the graph ("model" or "fp16").
         network_flags, builder_flags, cleared_flags: names in TensorRT's enumerations.
         shapes: smallest, usual, largest shape of the input where sizes are open, in the graph's layout.
         workspace: bytes that kernels may use beside the tensors.
@@ -79,7 +79,7 @@ def make_plan(
             "or run it in fp16."
         )
     typed = numbers >= _TYPED_BY_GRAPH
-    if typed and precision == "fp16" and "half" not in roles:
+    if typed and precision == "fp16" and "fp16" not in roles:
         raise ArtifactError(
             f"TensorRT {version} computes in the types that the graph says, and this one has none in 16 bits; export "
             "it with "
@@ -93,7 +93,7 @@ def make_plan(
         else ()
     )
     return Plan(
-        role="half" if typed and precision == "fp16" else "model",
+        role="fp16" if typed and precision == "fp16" else "model",
         network_flags=network_flags,
         builder_flags=() if typed else _PRECISION_FLAGS[precision],
         # Else TensorRT rounds to 10 bits on GPUs since Ampere, which moves the borders in a mask.

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ppliteseg_paddle.engine.build import build, label_set_of, make_builder
+
+
+class _PaddleItself:
+    """What runs, for reports: the model without an export."""
+
+    def describe(self) -> dict[str, Any]:
+        import paddle
+
+        device = paddle.get_device()
+        return {"name": "eager", "runtime": "Paddle", "version": paddle.__version__, "device": device}
 
 
 class EvaluationPredictor:
@@ -19,12 +31,10 @@ class EvaluationPredictor:
     def __init__(self, model, config):
         from paddleseg.transforms import Compose
 
-        from ppliteseg_paddle.export.paddle import EagerBackend
-
         self.model, self.label_set = model, label_set_of(config)
         self.transforms = Compose(build(make_builder(config), "val_transforms"))
         self.test_config = dict(config.test_config)
-        self.backend = EagerBackend(model, "argmax", self.label_set.num_classes)
+        self.backend = _PaddleItself()
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Shape: image (H, W, 3) uint8 BGR; returns (H, W) uint8 class ids."""

@@ -1,20 +1,26 @@
-"""The way from the network's small map of logits to the mask: upsampling and argmax, which are most of what an ordinary
-export spends outside its convolutions.
+"""Blockwise argmax: from the network's small map of logits to the mask. Upsampling and argmax are most of what an
+ordinary export spends outside its convolutions.
 
 Bilinear upsampling mixes four neighbouring cells with weights that are not negative and sum to one. Where the same
 class wins in all four, it wins between them, too, so the block of pixels between the four centres is that class, and no
-score of it need be computed. What is left are blocks that a border crosses; their pixels get the same weighted sums
-that
-upsampling would have given them. The mask is the same in every pixel (but for ties within rounding), at a small part of
-the cost where borders are few, and at less than the ordinary form's where they are everywhere.
+score of it is computed. The remaining blocks are those that a border crosses; their pixels get the same weighted sums
+that upsampling would have given them. The mask is the same in every pixel (but for ties within rounding), at a small
+part of the cost where borders are few, and below the ordinary form's cost where they are everywhere.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
 
-def last_resize(graph, logits: str):
+    from ppliteseg_paddle.export.onnx_graph import Nodes
+
+
+def last_resize(graph: GraphProto, logits: str) -> NodeProto | None:
     """The resizing that makes `logits`, looking through Identity nodes; None if something else does."""
     makers = {name: node for node in graph.node for name in node.output}
     node = makers.get(logits)
@@ -25,13 +31,12 @@ def last_resize(graph, logits: str):
     return node
 
 
-def add_blockwise_argmax(model, nodes, logits: str, num_classes: int) -> str:
-    """Take the last resizing off the graph and add the mask's computation by blocks.
+def add_blockwise_argmax(model: ModelProto, nodes: Nodes, logits: str, num_classes: int) -> str:
+    """Replace the last resizing of the graph by blockwise argmax.
 
-    Args: nodes: an `onnx_graph.Nodes`, which receives it.
-    Returns: the name of the mask (1, H, W) in uint8 (int32 above 256 classes); "" where sizes are open, the batch is
-        not 1, or
-        the factor is not one even whole number: the graph is then as it was.
+    Args: nodes: where it is added.
+    Returns: the name of the mask (1, H, W) in uint8 (int32 above 256 classes). "" where it does not apply, with the
+        graph unchanged: sizes are open, the batch is not 1, or the factor is no even integer.
     """
     resize = last_resize(model.graph, logits)
     shape = None if resize is None else _factor(model, resize)
@@ -51,8 +56,8 @@ def add_blockwise_argmax(model, nodes, logits: str, num_classes: int) -> str:
     around = nodes.constant(_corners(height, width), np.int64)
     winners = nodes.add("Cast", nodes.add("ArgMax", small, axis=1, keepdims=0), to=6)
     winners = nodes.add("Gather", nodes.add("Reshape", winners, flat), around, axis=0)
-    most, least = (nodes.add(operator, winners, axes=[1], keepdims=1) for operator in ("ReduceMax", "ReduceMin"))
-    crossed = nodes.add("NonZero", nodes.add("Reshape", nodes.add("Sub", most, least), flat))
+    highest, lowest = (nodes.add(operator, winners, axes=[1], keepdims=1) for operator in ("ReduceMax", "ReduceMin"))
+    crossed = nodes.add("NonZero", nodes.add("Reshape", nodes.add("Sub", highest, lowest), flat))
     # The crossed blocks' pixels: a small product for each, planes of classes beside each other, which argmax likes
     # best.
     corners = nodes.add("Gather", around, nodes.add("Reshape", crossed, flat), axis=0)
@@ -61,7 +66,7 @@ def add_blockwise_argmax(model, nodes, logits: str, num_classes: int) -> str:
     pixels = nodes.add("Cast", nodes.add("ArgMax", scores, axis=1, keepdims=0), to=kind)
     # All blocks, as if none were crossed; OpenVINO multiplies faster than it expands.
     ones = nodes.constant(np.ones((1, factor * factor)), np.float32)
-    blocks = nodes.add("Cast", nodes.add("Mul", nodes.add("Cast", most, to=1), ones), to=kind)
+    blocks = nodes.add("Cast", nodes.add("Mul", nodes.add("Cast", highest, to=1), ones), to=kind)
     blocks = nodes.add("ScatterND", blocks, nodes.add("Transpose", crossed, perm=[1, 0]), pixels)
     grid = [height + 1, width + 1]
     blocks = nodes.add("Reshape", blocks, nodes.constant(grid + [factor, factor], np.int64))
@@ -75,7 +80,7 @@ def add_blockwise_argmax(model, nodes, logits: str, num_classes: int) -> str:
     return nodes.add("Slice", mask, *(nodes.constant(values, np.int64) for values in (start, end, [1, 2])))
 
 
-def _is_bilinear(resize) -> bool:
+def _is_bilinear(resize: NodeProto) -> bool:
     values = _attributes(resize)
     return (
         values.get("mode") == b"linear"
@@ -84,13 +89,13 @@ def _is_bilinear(resize) -> bool:
     )
 
 
-def _attributes(node) -> dict[str, object]:
+def _attributes(node: NodeProto) -> dict[str, object]:
     import onnx
 
     return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _factor(model, resize) -> tuple[list[int], int] | None:
+def _factor(model: ModelProto, resize: NodeProto) -> tuple[list[int], int] | None:
     """((channels, height, width) before the resizing, factor), where both are known and the factor is even."""
     import onnx
 
@@ -103,8 +108,8 @@ def _factor(model, resize) -> tuple[list[int], int] | None:
     if len(before) != 4 or len(after) != 4 or min(before + after) < 1 or before[0] != 1 or before[:2] != after[:2]:
         return None
     factor = after[2] // before[2]
-    whole = [side * factor for side in before[2:]] == after[2:]
-    return (before[1:], factor) if whole and factor % 2 == 0 else None
+    exact = [side * factor for side in before[2:]] == after[2:]
+    return (before[1:], factor) if exact and factor % 2 == 0 else None
 
 
 def _corners(height: int, width: int) -> np.ndarray:

@@ -1,68 +1,48 @@
-"""The model itself behind the interface of deployment, and the comparison of an export with it."""
+"""The comparison of an export with the model that it was made of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import paddle  # after ours: on Paddle 2.6 OpenCV has to be loaded first
+import paddle
 import paddle.nn.functional as F
 
-from ppliteseg_paddle.deploy.interface import Backend
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.preprocess import restore
 from ppliteseg_paddle.errors import ArtifactError
+from ppliteseg_paddle.export.eager import EagerBackend
+from ppliteseg_paddle.export.formats import FORMATS
 
 # An export may differ from its model in this share of an image's pixels, and only where two classes are nearly equal:
 # by less than this part of the largest score. Float sums in another order do no more; GPUs may round to TF32 (10 bits).
 # What computes in 16 bits rounds every value to 11 bits.
 # 8 bits move borders; here it is only seen that the graph is not broken. What they cost is measured in mIoU
-# (`quantize`).
+# (`int8.accuracy`).
 MAX_DIFFERING_PIXELS = {"cpu": 1e-3, "gpu": 5e-3, "fp16": 2e-2, "int8": 0.15}
 NEAR_TIE = {"cpu": 1e-3, "gpu": 1e-2, "fp16": 5e-2, "int8": 0.5}
 
 
-def mask_dtype(num_classes: int) -> str:
-    """The smallest integers that hold every id. Paddle has no unsigned ones of 16 bits."""
-    return "uint8" if num_classes <= 256 else "int16" if num_classes <= 1 << 15 else "int32"
+def open_format(name: str, artifact: Artifact, device: str = "cpu") -> Predictor:
+    """One graph of an artifact on the first runtime of `deploy` that reads it."""
+    runs = FORMATS[name].compared_as or name
+    alone = replace(
+        artifact, graphs={runs: artifact.graphs[name]}, in_graph=(runs,) if name in artifact.in_graph else ()
+    )
+    return Predictor.of(alone, open_backend("auto", alone, device=device))
 
 
-class GraphForm(paddle.nn.Layer):
-    """What is exported: the model's first logits, then `output_op`. The mask is as small as its ids allow: less to
-    copy."""
-
-    def __init__(self, model, output_op: str, num_classes: int):
-        super().__init__()
-        self.model, self.output_op = model, output_op
-        # Paddle Inference has no way to hand out int16 (its copy_to_cpu takes such a tensor for float32).
-        self.mask_dtype = mask_dtype(num_classes).replace("int16", "int32")
-
-    def forward(self, x):
-        logits = self.model(x)[0]
-        if self.output_op == "argmax":
-            return paddle.argmax(logits, axis=1).astype(self.mask_dtype)
-        if self.output_op == "softmax":
-            return F.softmax(logits, axis=1)
-        return logits
-
-
-class EagerBackend(Backend):
-    """The model itself behind the interface of deployment: what an export has to equal."""
-
-    name = "eager"
-
-    def __init__(self, model, output_op: str, num_classes: int):
-        self._form = GraphForm(model, output_op, num_classes)
-        self._form.eval()
-        self.device = paddle.get_device()
-
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        with paddle.no_grad():
-            return self._form(paddle.to_tensor(batch)).numpy()
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "runtime": "Paddle", "version": paddle.__version__, "device": self.device}
+def compare_format(
+    name: str, graph: dict[str, str], artifact: Artifact, folder: str, model: Any, image: np.ndarray
+) -> dict[str, Any]:
+    """`compare` for the graph of one format, just written to `folder`."""
+    device = paddle.get_device() if FORMATS[name].on_model_device else "cpu"
+    written = replace(artifact, folder=folder, graphs={name: graph})
+    return compare(open_format(name, written, device if device.startswith("gpu") else "cpu"), model, image)
 
 
 def compare(exported: Predictor, model, image: np.ndarray) -> dict[str, Any]:

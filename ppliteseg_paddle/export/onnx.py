@@ -7,22 +7,20 @@ ONNX Runtime folds constants and batch normalisation. So the file is the same fo
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.environment import paddle_version
-from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
+from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export import onnx_graph
+from ppliteseg_paddle.export.network import Source
 from ppliteseg_paddle.files import SOURCE_ROOT
 
 # Newest that onnxruntime 1.17 and TensorRT 8.6 read, too.
 OPSET = 17
 MODEL_FILE = "model.onnx"
-_PACKAGES = ("onnx", "onnxruntime", "paddle2onnx")
 
 # In a process of its own: paddle2onnx aborts the process at an operator that it cannot convert. Its default optimiser
 # installs packages with pip while it runs; ONNX Runtime does that work here.
@@ -36,21 +34,9 @@ paddle2onnx.export(sys.argv[1], sys.argv[2], sys.argv[3], opset_version=int(sys.
 """
 
 
-def check_installed(with_openvino: bool = False) -> None:
-    """Raises: DependencyError: if a package that the conversion needs is missing, or Paddle too old for it."""
-    for package in _PACKAGES + (("openvino",) if with_openvino else ()):
-        if importlib.util.find_spec(package) is None:
-            raise DependencyError(
-                f"exporting to ONNX or OpenVINO needs {package}, which is not installed. Install it with: pip install "
-                "'.[cpu,deploy]'"
-            )
-    version = paddle_version()
-    if version is not None and version < (3,):
-        raise DependencyError(
-            "exporting to ONNX needs Paddle 3 or later, as paddle2onnx does; installed is "
-            f"{'.'.join(map(str, version))}. The weights can be "
-            "exported with another Paddle: pip install paddlepaddle==3.2.2"
-        )
+def write(source: Source, artifact: Artifact, folder: str) -> dict[str, str]:
+    """Write the ONNX file. Returns: the file of each role."""
+    return save_onnx(source.onnx_network(artifact, "onnx"), artifact, "onnx", folder)
 
 
 def convert(model: str, params: str, path: str) -> None:
@@ -98,7 +84,7 @@ def save_onnx(network: str, artifact: Artifact, form: str, folder: str) -> dict[
     with tempfile.TemporaryDirectory(dir=folder) as aside:
         onnx_graph.fold(onnx_graph.finish(onnx.load(network), artifact, form), path, aside)
     if artifact.precision == "fp16" and form == "onnx":
-        onnx.save(onnx_graph.halve_weights(onnx.load(path)), path)
+        onnx.save(onnx_graph.weights_to_fp16(onnx.load(path)), path)
     return {"model": MODEL_FILE}
 
 
@@ -110,21 +96,3 @@ def fold_network(path: str, aside: str) -> str:
     folded = os.path.join(aside, "network_folded.onnx")
     onnx_graph.fold(onnx.load(path), folded, aside)
     return folded
-
-
-def save_openvino(onnx_path: str, folder: str, half: bool = False) -> dict[str, str]:
-    """Convert an ONNX file with OpenVINO's own reader. Returns the file of each role.
-
-    Args: half: whether weights are kept in 16 bits; the processor computes in 32 all the same.
-    """
-    import openvino
-
-    try:
-        # Not `convert_model`, which does the same and reports it to OpenVINO's makers over the network.
-        model = openvino.Core().read_model(onnx_path)
-        openvino.save_model(model, os.path.join(folder, "model.xml"), compress_to_fp16=half)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ArtifactError(
-            f"OpenVINO {openvino.__version__} cannot convert the ONNX graph: {str(error).strip()[-300:]}."
-        ) from error
-    return {"model": "model.xml", "weights": "model.bin"}

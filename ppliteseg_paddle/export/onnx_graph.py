@@ -4,25 +4,52 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
-from ppliteseg_paddle.export import blockwise_argmax as onnx_tail
+from ppliteseg_paddle.export.blockwise_argmax import add_blockwise_argmax, last_resize
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 _LARGE = 256  # values from which on a weight is worth its Cast
+
+
+@dataclass(frozen=True)
+class Style:
+    """What a runtime computes faster. The values stay the same.
+
+    Args:
+        fast_reductions: maxima and means over channels in other operators (`halve_channel_reductions`).
+        blockwise_argmax: masks by `blockwise_argmax`, where it applies.
+        channels_last: the last resizing with channels last (`_resize_channels_last`), where it does not.
+    """
+
+    fast_reductions: bool = False
+    blockwise_argmax: bool = False
+    channels_last: bool = False
+
+
+# format -> style; plain for all others
+STYLES = {
+    "onnx": Style(fast_reductions=True, blockwise_argmax=True, channels_last=True),
+    "openvino": Style(blockwise_argmax=True),
+}
 IMAGE_INPUT = Tensor("image", "uint8", "NHWC", (-1, -1, -1, 3), color_order="BGR")
 
 
 class Nodes:
     """Nodes and constants in the making; every method returns the name of its result."""
 
-    def __init__(self, prefix: str):
-        self.prefix, self.nodes, self.constants = prefix, [], []
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
 
     def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         from onnx import helper
@@ -78,14 +105,15 @@ def check_preprocess(preprocess: Preprocess) -> None:
             )
 
 
-def finish(model, artifact: Artifact, form: str = "onnx"):
+def finish(model: ModelProto, artifact: Artifact, form: str = "onnx") -> ModelProto:
     """Give a converted network (float NCHW in, logits out) the input and the output that the artifact describes for
-    `form`.
+    the format `form`.
 
     Returns: the same model, changed.
     """
     graph, output = model.graph, artifact.output
-    if form == "onnx":
+    style = STYLES.get(form, Style())
+    if style.fast_reductions:
         halve_channel_reductions(model)
     source, source_name = artifact.input_of(form), graph.input[0].name
     before, after = Nodes("pre"), Nodes("post")
@@ -100,12 +128,10 @@ def finish(model, artifact: Artifact, form: str = "onnx"):
     logits = graph.output[0].name
     num_classes = artifact.label_set.num_classes
     result = (
-        output.op == "argmax"
-        and form in ("onnx", "openvino")
-        and onnx_tail.add_blockwise_argmax(model, after, logits, num_classes)
+        output.op == "argmax" and style.blockwise_argmax and add_blockwise_argmax(model, after, logits, num_classes)
     )
     if not result:
-        channels_last = output.op == "argmax" and form == "onnx" and _resize_channels_last(graph, after, logits)
+        channels_last = output.op == "argmax" and style.channels_last and _resize_channels_last(graph, after, logits)
         result = _add_output(after, channels_last or logits, output.op, num_classes, 3 if channels_last else 1)
     for height, width in reversed(ways_back):
         result = (after.nearest if output.op == "argmax" else after.resized)(result, height, width)
@@ -121,7 +147,7 @@ def finish(model, artifact: Artifact, form: str = "onnx"):
     return model
 
 
-def fold(model, path: str, aside: str) -> None:
+def fold(model: ModelProto, path: str, aside: str) -> None:
     """Fold constants and batch normalisation and write the result to `path`.
 
     ONNX Runtime's basic level keeps to operators of the standard, so that other runtimes read the file as well.
@@ -156,9 +182,8 @@ def fold(model, path: str, aside: str) -> None:
     onnx.save(result, path)
 
 
-def halve_weights(model):
-    """Keep the large weights in 16-bit floats, which a runtime widens when it loads the file: half the size, and the
-    same
+def weights_to_fp16(model: ModelProto) -> ModelProto:
+    """Keep the large weights in fp16. A runtime widens them when it loads the file: half the size, and the same
     arithmetic and time, as processors compute in 32 bits.
 
     Returns: the same model, changed.
@@ -170,8 +195,8 @@ def halve_weights(model):
         values = numpy_helper.to_array(tensor)
         if values.dtype == np.float32 and values.size >= _LARGE and np.abs(values).max() <= np.finfo(np.float16).max:
             name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + "_half"))
-            casts.append(helper.make_node("Cast", [name + "_half"], [name], name=name + "/Cast", to=TensorProto.FLOAT))
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + "_fp16"))
+            casts.append(helper.make_node("Cast", [name + "_fp16"], [name], name=name + "/Cast", to=TensorProto.FLOAT))
     nodes = casts + list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -198,14 +223,14 @@ def _add_preprocess(nodes: Nodes, preprocess: Preprocess, image: str, network_in
     return sizes
 
 
-def _resize_channels_last(graph, nodes: Nodes, logits: str) -> str:
+def _resize_channels_last(graph: GraphProto, nodes: Nodes, logits: str) -> str:
     """Take the last resizing off the graph and do it with the channels last: each pixel's scores then lie side by side,
     which more than halves what resizing and argmax cost in ONNX Runtime. The arithmetic per score is the same.
 
     OpenVINO prefers planes. Returns: the name of the scores (N, H, W, classes), "" if the graph does not end with a
     resizing.
     """
-    last = onnx_tail.last_resize(graph, logits)
+    last = last_resize(graph, logits)
     if last is None:
         return ""
     graph.node.remove(last)
@@ -222,7 +247,7 @@ def _resize_channels_last(graph, nodes: Nodes, logits: str) -> str:
     return resized
 
 
-def halve_channel_reductions(model) -> None:
+def halve_channel_reductions(model: ModelProto) -> None:
     """Replace reductions over channels by forms that ONNX Runtime computes a few times faster; the values stay.
 
     A maximum becomes maxima of halves, as long as the number of channels is even; a mean becomes a 1x1 convolution.
@@ -258,7 +283,7 @@ def halve_channel_reductions(model) -> None:
         model.graph.initializer.extend(made.constants)
 
 
-def _add_maxima_of_halves(nodes: Nodes, node, count: int) -> None:
+def _add_maxima_of_halves(nodes: Nodes, node: NodeProto, count: int) -> None:
     x = node.input[0]
     while count % 2 == 0:
         count //= 2
@@ -269,7 +294,7 @@ def _add_maxima_of_halves(nodes: Nodes, node, count: int) -> None:
         nodes.add("ReduceMax", x, name=node.output[0], axes=[1], keepdims=1)
 
 
-def _channels(graph) -> dict[str, int]:
+def _channels(graph: GraphProto) -> dict[str, int]:
     """The second dimension of each 4-dimensional tensor whose shape is known."""
     found = {}
     for value in [*graph.input, *graph.value_info, *graph.output]:
@@ -285,7 +310,7 @@ def _add_output(nodes: Nodes, logits: str, op: str, num_classes: int, axis: int)
     return nodes.add("Softmax", logits, axis=axis) if op == "softmax" else logits
 
 
-def _value(tensor: Tensor, name: str):
+def _value(tensor: Tensor, name: str) -> ValueInfoProto:
     from onnx import TensorProto, helper
 
     kinds = {

@@ -37,7 +37,8 @@ _KEEP = []
 @functools.cache
 def folder():
     """One folder with every format, exported with --dynamic_shape."""
-    from ppliteseg_paddle.export.paddle import export_model
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
 
     _KEEP.append(tempfile.TemporaryDirectory())
     path = os.path.join(_KEEP[-1].name, "export")
@@ -45,11 +46,13 @@ def folder():
     export_model(
         model(),
         path,
-        formats=formats,
-        label_set=LABELS,
-        transforms=TRANSFORMS,
-        dynamic_shape=RANGE,
-        check_image=photograph(96, 128),
+        ExportOptions(
+            formats=formats,
+            label_set=LABELS,
+            transforms=TRANSFORMS,
+            dynamic_shape=RANGE,
+            check_image=photograph(96, 128),
+        ),
     )
     return path
 
@@ -61,7 +64,7 @@ def backend(name):
 
 @functools.cache
 def eager():
-    from ppliteseg_paddle.export.compare import EagerBackend
+    from ppliteseg_paddle.export.eager import EagerBackend
 
     return EagerBackend(model(), "argmax", LABELS.num_classes)
 
@@ -91,11 +94,12 @@ def test_the_export_says_the_range_that_it_was_made_for():
 
 
 def test_sizes_that_do_not_vary_are_fixed_in_the_graph(tmp_path):
-    from ppliteseg_paddle.export.paddle import export_paddle
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
 
     shapes = [(1, 3, 48, 80), (1, 3, 48, 80), (2, 3, 48, 80)]
-    report = export_paddle(
-        small_model(), str(tmp_path / "export"), label_set=LABELS, transforms=TRANSFORMS, dynamic_shape=shapes
+    report = export_model(
+        small_model(), str(tmp_path / "export"), ExportOptions(LABELS, TRANSFORMS, dynamic_shape=shapes)
     )
     assert report["input"]["shape"] == [-1, 3, 48, 80] and [step["target_size"] for step in report["resize"]] == [
         [80, 48]
@@ -105,8 +109,9 @@ def test_sizes_that_do_not_vary_are_fixed_in_the_graph(tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_above_256_classes_masks_have_16_bits_in_every_format(tmp_path, batch):
-    from ppliteseg_paddle.export.compare import EagerBackend
-    from ppliteseg_paddle.export.paddle import export_model
+    from ppliteseg_paddle.export.eager import EagerBackend
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
 
     labels = LabelSet("many", tuple(f"class{i:d}" for i in range(300)), tuple(palette_for(300)))
     net = small_model(300)
@@ -117,11 +122,13 @@ def test_above_256_classes_masks_have_16_bits_in_every_format(tmp_path, batch):
     report = export_model(
         net,
         str(tmp_path / "export"),
-        formats=formats,
-        label_set=labels,
-        transforms=TRANSFORMS,
-        preprocess_in_graph=False,
-        check_image=photograph(48, 64),
+        ExportOptions(
+            formats=formats,
+            label_set=labels,
+            transforms=TRANSFORMS,
+            preprocess_in_graph=False,
+            check_image=photograph(48, 64),
+        ),
     )
     assert report["output"]["dtype"] == "int16"
     with open(tmp_path / "export" / "deploy.yaml", encoding="utf-8") as file:

@@ -15,7 +15,7 @@ NEAR_TIE = 1e-5  # of the largest logit: float sums in another order
 
 def assert_same_masks(predictor, height, width):
     """Export and model give the same class ids, but where two logits are as good as equal."""
-    from ppliteseg_paddle.export.paddle import compare
+    from ppliteseg_paddle.export.compare import compare
 
     image = photograph(height, width)
     found, expected = predictor.predict(image), eager().predict(image)

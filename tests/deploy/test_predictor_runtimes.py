@@ -64,7 +64,7 @@ def test_a_sliding_window_gives_paddlesegs_result():
     from paddleseg.core.infer import inference
 
     from ppliteseg_paddle.deploy.preprocess import Preprocess
-    from ppliteseg_paddle.export.paddle import eager_predictor
+    from ppliteseg_paddle.export.eager import eager_predictor
 
     image, crop_size, stride = photograph(150, 200), (128, 96), (80, 64)
     batch, _ = Preprocess(TRANSFORMS)(image)

@@ -27,7 +27,7 @@ RANGE = ShapeRange((1, 3, 8, 8), (1, 3, 16, 24), (4, 3, 32, 48))
 def an_artifact(folder, shape=(-1, 3, -1, -1), dynamic_shape=RANGE, content=b"a graph", **more):
     """A folder whose graph is no graph: what runs it here does not look."""
     folder.mkdir(exist_ok=True)
-    roles = {"model": "tensorrt.onnx", "half": "tensorrt_fp16.onnx"}
+    roles = {"model": "tensorrt.onnx", "fp16": "tensorrt_fp16.onnx"}
     for name in roles.values():
         (folder / name).write_bytes(content)
     artifact = Artifact(
@@ -72,14 +72,14 @@ def installed(monkeypatch):
         ("8.6.1", "int8", "model", ("EXPLICIT_BATCH",), ("FP16", "INT8")),
         ("10.0.1", "fp16", "model", (), ("FP16",)),
         ("10.11.0.33", "int8", "model", (), ("FP16", "INT8")),
-        ("10.12.0", "fp16", "half", ("STRONGLY_TYPED",), ()),
+        ("10.12.0", "fp16", "fp16", ("STRONGLY_TYPED",), ()),
         ("10.13.0.35", "int8", "model", ("STRONGLY_TYPED",), ()),
-        ("11.0.0", "fp16", "half", (), ()),
+        ("11.0.0", "fp16", "fp16", (), ()),
         ("11.4.0.106", "fp32", "model", (), ()),
     ],
 )
 def test_flags_follow_the_version(version, precision, role, network_flags, builder_flags):
-    plan = make_plan(version, False, precision, ["model", "half"], RANGE, quantised=True)
+    plan = make_plan(version, False, precision, ["model", "fp16"], RANGE, quantised=True)
     assert (plan.role, plan.network_flags, plan.builder_flags) == (role, network_flags, builder_flags)
     assert (
         plan.cleared_flags == (("TF32",) if precision == "fp32" else ())
@@ -89,8 +89,8 @@ def test_flags_follow_the_version(version, precision, role, network_flags, build
 
 
 def test_tensorrt_for_rtx_is_told_what_tensorrt_11_is_told_but_keeps_no_timings():
-    plan = make_plan("1.7.1.116", True, "fp16", ["model", "half"], None)
-    assert dataclasses.replace(plan, timing_cache=True) == make_plan("11.4.0", False, "fp16", ["model", "half"], None)
+    plan = make_plan("1.7.1.116", True, "fp16", ["model", "fp16"], None)
+    assert dataclasses.replace(plan, timing_cache=True) == make_plan("11.4.0", False, "fp16", ["model", "fp16"], None)
     assert not plan.timing_cache
 
 

@@ -14,18 +14,21 @@ RESIZED = [{"type": "Resize", "target_size": [128, 96]}, *TRANSFORMS]
 
 
 def export(save_dir, net=None, **options):
-    from ppliteseg_paddle.export.paddle import export_model
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
 
     return export_model(
         net or small_model(),
         str(save_dir),
-        **{
-            "formats": ("onnx",),
-            "label_set": LABELS,
-            "transforms": TRANSFORMS,
-            "check_image": photograph(96, 128),
-            **options,
-        },
+        ExportOptions(
+            **{
+                "formats": ("onnx",),
+                "label_set": LABELS,
+                "transforms": TRANSFORMS,
+                "check_image": photograph(96, 128),
+                **options,
+            }
+        ),
     )
 
 
@@ -35,7 +38,7 @@ def predictor(backend, input_shape=None, preprocess_in_graph=False):
 
 
 def assert_equals_the_model(exported, size):
-    from ppliteseg_paddle.export.paddle import compare
+    from ppliteseg_paddle.export.compare import compare
 
     check = compare(exported, model(), photograph(*size))
     assert check["differing_pixels"] <= few_ties(np.prod(size)) and check["largest_margin"] <= 1e-5
@@ -183,7 +186,7 @@ def test_an_operator_without_an_onnx_form_is_reported_on_one_line(tmp_path):
     [
         ({"formats": ("onx",)}, "unknown format 'onx'. Did you mean 'onnx'"),
         ({"formats": ()}, "no format is given"),
-        ({"formats": ("paddle",), "preprocess_in_graph": True}, "for the formats onnx and openvino"),
+        ({"formats": ("paddle",), "preprocess_in_graph": True}, "for the formats onnx, openvino and tensorrt"),
     ],
 )
 def test_an_argument_that_cannot_serve_is_refused_before_any_work(tmp_path, options, words):
@@ -223,12 +226,13 @@ def test_a_missing_converter_is_named_with_its_install_command(tmp_path, monkeyp
 
 
 def test_a_paddle_too_old_for_the_converter_is_named(monkeypatch):
-    from ppliteseg_paddle.export import onnx
+    from ppliteseg_paddle.export import formats
 
-    monkeypatch.setattr(onnx, "paddle_version", lambda: (2, 6, 2))
-    monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name, *rest: name)
+    monkeypatch.setattr(formats, "paddle_version", lambda: (2, 6, 2))
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name, *rest: name)
+    formats.check_installed(["paddle"])
     with pytest.raises(DependencyError, match="needs Paddle 3 or later.*installed is 2.6.2"):
-        onnx.check_installed()
+        formats.check_installed(["onnx"])
 
 
 @needs_converter

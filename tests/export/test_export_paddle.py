@@ -21,11 +21,11 @@ from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
 
 def export(save_dir, net=None, **options):
-    from ppliteseg_paddle.export.paddle import export_paddle
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
 
-    return export_paddle(
-        net or small_model(), str(save_dir), **{"label_set": LABELS, "transforms": TRANSFORMS, **options}
-    )
+    options = ExportOptions(**{"label_set": LABELS, "transforms": TRANSFORMS, **options})
+    return export_model(net or small_model(), str(save_dir), options)
 
 
 def test_the_report_says_what_was_written_and_how_it_compares(tmp_path):
@@ -66,7 +66,7 @@ def test_auxiliary_heads_are_not_exported():
 
 
 def test_a_fixed_size_export_equals_the_model():
-    from ppliteseg_paddle.export.paddle import compare
+    from ppliteseg_paddle.export.compare import compare
 
     size = (333, 517)  # the deepest map is 11x17: no bin size but 1 divides it
     predictor = exported_predictor((1, 3) + size)
@@ -96,7 +96,7 @@ def test_a_pipeline_that_ends_at_the_fixed_size_gets_no_second_resize(tmp_path):
 @pytest.mark.parametrize("output_op", ["softmax", "none"])
 def test_scores_may_leave_the_graph_in_place_of_ids(tmp_path, output_op):
     from ppliteseg_paddle.deploy.preprocess import Preprocess
-    from ppliteseg_paddle.export.paddle import eager_predictor
+    from ppliteseg_paddle.export.eager import eager_predictor
 
     net = small_model()
     report = export(tmp_path / "export", net, output_op=output_op)
@@ -126,14 +126,14 @@ def test_an_earlier_export_is_replaced_and_survives_a_failure(tmp_path):
 def test_an_export_that_differs_from_the_model_is_not_written(tmp_path, monkeypatch):
     from ppliteseg_paddle.export import paddle as exporter
 
-    original = exporter._inference_copy
+    original = exporter.inference_copy
 
     def damaged(net, artifact):
         form = original(net, artifact)
         form.model.classifier.weight.set_value(form.model.classifier.weight * -1.0)
         return form
 
-    monkeypatch.setattr(exporter, "_inference_copy", damaged)
+    monkeypatch.setattr(exporter, "inference_copy", damaged)
     with pytest.raises(ArtifactError, match="differs from the trained one in .* was not written"):
         export(tmp_path / "export", check_image=photograph(96, 128))
     assert os.listdir(tmp_path) == []
@@ -160,7 +160,7 @@ def test_paddlesegs_own_model_is_exported_the_same_way(tmp_path):
     from paddleseg.models import PPLiteSeg
     from paddleseg.models.backbones import STDC1
 
-    from ppliteseg_paddle.export.paddle import compare
+    from ppliteseg_paddle.export.compare import compare
 
     net = PPLiteSeg(11, STDC1())
     export(tmp_path / "export", net, check_image=photograph(96, 128))

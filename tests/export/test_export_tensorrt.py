@@ -17,18 +17,21 @@ RANGE = [(1, 3, 64, 64), (1, 3, 96, 128), (2, 3, 192, 256)]
 
 
 def export(save_dir, net=None, **options):
-    from ppliteseg_paddle.export.paddle import export_model
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
 
     return export_model(
         net or small_model(),
         str(save_dir),
-        **{
-            "formats": ("tensorrt",),
-            "label_set": LABELS,
-            "transforms": TRANSFORMS,
-            "check_image": photograph(96, 128),
-            **options,
-        },
+        ExportOptions(
+            **{
+                "formats": ("tensorrt",),
+                "label_set": LABELS,
+                "transforms": TRANSFORMS,
+                "check_image": photograph(96, 128),
+                **options,
+            }
+        ),
     )
 
 
@@ -60,7 +63,7 @@ def test_bytes_are_cast_from_and_to_floats_only(tmp_path):
 
 @needs_converter
 def test_the_graph_and_its_16_bit_form_give_the_models_masks(tmp_path):
-    from ppliteseg_paddle.export.paddle import eager_predictor
+    from ppliteseg_paddle.export.eager import eager_predictor
 
     report = export(tmp_path / "export", model(), precision="fp16", dynamic_shape=RANGE)
     assert set(report["files"]) == {"deploy.yaml", "tensorrt.onnx", "tensorrt_fp16.onnx"}

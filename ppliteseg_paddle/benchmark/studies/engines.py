@@ -157,7 +157,7 @@ def _tensorrt(package: str, name: str) -> Callable[..., Engine]:
 # --------------------------------------------------------------------------------------------
 def _onnxruntime_bound(artifact: Artifact, precision: str, device: str, threads: int | None, shape: Shape) -> Engine:
     graph = "tensorrt" if split_device(device)[0] == "gpu" and "tensorrt" in artifact.graphs else "onnx"
-    role = "half" if precision == "fp16" else "model"
+    role = "fp16" if precision == "fp16" else "model"
     if role not in artifact.graphs.get(graph, {}):
         raise ArtifactError(f"{artifact.folder} holds no {graph} graph in {precision}.")
     path = artifact.path_of(graph, role)

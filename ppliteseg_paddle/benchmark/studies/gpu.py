@@ -163,7 +163,7 @@ class _Bench:
         """The images as files, which the ranges for INT8 are measured on."""
         import cv2
 
-        from ppliteseg_paddle.export.quantize import Calibration
+        from ppliteseg_paddle.export.int8.calibration import Calibration
 
         paths = []
         for i, image in enumerate(self.images):

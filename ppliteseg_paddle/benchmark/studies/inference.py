@@ -97,8 +97,9 @@ def export_ours(
     """Write our model with `export_model`: checked against itself, mask out. INT8 takes its ranges from `image`, and
     its masks
     are held to no bound: what is measured is time."""
-    from ppliteseg_paddle.export.paddle import export_model
-    from ppliteseg_paddle.export.quantize import Calibration
+    from ppliteseg_paddle.export.int8.calibration import Calibration
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
     from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, palette_for
 
     label_set = (
@@ -114,13 +115,15 @@ def export_ours(
     export_model(
         network,
         folder,
-        formats=formats,
-        label_set=label_set,
-        transforms=PREPROCESS,
-        input_shape=(1, 3, *size),
-        precision=precision,
-        calibration=calibration,
-        check_image=image,
+        ExportOptions(
+            formats=formats,
+            label_set=label_set,
+            transforms=PREPROCESS,
+            input_shape=(1, 3, *size),
+            precision=precision,
+            calibration=calibration,
+            check_image=image,
+        ),
     )
     return Artifact.read(folder)
 

@@ -187,19 +187,22 @@ def export(
     else:
         settle(model)
     if row.ours:
-        from ppliteseg_paddle.export.paddle import export_model
+        from ppliteseg_paddle.export.options import ExportOptions
+        from ppliteseg_paddle.export.pipeline import export_model
 
         export_model(
             model,
             folder,
-            formats=tuple(formats),
-            label_set=LABEL_SETS["cityscapes"],
-            transforms=[_NORMALIZE],
-            input_shape=(batch, 3, *size),
-            precision=precision,
-            calibration=calibration,
-            preprocess_in_graph=preprocess_in_graph,
-            description={"network": key, "weights": weights or "random"},
+            ExportOptions(
+                formats=tuple(formats),
+                label_set=LABEL_SETS["cityscapes"],
+                transforms=[_NORMALIZE],
+                input_shape=(batch, 3, *size),
+                precision=precision,
+                calibration=calibration,
+                preprocess_in_graph=preprocess_in_graph,
+                description={"network": key, "weights": weights or "random"},
+            ),
         )
     else:
         if precision == "int8" or preprocess_in_graph:
@@ -263,7 +266,7 @@ def _export_as_paddleseg(
             )
             graphs["onnx"] = {"model": "model.onnx"}
         if "tensorrt" in formats:
-            graphs["tensorrt"] = {"model": "model.onnx", **_half(made, precision)}
+            graphs["tensorrt"] = {"model": "model.onnx", **_fp16(made, precision)}
         if "paddle" in formats:
             for name in files.values():
                 os.replace(os.path.join(aside, name), os.path.join(made, name))
@@ -294,7 +297,7 @@ def _export_as_paddleseg(
         ).write()
 
 
-def _half(folder: str, precision: str) -> dict[str, str]:
+def _fp16(folder: str, precision: str) -> dict[str, str]:
     """The ONNX file in 16 bits beside it, made as ours are: TensorRT since 11 does not lower the precision by
     itself."""
     if precision != "fp16":
@@ -308,4 +311,4 @@ def _half(folder: str, precision: str) -> dict[str, str]:
         folded = os.path.join(aside, "model.onnx")
         fold(onnx.load(os.path.join(folder, "model.onnx")), folded, aside)
         onnx.save(to_fp16(onnx.load(folded)), os.path.join(folder, "model_fp16.onnx"))
-    return {"half": "model_fp16.onnx"}
+    return {"fp16": "model_fp16.onnx"}

@@ -162,8 +162,8 @@ def _artifact(folder: str, nodes, constants, last: str, shape, precision: str, k
     if precision == "fp16":
         from ppliteseg_paddle.export.fp16 import to_fp16
 
-        onnx.save(to_fp16(model), os.path.join(folder, "half.onnx"))
-        roles["half"] = "half.onnx"
+        onnx.save(to_fp16(model), os.path.join(folder, "fp16.onnx"))
+        roles["fp16"] = "fp16.onnx"
     tensor = Tensor("x", "float32", "NCHW", tuple(shape), color_order="RGB")
     return Artifact(
         folder,

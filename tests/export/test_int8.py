@@ -9,8 +9,9 @@ from exported import LABELS, TRANSFORMS, photograph, small_model
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
-from ppliteseg_paddle.export import quantize
-from ppliteseg_paddle.export.quantize import Calibration, read_list
+from ppliteseg_paddle.export.int8 import accuracy as int8_accuracy
+from ppliteseg_paddle.export.int8 import sensitivity
+from ppliteseg_paddle.export.int8.calibration import Calibration, read_calibration_list
 
 needs_converter = pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
 
@@ -52,21 +53,24 @@ def deeper_model():
 
 
 def export(save_dir, calibration, net=None, **options):
-    from ppliteseg_paddle.export.paddle import export_model
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
 
     return export_model(
         net or deeper_model(),
         str(save_dir),
-        **{
-            "formats": ("onnx",),
-            "label_set": LABELS,
-            "transforms": TRANSFORMS,
-            "input_shape": (1, 3, 96, 128),
-            "precision": "int8",
-            "calibration": calibration,
-            "check_image": photograph(96, 128),
-            **options,
-        },
+        ExportOptions(
+            **{
+                "formats": ("onnx",),
+                "label_set": LABELS,
+                "transforms": TRANSFORMS,
+                "input_shape": (1, 3, 96, 128),
+                "precision": "int8",
+                "calibration": calibration,
+                "check_image": photograph(96, 128),
+                **options,
+            }
+        ),
     )
 
 
@@ -78,10 +82,10 @@ def operators(path):
 
 @needs_converter
 def test_int8_graphs_run_on_both_runtimes_and_the_report_names_every_layer(data, tmp_path):
-    from ppliteseg_paddle.export.quant_report import write_quant_report
+    from ppliteseg_paddle.export.int8.report import write_quant_report
 
     report = export(
-        tmp_path / "export", Calibration(read_list(str(data)), progress=False), formats=("onnx", "openvino")
+        tmp_path / "export", Calibration(read_calibration_list(str(data)), progress=False), formats=("onnx", "openvino")
     )
     found = report["quantisation"]
     assert found["images"] == found["sensitivity_images"] == 3 and found["method"] == "minmax" and found["labels"]
@@ -111,7 +115,9 @@ def test_other_calibration_methods_give_other_ranges(data, tmp_path, method):
 
     scales = []
     for i, name in enumerate(("minmax", method)):
-        export(tmp_path / str(i), Calibration(read_list(str(data)), name, sensitivity=False, progress=False))
+        export(
+            tmp_path / str(i), Calibration(read_calibration_list(str(data)), name, sensitivity=False, progress=False)
+        )
         graph = onnx.load(str(tmp_path / str(i) / "model.onnx")).graph
         # Of values, not of weights: those are lists.
         scales.append(
@@ -129,7 +135,7 @@ def test_other_calibration_methods_give_other_ranges(data, tmp_path, method):
 def test_weights_have_a_scale_a_channel_and_seven_bits(data, tmp_path):
     import onnx
 
-    export(tmp_path / "export", Calibration(read_list(str(data)), sensitivity=False, progress=False))
+    export(tmp_path / "export", Calibration(read_calibration_list(str(data)), sensitivity=False, progress=False))
     graph = onnx.load(str(tmp_path / "export" / "model.onnx")).graph
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     weights = [name for name, value in values.items() if value.dtype == np.int8 and value.ndim == 4]
@@ -142,8 +148,8 @@ def test_weights_have_a_scale_a_channel_and_seven_bits(data, tmp_path):
 
 @needs_converter
 def test_layers_that_hurt_are_kept_in_float(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantize, "TRIAL_PIXELS", 1e-9)
-    pairs = [(image, None) for image, _ in read_list(str(data))]
+    monkeypatch.setattr(sensitivity, "TRIAL_PIXELS", 1e-9)
+    pairs = [(image, None) for image, _ in read_calibration_list(str(data))]
     report = export(tmp_path / "export", Calibration(pairs, progress=False))
     found = report["quantisation"]
     assert [row["float_layers"] for row in found["trials"]] == list(range(len(found["trials"]))) and len(
@@ -155,12 +161,12 @@ def test_layers_that_hurt_are_kept_in_float(data, tmp_path, monkeypatch):
 
 @needs_converter
 def test_an_export_that_loses_too_much_is_not_written(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantize, "MAX_LOST_POINTS", -100)
+    monkeypatch.setattr(int8_accuracy, "MAX_LOST_POINTS", -100)
     with pytest.raises(
         ArtifactError,
         match=r"INT8 loses .* points of mIoU on 3 calibration images .allowed: -100., so nothing was written",
     ):
-        export(tmp_path / "export", Calibration(read_list(str(data)), progress=False))
+        export(tmp_path / "export", Calibration(read_calibration_list(str(data)), progress=False))
     assert not (tmp_path / "export").exists()
 
 
@@ -171,7 +177,7 @@ def test_a_network_without_a_layer_to_quantise_is_refused(data, tmp_path):
     net = small_model()
     net.stem, net.classifier = paddle.nn.Identity(), paddle.nn.Conv2D(3, 11, 1)
     with pytest.raises(ConfigError, match="no convolution that INT8 could serve"):
-        export(tmp_path / "export", Calibration(read_list(str(data)), progress=False), net)
+        export(tmp_path / "export", Calibration(read_calibration_list(str(data)), progress=False), net)
 
 
 @needs_converter
@@ -200,10 +206,10 @@ def test_int8_without_images_and_for_paddle_is_refused_before_any_work(tmp_path)
         Calibration([])
 
 
-@pytest.mark.parametrize("text, words", [("", "is empty"), ("nowhere.png\n", "line 1: .*nowhere.png does not exist")])
+@pytest.mark.parametrize("text, words", [("", "is empty"), ("nowhere.png\n", ":1: .*nowhere.png does not exist")])
 def test_a_list_that_cannot_serve_is_refused_with_its_line(tmp_path, text, words):
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(DataError, match=words):
-        read_list(str(tmp_path / "list.txt"))
+        read_calibration_list(str(tmp_path / "list.txt"))
     with pytest.raises(DataError, match="absent.txt cannot be read: No such file"):
-        read_list(str(tmp_path / "absent.txt"))
+        read_calibration_list(str(tmp_path / "absent.txt"))

@@ -1,4 +1,4 @@
-"""What quantising each layer costs, for people: JSON, a table in Markdown, a picture."""
+"""The report on what quantising each layer costs: JSON, a table in Markdown, a plot."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ppliteseg_paddle.errors import DependencyError
 
 
 def write_quant_report(path: str, report: Mapping[str, Any]) -> list[str]:
-    """Write `path` (JSON), and beside it a Markdown table and, with matplotlib installed, a picture. Returns the files'
-    paths.
+    """Write `path` (JSON), and beside it a Markdown table and, with matplotlib installed, a plot.
 
+    Returns: the files' paths.
     Raises: ConfigError: if a file cannot be written.
     """
     from ppliteseg_paddle.files import save_atomic, write_json
@@ -33,7 +33,7 @@ def write_quant_report(path: str, report: Mapping[str, Any]) -> list[str]:
                 "kept in float",
             )
         )
-    except DependencyError:  # numbers are there without it
+    except DependencyError:  # the numbers are written without it
         pass
     return written
 
@@ -86,5 +86,5 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _points(value) -> str:
+def _points(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"

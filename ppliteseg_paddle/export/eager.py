@@ -1,0 +1,63 @@
+"""The model itself behind the interface of deployment: what an export has to equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+from ppliteseg_paddle.deploy.interface import Backend
+from ppliteseg_paddle.deploy.predictor import Predictor
+from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.export.describe import describe, mask_dtype
+from ppliteseg_paddle.export.options import ExportOptions
+from ppliteseg_paddle.reading.label_sets import LabelSet
+
+
+class GraphForm(paddle.nn.Layer):
+    """What is exported: the model's first logits, then `output_op`.
+
+    The mask is as small as its ids allow: less to copy.
+    """
+
+    def __init__(self, model: paddle.nn.Layer, output_op: str, num_classes: int) -> None:
+        super().__init__()
+        self.model, self.output_op = model, output_op
+        # Paddle Inference has no way to hand out int16 (its copy_to_cpu takes such a tensor for float32).
+        self.mask_dtype = mask_dtype(num_classes).replace("int16", "int32")
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        logits = self.model(x)[0]
+        if self.output_op == "argmax":
+            return paddle.argmax(logits, axis=1).astype(self.mask_dtype)
+        if self.output_op == "softmax":
+            return F.softmax(logits, axis=1)
+        return logits
+
+
+class EagerBackend(Backend):
+    """Runs the model without an export. It is put in evaluation mode."""
+
+    name = "eager"
+
+    def __init__(self, model: paddle.nn.Layer, output_op: str, num_classes: int) -> None:
+        self._form = GraphForm(model, output_op, num_classes)
+        self._form.eval()
+        self.device = paddle.get_device()
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        with paddle.no_grad():
+            return self._form(paddle.to_tensor(batch)).numpy()
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "runtime": "Paddle", "version": paddle.__version__, "device": self.device}
+
+
+def eager_predictor(
+    model: paddle.nn.Layer, label_set: LabelSet, preprocess: Preprocess, output_op: str = "argmax", **options: Any
+) -> Predictor:
+    """A `Predictor` that runs the model itself, with options as `Predictor` has them. It is put in evaluation mode."""
+    artifact = describe(model, ExportOptions(label_set, preprocess, output_op=output_op))
+    return Predictor.of(artifact, EagerBackend(model, output_op, label_set.num_classes), **options)

@@ -1,0 +1,50 @@
+"""A model on its way into several formats: what more than one of them needs is made once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.export.describe import output_tensor
+
+if TYPE_CHECKING:
+    from ppliteseg_paddle.export.int8.calibration import Calibration
+    from ppliteseg_paddle.export.int8.quantize import QuantizedNetwork
+
+
+class Source:
+    """What the formats' writers take the network from.
+
+    Args: model: in evaluation mode; calibration: for int8; aside: a folder for files in between.
+    Attributes: `quantized`, the 8-bit network once a format has asked for it.
+    """
+
+    def __init__(self, model: Any, calibration: Calibration | None, aside: str) -> None:
+        self.model, self.calibration, self._aside = model, calibration, aside
+        self._onnx: str | None = None
+        self.quantized: QuantizedNetwork | None = None
+
+    def onnx_network(self, artifact: Artifact, form: str) -> str:
+        """Path of the network in ONNX, float NCHW in and logits out; in 8 bits, as the format `form` needs them, where
+        the artifact says so."""
+        if artifact.precision != "int8" or self.calibration is None:
+            return self._float_network(artifact)
+        if self.quantized is None:
+            from ppliteseg_paddle.export.int8.quantize import quantize_network
+
+            self.quantized = quantize_network(self._float_network(artifact), artifact, self.calibration, self._aside)
+        return self.quantized.write(form)
+
+    def _float_network(self, artifact: Artifact) -> str:
+        if self._onnx is None:
+            from ppliteseg_paddle.export.onnx import convert, fold_network
+            from ppliteseg_paddle.export.paddle import inference_copy, save_graph
+
+            logits = replace(artifact, output=output_tensor("none", artifact.label_set, artifact.input.shape))
+            graph = save_graph(inference_copy(self.model, logits, adaptive_pooling=False), logits, self._aside)
+            path = os.path.join(self._aside, "network.onnx")
+            convert(os.path.join(self._aside, graph["model"]), os.path.join(self._aside, graph["params"]), path)
+            self._onnx = fold_network(path, self._aside)
+        return self._onnx

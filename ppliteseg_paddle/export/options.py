@@ -1,0 +1,122 @@
+"""What `export_model` is asked for: one default each, validated once, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from ppliteseg_paddle.errors import ConfigError, suggest
+from ppliteseg_paddle.export.formats import FORMATS, check_known, names_where
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppliteseg_paddle.deploy.preprocess import Preprocess
+    from ppliteseg_paddle.deploy.shapes import ShapeRange
+    from ppliteseg_paddle.export.int8.calibration import Calibration
+    from ppliteseg_paddle.reading.label_sets import LabelSet
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a model is exported.
+
+    Args:
+        label_set: the model's classes and their colors.
+        transforms: the configuration's validation transforms.
+        formats: keys of `FORMATS`; they share one folder.
+        input_shape: (N, 3, H, W), -1 where open; None leaves batch, height and width open. With a fixed size, images of
+            other sizes are resized to it.
+        dynamic_shape: in its place three shapes (N, 3, H, W): the smallest, the usual and the largest input.
+        precision: "fp32", "fp16" or "int8". fp16 is what TensorRT computes in, and how ONNX and OpenVINO files keep
+            their weights; Paddle's graph is not changed by it. int8 is for all formats but Paddle's.
+        calibration: the images that int8 is calibrated on; for int8 alone.
+        output_op: what leaves the graph: "argmax" (class ids), "softmax" (probabilities) or "none" (logits).
+        preprocess_in_graph: whether all graphs but Paddle's take uint8 NHWC BGR images of any size, do the transforms
+            themselves, and return masks of the image's size.
+        check_image: (H, W, 3) uint8 BGR, on which export and model are compared; None generates one.
+        description: what else `deploy.yaml` says of the model.
+    Raises: ConfigError: for a value that cannot serve, or two that exclude each other.
+    """
+
+    label_set: LabelSet
+    transforms: Preprocess | Sequence[Mapping[str, Any]]
+    formats: Sequence[str] = ("paddle",)
+    input_shape: Sequence[int] | None = None
+    dynamic_shape: ShapeRange | Sequence[Sequence[int]] | None = None
+    precision: str = "fp32"
+    calibration: Calibration | None = None
+    output_op: str = "argmax"
+    preprocess_in_graph: bool = False
+    check_image: np.ndarray | None = None
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from ppliteseg_paddle.deploy.artifact import OUTPUT_OPS, PRECISIONS
+        from ppliteseg_paddle.deploy.preprocess import Preprocess
+        from ppliteseg_paddle.deploy.shapes import shape_range
+
+        for name, allowed in (("output_op", OUTPUT_OPS), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ConfigError(f"unknown {name} '{value}'.{suggest(value, allowed)}")
+        self._set("formats", check_known(self.formats))
+        self._check_in_graph()
+        self._check_int8()
+        self._set("dynamic_shape", shape_range(self.dynamic_shape))
+        if self.dynamic_shape is not None and self.input_shape is not None:
+            raise ConfigError("input_shape fixes the input's size and dynamic_shape leaves it open; give one of them.")
+        self._set("input_shape", _checked_shape(self.input_shape))
+        if not isinstance(self.transforms, Preprocess):
+            self._set("transforms", Preprocess(self.transforms))
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The transforms, checked."""
+        return cast("Preprocess", self.transforms)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The network's input (N, 3, H, W), -1 where a size is open."""
+        if self.dynamic_shape is not None:
+            return cast("ShapeRange", self.dynamic_shape).open_shape
+        return cast("tuple[int, ...]", self.input_shape) if self.input_shape is not None else (-1, 3, -1, -1)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # the class is frozen; this is its constructor
+
+    def _check_in_graph(self) -> None:
+        if self.preprocess_in_graph and not any(FORMATS[name].takes_images for name in self.formats):
+            raise ConfigError(
+                f"--preprocess_in_graph is for the formats {names_where(lambda row: row.takes_images)}; add one of "
+                "them, or drop the flag."
+            )
+
+    def _check_int8(self) -> None:
+        if self.precision != "int8":
+            if self.calibration is not None:
+                raise ConfigError(f"calibration is for precision int8, not {self.precision}; give both, or neither.")
+            return
+        unable = [name for name in self.formats if not FORMATS[name].int8]
+        if unable:
+            raise ConfigError(
+                f"--precision int8 is for the formats {names_where(lambda row: row.int8)}; drop {unable[0]}, or export "
+                "it by itself."
+            )
+        if self.calibration is None:
+            raise ConfigError(
+                "--precision int8 needs --calib_data LIST: a text file with 50 to 200 images, one a line."
+            )
+
+
+def _checked_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
+    if shape is None:
+        return None
+    shape = tuple(-1 if size is None else int(size) for size in shape)
+    fixed = len(shape) == 4 and min(shape[2:]) > 0
+    if len(shape) != 4 or shape[0] not in (1, -1) or shape[1] != 3 or not (fixed or shape[2:] == (-1, -1)):
+        raise ConfigError(
+            f"input_shape is {list(shape)}; give N 3 H W with N 1 or -1, and H and W both in pixels or both -1."
+        )
+    return shape

@@ -1,0 +1,174 @@
+"""Export a model: describe it, copy it, convert the copy to each format, compare each with the model, write.
+
+Nothing is written unless every format gives the model's masks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ppliteseg_paddle.deploy.artifact import Artifact, writing
+from ppliteseg_paddle.deploy.preprocess import generated_image
+from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.export.compare import compare_format, open_format, require_equal
+from ppliteseg_paddle.export.describe import describe, output_tensor
+from ppliteseg_paddle.export.formats import FORMATS, check_installed
+from ppliteseg_paddle.export.network import Source
+from ppliteseg_paddle.export.options import ExportOptions
+from ppliteseg_paddle.reading.label_sets import LabelSet
+
+# Side of the check image where the input's size is open.
+_USUAL_SIDE = 256
+
+
+def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str, Any]:
+    """Write `model` as a folder that `Predictor` runs, and see that it gives the model's masks.
+
+    The model itself is not changed: graphs are made of a copy in evaluation mode without auxiliary heads. An earlier
+    export at `save_dir` is replaced.
+
+    Args: model: any layer that returns a list with the logits (N, classes, H, W) first.
+    Returns: the report: folder, files, input, output, resizing, comparison. Plain values.
+    Raises: ConfigError: if the model does not fit the options. DependencyError: if a format needs what is not
+        installed. ArtifactError: if the folder cannot be written or the export differs from the model.
+    """
+    check_installed(options.formats)
+    artifact = describe(model, options)
+    image = _check_image(options, artifact)
+    with evaluating(model):
+        check_classes(model, options.label_set)
+        with writing(save_dir) as folder, tempfile.TemporaryDirectory(dir=folder) as aside:
+            source = Source(model, options.calibration, aside)
+            graphs, checks = {}, {}
+            for name in options.formats:
+                graphs[name] = FORMATS[name].write(source, artifact, folder)
+                checks[name] = _check_format(name, graphs[name], source, artifact, folder, image, save_dir)
+            artifact = replace(artifact, folder=folder, graphs=graphs, check=_summary_of(checks))
+            quantisation = _quantisation(source, artifact)
+            artifact.write()
+            files = _sizes(folder)
+    return _report(save_dir, files, artifact, quantisation)
+
+
+# --------------------------------------------------------------------------------------------
+# Check
+# --------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode meanwhile. A trainer may keep some layers in it, so each layer gets its own mode back."""
+    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
+def check_classes(model: Any, label_set: LabelSet) -> None:
+    """Raises: ConfigError: if the model returns no logits, or not one for each class."""
+    import paddle
+
+    with paddle.no_grad():
+        outputs = model(paddle.zeros([1, 3, 64, 64]))
+    found = (
+        outputs[0].shape[1] if isinstance(outputs, (list, tuple)) and outputs and len(outputs[0].shape) == 4 else None
+    )
+    if found is None:
+        raise ConfigError(
+            f"the model ({type(model).__name__}) does not return a list of logits, so it cannot be exported."
+        )
+    if found != label_set.num_classes:
+        raise ConfigError(
+            f"the model has {found:d} classes, but the label set '{label_set.name}' names {label_set.num_classes:d}; "
+            "give names and colors for each class."
+        )
+
+
+def _check_image(options: ExportOptions, artifact: Artifact) -> np.ndarray:
+    if options.check_image is not None:
+        return options.check_image
+    shape = artifact.dynamic_shape.opt if artifact.dynamic_shape else artifact.input.shape
+    return generated_image(*(size if size > 0 else _USUAL_SIDE for size in shape[2:]))
+
+
+# --------------------------------------------------------------------------------------------
+# Compare
+# --------------------------------------------------------------------------------------------
+def _check_format(
+    name: str, graph: dict[str, str], source: Source, artifact: Artifact, folder: str, image: np.ndarray, save_dir: str
+) -> dict[str, Any]:
+    """Compare one written format with the model. Returns what `deploy.yaml` says of it.
+
+    A mask tells little of how far the scores are off, so the same graph with logits as its output is compared, too.
+    """
+    row = FORMATS[name]
+    check = compare_format(name, graph, artifact, folder, source.model, image)
+    int8 = artifact.precision == "int8"
+    if not int8 or source.calibration.sensitivity:
+        require_equal(check, save_dir, artifact.precision if row.rounds_to_fp16 or int8 else "fp32")
+    if "max_difference" not in check:
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            scores = replace(artifact, output=output_tensor("none", artifact.label_set, artifact.input.shape))
+            scored = compare_format(name, row.write(source, scores, aside), scores, aside, source.model, image)
+            check["max_difference"] = scored["max_difference"]
+    written = replace(artifact, folder=folder, graphs={name: graph})
+    return {**check, **row.check_further(graph, written, source.model, image, save_dir)}
+
+
+def _summary_of(checks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The comparison of the format that differs most, and all of them where there are several."""
+    worst = max(checks.values(), key=lambda check: (check["differing_pixels"], check["max_difference"]))
+    return {**worst, **({"formats": checks} if len(checks) > 1 else {})}
+
+
+def _quantisation(source: Source, artifact: Artifact) -> dict[str, Any] | None:
+    """What int8 has measured and chosen, and, where there are labels, what it costs in mIoU beside a float export that
+    is not kept; None without int8."""
+    if source.quantized is None or source.calibration is None:
+        return None
+    report = source.quantized.report
+    names = [name for name in artifact.graphs if FORMATS[name].compared_as is None]  # those that this machine runs
+    if not names or artifact.output.op != "argmax":
+        return report
+    from ppliteseg_paddle.export.int8.accuracy import measure_loss
+
+    with tempfile.TemporaryDirectory(dir=artifact.folder) as aside:
+        exact = replace(artifact, folder=aside, precision="fp32")
+        exact = replace(exact, graphs={names[0]: FORMATS[names[0]].write(source, exact, aside)})
+        quantized = {name: open_format(name, artifact) for name in names}
+        accuracy = measure_loss(open_format(names[0], exact), quantized, source.calibration)
+    return {**report, **({"accuracy": accuracy} if accuracy else {})}
+
+
+# --------------------------------------------------------------------------------------------
+# Report
+# --------------------------------------------------------------------------------------------
+def _sizes(folder: str) -> dict[str, int]:
+    """Bytes of each file."""
+    paths = {name: os.path.join(folder, name) for name in sorted(os.listdir(folder))}
+    return {name: os.path.getsize(path) for name, path in paths.items() if os.path.isfile(path)}
+
+
+def _report(
+    save_dir: str, files: dict[str, int], artifact: Artifact, quantisation: dict[str, Any] | None
+) -> dict[str, Any]:
+    return {
+        "save_dir": save_dir,
+        "formats": list(artifact.graphs),
+        "files": files,
+        "input": artifact.input.to_dict(),
+        "image_input": artifact.image_input.to_dict() if artifact.image_input else None,
+        "output": artifact.output.to_dict(),
+        "resize": artifact.preprocess.resize_policy,
+        "precision": artifact.precision,
+        "check": artifact.check,
+        **({} if quantisation is None else {"quantisation": quantisation}),
+    }
