@@ -19,7 +19,7 @@ def test_every_example_is_a_file_and_a_row():
 
 def test_the_examples_pass_the_contract_tests():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    command = [sys.executable, "-m", "pytest", "-p", "contributing_examples", "-p", "no:cacheprovider", "-v"]
+    command = [sys.executable, "-m", "pytest", "-p", "contributing_examples", "-p", "no:cacheprovider", "-vv"]
     done = subprocess.run(
         [*command, "tests/contract", "-k", " or ".join(NAMES)],
         cwd=ROOT,
