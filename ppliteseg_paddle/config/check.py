@@ -9,13 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ppliteseg_paddle.config.keys import REQUIRED, TOP_LEVEL, keys_of
+from ppliteseg_paddle.config.keys import KEYS, REQUIRED, TOP_LEVEL, keys_of
 from ppliteseg_paddle.config.kinds import TYPED, Kind, kind_of
 from ppliteseg_paddle.config.source import Source
 from ppliteseg_paddle.errors import ConfigError, suggest
 
-# Blocks whose keys the table has, apart from components' arguments.
-BLOCKS = ("train_dataset", "val_dataset", "model", "lr_scheduler", "loss", "distill_loss", "test_config", "recipe")
+BLOCKS = [place for place in dict.fromkeys(key.place for key in KEYS) if place in TOP_LEVEL]
 _NUMBER_WITHOUT_POINT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 

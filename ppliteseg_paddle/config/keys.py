@@ -50,12 +50,12 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
             ("to_static_training", k.FLAG, False, "Train the traced network."),
         ),
     ),
-    (("",), DATA, PADDLESEG, (("train_dataset", k.TYPED, REQUIRED, "The training data."),)),
     (
         ("",),
         EVERY,
         PADDLESEG,
         (
+            ("train_dataset", k.TYPED, REQUIRED, "The training data."),
             ("val_dataset", k.TYPED, None, "The validation data; exported models take its transforms."),
             ("model", k.TYPED, REQUIRED, "The network."),
         ),
@@ -76,7 +76,6 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
         OURS,
         (
             ("recipe", k.DICT, None, "The hardware that the numbers are for; other hardware scales them."),
-            ("max_unreadable_share", k.SHARE, 0.01, "Share of a list's pairs that may be unreadable and skipped."),
             ("ema_decay", k.DECAY, 0.999, "Decay of the averaged weights (`--use_ema`)."),
             ("precise_bn", k.IMAGES, 0, "Images over which batch norm's statistics are recomputed after training."),
         ),
@@ -85,7 +84,10 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
         ("",),
         DATA,
         OURS,
-        (("data_cache", or_null(k.TEXT), None, "Where decoded pairs are: a folder of `data cache`, or `memory`."),),
+        (
+            ("data_cache", or_null(k.TEXT), None, "Where decoded pairs are: a folder of `data cache`, or `memory`."),
+            ("max_unreadable_share", k.SHARE, 0.01, "Share of a list's pairs that may be unreadable and skipped."),
+        ),
     ),
     (
         ("recipe",),
@@ -111,6 +113,12 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
             ("auc_roc", k.FLAG, False, "Compute the area under the ROC curve, too."),
             ("print_detail", k.FLAG, True, "Log the scores of each class."),
         ),
+    ),
+    (
+        ("optimizer",),
+        TRAIN,
+        PADDLESEG,
+        (("custom_cfg", k.LIST, None, "Other rates for parts of the model: `[{name: backbone, lr_mult: 0.1}]`."),),
     ),
     (
         ("lr_scheduler",),
@@ -150,7 +158,7 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
         EVERY,
         OURS,
         (
-            ("num_classes", k.INT, SIGNATURE, "Number of classes; that of the data set if the key is absent."),
+            ("num_classes", k.INT, SIGNATURE, "Number of classes."),
             ("backbone", k.BLOCK, SIGNATURE, "A backbone of ours or of PaddleSeg."),
             ("neck", k.BLOCK, SIGNATURE, "`SPPM` or `ConvNeck`."),
             ("head", k.BLOCK, SIGNATURE, "`FLDHead`."),
