@@ -3,92 +3,153 @@ oneDNN."""
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 import paddle
 import paddle.nn.functional as F
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 
-from ppliteseg_paddle.models.fused import onednn
+from ppliteseg_paddle.models.fused.block import Block, Case, block
 
 # Of the result. With fewer than the library's layouts have in a group, as in the attention, most of what it computes is
 # padding.
-LEAST_CHANNELS = 8
+MIN_CHANNELS = 8
 
 
-def conv_bn(conv, bn, x, relu: bool = False):
+def conv_bn(conv: nn.Conv2D, bn: nn.BatchNorm2D, x: Tensor, relu: bool = False) -> Tensor:
     """`bn(conv(x))`, with ReLU after it if wanted; in training on the CPU by oneDNN.
 
-    Evaluation, graphs, other devices and types are computed by Paddle's layers, and so are layers with hooks, which
-    would not be
-    called otherwise, convolutions with a bias, and batch norm of other kinds. oneDNN's gradients have no gradients of
-    their own.
+    Evaluation, graphs, other devices and types are computed by Paddle's layers, and so are layers with hooks or
+    another `forward`, which would not be called otherwise, convolutions with a bias, and other classes than `nn.Conv2D`
+    and `nn.BatchNorm2D`.
 
     Shape: (N, C, H, W) -> as `conv`'s.
+    Raises: an error of Paddle's in the backward pass: if x, a weight or a bias was changed in place since, as Paddle's
+        layers do; if a gradient of the gradient is asked for (`create_graph=True`), which oneDNN does not have.
     """
-    block = _block(conv, bn, x, relu) if bn.training and paddle.in_dynamic_mode() else None
-    if block is None:
+    fused = _block(conv, bn, x, relu) if bn.training and paddle.in_dynamic_mode() else None
+    if fused is None:
         y = bn(conv(x))
         return F.relu(y) if relu else y
-    z, mean, variance = _ConvBN.apply(x, conv.weight, bn.weight, bn.bias, block)
-    with paddle.no_grad():
-        for running, of_batch in ((bn._mean, mean), (bn._variance, variance)):
-            running.scale_(bn._momentum)
-            running.add_(of_batch.scale(1 - bn._momentum))
-    return z
+    step = _Step(fused, bn, x, conv.weight)
+    differentiable = [tensor for tensor in (x, *step.parameters) if not tensor.stop_gradient]
+    if not differentiable:
+        return step.forward(x)[0]
+    # As a list, each takes part by itself where `paddle.grad` asks for some of them. Paddle 2.6 follows the last of a
+    # list only; there, it ends such a call with a ValueError.
+    tensors = differentiable if _PADDLE_2 else [differentiable]
+    return _ConvBN.apply(*tensors, step, partial(step.forward, x))
 
 
-def _block(conv, bn, x, relu: bool):
-    """The `onednn.Block` that computes this; None where Paddle is to do it."""
-    if not x.place.is_cpu_place() or x.ndim != 4 or type(bn) is not nn.BatchNorm2D or bn._use_global_stats:
+_PADDLE_2 = paddle.__version__.startswith("2.")
+
+
+def _block(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool) -> Block | None:
+    """The `Block` that computes this; None where Paddle is to do it."""
+    if not x.place.is_cpu_place() or x.ndim != 4:
         return None
-    if conv.weight.shape[0] < LEAST_CHANNELS or conv.bias is not None:
+    if type(conv) is not nn.Conv2D or type(bn) is not nn.BatchNorm2D or bn._use_global_stats:
+        return None
+    if conv.weight.shape[0] < MIN_CHANNELS or conv.bias is not None:
         return None
     if any(tensor is None or tensor.dtype != paddle.float32 for tensor in (x, conv.weight, bn.weight, bn.bias)):
         return None
     if conv._padding_mode != "zeros" or conv._data_format != "NCHW" or bn._data_format != "NCHW":
         return None
-    if any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in (conv, bn)):
+    if any(layer._forward_pre_hooks or layer._forward_post_hooks or "forward" in vars(layer) for layer in (conv, bn)):
         return None
     padding = _pair(conv._padding)
     if padding is None:
         return None
-    return onednn.block(
-        tuple(x.shape),
-        tuple(conv.weight.shape),
-        _pair(conv._stride),
-        padding,
-        _pair(conv._dilation),
-        conv._groups,
-        bn._epsilon,
-        relu,
-        not x.stop_gradient,
+    return block(
+        Case(
+            x_shape=tuple(x.shape),
+            weight_shape=tuple(conv.weight.shape),
+            stride=_pair(conv._stride),
+            padding=padding,
+            dilation=_pair(conv._dilation),
+            groups=conv._groups,
+            epsilon=bn._epsilon,
+            relu=relu,
+            for_x=not x.stop_gradient,
+        )
     )
 
 
-def _pair(value):
+def _pair(value: Any) -> tuple[int, int] | None:
     """Both axes' number; None for what is no number for each, such as padding by name."""
     if isinstance(value, int):
         return value, value
     if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(one, int) for one in value):
-        return tuple(value)
+        return value[0], value[1]
     return None
 
 
+class _Step:
+    """One call of a block, and what must hold when its gradients are computed.
+
+    Where oneDNN has another layout for x, its copy is kept and x is not: hence the weak reference.
+    """
+
+    def __init__(self, fused: Block, bn: nn.BatchNorm2D, x: Tensor, weight: Tensor):
+        self.block, self.bn, self.x = fused, bn, weakref.ref(x)
+        self.parameters = (weight, bn.weight, bn.bias)
+        tensors = (x, *self.parameters)
+        self.versions = [tensor.inplace_version for tensor in tensors]
+        self.wanted = [not tensor.stop_gradient for tensor in tensors]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Returns: z, and what `backward` needs. Updates the running statistics."""
+        with paddle.no_grad():
+            z, mean, variance, kept = self.block.forward(_contiguous(x), *self.parameters)
+            for running, of_batch in ((self.bn._mean, mean), (self.bn._variance, variance)):
+                running.scale_(self.bn._momentum)
+                running.add_(of_batch.scale(1 - self.bn._momentum))
+        return z, kept
+
+    def backward(self, kept: Sequence[Tensor], grad_z: Tensor) -> list[Tensor | None]:
+        """Gradients of those tensors that want one.
+
+        Raises: RuntimeError: if they are to be differentiated again, or a tensor was changed in place.
+        """
+        if paddle.is_grad_enabled():
+            raise RuntimeError(
+                "oneDNN computes no gradient of a gradient (create_graph=True): set PPLITESEG_ONEDNN=0 before the "
+                "start, so that Paddle's layers do."
+            )
+        for name, tensor, version in zip(_NAMES, (self.x(), *self.parameters), self.versions):
+            if tensor is not None and tensor.inplace_version != version:
+                raise RuntimeError(
+                    f"{name} has been modified by an inplace operation before its gradient was computed. Its version "
+                    f"is {tensor.inplace_version:d} but the expected version is {version:d}."
+                )
+        weight, scale, _ = self.parameters
+        gradients = self.block.backward(kept, weight, scale, _contiguous(grad_z))
+        return [gradient for gradient, wanted in zip(gradients, self.wanted) if wanted]
+
+
+_NAMES = ("the input of a convolution", "a convolution's weight", "a batch norm's weight", "a batch norm's bias")
+
+
 class _ConvBN(PyLayer):
-    @staticmethod
-    def forward(ctx, x, weight, scale, shift, block):
-        ctx.block, ctx.wanted = block, [not one.stop_gradient for one in (x, weight, scale, shift)]
-        z, mean, variance, kept = block.forward(_contiguous(x), weight, scale, shift)
-        if any(ctx.wanted):
-            ctx.save_for_backward(weight, scale, *kept)
-        return z, mean, variance
+    """Called with the tensors that want a gradient, for Paddle to see, the `_Step`, and its `forward` for an input."""
 
     @staticmethod
-    def backward(ctx, grad_z, grad_mean, grad_variance):
-        weight, scale, *kept = ctx.saved_tensor()
-        gradients = ctx.block.backward(kept, weight, scale, _contiguous(grad_z))
-        return tuple(gradient if wanted else None for gradient, wanted in zip(gradients, ctx.wanted))
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        *_, ctx.step, compute = arguments
+        z, kept = compute()
+        ctx.save_for_backward(*kept)
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, grad_z: Tensor) -> Any:
+        gradients = ctx.step.backward(ctx.saved_tensor(), grad_z)
+        return tuple(gradients) if _PADDLE_2 else gradients
 
 
-def _contiguous(tensor):
+def _contiguous(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_contiguous() else tensor.contiguous()

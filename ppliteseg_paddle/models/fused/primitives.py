@@ -1,0 +1,157 @@
+"""oneDNN's memory, its layouts, and the operations on it, over Paddle's CPU tensors."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_int, c_int64, c_void_p
+from typing import TYPE_CHECKING, Any
+
+from ppliteseg_paddle.models.fused.onednn import Handles
+
+if TYPE_CHECKING:
+    import paddle
+
+# Values of the interface's enumerations (`dnnl_types.h`), named as there without `dnnl_`.
+FLOAT32, FORMAT_ANY = 3, 1
+ARG_SRC, ARG_DST, ARG_WEIGHTS = 1, 17, 33
+ARG_MEAN, ARG_VARIANCE, ARG_SCALE, ARG_SHIFT, ARG_WORKSPACE = 49, 50, 51, 52, 64
+ARG_DIFF_SRC, ARG_DIFF_DST, ARG_DIFF_WEIGHTS, ARG_DIFF_SCALE, ARG_DIFF_SHIFT = 129, 145, 161, 255, 256
+QUERY_IMPLEMENTATION, QUERY_SRC, QUERY_WEIGHTS, QUERY_DIFF_WEIGHTS, QUERY_DST, QUERY_WORKSPACE = (
+    8,
+    129,
+    131,
+    132,
+    133,
+    135,
+)
+MAX_DIMENSIONS = 12
+ALIGNMENT = 64  # bytes of a cache line, and of the widest register
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = [("number", c_int), ("memory", c_void_p)]
+
+
+def dimensions(values: Sequence[int]) -> ctypes.Array[c_int64]:
+    """Numbers as the interface takes shapes, strides and paddings."""
+    return (c_int64 * MAX_DIMENSIONS)(*values)
+
+
+def plain_layout(handles: Handles, shape: Sequence[int]) -> c_void_p:
+    """Layout of a Paddle tensor: float32, last axis fastest."""
+    strides = [1] * len(shape)
+    for axis in reversed(range(len(shape) - 1)):
+        strides[axis] = strides[axis + 1] * shape[axis + 1]
+    return handles.create(
+        "memory_desc",
+        "dnnl_memory_desc_create_with_strides",
+        c_int(len(shape)),
+        dimensions(shape),
+        c_int(FLOAT32),
+        dimensions(strides),
+    )
+
+
+def any_layout(handles: Handles, shape: Sequence[int]) -> c_void_p:
+    """A layout that the library chooses when a primitive is made."""
+    return handles.create(
+        "memory_desc",
+        "dnnl_memory_desc_create_with_tag",
+        c_int(len(shape)),
+        dimensions(shape),
+        c_int(FLOAT32),
+        c_int(FORMAT_ANY),
+    )
+
+
+class Memory:
+    """An operand: memory of a layout, wherever it is at the moment."""
+
+    def __init__(self, handles: Handles, layout: c_void_p):
+        self.lib = handles.lib
+        self.size = int(self.lib.functions.dnnl_memory_desc_get_size(layout))  # bytes
+        self.handle = handles.create("memory", "dnnl_memory_create", layout, self.lib.engine, None)
+
+    def at(self, address: int) -> Memory:
+        self.lib.call("dnnl_memory_set_data_handle", self.handle, address)
+        return self
+
+
+class Primitive:
+    """An operation on certain shapes.
+
+    Raises: RuntimeError: if the library refuses them, or has only its reference implementation for them, which is slow.
+    """
+
+    def __init__(self, handles: Handles, kind: str, *arguments: Any):
+        self.lib = handles.lib
+        self.description = handles.create("primitive_desc", f"dnnl_{kind}_primitive_desc_create", *arguments)
+        implementation = ctypes.c_char_p()
+        self.lib.call(
+            "dnnl_primitive_desc_query",
+            self.description,
+            c_int(QUERY_IMPLEMENTATION),
+            c_int(0),
+            ctypes.byref(implementation),
+        )
+        if (implementation.value or b"").startswith(b"ref"):
+            raise RuntimeError(f"oneDNN has only a reference implementation of this {kind}.")
+        self.handle = handles.create("primitive", "dnnl_primitive_create", self.description)
+
+    def layout(self, query: int) -> c_void_p:
+        """Of an operand, as the library has chosen it; belongs to this primitive."""
+        return c_void_p(self.lib.functions.dnnl_primitive_desc_query_md(self.description, query, 0))
+
+    def __call__(self, operands: dict[int, Memory]) -> None:
+        arguments = (_Argument * len(operands))(*((number, memory.handle) for number, memory in operands.items()))
+        self.lib.call("dnnl_primitive_execute", self.handle, self.lib.stream, len(operands), arguments)
+
+
+class Scratch:
+    """Memory for what does not outlive a call, by its role; grows to the largest that was asked for."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, ctypes.Array[ctypes.c_char]] = {}
+
+    def address(self, role: str, size: int) -> int:
+        if role not in self.buffers or len(self.buffers[role]) < size + ALIGNMENT:
+            self.buffers[role] = (ctypes.c_char * (size + ALIGNMENT))()
+        return -(-ctypes.addressof(self.buffers[role]) // ALIGNMENT) * ALIGNMENT
+
+
+scratch = Scratch()  # one for the process: a call at a time computes (see `block`)
+
+
+class Bridge:
+    """Between a Paddle tensor and the layout that a primitive wants."""
+
+    def __init__(self, handles: Handles, shape: Sequence[int], layout: c_void_p):
+        plain, lib = plain_layout(handles, shape), handles.lib
+        self.inner = Memory(handles, layout)
+        self.same = bool(lib.functions.dnnl_memory_desc_equal(plain, layout))
+        if not self.same:
+            self.outer = Memory(handles, plain)
+            self._bring_in = Primitive(handles, "reorder", plain, lib.engine, layout, lib.engine, None)
+            self._bring_out = Primitive(handles, "reorder", layout, lib.engine, plain, lib.engine, None)
+
+    def scratch(self, role: str) -> Memory:
+        """Place for the inner form, until the role is needed again."""
+        return self.inner.at(scratch.address(role, self.inner.size))
+
+    def read(self, tensor: paddle.Tensor, role: str, into: paddle.Tensor | None = None) -> Memory:
+        """The tensor's values in the inner form: in the tensor `into`, or else in scratch memory."""
+        if self.same:
+            return self.inner.at(tensor.data_ptr())
+        target = self.scratch(role) if into is None else self.inner.at(into.data_ptr())
+        self._bring_in({ARG_SRC: self.outer.at(tensor.data_ptr()), ARG_DST: target})
+        return target
+
+    def place(self, tensor: paddle.Tensor, role: str) -> Memory:
+        """Where a result for this tensor is to be written, before `write`."""
+        return self.inner.at(tensor.data_ptr()) if self.same else self.scratch(role)
+
+    def write(self, tensor: paddle.Tensor) -> None:
+        """Bring the result from its place to the tensor."""
+        if not self.same:
+            self._bring_out({ARG_SRC: self.inner, ARG_DST: self.outer.at(tensor.data_ptr())})

@@ -1,0 +1,13 @@
+import pytest
+
+from ppliteseg_paddle.models.fused import onednn
+
+
+@pytest.fixture(autouse=True)
+def onednn_computes(monkeypatch):
+    """Whatever PPLITESEG_ONEDNN says outside: these tests are about oneDNN's path."""
+    monkeypatch.delenv("PPLITESEG_ONEDNN", raising=False)
+    if onednn.library() is None:
+        onednn.library.cache_clear()
+    if onednn.library() is None:
+        pytest.skip("this Paddle has no oneDNN of version 3, or this processor no AVX2")
