@@ -40,6 +40,7 @@ def assert_close(found, expected):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(b).max())
 
 
+@pytest.mark.slow
 def test_a_thousand_shapes_hold_no_more_than_the_cache_and_stay_right(monkeypatch, by_paddle):
     monkeypatch.setattr(blocks, "MAX_BLOCKS", 16)
     made = ConvBNReLU(16, 16, 3)
