@@ -11,7 +11,6 @@ import importlib.util
 import os
 import sys
 import warnings
-from importlib import metadata
 
 
 def _omp_num_threads_of_the_user() -> str | None:
@@ -20,6 +19,12 @@ def _omp_num_threads_of_the_user() -> str | None:
     return None if "paddle" in sys.modules and found == "1" else found
 
 
+# Warnings of Paddle that a user cannot act upon.
+NOISE = (
+    "No ccache found",  # Paddle 3 at import, about compiling C++ extensions
+    r"\s*Non compatible API",  # Paddle 3.2 and later, where PaddleSeg's calls resemble torch's
+    "When training, we now always track",  # of every batch norm
+)
 _OMP_NUM_THREADS_OF_THE_USER = _omp_num_threads_of_the_user()
 _compute_threads = 1  # see `use_all_cores`
 
@@ -31,6 +36,12 @@ def prepare() -> None:
     """
     choose_fast_matrix_products()
     load_image_codecs_before_paddle()
+
+
+def ignore_noise() -> None:
+    """Show none of the warnings in `NOISE`."""
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def load_image_codecs_before_paddle() -> None:
@@ -80,6 +91,8 @@ def _is_amd_with_avx2(cpuinfo: str = "/proc/cpuinfo") -> bool:
 
 def paddle_version() -> tuple[int, ...] | None:
     """(3, 2, 2) of the installed Paddle without importing it; None if there is none."""
+    from importlib import metadata
+
     for name in ("paddlepaddle", "paddlepaddle-gpu"):
         try:
             text = metadata.version(name)

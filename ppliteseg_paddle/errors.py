@@ -1,7 +1,10 @@
 """The errors that a user can cause, each one line long, each with its exit status.
 
 A message says what was found, where, what is allowed and what to do. Anything that is not a
-`PPLiteSegError` is a defect of ours and keeps its traceback.
+`PPLiteSegError` is a defect of this package and keeps its traceback.
+
+Exit statuses of the command line: 0 success; 1 a defect, with its traceback; 2 bad input, or a check that found
+something wrong; 3 a rank of a distributed run failed or was lost, and the others ended with it; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Iterable
 
 
 class PPLiteSegError(Exception):
-    """Base of every error that better input mends. The CLI prints it on one line."""
+    """Base of every error that better input fixes. The CLI prints it on one line."""
 
     exit_status = 2
 
@@ -29,7 +32,7 @@ class WeightsError(PPLiteSegError):
 
 
 class DownloadError(PPLiteSegError):
-    """A file from elsewhere: it cannot be had, is not what was promised, or is unsafe to unpack."""
+    """A file from elsewhere that cannot be fetched, is not what was promised, or is unsafe to unpack."""
 
 
 class ArtifactError(PPLiteSegError):
@@ -38,6 +41,33 @@ class ArtifactError(PPLiteSegError):
 
 class DependencyError(PPLiteSegError):
     """A package that is missing or whose version cannot work; the message names the install command."""
+
+
+# Packages that come with an extra of setup.py -> the extras. What runtimes need is in `deploy.runtimes`.
+_EXTRAS = {
+    **dict.fromkeys(("paddle", "paddleseg", "visualdl", "matplotlib", "sklearn", "safetensors"), "cpu"),
+    **dict.fromkeys(("cityscapesscripts", "pycocotools"), "cpu,data"),
+    **dict.fromkeys(("onnx", "paddle2onnx"), "cpu,deploy"),
+}
+
+
+def install_command(package: str) -> str | None:
+    """The command that installs a package which an extra of this one brings; None for another one."""
+    return f"pip install '.[{_EXTRAS[package]}]'" if package in _EXTRAS else None
+
+
+def dependency_error(error: ImportError, install: str | None = None) -> DependencyError:
+    """What to say of a package that is missing, or is installed and broken.
+
+    Args: install: the command that installs it, where it is known.
+    """
+    package = (error.name or "").split(".")[0]
+    if isinstance(error, ModuleNotFoundError) and install:
+        return DependencyError(f"{package} is not installed. Install it with: {install}")
+    text = " ".join(str(error).split())
+    return DependencyError(
+        f"a package cannot be imported: {text}. Run 'ppliteseg doctor': it names the cause and the fix."
+    )
 
 
 def suggest(name: object, names: Iterable[str], limit: int = 3) -> str:

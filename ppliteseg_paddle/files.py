@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files are written atomically: `save_atomic` is the one way, and the other functions use it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _umask() -> int:
     return mask
 
 
-# The folder above this package: what PYTHONPATH needs where another process is to import it.
+# The folder above this package: PYTHONPATH of child processes that import it.
 SOURCE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _UMASK = _umask()  # once: it can only be read by setting it, for all threads
 
@@ -27,9 +27,8 @@ _UMASK = _umask()  # once: it can only be read by setting it, for all threads
 def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterator[str]:
     """Yield a temporary path beside `path`, which takes its place when the block ends without an exception.
 
-    Raises: `error`: if the folder or the file cannot be written, or `path` is a folder. What the block itself raises,
-        other
-        than an OSError, passes.
+    Raises: `error`: if the folder or the file cannot be written, or `path` is a folder. Exceptions of the block other
+        than OSError pass through.
     """
     if os.path.isdir(path):
         raise error(f"cannot write {path}: it is a folder; give a file.")
@@ -49,14 +48,13 @@ def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterato
 
 
 def write_bytes(path: str, content: bytes, error: type[PPLiteSegError] = ConfigError) -> None:
-    """Write a file whole or not at all: another process may read it meanwhile. Raises: `error`: if it cannot be
-    written."""
+    """Write a file atomically: another process may read it meanwhile. Raises: `error`: if it cannot be written."""
     with save_atomic(path, error) as temporary, open(temporary, "wb") as file:
         file.write(content)
 
 
 def check_writable(path: str) -> None:
-    """See that a file can be written, before the work whose result it is for. An existing one stays as it is.
+    """Check that a file can be written, before the work whose result it will hold. An existing one is not changed.
 
     Raises: ConfigError
     """
@@ -69,14 +67,14 @@ def check_writable(path: str) -> None:
 
 
 def write_json(path: str, values: Any) -> None:
-    """Write JSON atomically; numbers that JSON lacks (NaN, infinity) become null."""
+    """Write JSON atomically, with `finite` numbers."""
     with save_atomic(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        json.dump(_finite(values), file, indent=2, ensure_ascii=False)
+        json.dump(finite(values), file, indent=2, ensure_ascii=False)
         file.write("\n")
 
 
 def read_json(path: str) -> dict[str, Any] | None:
-    """A JSON object; None if the file is absent or holds none, as after a crash of an older run."""
+    """The JSON object of a file; None if the file is absent or holds anything else."""
     try:
         with open(path, encoding="utf-8") as file:
             values = json.load(file)
@@ -85,11 +83,12 @@ def read_json(path: str) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Values for JSON: NaN and infinity become null, tuples lists, keys texts."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and not (float("-inf") < value < float("inf")):
         return None
     return value

@@ -11,18 +11,18 @@ from ppliteseg_paddle.errors import ConfigError
 
 
 def positive_int(text: str) -> int:
-    """argparse type: a whole number of at least 1."""
-    value = _whole(text)
+    """argparse type: an integer of at least 1."""
+    value = _int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not allowed: give a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: give an integer of at least 1")
     return value
 
 
 def count(text: str) -> int:
-    """argparse type: a whole number of at least 0."""
-    value = _whole(text)
+    """argparse type: an integer of at least 0."""
+    value = _int(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not allowed: give a whole number of at least 0")
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: give an integer of at least 0")
     return value
 
 
@@ -42,11 +42,11 @@ def shape(text: str) -> tuple:
     return tuple(positive_int(part) for part in text.replace("x", ",").split(","))
 
 
-def _whole(text: str) -> int:
+def _int(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not an integer") from None
 
 
 # name -> keyword arguments of `add_argument`. The spelling is PaddleSeg's; `main` accepts dashes too.

@@ -1,7 +1,7 @@
 """`ppliteseg COMMAND ...`: finds the command's module, runs it, and turns what happens into output and an exit status.
 
-Results go to stdout (a summary, or JSON with --json); logs, progress and errors go to stderr.
-Exit status: 0 done, 2 bad input (one line on stderr), 130 interrupted, 1 a defect (with its traceback).
+Results go to stdout (a summary, or JSON with --json); logs, progress and errors go to stderr. `errors` lists the exit
+statuses.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import argparse
 import contextlib
 import importlib
 import json
-import math
 import os
 import sys
 import traceback
-import warnings
 
-from ppliteseg_paddle.errors import ConfigError, DependencyError, PPLiteSegError, suggest
+from ppliteseg_paddle import environment
+from ppliteseg_paddle.errors import ConfigError, PPLiteSegError, dependency_error, install_command, suggest
+from ppliteseg_paddle.files import finite
 
 # command -> one-line help. The module is ppliteseg_paddle.cli.<command>, imported only when it is used.
 COMMANDS = {
@@ -32,29 +32,6 @@ COMMANDS = {
     "demo": "the whole way once, on generated street scenes",
     "doctor": "show versions, what works, and what to install",
 }
-
-# Packages that come with an extra rather than with the base install -> how to get them.
-INSTALL = {
-    "paddle": "pip install '.[cpu]'",
-    "paddleseg": "pip install '.[cpu]'",
-    "visualdl": "pip install '.[cpu]'",
-    "matplotlib": "pip install '.[cpu]'",
-    "sklearn": "pip install '.[cpu]'",
-    "cityscapesscripts": "pip install '.[cpu,data]'",
-    "pycocotools": "pip install '.[cpu,data]'",
-    "safetensors": "pip install '.[cpu]'",
-    "onnx": "pip install '.[cpu,deploy]'",
-    "onnxruntime": "pip install '.[cpu,deploy]'",
-    "paddle2onnx": "pip install '.[cpu,deploy]'",
-    "openvino": "pip install '.[cpu,deploy]'",
-}
-
-# Warnings on whatever Paddle does that nobody who runs a command can act upon.
-NOISE = (
-    "No ccache found",  # Paddle 3 at import, about compiling C++ extensions
-    r"\s*Non compatible API",  # Paddle 3.2 and later, where its own PaddleSeg-era calls resemble torch's
-    "When training, we now always track",  # Paddle, of every batch norm
-)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -139,13 +116,12 @@ def _run(argv: list) -> int:
             )
         raise ConfigError(f"unknown command '{command}'.{suggest(command, COMMANDS)}")
     args = parse(command, argv[1:])
-    for message in NOISE:
-        warnings.filterwarnings("ignore", message=message)
+    environment.ignore_noise()
     # PaddleSeg logs with print(): sent to stderr, so that stdout holds the result and nothing else.
     with contextlib.redirect_stdout(sys.stderr):
         result = args._module.run(args)
     if getattr(args, "json", False):
-        print(json.dumps(_finite(result), indent=2, ensure_ascii=False))
+        print(json.dumps(finite(result), indent=2, ensure_ascii=False))
     elif hasattr(args._module, "summary"):
         print(args._module.summary(result))
     sys.stdout.flush()
@@ -188,17 +164,14 @@ def _with_subparsers(parser: argparse.ArgumentParser):
                 yield from _with_subparsers(child)
 
 
-def _dependency_error(error: ImportError) -> DependencyError:
-    """One line for a package that is absent, or there and broken. Our own modules are never at fault: re-raise."""
+def _dependency_error(error: ImportError) -> PPLiteSegError:
+    """One line for a package that is missing or broken. Of a module of ours it is a defect: re-raised."""
     package = (error.name or "").split(".")[0]
     if package == "ppliteseg_paddle":
         raise error
-    if isinstance(error, ModuleNotFoundError) and package in INSTALL:
-        return DependencyError(f"{package} is not installed. Install it with: {INSTALL[package]}")
-    text = " ".join(str(error).split())
-    return DependencyError(
-        f"a package cannot be imported: {text}. Run '{_program()} doctor': it names the cause and the mend."
-    )
+    from ppliteseg_paddle.deploy.runtimes import install_hint
+
+    return dependency_error(error, install_command(package) or install_hint(package))
 
 
 def _report(error: PPLiteSegError, debug: bool) -> int:
@@ -206,17 +179,6 @@ def _report(error: PPLiteSegError, debug: bool) -> int:
         traceback.print_exception(type(error), error, error.__traceback__)
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     return error.exit_status
-
-
-def _finite(value):
-    """JSON has no NaN or infinity: they become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _program() -> str:

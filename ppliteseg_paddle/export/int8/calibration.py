@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-import numpy as np
-
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 
 if TYPE_CHECKING:
+    import numpy as np
     from tqdm import tqdm
 
 METHODS = ("minmax", "entropy", "percentile")
@@ -108,6 +107,8 @@ def measure_ranges(
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
     """`count` of the items, evenly over the list."""
+    import numpy as np
+
     places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
     return [items[i] for i in places]
 
