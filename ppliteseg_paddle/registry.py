@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 
 from ppliteseg_paddle import environment
+from ppliteseg_paddle.errors import ConfigError, suggest
 
 # PaddleSeg registry -> our components, "module:class". No name is one of PaddleSeg's: its `PPLiteSeg`, `STDC1` and
 # `STDC2` stay what they are.
@@ -27,6 +28,18 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "TRANSFORMS": ("ppliteseg_paddle.data.transforms:FusedAugment",),
     "DATASETS": ("ppliteseg_paddle.data.dataset:CamVid", "ppliteseg_paddle.data.dataset:StreetScenes"),
 }
+
+
+def add(registry: str, target: str) -> None:
+    """Add a component of another package to the table; `register()` hands it to PaddleSeg with ours.
+
+    Args: registry: a key of `COMPONENTS`; target: "module:class". Adding it again changes nothing.
+    Raises: ConfigError: if there is no such registry.
+    """
+    if registry not in COMPONENTS:
+        raise ConfigError(f"registry '{registry}' is unknown.{suggest(registry, COMPONENTS)}")
+    if target not in COMPONENTS[registry]:
+        COMPONENTS[registry] += (target,)
 
 
 def register() -> None:

@@ -7,7 +7,8 @@ import textwrap
 import pytest
 
 import ppliteseg_paddle
-from ppliteseg_paddle.registry import COMPONENTS
+from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.registry import COMPONENTS, add
 
 OURS = sorted(target.split(":")[1] for targets in COMPONENTS.values() for target in targets)
 
@@ -72,3 +73,16 @@ def test_a_name_held_by_another_package_is_not_overwritten(monkeypatch):
     with pytest.raises(RuntimeError, match="MODELS already holds another 'SPPM'"):
         ppliteseg_paddle.register()
     assert manager.MODELS["SPPM"] is other
+
+
+def test_a_component_of_another_package_joins_the_table_once(monkeypatch):
+    monkeypatch.setitem(COMPONENTS, "BACKBONES", COMPONENTS["BACKBONES"])
+    before = COMPONENTS["BACKBONES"]
+    for _ in range(2):
+        add("BACKBONES", "their_package.nets:TheirNet")
+    assert COMPONENTS["BACKBONES"] == (*before, "their_package.nets:TheirNet")
+
+
+def test_an_unknown_registry_is_refused_with_the_near_name():
+    with pytest.raises(ConfigError, match="registry 'BACKBONE' is unknown. Did you mean 'BACKBONES'"):
+        add("BACKBONE", "their_package.nets:TheirNet")
