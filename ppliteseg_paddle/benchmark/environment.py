@@ -12,9 +12,10 @@ from importlib import metadata
 from typing import Any
 
 from ppliteseg_paddle.deploy.interface import default_threads
+from ppliteseg_paddle.deploy.runtimes import distributions
 
-# Packages whose versions are noted where they are installed. Nothing is imported for it.
-PACKAGES = (
+# Packages whose versions are noted where they are installed, beside those of the runtimes. Nothing is imported for it.
+_PACKAGES = (
     "numpy",
     "opencv-python",
     "opencv-python-headless",
@@ -23,14 +24,6 @@ PACKAGES = (
     "paddleseg",
     "onnx",
     "paddle2onnx",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "tensorrt",
-    "tensorrt-cu12",
-    "tensorrt-cu13",
-    "tensorrt-rtx",
-    "tensorrt-rtx-cu13",
     "torch",
     "onnx2torch",
 )
@@ -72,7 +65,7 @@ def versions() -> dict[str, str]:
     from ppliteseg_paddle import __version__
 
     found = {"ppliteseg_paddle": __version__, "python": ".".join(map(str, sys.version_info[:3]))}
-    for package in PACKAGES:
+    for package in dict.fromkeys((*_PACKAGES, *distributions())):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 
 from ppliteseg_paddle.cli.common import add_flags, count, positive_int
+from ppliteseg_paddle.deploy.runtimes import backend_names
 from ppliteseg_paddle.errors import ConfigError
 
 # Height and width of the image where neither a flag nor the graph fixes them: the paper's smaller input.
@@ -30,8 +31,8 @@ def add_arguments(parser) -> None:
         nargs="+",
         default=["auto"],
         metavar="NAME",
-        help="what runs it: auto, onnxruntime, openvino, paddle, paddle-native, ...; several take turns "
-        "(default: auto, the fastest that works)",
+        help=f"what runs it, of {', '.join(backend_names())}; several are measured round-robin (default: auto, the "
+        "first of them that works here, those that use a GPU before the others)",
     )
     parser.add_argument("--protocol", choices=PROTOCOLS, default="latency", help="what is timed (default: %(default)s)")
     parser.add_argument(

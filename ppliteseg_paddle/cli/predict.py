@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from ppliteseg_paddle.cli.common import add_flags, palette_of, positive_float, positive_int
+from ppliteseg_paddle.deploy.runtimes import backend_names
 from ppliteseg_paddle.deploy.sources import Item, find_images, is_video
 from ppliteseg_paddle.errors import ConfigError, DataError
 
@@ -62,8 +63,8 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--backend",
         metavar="NAME",
-        help="with --model_dir: what runs it: auto, onnxruntime, openvino, paddle, "
-        "... (default: auto, the fastest that works; `doctor` lists them)",
+        help=f"with --model_dir: what runs it, one of {', '.join(backend_names())} (default: auto, the first of them "
+        "that works here, those that use a GPU before the others; `doctor` says which are installed)",
     )
     parser.add_argument(
         "--num_threads", type=positive_int, metavar="N", help="with --model_dir: CPU threads (default: all)"

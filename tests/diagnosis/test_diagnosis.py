@@ -1,0 +1,150 @@
+import pytest
+
+from ppliteseg_paddle.diagnosis import findings as known
+from ppliteseg_paddle.diagnosis import probes
+from ppliteseg_paddle.diagnosis.probes import Outcome
+
+GOOD = {
+    **dict.fromkeys(probes.versions()),
+    "numpy": "1.26.4",
+    "opencv-python": "4.5.5.64",
+    "paddlepaddle": "3.2.2",
+    "paddleseg": "2.8.0",
+    "pandas": "2.3.3",
+    "protobuf": "6.33.0",
+}
+FINE = {probe.name: Outcome(True, "") for probe in probes.PROBES}
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """A machine without GPU and with enough shared memory."""
+    monkeypatch.setattr(known.shutil, "which", lambda name: None)
+    monkeypatch.setattr(known, "_shared_memory_mib", lambda: 1024)
+
+
+def found(packages=(), outcomes=()):
+    failed = {name: Outcome(*outcome) for name, outcome in dict(outcomes).items()}
+    return known.findings({**GOOD, **dict(packages)}, {**FINE, **failed})
+
+
+def test_nothing_is_found_in_the_versions_that_we_install():
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    "packages, outcomes, level, what, fix",
+    [
+        (
+            {"numpy": "2.1.0"},
+            {},
+            "error",
+            "NumPy 2.1.0 is installed beside opencv-python, built for NumPy 1",
+            "pip install 'numpy<2'",
+        ),
+        ({"numpy": "2.1.0", "paddlepaddle": "2.6.2"}, {}, "error", "beside opencv-python and paddlepaddle", "numpy<2"),
+        ({"pandas": "3.0.1"}, {}, "error", "pandas 3.0.1 wants NumPy 2", "pandas<3"),
+        ({"paddlepaddle": None}, {}, "error", "PaddlePaddle is not installed", "pip install '.[cpu]'"),
+        ({"paddleseg": None}, {}, "error", "PaddleSeg is not installed", "pip install '.[cpu]'"),
+        ({"paddleseg": "2.7.0"}, {}, "error", "PaddleSeg 2.7.0 is installed", "paddleseg==2.8.0"),
+        ({"paddlepaddle-gpu": "2.6.2", "paddlepaddle": "2.6.2"}, {}, "error", "are both installed", "pip uninstall"),
+        (
+            {"paddlepaddle": "2.6.2", "protobuf": "7.36.2"},
+            {},
+            "warning",
+            "protobuf 7.36.2: training on several devices",
+            "protobuf<7",
+        ),
+        ({"paddlepaddle": "3.3.1"}, {}, "warning", "issue 77340", "paddlepaddle==3.2.2"),
+        ({"ml-dtypes": "0.6.0"}, {}, "warning", "ml-dtypes 0.6.0 wants NumPy 2", "ml-dtypes<0.5.5"),
+        (
+            {},
+            {"opencv (cv2)": (False, "libGL.so.1: cannot open shared object file")},
+            "error",
+            "no libGL",
+            "apt-get install libgl1",
+        ),
+        (
+            {},
+            {"opencv (cv2)": (False, "numpy.core.multiarray failed to import")},
+            "error",
+            "do not fit together",
+            "--force-reinstall",
+        ),
+        (
+            {},
+            {"paddle": (False, "libfoo.so is missing")},
+            "error",
+            "paddle cannot be imported: libfoo.so",
+            "--force-reinstall",
+        ),
+        (
+            {"paddlepaddle": None, "paddlepaddle-gpu": "2.6.2"},
+            {"convolution": (False, "no kernel image")},
+            "error",
+            "cannot compute on this machine: no kernel image",
+            "--device cpu",
+        ),
+    ],
+)
+def test_each_known_trouble_is_found_with_its_fix(packages, outcomes, level, what, fix):
+    findings = found(packages, outcomes)
+    assert len(findings) == 1, findings
+    assert findings[0]["level"] == level
+    assert what in findings[0]["what"] and fix in findings[0]["fix"]
+
+
+def test_an_unused_gpu_and_a_small_shared_memory_are_pointed_out(monkeypatch):
+    monkeypatch.setattr(known.shutil, "which", lambda name: "/usr/bin/" + name)
+    for free in (64, 0):
+        monkeypatch.setattr(known, "_shared_memory_mib", lambda free=free: free)
+        assert [finding["level"] for finding in found()] == ["warning", "warning"]
+
+
+def test_errors_come_before_warnings():
+    assert [f["level"] for f in found({"paddlepaddle": "3.3.1", "pandas": "3.0"})] == ["error", "warning"]
+
+
+@pytest.mark.parametrize("version", known.PADDLESEG_VERSIONS)
+def test_every_tested_release_of_paddleseg_is_accepted(version):
+    assert found({"paddleseg": version}) == []
+
+
+@pytest.mark.parametrize(
+    "code, ok, detail, status",
+    [
+        ("print('a'); print('b c')", True, "b c", "ok"),
+        ("import sys; sys.exit('wrong')", False, "wrong", "FAILS"),
+        ("raise ValueError('wrong')", False, "ValueError: wrong", "FAILS"),
+        ("import no_such_package", False, probes.ABSENT, "-"),
+        (
+            "from ppliteseg_paddle.errors import DependencyError as Error; raise Error('no GPU is found')",
+            False,
+            "no GPU is found",
+            "-",
+        ),
+        ("import os; os.kill(os.getpid(), 11)", False, "the process died (signal 11)", "FAILS"),
+        ("import ppliteseg_paddle; print('found')", True, "found", "ok"),
+    ],
+)
+def test_a_probe_reports_success_failure_absence_and_death(code, ok, detail, status):
+    outcome = probes.run_probe(code)
+    assert (outcome.ok, outcome.detail, outcome.status) == (ok, detail, status)
+
+
+def test_a_probe_that_hangs_is_ended():
+    assert probes.run_probe("import time; time.sleep(60)", timeout=0.5) == (False, "did not answer within 0.5 s", "")
+
+
+@pytest.mark.parametrize("name", ["convolution", "paddleseg and registry"])
+def test_the_probes_that_matter_pass_in_this_environment(name):
+    outcome = probes.run_probe({probe.name: probe.code for probe in probes.PROBES}[name])
+    assert outcome.ok, outcome.detail
+
+
+def test_runtimes_that_share_a_probe_are_tried_once(monkeypatch):
+    tried = []
+    monkeypatch.setattr(probes, "run_probe", lambda code: tried.append(code) or Outcome(True, "fine"))
+    checks, runtimes = probes.try_all()
+    assert len(tried) == len(set(tried)) and checks["paddle"].ok
+    assert runtimes["paddle"] == runtimes["paddle-native"] == Outcome(True, "fine")
