@@ -42,9 +42,7 @@ FAULTS = [
     ),
     pytest.param("imports", {"attic/__init__.py": ""}, "attic", id="room without a floor"),
     pytest.param("types", {"weights/planted.py": UNTYPED}, "Function is missing a type annotation", id="strict room"),
-    pytest.param(
-        "types", {"visual/planted.py": "x: int = ''\n"}, "visual/planted.py:1: error: ", id="ratchet"
-    ),
+    pytest.param("types", {"visual/planted.py": "x: int = ''\n"}, "visual/planted.py:1: error: ", id="ratchet"),
     pytest.param("words", {"planted.py": f"# The {BANNED}\n"}, "planted.py:1: ", id="banned word"),
 ]
 
