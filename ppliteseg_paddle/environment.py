@@ -90,7 +90,7 @@ def _is_amd_with_avx2(cpuinfo: str = "/proc/cpuinfo") -> bool:
 
 
 def paddle_version() -> tuple[int, ...] | None:
-    """(3, 2, 2) of the installed Paddle without importing it; None if there is none."""
+    """(3, 2, 2) of the installed Paddle without importing it; None if it is not installed."""
     from importlib import metadata
 
     for name in ("paddlepaddle", "paddlepaddle-gpu"):

@@ -32,6 +32,7 @@ def test_importing_it_changes_nothing_in_the_process(module):
     assert run(code, MKL_DEBUG_CPU_TYPE=None) == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -88,6 +89,7 @@ def test_opencv_comes_before_paddle_2_6_and_stays_out_of_paddle_3(monkeypatch):
     assert loaded == ["cv2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first, variable, expected",
     [

@@ -28,6 +28,7 @@ def snapshot():
 """
 
 
+@pytest.mark.slow
 def test_paddlesegs_own_components_stay_the_same_objects_and_ours_have_names_of_their_own():
     code = """
 import paddleseg
@@ -42,6 +43,7 @@ print(sorted(name for _, name in set(after) - set(before)))
     assert run(SNAPSHOT + code) == str(OURS)
 
 
+@pytest.mark.slow
 def test_register_brings_paddleseg_itself_and_our_classes_are_those_of_the_public_names():
     code = """
 import ppliteseg_paddle, sys

@@ -6,8 +6,12 @@ Only argparse and our errors are imported here: `ppliteseg --help` must answer a
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from ppliteseg_paddle.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ppliteseg_paddle.reading.label_sets import LabelSet
 
 
 def positive_int(text: str) -> int:
@@ -37,7 +41,7 @@ def positive_float(text: str) -> float:
     return value
 
 
-def shape(text: str) -> tuple:
+def shape(text: str) -> tuple[int, ...]:
     """argparse type: "1,3,512,1024" (or "1x3x512x1024") -> (1, 3, 512, 1024)."""
     return tuple(positive_int(part) for part in text.replace("x", ",").split(","))
 
@@ -50,8 +54,11 @@ def _int(text: str) -> int:
 
 
 # name -> keyword arguments of `add_argument`. The spelling is PaddleSeg's; `main` accepts dashes too.
-FLAGS = {
-    "config": dict(metavar="FILE", help="YAML configuration, in PaddleSeg's dialect"),
+FLAGS: dict[str, dict[str, Any]] = {
+    "config": dict(
+        metavar="FILE",
+        help="YAML configuration in PaddleSeg's dialect, or the name of a shipped one (docs/configuration.md)",
+    ),
     "opts": dict(
         nargs="+",
         action="extend",
@@ -103,7 +110,7 @@ FLAGS = {
 TEST_FLAGS = ("aug_eval", "scales", "flip_horizontal", "flip_vertical", "is_slide", "crop_size", "stride")
 
 
-def add_flags(parser, *names: str, **changes: dict) -> None:
+def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: dict[str, Any]) -> None:
     """Add shared flags by name.
 
     Args:
@@ -115,7 +122,7 @@ def add_flags(parser, *names: str, **changes: dict) -> None:
         parser.add_argument("--" + name, **{**FLAGS[name], **changes.get(name, {})})
 
 
-def palette_of(path, label_set):
+def palette_of(path: str | None, label_set: LabelSet) -> LabelSet:
     """`label_set` in the colors of a palette file; itself without one.
 
     Raises: DataError: if the file cannot be read or has too few colors.
@@ -136,8 +143,8 @@ def palette_of(path, label_set):
     return dataclasses.replace(label_set, palette=tuple(color for color, _ in rows))
 
 
-def test_config_from(args, config_values: dict) -> dict:
-    """The configuration's `test_config` with what the command line says about test-time augmentation on top."""
+def test_config_from(args: argparse.Namespace, config_values: dict[str, Any]) -> dict[str, Any]:
+    """The configuration's `test_config` with the flags for test-time augmentation and sliding windows on top."""
     given = {name: getattr(args, name) for name in TEST_FLAGS if getattr(args, name, None)}
     merged = {**config_values, **given}
     if merged.get("is_slide") and not (merged.get("crop_size") and merged.get("stride")):

@@ -4,11 +4,15 @@ Multiply-adds are counted as paddle.flops counts them. No data set is needed, an
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
 from ppliteseg_paddle.cli.common import add_flags, positive_int
 from ppliteseg_paddle.errors import ConfigError
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, "config", config={"required": True})
     parser.add_argument(
         "--input_shape",
@@ -20,7 +24,7 @@ def add_arguments(parser) -> None:
     add_flags(parser, "opts", "verbose")
 
 
-def run(args) -> dict:
+def run(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.engine.build import build_model, load_config
     from ppliteseg_paddle.models.complexity import measure
 
@@ -33,12 +37,12 @@ def run(args) -> dict:
     return {"config": args.config, "num_classes": model.num_classes, **measure(model, shape)}
 
 
-def _check_model(model, path: str) -> None:
+def _check_model(model: Any, path: str) -> None:
     if not all(hasattr(model, name) for name in ("backbone", "neck", "head", "seg_heads")):
         raise ConfigError(f"{path}: info describes PPLiteSegNet, but model.type is {type(model).__name__}.")
 
 
-def _default_shape(values: dict) -> list:
+def _default_shape(values: dict[str, Any]) -> list[int]:
     for transform in values["train_dataset"].get("transforms", []):
         if "crop_size" in transform:
             width, height = transform["crop_size"]
@@ -46,7 +50,7 @@ def _default_shape(values: dict) -> list:
     return [1, 3, 512, 1024]
 
 
-def summary(result: dict) -> str:
+def summary(result: dict[str, Any]) -> str:
     lines = [
         f"{result['config']}, {result['num_classes']:d} classes, input {'x'.join(map(str, result['input_shape']))}",
         "",
@@ -73,14 +77,14 @@ def summary(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, part: dict) -> str:
+def _row(name: str, part: dict[str, Any]) -> str:
     return (
         f"{name:22} {part['parameters']:12,} {part['learned']:12,} "
         f"{part['macs'] / 1e9:10.3f} {part['conv_macs'] / 1e9:14.3f}"
     )
 
 
-def _stride(pair) -> str:
+def _stride(pair: Sequence[float]) -> str:
     height, width = (f"{number:g}" for number in pair)
     return height if height == width else f"{height} x {width}"
 

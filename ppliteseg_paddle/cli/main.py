@@ -13,6 +13,8 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from typing import NoReturn
 
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError, dependency_error, install_command, suggest
@@ -35,9 +37,9 @@ COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse whose complaints have the form of all our errors: one line, exit status 2."""
+    """argparse whose errors are one line, exit status 2."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see: {self.prog} --help)")
 
 
@@ -79,7 +81,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
@@ -98,7 +100,7 @@ def main(argv: list | None = None) -> int:
         return 1
 
 
-def _run(argv: list) -> int:
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         build_parser().print_help()
         return 0 if argv else 2
@@ -111,7 +113,7 @@ def _run(argv: list) -> int:
     if command not in COMMANDS:
         if command.startswith("-"):
             raise ConfigError(
-                f"'{command}' stands where the command belongs: write {_program()} COMMAND first, COMMAND being one of "
+                f"'{command}' is where the command belongs: write {_program()} COMMAND first, with COMMAND one of "
                 f"{', '.join(COMMANDS)}."
             )
         raise ConfigError(f"unknown command '{command}'.{suggest(command, COMMANDS)}")
@@ -128,7 +130,7 @@ def _run(argv: list) -> int:
     return int(result.get("exit_status", 0)) if isinstance(result, dict) else 0
 
 
-def parse(command: str, argv: list) -> argparse.Namespace:
+def parse(command: str, argv: list[str]) -> argparse.Namespace:
     """The parsed flags of one command; `args._module.run(args)` runs it. Raises: ConfigError: for a flag that it does
     not have."""
     parser = build_parser(command)
@@ -149,14 +151,14 @@ def parse(command: str, argv: list) -> argparse.Namespace:
 
 
 def _underscored(item: str) -> str:
-    """--save-dir=a-b -> --save_dir=a-b; anything that is no long flag stays as it is."""
+    """--save-dir=a-b -> --save_dir=a-b; anything else is unchanged."""
     if not item.startswith("--") or item == "--":
         return item
     name, equals, value = item[2:].partition("=")
     return "--" + name.replace("-", "_") + equals + value
 
 
-def _with_subparsers(parser: argparse.ArgumentParser):
+def _with_subparsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     yield parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -165,7 +167,7 @@ def _with_subparsers(parser: argparse.ArgumentParser):
 
 
 def _dependency_error(error: ImportError) -> PPLiteSegError:
-    """One line for a package that is missing or broken. Of a module of ours it is a defect: re-raised."""
+    """One line for a package that is missing or broken. An error of our own modules is a defect: it is raised again."""
     package = (error.name or "").split(".")[0]
     if package == "ppliteseg_paddle":
         raise error

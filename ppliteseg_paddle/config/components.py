@@ -83,7 +83,7 @@ def check_components(values: Mapping[str, Any], source: Source) -> None:
 
 
 def find_component(name: str) -> tuple[str, Any] | None:
-    """(registry name, component) of a `type`, looked up in PaddleSeg's order; None if there is none."""
+    """(registry name, component) of a `type`, looked up in PaddleSeg's order; None for an unknown name."""
     from paddleseg.cvlibs import manager
 
     for registry in REGISTRIES:

@@ -159,7 +159,7 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
         OURS,
         (
             ("num_classes", k.INT, SIGNATURE, "Number of classes."),
-            ("backbone", k.BLOCK, SIGNATURE, "A backbone of ours or of PaddleSeg."),
+            ("backbone", k.BLOCK, SIGNATURE, "`STDCNet813`, `STDCNet1446`, or one of PaddleSeg's."),
             ("neck", k.BLOCK, SIGNATURE, "`SPPM` or `ConvNeck`."),
             ("head", k.BLOCK, SIGNATURE, "`FLDHead`."),
             ("seg_head_channels", k.INTS, SIGNATURE, "Hidden channels of the segmentation heads, shallow to deep."),

@@ -85,7 +85,7 @@ def test_version(capsys):
         (["trian"], "error: unknown command 'trian'. Did you mean 'train'?\n"),
         (
             ["--config", "x.yml"],
-            "error: '--config' stands where the command belongs: write ppliteseg COMMAND first, COMMAND being one of "
+            "error: '--config' is where the command belongs: write ppliteseg COMMAND first, with COMMAND one of "
             "train, val,",
         ),
         (
@@ -137,7 +137,7 @@ def test_json_goes_to_stdout_whole_also_with_subcommands(command, capsys, argv):
     assert json.loads(capsys.readouterr().out) == {"value": None, "list": [1, 2]}
 
 
-def test_an_error_of_ours_is_one_line_and_its_status(command, capsys):
+def test_a_known_error_is_one_line_with_its_status(command, capsys):
     command(fail(DataError("label x.png\n is broken.")))
     assert main(["probe"]) == 2
     assert capsys.readouterr() == ("", "error: label x.png is broken.\n")
@@ -170,7 +170,7 @@ def test_packages_of_extras_and_of_runtimes_have_their_command(command, capsys, 
     assert capsys.readouterr().err == f"error: {package} is not installed. Install it with: {command_line}\n"
 
 
-def test_a_package_that_is_none_of_ours_points_to_the_doctor(command, capsys):
+def test_an_unknown_package_points_to_the_doctor(command, capsys):
     command(fail(ModuleNotFoundError("No module named 'elsewhere'", name="elsewhere")))
     assert main(["probe"]) == 2
     assert "No module named 'elsewhere'. Run 'ppliteseg doctor'" in capsys.readouterr().err
@@ -233,7 +233,7 @@ def test_the_program_is_called_as_it_was_started(monkeypatch):
     assert program.build_parser().prog == "ppliteseg"
 
 
-def test_test_time_flags_go_on_top_of_the_configuration():
+def test_flags_override_the_test_config_of_the_configuration():
     class Args:
         aug_eval, scales, flip_horizontal, is_slide = True, [0.5, 1.0], False, False
 
