@@ -243,7 +243,7 @@ def val_transforms(config):
 
 def _check_image(path, config):
     """What to call the image that is compared on, and the image; None if it has to be generated."""
-    from ppliteseg_paddle.deploy.preprocess import read_image
+    from ppliteseg_paddle.reading.images import read_image
 
     if path is not None:
         return path, read_image(path)

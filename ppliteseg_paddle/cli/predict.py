@@ -258,7 +258,7 @@ def _stream(predictor, paths: list[str], with_confidence: bool):
 
 def _one_by_one(predictor, paths: list[str]):
     from ppliteseg_paddle.deploy.predictor import Prediction
-    from ppliteseg_paddle.deploy.preprocess import read_image
+    from ppliteseg_paddle.reading.images import read_image
 
     for path in paths:
         try:
@@ -291,15 +291,10 @@ def _truth(item: Item, shape):
     """The label as (H, W) uint8; None if there is none of the image's size."""
     if item.label is None or not os.path.isfile(item.label):
         return None
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from ppliteseg_paddle.reading.labels import read_stored
 
-    try:
-        with Image.open(item.label) as file:
-            label = np.asarray(file)
-    except (OSError, UnidentifiedImageError):
-        raise DataError(f"label {item.label} cannot be decoded; correct the list.") from None
-    return label.astype(np.uint8) if label.shape == shape else None
+    label = read_stored(item.label).pixels
+    return label.astype("uint8") if label.shape == shape else None
 
 
 # --------------------------------------------------------------------------------------------

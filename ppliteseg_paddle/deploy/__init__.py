@@ -7,7 +7,7 @@ from __future__ import annotations
 _LAZY = {
     "Artifact": "ppliteseg_paddle.deploy.artifact",
     "Preprocess": "ppliteseg_paddle.deploy.preprocess",
-    "read_image": "ppliteseg_paddle.deploy.preprocess",
+    "read_image": "ppliteseg_paddle.reading.images",
     "RUNTIMES": "ppliteseg_paddle.deploy.runtimes",
     "RuntimeSpec": "ppliteseg_paddle.deploy.runtimes",
     "open_backend": "ppliteseg_paddle.deploy.backends",

@@ -15,10 +15,11 @@ from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.interface import Backend, default_threads
 from ppliteseg_paddle.deploy.pipeline import grouped, overlapped
-from ppliteseg_paddle.deploy.preprocess import Undo, check_image, read_image, restore
+from ppliteseg_paddle.deploy.preprocess import Undo, check_image, restore
 from ppliteseg_paddle.deploy.sliding import Sliding
 from ppliteseg_paddle.deploy.windows import Windows
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
+from ppliteseg_paddle.reading.images import read_image
 
 Image = Union[str, os.PathLike, np.ndarray]
 

@@ -10,7 +10,6 @@ Source: PaddleSeg `transforms/transforms.py`, `transforms/functional.py`, `core/
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
@@ -40,33 +39,6 @@ class Undo(NamedTuple):
 # --------------------------------------------------------------------------------------------
 # Images
 # --------------------------------------------------------------------------------------------
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Decode an image file.
-
-    Shape: returns (H, W, 3) uint8, BGR; grey images are repeated, transparency is dropped, an EXIF rotation is applied.
-    Raises: DataError: if the file is missing, a folder, empty, or no image that OpenCV decodes.
-    """
-    path = os.fspath(path)
-    if os.path.isdir(path):
-        raise DataError(f"image {path} is a folder; give one image file.")
-    try:
-        data = np.fromfile(path, np.uint8)
-    except FileNotFoundError:
-        raise DataError(f"image {path} does not exist.") from None
-    except OSError as error:
-        raise DataError(f"image {path} cannot be read: {error.strerror or error}.") from None
-    if not data.size:
-        raise DataError(f"image {path} is empty (0 bytes).")
-    try:
-        # Not imread: on Windows it cannot open a path that is not ASCII, and it logs a line of its own.
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:  # a header that promises more pixels than OpenCV allows
-        image = None
-    if image is None:
-        raise DataError(f"image {path} cannot be decoded: it is damaged or in a format that OpenCV does not read.")
-    return image
-
-
 def check_image(image: Any, what: str = "the image") -> np.ndarray:
     """See that an array is an image as `Predictor` takes it: (H, W, 3) uint8, BGR, not empty.
 

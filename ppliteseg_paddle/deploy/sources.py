@@ -6,9 +6,10 @@ import os
 from typing import NamedTuple
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS
+from ppliteseg_paddle.reading.lists import NotTextError, read_list
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2")
-VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
+VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
 
 
 class Item(NamedTuple):
@@ -20,8 +21,8 @@ class Item(NamedTuple):
 
 
 def is_video(path: str) -> bool:
-    """Whether a path is a video's, by its ending."""
-    return path.lower().endswith(VIDEO_ENDINGS) and not os.path.isdir(path)
+    """Whether a path is a video's, by its extension."""
+    return path.lower().endswith(VIDEO_EXTENSIONS) and not os.path.isdir(path)
 
 
 def find_images(path: str) -> list[Item]:
@@ -33,9 +34,16 @@ def find_images(path: str) -> list[Item]:
         return _in_folder(path)
     if not os.path.exists(path):
         raise DataError(f"image_path {path} does not exist; give an image, a folder, a list file, or a video.")
-    if path.lower().endswith(IMAGE_ENDINGS):
+    if path.lower().endswith(IMAGE_EXTENSIONS):
         return _named([path], [None], os.path.dirname(path))
-    images, labels = _read_list(path)
+    try:
+        pairs = read_list(path, needs_label=False)
+    except NotTextError:
+        raise DataError(
+            f"{path} is neither an image ({', '.join(IMAGE_EXTENSIONS)}), nor a video ({', '.join(VIDEO_EXTENSIONS)}), "
+            "nor a text file that lists images."
+        ) from None
+    images, labels = [pair.image for pair in pairs], [pair.label for pair in pairs]
     there = [image for image in images if os.path.exists(image)] or images  # a missing one must not lengthen all names
     return _named(images, labels, os.path.commonpath([os.path.dirname(os.path.abspath(image)) for image in there]))
 
@@ -44,7 +52,7 @@ def _in_folder(path: str) -> list[Item]:
     files = sorted(
         os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if not name.startswith(".")
     )
-    found = [file for file in files if file.lower().endswith(IMAGE_ENDINGS)]
+    found = [file for file in files if file.lower().endswith(IMAGE_EXTENSIONS)]
     if found:
         return _named(found, [None] * len(found), path)
     video = next((file for file in files if is_video(file)), None)
@@ -52,35 +60,11 @@ def _in_folder(path: str) -> list[Item]:
         raise DataError(
             f"the folder {path} holds no image, but videos; give one at a time, as in --image_path {video}."
         )
-    raise DataError(f"the folder {path} holds no image (looked for {', '.join(IMAGE_ENDINGS)}).")
-
-
-def _read_list(path: str) -> tuple[list[str], list[str | None]]:
-    """Image and label paths of a list in PaddleSeg's form: `image` or `image label` a line, relative to the list."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = [line.strip() for line in file if line.strip()]
-    except UnicodeDecodeError:
-        raise DataError(
-            f"{path} is neither an image ({', '.join(IMAGE_ENDINGS)}), nor a video ({', '.join(VIDEO_ENDINGS)}), nor a "
-            "text file that lists images."
-        ) from None
-    except OSError as error:
-        raise DataError(f"list {path} cannot be read: {error.strerror or error}.") from None
-    if not lines:
-        raise DataError(f"list {path} is empty: it needs one image a line.")
-    folder = os.path.dirname(path)
-    images, labels = [], []
-    for line in lines:
-        # A name with blanks is one image; else a second field is its label.
-        fields = [line] if os.path.exists(os.path.join(folder, line)) else line.split()
-        images.append(os.path.join(folder, fields[0]))
-        labels.append(os.path.join(folder, fields[1]) if len(fields) > 1 else None)
-    return images, labels
+    raise DataError(f"the folder {path} holds no image (looked for {', '.join(IMAGE_EXTENSIONS)}).")
 
 
 def _named(paths: list[str], labels: list[str | None], root: str) -> list[Item]:
-    """Name each image by its place below `root`, without its ending unless two names would then be one."""
+    """Name each image by its place below `root`, without its extension unless two names would then be one."""
     relative = [os.path.relpath(path, root or ".") for path in paths]
     count: dict[str, int] = {}
     for name in set(relative):

@@ -13,8 +13,6 @@ from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.errors import DataError
 
-# Formats that both OpenCV and Pillow decode, by the extension of the file's name.
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2")
 # What Pillow raises for a file that it cannot decode.
 PILLOW_ERRORS = (OSError, UnidentifiedImageError, SyntaxError, ValueError)
 

@@ -12,9 +12,6 @@ from PIL import Image
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.images import PILLOW_ERRORS, unreadable
 
-# Formats of masks, by the extension of the file's name.
-LABEL_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".jpg", ".jpeg")
-
 
 class Stored(NamedTuple):
     """A label or mask file as it is stored, before anything is made of it.

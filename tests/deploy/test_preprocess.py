@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from exported import photograph
 
-from ppliteseg_paddle.deploy.preprocess import Preprocess, Undo, check_image, read_image, restore
+from ppliteseg_paddle.deploy.preprocess import Preprocess, Undo, check_image, restore
 from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.reading.images import read_image
 
 NORMALIZE = {"type": "Normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 HALF = {"type": "Normalize", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}

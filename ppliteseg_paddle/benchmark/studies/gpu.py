@@ -389,7 +389,8 @@ def _measure_ceilings(runtime: str, precision: str, device: str, threads: int | 
 
 def _images(path: str | None, most: int) -> tuple[list[str], list[np.ndarray]]:
     """Names and pixels: of a folder or list; else two photographs that come with scikit-learn; else a generated one."""
-    from ppliteseg_paddle.deploy.preprocess import generated_image, read_image
+    from ppliteseg_paddle.deploy.preprocess import generated_image
+    from ppliteseg_paddle.reading.images import read_image
 
     if path:
         if os.path.isdir(path):

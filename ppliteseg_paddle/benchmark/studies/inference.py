@@ -32,7 +32,8 @@ from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.interface import default_threads
-from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image, read_image
+from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image
+from ppliteseg_paddle.reading.images import read_image
 
 PEER = "paddleseg"
 CLOCKS = {"wall": "total", "cpu": "cpu"}  # in results -> as `timing.timed` calls it

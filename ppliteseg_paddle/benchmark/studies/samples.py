@@ -25,6 +25,9 @@ import numpy as np
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure_in_turns, timed
+from ppliteseg_paddle.reading.images import read_image
+from ppliteseg_paddle.reading.labels import read_label
+from ppliteseg_paddle.reading.lists import read_list
 
 PEER = "PaddleSeg"
 NUM_CLASSES = 11
@@ -67,9 +70,9 @@ def make_images(folder: str, case: Case, count: int) -> str:
     random = np.random.default_rng(0)
     lines = []
     for index in range(count):
-        image = cv2.imread(os.path.join(scenes, "images", f"train_{index:05d}.jpg"))
+        image = read_image(os.path.join(scenes, "images", f"train_{index:05d}.jpg"))
         image = np.clip(image + random.normal(0, NOISE, image.shape), 0, 255).round().astype(np.uint8)
-        label = cv2.imread(os.path.join(scenes, "labels", f"train_{index:05d}.png"), cv2.IMREAD_UNCHANGED)
+        label = read_label(os.path.join(scenes, "labels", f"train_{index:05d}.png"))
         names = f"{index:02d}.png", f"{index:02d}_label.png"
         for name, pixels in zip(names, (image, label)):
             cv2.imwrite(os.path.join(root, name), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
@@ -161,8 +164,7 @@ def _on_turning_images(make: Callable[[int], Any], images: int) -> Callable[[], 
 
 def _image_bytes(root: str) -> int:
     """Of an image file, on average."""
-    with open(os.path.join(root, "train.txt"), encoding="utf-8") as file:
-        sizes = [os.path.getsize(os.path.join(root, line.split()[0])) for line in file]
+    sizes = [os.path.getsize(pair.image) for pair in read_list(os.path.join(root, "train.txt"))]
     return sum(sizes) // len(sizes)
 
 

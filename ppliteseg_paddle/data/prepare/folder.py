@@ -25,8 +25,8 @@ from ppliteseg_paddle.data.prepare.writing import (
     write_text,
 )
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.images import IMAGE_EXTENSIONS, read_image
-from ppliteseg_paddle.reading.labels import LABEL_EXTENSIONS
+from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS, LABEL_EXTENSIONS
+from ppliteseg_paddle.reading.images import read_image
 
 
 class Plan(NamedTuple):
