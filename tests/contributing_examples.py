@@ -20,26 +20,32 @@ def _run(path, source):
     return vars(module)
 
 
-def add():
-    """Define the classes and add the rows."""
-    from ppliteseg_paddle.deploy import runtimes
-    from ppliteseg_paddle.models.uafm import FUSIONS
-    from ppliteseg_paddle.registry import COMPONENTS
+def rows():
+    """(table, row) of each example; its classes are defined."""
+    from ppliteseg_paddle.deploy.runtimes import RuntimeSpec
 
-    scope = {"RuntimeSpec": runtimes.RuntimeSpec}
+    scope = {"RuntimeSpec": RuntimeSpec}
     for head, source in BLOCKS:
         if head.endswith(".py"):
             scope.update(_run(head, source))
-            continue
-        row = eval(source, scope)
-        kind = re.fullmatch(r'row of (?:COMPONENTS\["(\w+)"\]|FUSIONS|the runtimes)', head).group(1)
-        if kind:
-            COMPONENTS[kind] += (row,)
-        elif "FUSIONS" in head:
-            FUSIONS.update(row)
         else:
-            runtimes.register(row)
+            yield head[len("row of ") :], eval(source, scope)
+
+
+def runtime():
+    """The row of the runtime."""
+    return dict(rows())["the runtimes"]
 
 
 def pytest_configure(config):
-    add()
+    from ppliteseg_paddle.deploy.runtimes import register
+    from ppliteseg_paddle.models.uafm import FUSIONS
+    from ppliteseg_paddle.registry import COMPONENTS
+
+    for table, row in rows():
+        if table == "FUSIONS":
+            FUSIONS.update(row)
+        elif table == "the runtimes":
+            register(row)
+        else:
+            COMPONENTS[table.split('"')[1]] += (row,)
