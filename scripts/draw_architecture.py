@@ -20,7 +20,13 @@ TARGET = ROOT / "docs" / "images" / "architecture.svg"
 # Top layer first: (name of the layer, ((module, caption, ...), ...)).
 LAYERS = (
     ("commands", (("cli", "one file per command:", "flags in, a dict out"),)),
-    ("measurements", (("benchmark", "protocols, timing, report;", "studies/ compare with PaddleSeg"),)),
+    (
+        "reports",
+        (
+            ("benchmark", "protocols, timing, report;", "studies/ compare with PaddleSeg"),
+            ("diagnosis", "what is installed and works,", "for doctor"),
+        ),
+    ),
     ("export", (("export", "copy, convert, check, compare,", "describe; one file per format"),)),
     (
         "run",
