@@ -2,12 +2,12 @@
 # Install everything and run the whole test suite. Arguments go to pytest:
 #   bash scripts/test.sh -m fast     what answers in two minutes
 #   bash scripts/test.sh -k stdc -n 0
-# Variables: TEST_PROCESSES (default: one per two cores, 2 at least), PPLITESEG_PADDLESEG_DIRS (a folder that holds other versions of PaddleSeg, unpacked).
+# Variables: TEST_PROCESSES (default: one per two cores, 2 at least); PPLITESEG_PADDLESEG_DIRS, a folder that holds other
+# versions of PaddleSeg, unpacked, which tests then train with.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 prepare_env cpu,deploy,data,dev
 cd "$ROOT"
 cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')"
 processes="${TEST_PROCESSES:-$(( cores < 4 ? 2 : cores / 2 ))}"
-# A file's tests share what they build, so they stay in one process.
-exec python -m pytest -n "$processes" --dist loadfile "$@"
+exec python -m pytest -n "$processes" "$@"

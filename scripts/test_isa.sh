@@ -20,7 +20,7 @@ while read -r isa mkl ours; do
   [ "$isa" = - ] || variables+=("ONEDNN_MAX_CPU_ISA=$isa")
   echo "== ${variables[*]}"
   env -u ONEDNN_MAX_CPU_ISA "${variables[@]}" \
-    python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadfile "${tests[@]}" < /dev/null || failed+=("${variables[*]}")
+    python -m pytest -n "${TEST_PROCESSES:-2}" "${tests[@]}" < /dev/null || failed+=("${variables[*]}")
 done << 'ROWS'
 - empty 1
 - 5 0

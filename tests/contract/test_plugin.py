@@ -157,3 +157,8 @@ def test_benchmark_measures_its_runtime(command, export):
     flags = ["--input_shape", 1, 3, 48, 64, "--repeats", 2, "--warmup", 0]
     result = command("benchmark", "--model_dir", export, "--backend", "scratch", *flags)
     assert result["backend"]["name"] == "scratch" and result["latency_ms"] > 0
+
+
+def test_doctor_tries_its_runtime(command):
+    (row,) = [row for row in command("doctor")["backends"] if row["name"] == "scratch"]
+    assert row["ok"] and row["detail"] == "4.2"
