@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
-    from ppliteseg_paddle.export.onnx_graph import Nodes
+    from ppliteseg_paddle.export.onnx_nodes import Nodes
 
 
 def last_resize(graph: GraphProto, logits: str) -> NodeProto | None:

@@ -16,7 +16,6 @@ from ppliteseg_paddle.errors import ConfigError, DependencyError, suggest
 
 if TYPE_CHECKING:
     from ppliteseg_paddle.deploy.artifact import Artifact
-    from ppliteseg_paddle.export.network import Source
 
 _ONNX_PACKAGES = ("onnx", "onnxruntime", "paddle2onnx")
 
@@ -47,8 +46,8 @@ class Format:
     compared_as: str | None = None
     further_checks: str | None = None
 
-    def write(self, source: Source, artifact: Artifact, folder: str) -> dict[str, str]:
-        """Write the graph. Returns: the file of each role."""
+    def write(self, source: Any, artifact: Artifact, folder: str) -> dict[str, str]:
+        """Write the graph of a `network.Source`. Returns: the file of each role."""
         return _load(self.writer)(source, artifact, folder)
 
     def check_further(self, *arguments: Any) -> dict[str, Any]:

@@ -39,12 +39,17 @@ class Source:
 
     def _float_network(self, artifact: Artifact) -> str:
         if self._onnx is None:
-            from ppliteseg_paddle.export.onnx import convert, fold_network
-            from ppliteseg_paddle.export.paddle import inference_copy, save_graph
+            import onnx
+
+            from ppliteseg_paddle.export.convert import convert
+            from ppliteseg_paddle.export.onnx_graph import fold
+            from ppliteseg_paddle.export.trace import inference_copy, save_graph
 
             logits = replace(artifact, output=output_tensor("none", artifact.label_set, artifact.input.shape))
             graph = save_graph(inference_copy(self.model, logits, adaptive_pooling=False), logits, self._aside)
             path = os.path.join(self._aside, "network.onnx")
             convert(os.path.join(self._aside, graph["model"]), os.path.join(self._aside, graph["params"]), path)
-            self._onnx = fold_network(path, self._aside)
+            # Folded by itself: where sizes are fixed, they are plain numbers then.
+            self._onnx = os.path.join(self._aside, "network_folded.onnx")
+            fold(onnx.load(path), self._onnx, self._aside)
         return self._onnx

@@ -6,27 +6,27 @@ import pytest
 
 from ppliteseg_paddle.benchmark.studies import recipe
 from ppliteseg_paddle.benchmark.studies import training as train
-from ppliteseg_paddle.benchmark.studies.training_contestant import STAGES
+from ppliteseg_paddle.benchmark.studies.training_candidate import STAGES
 from ppliteseg_paddle.errors import PPLiteSegError
 
 OPTIONS = {"model": "T", "num_classes": 3, "batch_size": 2, "size": [32, 64], "min_kept": 100}
 
 
-def test_peer_and_ours_are_measured_in_turns_by_stages():
+def test_baseline_and_ours_are_measured_round_robin_by_stages():
     result = train.run(num_threads=1, warmup=0, repeats=2, **OPTIONS)
     assert set(result["results"]) >= {"step", "loss"}
-    for name in train.CONTESTANTS:
+    for name in train.CANDIDATES:
         step = result["results"]["step"][name]
         assert set(step) == {"total", "times_faster", *STAGES}
         assert sum(step[stage]["mean_ms"] for stage in STAGES) == pytest.approx(step["total"]["mean_ms"])
         assert result["results"]["loss"][name]["total"]["median_ms"] > 0
     assert result["results"]["step"]["paddleseg"]["times_faster"]["median"] == 1
     lines = train.table(result).splitlines()
-    assert [line.split("  ")[0] for line in lines[3:7]] == list(train.CONTESTANTS)
+    assert [line.split("  ")[0] for line in lines[3:7]] == list(train.CANDIDATES)
     json.dumps(result)
 
 
-def test_a_contestant_that_fails_says_why():
+def test_a_candidate_that_fails_says_why():
     worker = train.Worker("ppliteseg_paddle", {**OPTIONS, "model": "XXL", "who": "ours"}, 1)
     with pytest.raises(PPLiteSegError, match="ppliteseg_paddle could not do a step: KeyError: 'XXL'"):
         worker.ask("step")
@@ -72,5 +72,5 @@ def test_runs_that_have_ended_are_not_repeated(tmp_path, monkeypatch):
     first = recipe.run(1, 1, str(tmp_path), list(recipe.RECIPES), [])
     second = recipe.run(1, 2, str(tmp_path), list(recipe.RECIPES), [])
     assert started == [(name, seed) for seed in (0, 1) for name in recipe.RECIPES]
-    assert second["results"][recipe.PEER][0] == first["results"][recipe.PEER][0]
+    assert second["results"][recipe.BASELINE][0] == first["results"][recipe.BASELINE][0]
     assert "25.0" in recipe.table(second)

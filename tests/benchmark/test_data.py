@@ -13,12 +13,12 @@ from ppliteseg_paddle.benchmark.timing import Measurement
 
 def test_ratios_are_of_sums_since_every_sample_costs_something_else():
     measured = {
-        data.PEER: Measurement({"total": [1.0, 5.0], "cpu": [1.0, 3.0]}, 0, True),
+        data.BASELINE: Measurement({"total": [1.0, 5.0], "cpu": [1.0, 3.0]}, 0, True),
         "ours": Measurement({"total": [2.0, 1.0], "cpu": [0.5, 0.5]}, 0, True),
     }
     rows = data._rows(measured)
     assert rows["ours"]["times_faster"] == {"total": 2.0, "cpu": 4.0}
-    assert rows[data.PEER]["times_faster"] == {"total": 1.0, "cpu": 1.0}
+    assert rows[data.BASELINE]["times_faster"] == {"total": 1.0, "cpu": 1.0}
 
 
 def test_cases_have_the_recipes_augmentation():
@@ -33,7 +33,9 @@ def test_cases_have_the_recipes_augmentation():
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_peer_and_ours_are_measured_in_one_run_and_written_with_the_environment(tmp_path, monkeypatch, capsys, suffix):
+def test_baseline_and_ours_are_measured_in_one_run_and_written_with_the_environment(
+    tmp_path, monkeypatch, capsys, suffix
+):
     monkeypatch.setitem(data.CASES, "tiny", data.Case((96, 64), (48, 32), (0.5, 2.0, 0.25), 0.4, suffix))
     monkeypatch.setattr(
         sys,
@@ -55,7 +57,7 @@ def test_peer_and_ours_are_measured_in_one_run_and_written_with_the_environment(
     assert data.main() == 0
     out = capsys.readouterr().out
     result = json.loads((tmp_path / "b.json").read_text())
-    rows = result["results"]["tiny"]["contestants"]
-    assert list(rows) == ["PaddleSeg", "ours, files", "ours, data_cache: DIR", "ours, data_cache: memory"]
+    rows = result["results"]["tiny"]["candidates"]
+    assert list(rows) == ["paddleseg", "ours, files", "ours, data_cache: DIR", "ours, data_cache: memory"]
     assert all(name in out for name in rows)
     assert result["machine"]["versions"]["paddleseg"] and result["results"]["tiny"]["image_bytes"] > 100

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from tiny_onnx import SIZE, tiny_artifact
 
-from ppliteseg_paddle.benchmark.studies import engines
-from ppliteseg_paddle.benchmark.studies import roofline as floors
-from ppliteseg_paddle.benchmark.studies.engines import RUNTIMES, open_engine
+from ppliteseg_paddle.benchmark.studies import engines, roofline
+from ppliteseg_paddle.benchmark.studies.engines import ENGINES, open_engine
 from ppliteseg_paddle.deploy import cuda
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.errors import ConfigError, DependencyError
@@ -62,7 +61,7 @@ def test_what_a_runtime_cannot_do_is_told_in_one_line(tmp_path, name, precision,
 
 
 def test_a_runtime_that_is_not_installed_is_told(tmp_path, monkeypatch):
-    monkeypatch.setitem(RUNTIMES, "other", RUNTIMES["torch"]._replace(packages=("a_package_of_no_name",)))
+    monkeypatch.setitem(ENGINES, "other", ENGINES["torch"]._replace(packages=("a_package_of_no_name",)))
     with pytest.raises(DependencyError, match="a_package_of_no_name is not installed"):
         open_engine("other", tiny_artifact(tmp_path / "a"), "fp32", "cpu")
 
@@ -188,17 +187,17 @@ def test_an_engine_of_an_open_batch_is_built_for_that_batch(tmp_path, tensorrt):
 
 
 # --------------------------------------------------------------------------------------------
-# Floors
+# Roofline
 # --------------------------------------------------------------------------------------------
 def test_multiply_adds_and_numbers_are_counted_from_the_graph(tmp_path):
-    counted = floors.count(tiny_artifact(tmp_path / "a").path_of("onnx", "model"))
+    counted = roofline.count(tiny_artifact(tmp_path / "a").path_of("onnx", "model"))
     pixels = SIZE[0] * SIZE[1]
     # the convolution reads 3 planes and its weights and writes 19; argmax reads 19 and writes one
     assert counted == {"macs": pixels * 19 * 27, "numbers": pixels * (3 + 19 + 19 + 1) + 19 * 27}
 
 
 @pytest.mark.parametrize(
-    "make, per_call", [(floors.arithmetic, 2 * 1024**2 * 32**2), (floors.memory, 2 * 4 * 4 * 2048**2)]
+    "make, per_call", [(roofline.arithmetic, 2 * 1024**2 * 32**2), (roofline.memory, 2 * 4 * 4 * 2048**2)]
 )
 def test_ceilings_are_measured_with_graphs_that_run(tmp_path, make, per_call):
     artifact, amount = make(str(tmp_path), "fp32", False)
@@ -210,7 +209,7 @@ def test_ceilings_are_measured_with_graphs_that_run(tmp_path, make, per_call):
 
 
 def test_the_int8_ceiling_is_a_graph_of_8_bit_convolutions(tmp_path):
-    artifact, _ = floors.arithmetic(str(tmp_path), "int8", False)
+    artifact, _ = roofline.arithmetic(str(tmp_path), "int8", False)
     import onnx
 
     nodes = onnx.load(artifact.path_of("onnx", "model")).graph.node
@@ -222,8 +221,8 @@ def test_the_int8_ceiling_is_a_graph_of_8_bit_convolutions(tmp_path):
     )
 
 
-def test_the_distance_is_to_the_larger_floor():
-    found = floors.floors(
+def test_the_distance_is_to_the_larger_bound():
+    found = roofline.bounds(
         {"macs": 10**9, "numbers": 10**8}, {"macs_per_second": 1e12, "bytes_per_second": 1e11}, "fp32", 2, 40.0
     )
     assert found == {"compute_ms": 2.0, "memory_ms": 8.0, "distance": 5.0}

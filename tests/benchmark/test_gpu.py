@@ -3,7 +3,7 @@ import json
 import pytest
 from tiny_onnx import tiny_artifact
 
-from ppliteseg_paddle.benchmark.studies import gpu
+from ppliteseg_paddle.benchmark.studies import gpu_bench, gpu_exports
 from ppliteseg_paddle.benchmark.studies.gpu import main
 from ppliteseg_paddle.errors import ConfigError
 
@@ -16,16 +16,16 @@ def tiny(monkeypatch):
     """Exports of a convolution in place of the networks; PaddleSeg's INT8 cannot be had, as ever."""
     made = []
 
-    def export(key, folder, formats, size, batch=1, precision="fp32", weights=None, calibration=None):
-        made.append((key, precision, batch))
-        if key == "STDC1-Seg50":
+    def export(what, folder):
+        made.append((what.key, what.precision, what.batch))
+        if what.key == "STDC1-Seg50":
             raise ConfigError("it cannot be converted.")
         # what stands for INT8 computes something else, so that masks differ
-        return tiny_artifact(folder, batch, key, seed=int(precision == "int8"))
+        return tiny_artifact(folder, what.batch, what.key, seed=int(what.precision == "int8"))
 
-    monkeypatch.setattr(gpu, "export", export)
+    monkeypatch.setattr(gpu_exports, "export", export)
     monkeypatch.setattr(
-        gpu, "_measure_ceilings", lambda *arguments: {"macs_per_second": 1e12, "bytes_per_second": 1e11}
+        gpu_bench, "_measure_ceilings", lambda *arguments: {"macs_per_second": 1e12, "bytes_per_second": 1e11}
     )
     return made
 
@@ -46,7 +46,7 @@ def run(tmp_path, *arguments):
     return main(common + [str(argument) for argument in arguments])
 
 
-def test_networks_are_compared_with_the_cpu_and_measured_in_turns(tmp_path, tiny, capsys):
+def test_networks_are_compared_with_the_cpu_and_measured_round_robin(tmp_path, tiny, capsys):
     assert (
         run(
             tmp_path,
@@ -70,7 +70,7 @@ def test_networks_are_compared_with_the_cpu_and_measured_in_turns(tmp_path, tiny
         assert (
             row["differing_pixels"] == 0
             and row["bare_ms"] > 0
-            and row["floors"]["distance"] > 0
+            and row["roofline"]["distance"] > 0
             and row["accuracy"]["reported"]
         )
         assert (row["times_faster"] is None) == (row["key"] == "PaddleSeg-T1")

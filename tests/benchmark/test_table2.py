@@ -5,7 +5,7 @@ from exported import Small, small_model
 
 from ppliteseg_paddle.benchmark.paper import REPORTED, reported_order
 from ppliteseg_paddle.benchmark.studies import networks
-from ppliteseg_paddle.benchmark.studies.networks import NETWORKS, TABLE2, Network, accuracy_of
+from ppliteseg_paddle.benchmark.studies.networks import NETWORKS, TABLE2, Export, Network, accuracy_of
 from ppliteseg_paddle.benchmark.studies.table2 import main
 from ppliteseg_paddle.deploy.artifact import Artifact
 
@@ -17,7 +17,7 @@ def small(monkeypatch):
         "PaddleSeg-T1": Network("PaddleSeg's own", (32, 64), lambda: small_model(19)),
         "T1": Network("PP-LiteSeg-T1", (32, 64), lambda: small_model(19), True, "PaddleSeg-T1"),
     }
-    monkeypatch.setattr(networks, "settle", lambda model: model.eval())
+    monkeypatch.setattr(networks, "calibrate", lambda model: model.eval())
     for key, row in rows.items():
         monkeypatch.setitem(NETWORKS, key, row)
 
@@ -122,5 +122,5 @@ def test_every_export_of_a_row_holds_the_same_random_weights(tmp_path, small, mo
     monkeypatch.setitem(NETWORKS, "PaddleSeg-T1", NETWORKS["PaddleSeg-T1"]._replace(build=lambda: Small(19)))
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
-        networks.export("PaddleSeg-T1", str(folder), ("paddle",))
+        networks.export(Export("PaddleSeg-T1", ("paddle",)), str(folder))
     assert folders[0].joinpath("model.pdiparams").read_bytes() == folders[1].joinpath("model.pdiparams").read_bytes()

@@ -32,7 +32,7 @@ def with_mask(model, num_classes=5):
     from onnx import TensorProto, helper
 
     from ppliteseg_paddle.export.blockwise_argmax import add_blockwise_argmax
-    from ppliteseg_paddle.export.onnx_graph import Nodes
+    from ppliteseg_paddle.export.onnx_nodes import Nodes
 
     nodes = Nodes("post")
     mask = add_blockwise_argmax(model, nodes, "logits", num_classes)

@@ -1,9 +1,8 @@
-"""Networks on the runtimes of `benchmark.gpu`: their steps apart, and the bare network on data that lies on the device
+"""Networks on the runtimes of `studies.gpu`: their steps apart, and the bare network on data that lies on the device
 already.
 
-Most runtimes are those of `deploy.backends`. What only a measurement needs is here: recorded CUDA graphs (one launch in
-place
-of one for every kernel), TF32 on and off, ONNX Runtime with its tensors bound to the device, PyTorch as a peer.
+Most runtimes are those of `deploy.runtimes`. What only a measurement needs is here: recorded CUDA graphs (one launch in
+place of one for every kernel), TF32 on and off, ONNX Runtime with its tensors bound to the device, PyTorch.
 """
 
 from __future__ import annotations
@@ -47,10 +46,9 @@ class Engine(NamedTuple):
     profile: Callable[[np.ndarray], list[tuple[str, float]]] | None = None
 
 
-class Runtime(NamedTuple):
-    """A row of `RUNTIMES`: where it runs, which packages it needs, its precisions, and what opens it with (artifact,
-    precision,
-    device, threads, input shape)."""
+class EngineSpec(NamedTuple):
+    """A row of `ENGINES`: where it runs, which packages it needs, its precisions, and what opens it with (artifact,
+    precision, device, threads, input shape)."""
 
     devices: tuple[str, ...]
     packages: tuple[str, ...]
@@ -179,25 +177,24 @@ def _torch(artifact: Artifact, precision: str, device: str, threads: int | None,
 
 
 _GPU_PRECISIONS = ("fp32", "tf32", "fp16", "int8")
-RUNTIMES: dict[str, Runtime] = {
-    "tensorrt": Runtime(("gpu",), ("tensorrt",), _GPU_PRECISIONS, _tensorrt("tensorrt", "tensorrt")),
-    "tensorrt-rtx": Runtime(("gpu",), ("tensorrt_rtx",), _GPU_PRECISIONS, _tensorrt("tensorrt_rtx", "tensorrt-rtx")),
-    "onnxruntime-bound": Runtime(("gpu", "cpu"), ("onnxruntime",), _GPU_PRECISIONS, _onnxruntime_bound),
-    "torch": Runtime(("gpu", "cpu"), ("torch", "onnx2torch"), ("fp32", "tf32", "fp16"), _torch),
-    "paddle": Runtime(("gpu", "cpu"), ("paddle",), ("fp32",), _backend("paddle")),
-    "paddle-trt": Runtime(("gpu",), ("paddle",), ("fp32", "fp16"), _backend("paddle-trt")),
-    "onnxruntime": Runtime(("cpu",), ("onnxruntime",), ("fp32", "int8"), _backend("onnxruntime")),
-    "openvino": Runtime(("cpu",), ("openvino",), ("fp32", "int8"), _backend("openvino")),
+ENGINES: dict[str, EngineSpec] = {
+    "tensorrt": EngineSpec(("gpu",), ("tensorrt",), _GPU_PRECISIONS, _tensorrt("tensorrt", "tensorrt")),
+    "tensorrt-rtx": EngineSpec(("gpu",), ("tensorrt_rtx",), _GPU_PRECISIONS, _tensorrt("tensorrt_rtx", "tensorrt-rtx")),
+    "onnxruntime-bound": EngineSpec(("gpu", "cpu"), ("onnxruntime",), _GPU_PRECISIONS, _onnxruntime_bound),
+    "torch": EngineSpec(("gpu", "cpu"), ("torch", "onnx2torch"), ("fp32", "tf32", "fp16"), _torch),
+    "paddle": EngineSpec(("gpu", "cpu"), ("paddle",), ("fp32",), _backend("paddle")),
+    "paddle-trt": EngineSpec(("gpu",), ("paddle",), ("fp32", "fp16"), _backend("paddle-trt")),
+    "onnxruntime": EngineSpec(("cpu",), ("onnxruntime",), ("fp32", "int8"), _backend("onnxruntime")),
+    "openvino": EngineSpec(("cpu",), ("openvino",), ("fp32", "int8"), _backend("openvino")),
 }
 
 
 def check_runtime(name: str, precision: str, device: str) -> None:
     """Raises: ConfigError: for an unknown runtime, or one that does not run on the device or at the precision.
-    DependencyError:
-    if it is not installed."""
-    if name not in RUNTIMES:
-        raise ConfigError(f"unknown runtime '{name}'.{suggest(name, RUNTIMES)}")
-    runtime, kind = RUNTIMES[name], split_device(device)[0]
+    DependencyError: if it is not installed."""
+    if name not in ENGINES:
+        raise ConfigError(f"unknown runtime '{name}'.{suggest(name, ENGINES)}")
+    runtime, kind = ENGINES[name], split_device(device)[0]
     if kind not in runtime.devices:
         raise ConfigError(f"the runtime '{name}' is not for the {kind}.")
     if precision not in runtime.precisions or (kind == "cpu" and precision in ("tf32", "fp16")):
@@ -215,4 +212,4 @@ def open_engine(
     Raises: as `check_runtime`; ArtifactError: if the runtime cannot run the graph.
     """
     check_runtime(name, precision, device)
-    return RUNTIMES[name].open(artifact, precision, device, threads, (batch, *artifact.input.shape[1:]))
+    return ENGINES[name].open(artifact, precision, device, threads, (batch, *artifact.input.shape[1:]))

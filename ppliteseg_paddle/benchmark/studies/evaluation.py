@@ -1,4 +1,4 @@
-"""What an evaluation costs beside its forward pass: PaddleSeg's count of pixels and ours, in turns, on the same
+"""The cost of an evaluation beside its forward pass: PaddleSeg's count of pixels and ours, round-robin, on the same
 predictions."""
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ def measure(
     repeats: int | None = 20,
     warmup: int | None = 3,
 ) -> dict[str, Any]:
-    """Time forward pass, PaddleSeg's metric and ours on one image, in turns on the device that Paddle is set to.
+    """Time forward pass, PaddleSeg's metric and ours on one image, round-robin on the device that Paddle is set to.
 
     Args:
         model: takes (1, 3, H, W) and returns [logits]; None for PP-LiteSeg-T.
         size: width and height; num_classes: of the random labels, and of the model.
-        repeats, warmup: rounds, as in `timing.measure_in_turns`.
+        repeats, warmup: as in `timing.measure_in_turns`.
 
     Returns: seconds (medians) "forward", with the choice of the best class, "metric_paddleseg", "metric_ours"; shares
         of the
@@ -43,7 +43,7 @@ def measure(
     label = rng.integers(0, num_classes, (1, 1, size[1], size[0])).astype(np.uint8)
     label[..., : size[1] // 20, :] = 255
     label, wide = paddle.to_tensor(label), paddle.to_tensor(label.astype(np.int64))
-    peer = paddlesegs_areas()
+    baseline = paddlesegs_areas()
 
     def forward():
         return paddle.argmax(model(image)[0], axis=1, keepdim=True, dtype="int32").numpy()
@@ -52,7 +52,7 @@ def measure(
         pred = paddle.to_tensor(forward())
         matrix, areas = (
             confusion_on_device(pred, label, num_classes).numpy(),
-            [area.numpy() for area in peer(pred, wide, num_classes)],
+            [area.numpy() for area in baseline(pred, wide, num_classes)],
         )
         if not all(
             (ours == theirs).all() for ours, theirs in zip((matrix.diagonal(), matrix.sum(0), matrix.sum(1)), areas)
@@ -61,7 +61,7 @@ def measure(
         measured = measure_in_turns(
             {
                 "forward": timed(forward),
-                "metric_paddleseg": timed(lambda: [area.numpy() for area in peer(pred, wide, num_classes)]),
+                "metric_paddleseg": timed(lambda: [area.numpy() for area in baseline(pred, wide, num_classes)]),
                 "metric_ours": timed(lambda: confusion_on_device(pred, label, num_classes).numpy()),
             },
             warmup,
@@ -81,7 +81,7 @@ def measure(
 def paddlesegs_areas():
     """PaddleSeg's own `calculate_area`, made runnable: its sums get the dimension that they had before Paddle 2.5.
 
-    A second copy of its module is loaded; the one in use, with our mend, stays as it is.
+    A second copy of its module is loaded; the one in use, with our fix, is not changed.
     """
     import paddle
 

@@ -1,4 +1,4 @@
-"""What `benchmark.gpu` found, as JSON, Markdown and text."""
+"""What `studies.gpu` found, as JSON, Markdown and text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2, reported_order
-from ppliteseg_paddle.benchmark.studies.networks import WEIGHTS_NOTE
+from ppliteseg_paddle.benchmark.studies import random_weights
 from ppliteseg_paddle.files import save_atomic, write_json
 from ppliteseg_paddle.visual.report import describe_machine, markdown_table, ratio_cells, reported_markdown, text_table
 
@@ -28,8 +28,8 @@ HEADER = [
     "bare times faster",
     "differing pixels",
     "best batch: FPS",
-    "compute floor ms",
-    "memory floor ms",
+    "compute bound ms",
+    "memory bound ms",
     "distance",
 ]
 
@@ -38,7 +38,7 @@ def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """A line of text cells for each row."""
     lines = []
     for row in rows:
-        stages, found = row["stages"], row.get("floors")
+        stages, found = row["stages"], row.get("roofline")
         ratio = ratio_cells({"times_faster": row["times_faster_bare"] or row["times_faster"]})
         lines.append(
             [
@@ -101,14 +101,12 @@ def markdown(result: Mapping[str, Any]) -> str:
     ]
     parts += [
         '"bare" is the network on data that lies on the device, without copies (where the runtime cannot tell, its '
-        "forward step). "
-        '"Times faster" compares ours with PaddleSeg\'s own model of the same kind and size on the same runtime, in '
-        "the same rounds. "
-        'The floors are multiply-adds and bytes at the ceilings below; "distance" is the bare time over the larger of '
-        "them.",
+        'forward step). "Times faster" compares ours with PaddleSeg\'s own model of the same kind and size on the same '
+        "runtime, round-robin. The bounds are multiply-adds and bytes at the ceilings below (the roofline); "
+        '"distance" is the bare time over the larger of them.',
         "The paper's accuracies and speeds are at the end; none of its accuracies was measured here.",
         *(
-            [WEIGHTS_NOTE]
+            [random_weights.NOTE]
             if not result["weights"]
             else [f"Weights: {', '.join('{} from {}'.format(*item) for item in result['weights'].items())}."]
         ),

@@ -3,15 +3,10 @@
     python -m ppliteseg_paddle.benchmark.studies.inference --save_json FILE [--model T|B] [--size H W] [--num_threads N]
     ...
 
-All contestants take turns in one process, so that whatever else the machine does meets them all; between turns is a
-rest, in which
-the threads of the one before stop spinning. Without --model_path ours has random weights, whose masks are full of
-borders: our ONNX and OpenVINO graphs spend the more on
-upsampling, the more blocks of the mask a border crosses, so the share of such blocks is given beside the times.
-PaddleSeg's
-time does not depend on its weights.
-
-Source: PaddleSeg `deploy/export.py::WrappedModel`, `models/pp_liteseg.py`.
+All candidates are timed round-robin in one process, so that whatever else the machine does reaches them all; between
+them is a rest, in which the threads of the one before stop spinning. Without --model_path the weights are random, and
+masks are full of borders: our ONNX and OpenVINO graphs spend the more on upsampling, the more blocks of the mask a
+border crosses, so the share of such blocks is given beside the times. PaddleSeg's time does not depend on its weights.
 """
 
 from __future__ import annotations
@@ -21,12 +16,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 
 from ppliteseg_paddle.benchmark.protocols import machine
+from ppliteseg_paddle.benchmark.studies import baseline, random_weights
+from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, NUM_CLASSES, VARIANTS
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios, timed
 from ppliteseg_paddle.deploy.artifact import Artifact
@@ -35,59 +33,31 @@ from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image
 from ppliteseg_paddle.reading.images import read_image
 
-PEER = "paddleseg"
 CLOCKS = {"wall": "total", "cpu": "cpu"}  # in results -> as `timing.timed` calls it
-# model -> (PaddleSeg's backbone and arguments, our preset)
-MODELS = {
-    "T": ("STDC1", {"arm_out_chs": [32, 64, 128], "seg_head_inter_chs": [32, 64, 64]}, "pp_liteseg_t"),
-    "B": ("STDC2", {"arm_out_chs": [64, 96, 128], "seg_head_inter_chs": [64, 64, 64]}, "pp_liteseg_b"),
-}
-NUM_CLASSES = 19
 PREPROCESS = Preprocess([{"type": "Normalize"}])
 _FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "paddle": "paddle"}
 
 
-def export_baseline(model: str, num_classes: int, size: tuple[int, int], folder: str) -> None:
-    """Write PaddleSeg's model as its own export does: traced with its wrapper, int32 ids, and nothing else done to
-    it."""
-    import paddle
-    from paddleseg import models
-    from paddleseg.deploy.export import WrappedModel
-    from paddleseg.models import backbones
-
-    backbone, arguments, _ = MODELS[model]
-    network = models.PPLiteSeg(num_classes, getattr(backbones, backbone)(), **arguments)
-    network.eval()
-    wrapped = WrappedModel(network, "argmax")
-    wrapped.eval()
-    traced = paddle.jit.to_static(wrapped, input_spec=[paddle.static.InputSpec([1, 3, *size], "float32")])
-    paddle.jit.save(traced, os.path.join(folder, "model"))
-
-
-def our_network(model: str, num_classes: int, model_path: str | None, image: np.ndarray):
+def build_ours(model: str, num_classes: int, model_path: str | None, image: np.ndarray) -> Any:
     """Our model with the given weights, or random ones and statistics of `image`, as training would leave them."""
     import paddle
 
     import ppliteseg_paddle
 
     paddle.seed(0)
-    network = getattr(ppliteseg_paddle, MODELS[model][2])(num_classes=num_classes)
+    network = baseline.build_ours(model, num_classes)
     if model_path is not None:
         ppliteseg_paddle.load_weights(network, model_path)
         return network
     batch, _ = PREPROCESS(cv2.resize(image, (256, 128)))
-    network.train()
-    with paddle.no_grad():
-        for _ in range(10):
-            network(paddle.to_tensor(np.concatenate([batch, batch[..., ::-1]])))
-        head = network.seg_heads[0].classifier  # equal means for all classes: else one would win everywhere
-        head.weight.set_value(head.weight - head.weight.mean(axis=1, keepdim=True))
-    network.eval()
+    random_weights.calibrate(
+        network, np.concatenate([batch, batch[..., ::-1]]), classifiers=[network.seg_heads[0].classifier]
+    )
     return network
 
 
 def export_ours(
-    network,
+    network: Any,
     num_classes: int,
     size: tuple[int, int],
     folder: str,
@@ -96,8 +66,7 @@ def export_ours(
     precision: str = "fp32",
 ) -> Artifact:
     """Write our model with `export_model`: checked against itself, mask out. INT8 takes its ranges from `image`, and
-    its masks
-    are held to no bound: what is measured is time."""
+    its masks are held to no bound: what is measured is time."""
     from ppliteseg_paddle.export.int8.calibration import Calibration
     from ppliteseg_paddle.export.options import ExportOptions
     from ppliteseg_paddle.export.pipeline import export_model
@@ -136,49 +105,46 @@ def crossed_blocks(mask: np.ndarray, side: int = 8) -> float:
     return float(np.mean(blocks.max(axis=(1, 3)) != blocks.min(axis=(1, 3))))
 
 
-def run(args) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
     size = tuple(args.size)
     threads = args.num_threads or default_threads()
     image = read_image(args.image_path) if args.image_path else generated_image(*size)
     batch, _ = PREPROCESS(cv2.resize(image, size[::-1]))
-    network = our_network(args.model, args.num_classes, args.model_path, image)
+    network = build_ours(args.model, args.num_classes, args.model_path, image)
     with tempfile.TemporaryDirectory() as folder:
-        peer = os.path.join(folder, "peer")
-        os.mkdir(peer)
-        export_baseline(args.model, args.num_classes, size, peer)
         exports = {}
-        for precision in dict.fromkeys(precision for _, precision in args.contestants):
-            formats = [_FORMATS[name] for name, each in args.contestants if each == precision]
+        for precision in dict.fromkeys(precision for _, precision in args.candidates):
+            formats = [_FORMATS[name] for name, each in args.candidates if each == precision]
             exports[precision] = export_ours(
                 network, args.num_classes, size, os.path.join(folder, precision), formats, image, precision
             )
-        backends = {PEER: open_backend("paddle", _bare(peer, next(iter(exports.values()))), "cpu", threads)}
+        original = _export_baseline(args, network, os.path.join(folder, BASELINE), next(iter(exports.values())))
+        backends = {BASELINE: open_backend("paddle", original, "cpu", threads)}
         backends.update(
             (f"{name} {precision}", open_backend(name, exports[precision], "cpu", threads))
-            for name, precision in args.contestants
+            for name, precision in args.candidates
         )
         calls = {name: timed(lambda backend=backend: backend.run(batch)) for name, backend in backends.items()}
-        with tqdm(total=args.repeats, desc="rounds", file=sys.stderr, disable=None) as bar:
+        with tqdm(total=args.repeats, desc="inference", unit="iteration", file=sys.stderr, disable=None) as bar:
             measured = measure_in_turns(
                 calls, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
             )
-        faster = {clock: ratios(measured, PEER, stage) for clock, stage in CLOCKS.items()}
-        masks = {name: np.asarray(backend.run(batch))[0] for name, backend in backends.items() if name != PEER}
-        reference = next(iter(masks.values()))
+        masks = {name: np.asarray(backend.run(batch))[0] for name, backend in backends.items()}
+        faster = {clock: ratios(measured, BASELINE, stage) for clock, stage in CLOCKS.items()}
+        reference = masks["{} {}".format(*args.candidates[0])]
         results = {
             name: {
                 **{clock: describe(measured[name].seconds[stage]) for clock, stage in CLOCKS.items()},
                 "times_faster": {clock: faster[clock][name]["median"] for clock in CLOCKS},
                 "backend": backend.describe(),
+                "differing_pixels": float(np.mean(masks[name] != reference)),
             }
             for name, backend in backends.items()
         }
-        for name, mask in masks.items():
-            results[name]["differing_pixels"] = float(np.mean(mask != reference))
     return {
-        "protocol": "in turns",
+        "protocol": "round-robin",
         "model": args.model,
         "num_classes": args.num_classes,
         "weights": args.model_path or "random",
@@ -194,12 +160,12 @@ def run(args) -> dict[str, Any]:
     }
 
 
-def _bare(folder: str, artifact: Artifact) -> Artifact:
-    """The peer's files as an artifact, so that the same backend runs them."""
-    from dataclasses import replace
-
-    model = next(name for name in ("model.json", "model.pdmodel") if os.path.exists(os.path.join(folder, name)))
-    return replace(artifact, folder=folder, graphs={"paddle": {"model": model, "params": "model.pdiparams"}})
+def _export_baseline(args: argparse.Namespace, network: Any, folder: str, artifact: Artifact) -> Artifact:
+    """The baseline with the weights of our network, as an artifact, so that the same backend runs it."""
+    os.mkdir(folder)
+    model = baseline.build(args.model, args.num_classes, like=network)
+    files = baseline.export(model, (1, 3, *args.size), folder)
+    return replace(artifact, folder=folder, graphs={"paddle": files})
 
 
 def table(result: dict[str, Any]) -> str:
@@ -215,20 +181,14 @@ def table(result: dict[str, Any]) -> str:
         f"{''!s:36} {'median ms'!s:>10} {'ratio'!s:>10} {'cpu ms'!s:>10} {'cpu ratio'!s:>10}",
     ]
     for name, values in result["results"].items():
-        label = "PaddleSeg's own, Paddle Inference" if name == PEER else "ours, " + name
+        label = "PaddleSeg's own, Paddle Inference" if name == BASELINE else "ours, " + name
         faster = values["times_faster"]
         lines.append(
             f"{label!s:36} {values['wall']['median_ms']:10.1f} {faster['wall']:9.2f}x "
             f"{values['cpu']['median_ms']:10.1f} {faster['cpu']:9.2f}x"
         )
-    lines.append(
-        "pixels that differ from the first one of ours: "
-        + ", ".join(
-            f"{name} {100 * values['differing_pixels']:.3g} %"
-            for name, values in result["results"].items()
-            if name != PEER
-        )
-    )
+    differing = (f"{name} {100 * row['differing_pixels']:.3g} %" for name, row in result["results"].items())
+    lines.append("pixels that differ from our first export: " + ", ".join(differing))
     return "\n".join(lines)
 
 
@@ -243,7 +203,7 @@ def int8_instructions() -> list[str]:
     return [name for name in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm") if name in flags]
 
 
-def _contestant(text: str) -> tuple[str, str]:
+def _candidate(text: str) -> tuple[str, str]:
     name, _, precision = text.partition(":")
     if name not in _FORMATS or precision not in ("fp32", "fp16", "int8") or (name == "paddle" and precision != "fp32"):
         raise argparse.ArgumentTypeError(
@@ -255,22 +215,22 @@ def _contestant(text: str) -> tuple[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=sorted(MODELS), default="T")
+    parser.add_argument("--model", choices=sorted(VARIANTS), default="T")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=[512, 1024])
     parser.add_argument(
-        "--contestants",
+        "--candidates",
         nargs="+",
-        type=_contestant,
+        type=_candidate,
         metavar="BACKEND:PRECISION",
         default=[
-            _contestant(text)
+            _candidate(text)
             for text in ("onnxruntime:fp32", "openvino:fp32", "paddle:fp32", "onnxruntime:int8", "openvino:int8")
         ],
         help="what runs beside PaddleSeg's model (default: onnxruntime, openvino and paddle in fp32, the first two in "
         "int8)",
     )
     parser.add_argument("--num_classes", type=int, default=NUM_CLASSES)
-    parser.add_argument("--model_path", help="trained weights of ours (default: random ones)")
+    parser.add_argument("--model_path", help="trained weights of our model (default: random ones)")
     parser.add_argument("--image_path", help="what is segmented (default: a generated image)")
     parser.add_argument("--num_threads", type=int)
     parser.add_argument("--warmup", type=int, default=5)

@@ -1,11 +1,10 @@
-"""What a recipe learns in a given time: PaddleSeg's own model, loss and recipe beside ours, in turns.
+"""What a recipe learns in a given time: PaddleSeg's own model, loss and recipe beside ours, round-robin.
 
-    python -m ppliteseg_paddle.benchmark.studies.recipe --minutes 60 --save_dir DIR [--rounds N] [--only NAME]
+    python -m ppliteseg_paddle.benchmark.studies.recipe --minutes 60 --save_dir DIR [--repeats N] [--only NAME]
 
 Each run starts from scratch and has the same wall time on all cores, reading and building included; afterwards its last
 weights (the averaged ones too, where the recipe averages) are evaluated on the validation set. The best of those two is
-the
-run's figure. A run that has ended is kept: the same command again does only what is missing.
+the run's figure. A run that has ended is kept: the same command again does only what is missing.
 """
 
 from __future__ import annotations
@@ -17,17 +16,18 @@ import sys
 from typing import Any
 
 from ppliteseg_paddle.benchmark.environment import machine
+from ppliteseg_paddle.benchmark.studies import baseline
+from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, OURS
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
 from ppliteseg_paddle.files import read_json, write_json
 
-PEER, OURS = "paddleseg", "ppliteseg_paddle"
 NEVER = 10**9  # iterations between evaluations: only the one after the time is up
 OUR_RANKS = 2  # ours trains in two processes, for which its batch and learning rate were chosen, and not in one a core
 # name -> (configuration, flags)
 RECIPES: dict[str, tuple[str, list[str]]] = {
-    PEER: ("configs/camvid/paddleseg_t_camvid_480x360.yml", []),
+    BASELINE: (baseline.CONFIG, []),
     OURS: ("configs/camvid/ppliteseg_t_camvid_480x360_60min.yml", ["--use_ema"]),
 }
 
@@ -90,26 +90,23 @@ def outcome(save_dir: str) -> dict[str, Any]:
     }
 
 
-def run(minutes: float, rounds: int, save_dir: str, names: list[str], options: list[str]) -> dict[str, Any]:
-    """Train each recipe `rounds` times, in turns, with another seed in each round."""
+def run(minutes: float, repeats: int, save_dir: str, names: list[str], options: list[str]) -> dict[str, Any]:
+    """Train each recipe `repeats` times, round-robin, each time with another seed."""
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for round_number in range(rounds):
+    for seed in range(repeats):
         for name in names:
-            folder = os.path.join(save_dir, f"{name}_{round_number:d}")
+            folder = os.path.join(save_dir, f"{name}_{seed:d}")
             finished = os.path.join(folder, "outcome.json")
             if not os.path.exists(finished):
                 write_json(
                     finished,
-                    {
-                        **train_once(name, minutes, folder, round_number, options),
-                        "load_average_after": os.getloadavg()[0],
-                    },
+                    {**train_once(name, minutes, folder, seed, options), "load_average_after": os.getloadavg()[0]},
                 )
             runs[name].append(read_json(finished))
     return {
         "protocol": f"val mIoU after {minutes:g} minutes on {default_threads():d} cores",
         "minutes": minutes,
-        "rounds": rounds,
+        "repeats": repeats,
         "configs": {name: RECIPES[name][0] for name in names},
         "options": options,
         "results": runs,
@@ -138,15 +135,15 @@ def table(result: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--rounds", type=int, default=1, help="runs of each recipe")
-    parser.add_argument("--only", choices=sorted(RECIPES), help="leave the other one out")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each recipe")
+    parser.add_argument("--only", choices=sorted(RECIPES), help="skip the other one")
     parser.add_argument("--save_dir", default="bench_recipe")
     parser.add_argument("--save_json", default="bench_recipe.json")
     parser.add_argument("--opts", nargs="*", default=[], help="for both configurations, as in train")
     args = parser.parse_args()
     names = [args.only] if args.only else list(RECIPES)
     return run_and_report(
-        lambda: run(args.minutes, args.rounds, args.save_dir, names, args.opts), table, args.save_json
+        lambda: run(args.minutes, args.repeats, args.save_dir, names, args.opts), table, args.save_json
     )
 
 

@@ -1,11 +1,9 @@
-"""How fast a network could be at best: the time that its multiply-adds and its bytes take at this machine's measured
-ceilings.
+"""The roofline of a network: the time that its multiply-adds and its bytes take at this machine's measured ceilings.
 
 Both ceilings are measured through the runtime that runs the network: dense 1x1 convolutions for arithmetic, one pass
-    over a
-large tensor for memory. Multiply-adds are those of convolutions and matrix products. Bytes are what every operator that
-is
-not element-wise reads and writes, weights included: element-wise ones are taken to be part of the operator before them.
+over a large tensor for memory. Multiply-adds are those of convolutions and matrix products. Bytes are what every
+operator that is not element-wise reads and writes, weights included: element-wise ones are taken to be part of the
+operator before them.
 """
 
 from __future__ import annotations
@@ -80,7 +78,7 @@ def _weight(name: str, graph, sizes) -> tuple[int, ...]:
     return sizes.get(source.input[0], (0, 0)) if source is not None else (0, 0)
 
 
-def floors(
+def bounds(
     counted: dict[str, int], ceilings: dict[str, float], precision: str, batch: int, measured_ms: float
 ) -> dict[str, float]:
     """Milliseconds that multiply-adds and bytes take at the ceilings, and how many times longer the measured time

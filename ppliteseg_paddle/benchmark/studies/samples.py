@@ -3,9 +3,9 @@
     python -m ppliteseg_paddle.benchmark.studies.samples --save_json FILE [--cases NAME ...] [--images N] [--repeats N]
 
 Images are generated scenes (`data synth`) with sensor noise that brings a 2048x1024 PNG to the size of one of
-Cityscapes'.
-All contestants take turns, sample by sample, in one process and with one thread. What is drawn differs from sample to
-sample, and a sample scaled by 0.125 costs less than one scaled by 1.5: so the figures are means over many samples.
+Cityscapes'. All candidates are timed round-robin, sample by sample, in one process and with one thread. What is drawn
+differs from sample to sample, and a sample scaled by 0.125 costs less than one scaled by 1.5: so the figures are means
+over many samples.
 
 Source: PaddleSeg `datasets/dataset.py`, `transforms/transforms.py`.
 """
@@ -23,13 +23,13 @@ import cv2
 import numpy as np
 
 from ppliteseg_paddle.benchmark.environment import machine
+from ppliteseg_paddle.benchmark.studies.baseline import BASELINE
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure_in_turns, timed
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.labels import read_label
 from ppliteseg_paddle.reading.lists import read_list
 
-PEER = "PaddleSeg"
 NUM_CLASSES = 11
 NOISE = 0.3  # standard deviation, levels: with zlib's level 6, 2.3 MB for a PNG of 2048x1024
 
@@ -53,7 +53,7 @@ CASES = {
 
 
 # --------------------------------------------------------------------------------------------
-# Data and contestants
+# Data and candidates
 # --------------------------------------------------------------------------------------------
 def make_images(folder: str, case: Case, count: int) -> str:
     """Generated pairs of the case's size and file format. Returns their folder."""
@@ -82,9 +82,9 @@ def make_images(folder: str, case: Case, count: int) -> str:
     return root
 
 
-def contestants(root: str, case: Case, cache: str) -> dict[str, Callable[[int], Any]]:
+def candidates(root: str, case: Case, cache: str) -> dict[str, Callable[[int], Any]]:
     """name -> what makes the training sample of an image."""
-    from paddleseg import transforms as theirs
+    from paddleseg import transforms
     from paddleseg.datasets import Dataset
 
     from ppliteseg_paddle.data.cache import write_cache
@@ -98,13 +98,13 @@ def contestants(root: str, case: Case, cache: str) -> dict[str, Callable[[int], 
         "num_classes": NUM_CLASSES,
         "train_path": os.path.join(root, "train.txt"),
     }
-    peer = Dataset(
+    theirs = Dataset(
         transforms=[
-            theirs.ResizeStepScaling(*case.scales),
-            theirs.RandomPaddingCrop(case.crop_size),
-            theirs.RandomHorizontalFlip(),
-            theirs.RandomDistort(**colors),
-            theirs.Normalize((0.5,) * 3, (0.5,) * 3),
+            transforms.ResizeStepScaling(*case.scales),
+            transforms.RandomPaddingCrop(case.crop_size),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomDistort(**colors),
+            transforms.Normalize((0.5,) * 3, (0.5,) * 3),
         ],
         **arguments,
     )
@@ -116,7 +116,7 @@ def contestants(root: str, case: Case, cache: str) -> dict[str, Callable[[int], 
     ours[1].use_cache(cache)
     ours[2].use_cache("memory")
     names = ("ours, files", "ours, data_cache: DIR", "ours, data_cache: memory")
-    return {PEER: peer.__getitem__, **{name: dataset.__getitem__ for name, dataset in zip(names, ours)}}
+    return {BASELINE: theirs.__getitem__, **{name: dataset.__getitem__ for name, dataset in zip(names, ours)}}
 
 
 def run(cases: list[str], images: int, warmup: int, repeats: int) -> dict[str, Any]:
@@ -131,9 +131,9 @@ def run(cases: list[str], images: int, warmup: int, repeats: int) -> dict[str, A
             for name in cases:
                 case = CASES[name]
                 root = make_images(folder, case, images)
-                makers = contestants(root, case, os.path.join(folder, "cache " + name))
-                calls = {who: timed(_on_turning_images(make, images)) for who, make in makers.items()}
-                with tqdm(total=repeats, desc=name, unit="round", file=sys.stderr, disable=None) as bar:
+                makers = candidates(root, case, os.path.join(folder, "cache " + name))
+                calls = {who: timed(_cycling(make, images)) for who, make in makers.items()}
+                with tqdm(total=repeats, desc=name, unit="iteration", file=sys.stderr, disable=None) as bar:
                     measured = measure_in_turns(
                         calls, max(warmup, images), repeats, lambda done, of: bar.update(done - bar.n)
                     )
@@ -143,12 +143,12 @@ def run(cases: list[str], images: int, warmup: int, repeats: int) -> dict[str, A
                     "scales": case.scales,
                     "colors": case.colors,
                     "image_bytes": _image_bytes(root),
-                    "contestants": _rows(measured),
+                    "candidates": _rows(measured),
                 }
     finally:
         cv2.setNumThreads(threads)
     return {
-        "protocol": "in turns, one thread",
+        "protocol": "round-robin, one thread",
         "images": images,
         "warmup": max(warmup, images),
         "repeats": repeats,
@@ -157,9 +157,9 @@ def run(cases: list[str], images: int, warmup: int, repeats: int) -> dict[str, A
     }
 
 
-def _on_turning_images(make: Callable[[int], Any], images: int) -> Callable[[], Any]:
-    turns = itertools.cycle(range(images))
-    return lambda: make(next(turns))
+def _cycling(make: Callable[[int], Any], images: int) -> Callable[[], Any]:
+    numbers = itertools.cycle(range(images))
+    return lambda: make(next(numbers))
 
 
 def _image_bytes(root: str) -> int:
@@ -173,7 +173,7 @@ def _rows(measured: dict[str, Measurement]) -> dict[str, Any]:
     return {
         name: {
             **{clock: describe(seconds) for clock, seconds in one.seconds.items()},
-            "times_faster": {clock: sums[PEER][clock] / sums[name][clock] for clock in ("total", "cpu")},
+            "times_faster": {clock: sums[BASELINE][clock] / sums[name][clock] for clock in ("total", "cpu")},
         }
         for name, one in measured.items()
     }
@@ -193,7 +193,7 @@ def table(result: dict[str, Any]) -> str:
             "",
             f"{f'{name} (files of {megabytes:.2f} MB)':40} {'ms':>10} {'ratio':>10} {'cpu ms':>10} {'cpu ratio':>10}",
         ]
-        for who, row in case["contestants"].items():
+        for who, row in case["candidates"].items():
             lines.append(
                 f"{who!s:40} {row['total']['mean_ms']:10.1f} {row['times_faster']['total']:9.2f}x "
                 f"{row['cpu']['mean_ms']:10.1f} {row['times_faster']['cpu']:9.2f}x"

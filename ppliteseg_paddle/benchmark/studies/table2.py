@@ -3,7 +3,7 @@
     python -m ppliteseg_paddle.benchmark.studies.table2 --save_dir DIR [--rows KEY ...] [--backend NAME ...] [--device
     cpu|gpu] ...
 
-Weights are random unless files are given, accuracies the paper's and marked so. All networks take turns on
+Weights are random unless files are given, accuracies the paper's and marked so. All networks are timed round-robin on
 one runtime, then on the next. Writes table2.md, table2.json and the figure.
 """
 
@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ppliteseg_paddle.benchmark.paper import REPORTED, reported_order
+from ppliteseg_paddle.benchmark.studies import random_weights
 from ppliteseg_paddle.benchmark.studies.networks import (
     NETWORKS,
     TABLE2,
-    WEIGHTS_NOTE,
+    Export,
     accuracy_of,
     export,
     network,
@@ -30,14 +31,12 @@ from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError,
 NOTES = (
     "Accuracies are the paper's, marked so; none was measured here.",
     "Protocol: an image of 1024x2048 is resized to the network's input, inferred, and its mask resized back; decoding "
-    "is not counted. "
-    '"Times faster" compares ours with PaddleSeg\'s own PP-LiteSeg of the same kind and size, as PaddleSeg 2.8.0 '
-    "builds and "
-    "exports it, on the same runtime, in the same rounds.",
+    'is not counted. "Times faster" compares ours with PaddleSeg\'s own PP-LiteSeg of the same kind and size, as '
+    "PaddleSeg builds and exports it, on the same runtime, round-robin.",
 )
 
 
-def run(args) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.benchmark.collect import write_report
     from ppliteseg_paddle.benchmark.environment import machine
 
@@ -66,7 +65,7 @@ def run(args) -> dict[str, Any]:
         "machine": machine(),
     }
     notes = [
-        *([] if set(keys) <= set(weights) else [WEIGHTS_NOTE]),
+        *([] if set(keys) <= set(weights) else [random_weights.NOTE]),
         *NOTES,
         *_order_notes(result["orders"]),
         *("Not measured: {}: {}".format(*item) for item in failures.items()),
@@ -95,8 +94,8 @@ def _exports(keys: Sequence[str], folder: str, formats: Sequence[str], weights: 
         except ArtifactError:
             pass  # none there yet
         try:
-            artifacts[key] = export(key, path, formats, weights=weights.get(key))
-        except (ArtifactError, ConfigError) as error:  # one network that cannot be converted leaves the others
+            artifacts[key] = export(Export(key, formats, weights=weights.get(key)), path)
+        except (ArtifactError, ConfigError) as error:  # the other networks are measured all the same
             artifacts.pop(key, None)
             failures[key] = str(error)
     return artifacts, failures
@@ -123,7 +122,7 @@ def _measure(backend: str, artifacts: dict[str, Any], failures: dict[str, str], 
         return []
     names = [contestant.name for contestant in contestants]
     against = {name: NETWORKS[name].against for name in names if NETWORKS[name].against in names}
-    with tqdm(total=args.repeats, desc=backend, unit="round", file=sys.stderr, disable=None) as bar:
+    with tqdm(total=args.repeats, desc=backend, unit="iteration", file=sys.stderr, disable=None) as bar:
         rows = paper(
             contestants,
             encoded,
@@ -230,8 +229,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", help="cpu or gpu (default: gpu where the runtime sees one)")
     parser.add_argument("--num_threads", type=int, help="CPU threads (default: all)")
     parser.add_argument("--image", help="an image (default: a generated one)")
-    parser.add_argument("--warmup", type=int, help="rounds before timing starts (default: until times are steady)")
-    parser.add_argument("--repeats", type=int, help="timed rounds (default: at least 20, and 3 s for each network)")
+    parser.add_argument("--warmup", type=int, help="iterations before timing starts (default: until times are steady)")
+    parser.add_argument("--repeats", type=int, help="timed iterations (default: at least 20, and 3 s for each network)")
     try:
         print(table(run(parser.parse_args(argv))))
     except PPLiteSegError as error:

@@ -1,4 +1,4 @@
-"""PyTorch, a peer: an ONNX file through onnx2torch, recorded as a CUDA graph."""
+"""PyTorch as a baseline: an ONNX file through onnx2torch, recorded as a CUDA graph."""
 
 from __future__ import annotations
 

@@ -3,11 +3,10 @@
     python -m ppliteseg_paddle.benchmark.studies.training --save_json FILE [--model T|B] [--size H W] [--batch_size N]
     [--num_threads N] ...
 
-Each contestant is a process of its own; they take turns, step by step, in one run. PaddleSeg's classes take part
-twice: as its users have them, and with the matrix products that we choose on AMD processors
+Each candidate is a process of its own; they are timed round-robin, step by step, in one run. PaddleSeg's classes take
+part twice: as its users have them, and with the matrix products that we choose on AMD processors
 (`environment.choose_fast_matrix_products`), which tells what our classes themselves bring. Ours, too: with Paddle's
-convolutions, and
-as they are (`onednn`).
+convolutions, and with oneDNN's (`models.fused`), as `ppliteseg train` has them.
 """
 
 from __future__ import annotations
@@ -21,42 +20,41 @@ import sys
 from typing import Any
 
 from ppliteseg_paddle.benchmark.environment import machine
+from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, OURS, VARIANTS
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
-from ppliteseg_paddle.benchmark.studies.inference import MODELS
-from ppliteseg_paddle.benchmark.studies.training_contestant import STAGES
+from ppliteseg_paddle.benchmark.studies.training_candidate import STAGES
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios
 from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
 
-PEER, PEER_FAST = "paddleseg", "paddleseg, our matrix products"
-OURS, OURS_PLAIN = "ppliteseg_paddle", "ours, Paddle's convolutions"
-# contestant -> whose classes, and the environment variables that it gets ("" leaves MKL to itself)
-CONTESTANTS = {
-    PEER: ("paddleseg", {"MKL_DEBUG_CPU_TYPE": ""}),
-    PEER_FAST: ("paddleseg", {}),
+BASELINE_FAST, OURS_PLAIN = "paddleseg, our matrix products", "ours, Paddle's convolutions"
+# candidate -> whose classes, and the environment variables that it gets ("" leaves MKL to itself)
+CANDIDATES = {
+    BASELINE: ("paddleseg", {"MKL_DEBUG_CPU_TYPE": ""}),
+    BASELINE_FAST: ("paddleseg", {}),
     OURS_PLAIN: ("ours", {"PPLITESEG_ONEDNN": "0"}),
     OURS: ("ours", {}),
 }
 
 
 class Worker:
-    """A contestant's process; `ask` has it work once."""
+    """A candidate's process; `ask` has it work once."""
 
     def __init__(self, name: str, options: dict[str, Any], num_threads: int):
-        who, environment = CONTESTANTS[name]
+        who, environment = CANDIDATES[name]
         self.name = name
         self.process = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
-                "ppliteseg_paddle.benchmark.studies.training_contestant",
+                "ppliteseg_paddle.benchmark.studies.training_candidate",
                 json.dumps({"who": who, **options}),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # Threads that wait in a spin would take the processor from the contestant whose turn it is.
+            # Threads that wait in a spin would take the processor from the candidate that is timed.
             env={**os.environ, "OMP_NUM_THREADS": str(num_threads), "KMP_BLOCKTIME": "0", **environment},
         )
 
@@ -80,10 +78,10 @@ class Worker:
 
 @contextlib.contextmanager
 def workers(options: dict[str, Any], num_threads: int):
-    """name -> `Worker` for all contestants; they end with the block."""
+    """name -> `Worker` for all candidates; they end with the block."""
     started: dict[str, Worker] = {}
     try:
-        for name in CONTESTANTS:
+        for name in CANDIDATES:
             started[name] = Worker(name, options, num_threads)
         yield started
     finally:
@@ -118,12 +116,12 @@ def run(
                 name: {"mib": worker.ask("loss_memory")["total"]} for name, worker in running.items()
             }
         for work in ("step", "loss"):
-            with tqdm(total=repeats, desc=work + "s in turns", unit="round", file=sys.stderr, disable=None) as bar:
+            with tqdm(total=repeats, desc=work, unit="iteration", file=sys.stderr, disable=None) as bar:
                 calls = {name: (lambda worker=worker, work=work: worker.ask(work)) for name, worker in running.items()}
                 measured = measure_in_turns(
                     calls, warmup, repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
                 )
-            faster = ratios(measured, PEER)
+            faster = ratios(measured, BASELINE)
             results[work] = {
                 name: {
                     **{stage: describe(seconds) for stage, seconds in one.seconds.items()},
@@ -132,7 +130,7 @@ def run(
                 for name, one in measured.items()
             }
     return {
-        "protocol": "in turns",
+        "protocol": "round-robin",
         **options,
         "loss": "OHEM, three outputs",
         "num_threads": num_threads,
@@ -172,7 +170,7 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=sorted(MODELS), default="T")
+    parser.add_argument("--model", choices=sorted(VARIANTS), default="T")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=[360, 480])
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--num_classes", type=int, default=11)

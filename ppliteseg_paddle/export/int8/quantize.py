@@ -1,37 +1,14 @@
-"""Quantise a converted network: its convolutions, and what stands between them, in 8 bits.
-
-ONNX Runtime's own tools put the QuantizeLinear / DequantizeLinear pairs ("QDQ") into the graph, which ONNX Runtime and
-OpenVINO both compute in 8 bits. Which layers get them is measured (`sensitivity`).
-
-Weights take 7 of their 8 bits, one scale a channel: processors without VNNI (AVX2) add two products in 16 bits, which
-8-bit weights overflow, silently.
-"""
+"""Quantise a converted network: calibrate it, measure its layers, and choose those that stay in float."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.export.int8.calibration import Calibration, measure_ranges
-
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
-
-# What is quantised; all else (attention, resizing, argmax) is a few percent of the time and most of the harm.
-OPERATORS = ("Conv", "Relu", "Concat", "AveragePool")
-# In TensorRT's graph ranges without a sign, for what ReLU leaves, would need a zero point.
-_NOT_IN_TENSORRT = ("Relu",)
-# Convolutions with fewer outputs (the attention's) are not worth the conversions around them.
-MIN_CHANNELS = 8
-# Layers that are measured alone, at most.
-MAX_LAYERS = 100
+from ppliteseg_paddle.export.int8.calibration import Calibration
+from ppliteseg_paddle.export.int8.network import Network
+from ppliteseg_paddle.export.int8.sensitivity import choose_float_layers
 
 
 class QuantizedNetwork:
@@ -57,8 +34,6 @@ def quantize_network(path: str, artifact: Artifact, calibration: Calibration, as
     Raises: ArtifactError: if it loses too much with every number of float layers that was tried. ConfigError: if there
         is no layer to quantise. DataError: for an image or label that cannot be read.
     """
-    from ppliteseg_paddle.export.int8.sensitivity import choose_float_layers
-
     network = Network(path, artifact, aside)
     network.layers()  # refused before the images are read
     images = network.calibrate(calibration)
@@ -67,101 +42,3 @@ def quantize_network(path: str, artifact: Artifact, calibration: Calibration, as
         found = choose_float_layers(network, calibration)
     report = {"method": calibration.method, "images": images, **found, "always_float": network.always_float}
     return QuantizedNetwork(network, found["float_layers"], report)
-
-
-class Network:
-    """A float network in ONNX, and its forms in 8 bits.
-
-    Attributes: `always_float`: the convolutions that are never quantised: the smallest, and the one that makes the
-        scores, which 256 steps are too few for.
-    """
-
-    def __init__(self, path: str, artifact: Artifact, aside: str) -> None:
-        import onnx
-
-        self.path, self.artifact, self._aside = path, artifact, aside
-        self._bytes = onnx.load(path).SerializeToString()
-        self._ranges: Any = None
-        graph = self.model().graph
-        self.input_name: str = graph.input[0].name
-        self._convolutions: dict[str, NodeProto] = {node.name: node for node in graph.node if node.op_type == "Conv"}
-        self._weights = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-        small = [
-            name for name, node in self._convolutions.items() if self._weights.get(node.input[1], [0])[0] < MIN_CHANNELS
-        ]
-        self.always_float = list(dict.fromkeys(small + list(self._convolutions)[-1:]))
-
-    def model(self) -> ModelProto:
-        """A copy of the float network."""
-        import onnx
-
-        return onnx.load_from_string(self._bytes)
-
-    def layers(self) -> list[str]:
-        """The convolutions to quantise, in order.
-
-        Raises: ConfigError: if there is none.
-        """
-        found = [name for name in self._convolutions if name not in self.always_float]
-        if not found:
-            raise ConfigError("the network holds no convolution that INT8 could serve.")
-        return found[:MAX_LAYERS]
-
-    def form_of(self, layer: str) -> str:
-        """What a convolution is, as in "3x3, 128 -> 64"."""
-        outputs, inputs, height, width = self._weights[self._convolutions[layer].input[1]]
-        return f"{height:d}x{width:d}, {(f'{outputs:d} apart' if inputs == 1 else f'{inputs:d} -> {outputs:d}')}"
-
-    def batch(self, image: str) -> np.ndarray:
-        """The network's input for an image file."""
-        from ppliteseg_paddle.reading.images import read_image
-
-        return self.artifact.preprocess(read_image(image))[0]
-
-    def calibrate(self, calibration: Calibration) -> int:
-        """Measure the ranges. Returns: the number of images that they come from."""
-        self._ranges, images = measure_ranges(
-            self.path, self.input_name, OPERATORS, self.batch, calibration, self._aside
-        )
-        return images
-
-    def quantized(self, only: str | None = None, keep: Sequence[str] = (), form: str = "onnx") -> str:
-        """Write the network with 8 bits in `only` this layer, or in all but those to `keep`. Returns: its path."""
-        from onnxruntime.quantization import QuantType
-        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-
-        # Between 8-bit convolutions joining and pooling stay in 8 bits, too; alone they would only add noise of their
-        # own.
-        operators = list(OPERATORS) if only is None else ["Conv"]
-        # TensorRT knows neither zero points nor integer biases, and its processors do not saturate.
-        tensorrt = form == "tensorrt"
-        if tensorrt:
-            operators = [name for name in operators if name not in _NOT_IN_TENSORRT]
-        quantizer = QDQQuantizer(
-            self.model(),
-            per_channel=True,
-            reduce_range=not tensorrt,
-            weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QInt8 if tensorrt else QuantType.QUInt8,
-            tensors_range=self._ranges,
-            nodes_to_quantize=None if only is None else [only],
-            nodes_to_exclude=[*self.always_float, *keep],
-            op_types_to_quantize=operators,
-            extra_options={"ActivationSymmetric": True, "QuantizeBias": False} if tensorrt else {},
-        )
-        with _quiet():
-            quantizer.quantize_model()
-        path = os.path.join(self._aside, "quantized.onnx")
-        quantizer.model.save_model_to_file(path)
-        return path
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """ONNX Runtime's tools give advice at every call that does not concern a graph folded already."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

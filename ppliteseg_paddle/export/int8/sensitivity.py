@@ -14,7 +14,7 @@ from ppliteseg_paddle.export.int8.accuracy import miou
 from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration, progress_bar, spread
 
 if TYPE_CHECKING:
-    from ppliteseg_paddle.export.int8.quantize import Network
+    from ppliteseg_paddle.export.int8.network import Network
 
 # Images that are looked at, and numbers of float layers that are tried.
 SENSITIVITY_IMAGES, TRIALS = 6, (0, 1, 2, 4, 8, 16)

@@ -1,4 +1,4 @@
-"""One contestant of `benchmark.train`: a process that does a training step, or a loss alone, whenever it is told to.
+"""One candidate of `studies.training`: a process that does a training step, or a loss alone, whenever it is told to.
 
 A process for each, because what makes Paddle's matrix products fast or slow is decided once per process.
 """
@@ -10,35 +10,27 @@ import sys
 import time
 from typing import Any, Callable
 
-from ppliteseg_paddle.benchmark.studies.inference import MODELS
+from ppliteseg_paddle.benchmark.studies import baseline
+from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, OHEM
 
 STAGES = ("forward", "loss", "backward", "update")
-OHEM = {"thresh": 0.7, "ignore_index": 255}
 COEF = (1, 1, 1)
 
 
-def build(who: str, model: str, num_classes: int, min_kept: int):
+def build(who: str, model: str, num_classes: int, min_kept: int) -> tuple[Any, dict[str, Any]]:
     """The network in training mode, and the losses of its three outputs as PaddleSeg's loop has them."""
-    from paddleseg import models
-    from paddleseg.models import backbones, losses
-
     from ppliteseg_paddle.losses.cross_entropy import OhemCELoss
 
-    backbone, arguments, preset = MODELS[model]
-    if who == "paddleseg":
-        network = models.PPLiteSeg(num_classes, getattr(backbones, backbone)(), **arguments)
-        loss = losses.OhemCrossEntropyLoss(min_kept=min_kept, **OHEM)
+    if who == BASELINE:
+        network, loss = baseline.build(model, num_classes), baseline.ohem_loss(min_kept)
     else:
-        import ppliteseg_paddle
-
-        network = getattr(ppliteseg_paddle, preset)(num_classes=num_classes)
+        network, loss = baseline.build_ours(model, num_classes), OhemCELoss(min_kept=min_kept, **OHEM)
         network.full_size_logits = False  # as `ppliteseg train` has it
-        loss = OhemCELoss(min_kept=min_kept, **OHEM)
     network.train()
     return network, {"types": [loss] * len(COEF), "coef": list(COEF)}
 
 
-class Contestant:
+class Candidate:
     """The work that is timed, on random images and labels of which a tenth is ignored."""
 
     def __init__(self, who: str, model: str, num_classes: int, batch_size: int, size: list[int], min_kept: int):
@@ -60,7 +52,7 @@ class Contestant:
             paddle.to_tensor(random.randn(batch_size, num_classes, *(-(-n // stride) for n in size)).astype(np.float32))
             for stride in (8, 16, 32)
         ]
-        self.ours = who != "paddleseg"
+        self.ours = who != BASELINE
 
     def _loss(self, logits_list):
         from paddleseg.core.train import loss_computation
@@ -100,7 +92,7 @@ class Contestant:
     def loss_memory(self) -> dict[str, float]:
         """The most memory, in MiB, that `loss` had beyond what the process held before; right only as the first work
         that a
-        contestant does, as later ones use again what was allocated before. Linux only."""
+        candidate does, as later ones use again what was allocated before. Linux only."""
         before = _memory("VmRSS")
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")  # the peak counts from now on
@@ -121,11 +113,11 @@ def main(arguments: list[str]) -> int:
     # Paddle and PaddleSeg print, too; answers have the real stdout for themselves.
     answers, sys.stdout = sys.stdout, sys.stderr
     with paddleseg_arithmetic():
-        contestant = Contestant(**options)
+        candidate = Candidate(**options)
         work: dict[str, Callable] = {
-            "step": contestant.step,
-            "loss": contestant.loss,
-            "loss_memory": contestant.loss_memory,
+            "step": candidate.step,
+            "loss": candidate.loss,
+            "loss_memory": candidate.loss_memory,
         }
         for line in sys.stdin:
             print(json.dumps(work[line.strip()]()), file=answers, flush=True)
