@@ -40,11 +40,11 @@ def report(found: Mapping[str, list[str]], allowed: Mapping[str, int]) -> list[s
     """What is wrong, line by line; nothing if every room has exactly the errors that it may have."""
     lines = []
     for room in sorted({*found, *allowed}):
-        errors, most = found.get(room, []), allowed.get(room, 0)
-        if len(errors) > most:
-            lines += [*errors, f"{room}: {len(errors)} type errors, {most} allowed"]
-        elif len(errors) < most:
-            lines.append(f"{room}: {len(errors)} type errors, {most} allowed: python scripts/check_types.py --update")
+        errors, limit = found.get(room, []), allowed.get(room, 0)
+        if len(errors) > limit:
+            lines += [*errors, f"{room}: {len(errors)} type errors, {limit} allowed"]
+        elif len(errors) < limit:
+            lines.append(f"{room}: {len(errors)} type errors, {limit} allowed: python scripts/check_types.py --update")
     return lines
 
 

@@ -20,7 +20,7 @@ def component(target):
 def without_gradient(layer):
     """Names of the parameters that learn and got no gradient.
 
-    A convolution's bias before batch norm is left out: the norm cancels it, so its gradient is zero but for rounding.
+    A convolution's bias before batch norm is skipped: the norm cancels it, so its gradient is zero up to rounding.
     """
     return [
         name

@@ -1,4 +1,4 @@
-"""A package outside of ours adds a backbone, a fusion, a loss and a runtime, and nothing else has to be touched.
+"""A separate package adds a backbone, a fusion, a loss and a runtime; no other file is touched.
 
 `PACKAGE` is all that it takes. test_contributing.py shows that the contract tests pick such parts up, too.
 """
