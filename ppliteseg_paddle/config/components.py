@@ -32,8 +32,7 @@ OPTIMIZER_ALIASES = {"sgd": "SGD", "adam": "Adam"}
 
 
 def components(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, block) of every block that PaddleSeg's builder will build: those with a `type`, and those directly in
-    them."""
+    """(key, block) of every block from which PaddleSeg builds a component, each before those inside it."""
     for key in ("model", "train_dataset", "val_dataset", "optimizer"):
         if key in values:
             yield from _nested(key, values[key])

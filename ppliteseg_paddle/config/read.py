@@ -51,8 +51,8 @@ def load(
 
 
 def find(name: str) -> str:
-    """The path of a configuration: `name` itself, or the shipped file of that name if it has neither folder nor
-    extension.
+    """The path of a configuration. A name without folder and extension is one of those shipped in `configs/`, which a
+    source checkout has.
 
     Raises: ConfigError: if there is no such shipped file; the text gives the nearest names.
     """
@@ -62,10 +62,10 @@ def find(name: str) -> str:
     shipped = {os.path.basename(path)[: -len(".yml")]: path for path in paths}
     if name not in shipped:
         raise ConfigError(
-            f"configuration '{name}' does not exist: give a .yml file, or the name of one of "
-            f"{os.path.join(SOURCE_ROOT, 'configs')}.{suggest(name, shipped)}"
+            f"configuration '{name}' does not exist: give a .yml file, or the name of a shipped "
+            f"configuration.{suggest(name, shipped)}"
         )
-    return os.path.relpath(shipped[name])
+    return shipped[name]
 
 
 def expand_env(text: str) -> str:

@@ -42,7 +42,7 @@ class Source:
 def read_yaml(path: str) -> dict[str, Any]:
     """One YAML file as a dict, its bases not yet followed.
 
-    Raises: ConfigError: if it is missing, no YAML (with the line), or no mapping.
+    Raises: ConfigError: if it is missing, not YAML (with the line), or not a mapping.
     """
     if not str(path).endswith((".yml", ".yaml")):
         raise ConfigError(f"configuration {path} must end in .yml or .yaml.")
