@@ -47,9 +47,9 @@ class Barrier:
         columns, rows = max(int(length * scale), 4), max(int(y * scale), 3)
         side = 1 if self.s > float(stage.camera.eye[0]) else -1
         factor = stage.light.factor(np.array([-side, 0.0, 0.0]), stage.sun_at(self.s, (z0 + self.z1) / 2, y))
-        picture, mask = look.draw(self.kind, stage, columns, rows, scale, factor)
+        image, mask = look.draw(self.kind, stage, columns, rows, scale, factor)
         stage.canvas.warp(
-            stage.veiled(picture, float(depth.mean())), quad, BUILDING if self.kind == "wall" else FENCE, mask
+            stage.veiled(image, float(depth.mean())), quad, BUILDING if self.kind == "wall" else FENCE, mask
         )
 
 
@@ -57,50 +57,50 @@ class FenceLook:
     """Color and pattern shared by the panels of one fence."""
 
     def __init__(self, stage: Stage, kind: str) -> None:
-        dice = stage.dice
+        rng = stage.rng
         self.height = {
-            "planks": dice.between(1.2, 2.0),
-            "wall": dice.between(0.5, 2.0),
-            "railing": dice.between(0.95, 1.25),
-            "mesh": dice.between(1.2, 2.4),
-            "guard": dice.between(0.7, 0.85),
-            "pickets": dice.between(0.8, 1.2),
+            "planks": rng.between(1.2, 2.0),
+            "wall": rng.between(0.5, 2.0),
+            "railing": rng.between(0.95, 1.25),
+            "mesh": rng.between(1.2, 2.4),
+            "guard": rng.between(0.7, 0.85),
+            "pickets": rng.between(0.8, 1.2),
         }[kind]
         if kind == "wall":
-            name, colors = WALLS[dice.pick(["red_brick", "yellow_brick", "stone", "plaster", "concrete"])]
-            self.pattern, self.color = patterns()[name], dice.color(dice.pick(colors), 0.25)
+            name, colors = WALLS[rng.pick(["red_brick", "yellow_brick", "stone", "plaster", "concrete"])]
+            self.pattern, self.color = patterns()[name], rng.color(rng.pick(colors), 0.25)
         else:
             self.pattern = patterns()["planks"]
-            self.color = dice.color(
+            self.color = rng.color(
                 {
-                    "planks": dice.pick([(60, 88, 120), (84, 100, 112), (50, 62, 74), (110, 126, 134)]),
-                    "pickets": dice.pick([(214, 216, 216), (70, 96, 124)]),
+                    "planks": rng.pick([(60, 88, 120), (84, 100, 112), (50, 62, 74), (110, 126, 134)]),
+                    "pickets": rng.pick([(214, 216, 216), (70, 96, 124)]),
                     "guard": (150, 152, 152),
-                }.get(kind, dice.pick(METAL)),
+                }.get(kind, rng.pick(METAL)),
                 0.2,
             )
-        self.spacing = dice.between(0.11, 0.2)
+        self.spacing = rng.between(0.11, 0.2)
 
     def draw(self, kind: str, stage: Stage, columns: int, rows: int, scale: float, factor) -> tuple[np.ndarray, object]:
         """One panel (rows, columns, 3) and where it is solid, or None."""
-        dice, color = stage.dice, self.color * factor
+        rng, color = stage.rng, self.color * factor
         if kind in ("planks", "wall"):
-            picture = tint(self.pattern.patch(dice, columns, rows, scale), color)
+            image = tint(self.pattern.patch(rng, columns, rows, scale), color)
             cap = max(1, int(0.08 * scale))
-            picture[:cap] = np.clip(color * 1.15, 0, 250)
-            return picture, None
-        picture = np.empty((rows, columns, 3), np.uint8)
-        picture[:] = np.clip(color, 0, 250)
+            image[:cap] = np.clip(color * 1.15, 0, 250)
+            return image, None
+        image = np.empty((rows, columns, 3), np.uint8)
+        image[:] = np.clip(color, 0, 250)
         mask = np.zeros((rows, columns), np.uint8)
         bar = max(1, int(round(0.05 * scale)))
         if kind == "guard":
             mask[: int(rows * 0.5)] = 255
-            picture[int(rows * 0.2) : int(rows * 0.3)] = np.clip(color * 0.6, 0, 250)
+            image[int(rows * 0.2) : int(rows * 0.3)] = np.clip(color * 0.6, 0, 250)
             step = max(2, int(2.0 * scale))
             mask[:, ::step] = 255
             for i in range(bar * 2):
                 mask[:, min(i, columns - 1) :: step] = 255
-            return picture, mask
+            return image, mask
         step = self.spacing * scale * (0.7 if kind == "pickets" else 1.0)
         thin = bar if kind != "mesh" else 1
         if step < 2.0:
@@ -118,7 +118,7 @@ class FenceLook:
         post = max(2, int(2.0 * scale))
         for i in range(bar * 2):
             mask[:, min(i, columns - 1) :: post] = 255
-        return picture, mask
+        return image, mask
 
 
 def fence_line(stage: Stage, kind: str, s: float, z0: float, z1: float) -> list[Barrier]:
@@ -126,8 +126,8 @@ def fence_line(stage: Stage, kind: str, s: float, z0: float, z1: float) -> list[
     look = FenceLook(stage, kind)
     out, z = [], z0
     while z < z1 - 0.8:
-        length = min(stage.dice.between(3, 5), z1 - z)
-        if not stage.dice.chance(0.1):
+        length = min(stage.rng.between(3, 5), z1 - z)
+        if not stage.rng.chance(0.1):
             out.append(Barrier(stage, kind, s, z, z + length, look))
         z += length
     return out

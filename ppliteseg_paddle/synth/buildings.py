@@ -29,23 +29,23 @@ class House:
     def __init__(
         self, stage: Stage, frontage: str, side: int, s: float, z0: float, z1: float, height_factor: float
     ) -> None:
-        dice = stage.dice
+        rng = stage.rng
         styles, storeys, _ = _STYLES[frontage]
         self.stage, self.side, self.s, self.z0, self.z1 = stage, side, s, z0, z1
-        style = dice.weighted(styles)
+        style = rng.weighted(styles)
         per_storey = {"shed": 5.2, "house": 2.7, "terrace": 3.05}.get(style, 3.4)
-        self.height = max(1, round(dice.between(*storeys) * height_factor)) * per_storey * dice.between(0.95, 1.08)
-        self.facade = Facade(dice, style, self.height)
-        self.depth = dice.between(7, 11) if style in ("house", "terrace") else dice.between(10, 18)
+        self.height = max(1, round(rng.between(*storeys) * height_factor)) * per_storey * rng.between(0.95, 1.08)
+        self.facade = Facade(rng, style, self.height)
+        self.depth = rng.between(7, 11) if style in ("house", "terrace") else rng.between(10, 18)
         gabled = {"house": 0.95, "terrace": 0.75, "shed": 0.3}.get(style, 0.08)
-        self.rise = dice.between(0.28, 0.5) * self.depth if dice.chance(gabled) else 0.0
+        self.rise = rng.between(0.28, 0.5) * self.depth if rng.chance(gabled) else 0.0
         if style == "shed":
             self.rise *= 0.4
-        self.roof = dice.color(dice.pick([(62, 66, 74), (54, 66, 108), (70, 82, 120), (84, 86, 90), (58, 62, 66)]), 0.2)
-        self.roof_pattern = patterns()[dice.pick(["roof_tiles", "slates"])]
+        self.roof = rng.color(rng.pick([(62, 66, 74), (54, 66, 108), (70, 82, 120), (84, 86, 90), (58, 62, 66)]), 0.2)
+        self.roof_pattern = patterns()[rng.pick(["roof_tiles", "slates"])]
         self.hidden_end = False  # whether the house before stands against it and is as tall
         self.chimneys = (
-            [dice.between(0.05, 0.95) for _ in range(dice.integer(0, 2))] if style in ("house", "terrace") else []
+            [rng.between(0.05, 0.95) for _ in range(rng.integer(0, 2))] if style in ("house", "terrace") else []
         )
 
     def key(self) -> float:
@@ -62,7 +62,7 @@ class House:
             self._roof(back)
         self._end_wall(back, self.z0 if self.z0 > camera_z and not self.hidden_end else None)
         self._wall((self.s, self.z0), (self.s, self.z1), normal, True)
-        if self.rise == 0.0 and stage.dice.chance(0.3):
+        if self.rise == 0.0 and stage.rng.chance(0.3):
             self._plant_room(back)
 
     def _end_wall(self, back: float, z: float | None) -> None:
@@ -70,7 +70,7 @@ class House:
         if z is None:
             return
         normal = np.array([0.0, 0.0, -1.0])
-        corner = self.stage.dice.chance(0.3) or self.stage.street.open_at(self.side, z - 6, z)
+        corner = self.stage.rng.chance(0.3) or self.stage.street.open_at(self.side, z - 6, z)
         self._wall((back, z), (self.s, z), normal, corner) if self.side < 0 else self._wall(
             (self.s, z), (back, z), normal, corner
         )
@@ -148,14 +148,14 @@ class House:
         scale = min(stage.camera.focal / float(depth.mean()), 30.0, _MAX_TEXTURE / max(length, slope))
         columns, rows = max(int(length * scale), 3), max(int(slope * scale), 3)
         texture = tint(
-            self.roof_pattern.patch(stage.dice, columns, rows, scale),
+            self.roof_pattern.patch(stage.rng, columns, rows, scale),
             self.roof * stage.light.factor(normal, stage.sun_at(self.s, near, ridge)),
         )
         stage.canvas.warp(stage.veiled(texture, float(depth.mean())), quad, BUILDING)
 
     def _chimney(self, s: float, z: float, ridge: float) -> None:
         stage = self.stage
-        tall, wide = stage.dice.between(0.8, 1.7), 0.5
+        tall, wide = stage.rng.between(0.8, 1.7), 0.5
         for normal, points in (
             (np.array([0, 0, -1.0]), ((s - wide, z), (s + wide, z))),
             (np.array([-self.side, 0, 0.0]), ((s - self.side * wide, z), (s - self.side * wide, z + 0.7))),
@@ -171,8 +171,8 @@ class House:
 
     def _plant_room(self, back: float) -> None:
         stage = self.stage
-        s, z = (self.s + back) / 2, self.z0 + (self.z1 - self.z0) * stage.dice.between(0.2, 0.6)
-        tall, long = stage.dice.between(1.2, 3), stage.dice.between(2, 6)
+        s, z = (self.s + back) / 2, self.z0 + (self.z1 - self.z0) * stage.rng.between(0.2, 0.6)
+        tall, long = stage.rng.between(1.2, 3), stage.rng.between(2, 6)
         flat = stage.camera.outline(
             stage.street.at(
                 [s, s, s, s],
@@ -200,14 +200,14 @@ class CrossHouse:
     """A house front that closes the street: it faces the camera beyond the cross street."""
 
     def __init__(self, stage: Stage, x0: float, x1: float, z: float, frontage: str) -> None:
-        dice = stage.dice
+        rng = stage.rng
         styles, storeys, _ = _STYLES[frontage]
         self.stage, self.x0, self.x1, self.z = stage, x0, x1, z
-        style = dice.weighted(styles)
-        self.height = dice.integer(*storeys) * (5.2 if style == "shed" else 3.1)
-        self.facade = Facade(dice, style, self.height)
-        self.rise = dice.between(2, 4) if style in ("terrace", "house") and dice.chance(0.8) else 0.0
-        self.roof = dice.color(dice.pick([(62, 66, 74), (54, 66, 108), (84, 86, 90)]), 0.2)
+        style = rng.weighted(styles)
+        self.height = rng.integer(*storeys) * (5.2 if style == "shed" else 3.1)
+        self.facade = Facade(rng, style, self.height)
+        self.rise = rng.between(2, 4) if style in ("terrace", "house") and rng.chance(0.8) else 0.0
+        self.roof = rng.color(rng.pick([(62, 66, 74), (54, 66, 108), (84, 86, 90)]), 0.2)
 
     def key(self) -> float:
         return self.stage.camera.depth((self.x0 + self.x1) / 2, self.z)
@@ -240,37 +240,37 @@ class CrossHouse:
 
 def build_rows(stage: Stage) -> list:
     """Houses along both sides, and across the end of a street that ends."""
-    dice, street = stage.dice, stage.street
+    rng, street = stage.rng, stage.street
     houses: list = []
-    tallness = dice.between(0.7, 1.25)
+    tallness = rng.between(0.7, 1.25)
     for side in (-1, 1):
-        frontage = dice.weighted(street.traits["frontage"])
+        frontage = rng.weighted(street.traits["frontage"])
         for start, stop in street.pieces(side, -8.0, street.end, 2.5):
-            if dice.chance(0.25):
-                frontage = dice.weighted(street.traits["frontage"])
+            if rng.chance(0.25):
+                frontage = rng.weighted(street.traits["frontage"])
             houses += _row(stage, side, frontage, start, stop, tallness)
     if street.closed:
         x = street.point(0.0, street.end)[0] - 60.0
-        frontage = dice.weighted({"terrace": 0.4, "blocks": 0.3, "sheds": 0.15, "houses": 0.15})
-        far = street.end + dice.between(3, 9)
+        frontage = rng.weighted({"terrace": 0.4, "blocks": 0.3, "sheds": 0.15, "houses": 0.15})
+        far = street.end + rng.between(3, 9)
         while x < 70:
-            width = dice.between(*_STYLES[frontage][2])
-            if not dice.chance(0.16):
+            width = rng.between(*_STYLES[frontage][2])
+            if not rng.chance(0.16):
                 houses.append(CrossHouse(stage, x, x + width, far, frontage))
-            x += width + (dice.between(2, 6) if frontage == "houses" else 0.0)
+            x += width + (rng.between(2, 6) if frontage == "houses" else 0.0)
     return houses
 
 
 def _row(stage: Stage, side: int, frontage: str, start: float, stop: float, tallness: float) -> list[House]:
-    dice, street = stage.dice, stage.street
+    rng, street = stage.rng, stage.street
     out: list[House] = []
     z = start
     front = street.front(side)
     while z < stop - 3 and frontage in _STYLES:
         low, high = _STYLES[frontage][2]
-        length = min(dice.between(low, high), stop - z)
-        step = dice.between(0, 0.6) if frontage == "terrace" else dice.between(0, 2.5)
-        if not dice.chance(0.04):
+        length = min(rng.between(low, high), stop - z)
+        step = rng.between(0, 0.6) if frontage == "terrace" else rng.between(0, 2.5)
+        if not rng.chance(0.04):
             house = House(stage, frontage, side, front + side * step, z, z + length, tallness)
             if out and out[-1].z1 > z - 0.1 and out[-1].height >= house.height and not (house.rise or out[-1].rise):
                 house.hidden_end = out[-1].depth > house.depth - 2
@@ -278,7 +278,7 @@ def _row(stage: Stage, side: int, frontage: str, start: float, stop: float, tall
             street.roofs[side].append((z, z + length, house.height + house.rise * 0.5, house.s))
         z += length
         if frontage in ("houses", "sheds"):
-            z += dice.between(1.5, 5)
-        elif frontage == "blocks" and dice.chance(0.35):
-            z += dice.between(2, 9)
+            z += rng.between(1.5, 5)
+        elif frontage == "blocks" and rng.chance(0.35):
+            z += rng.between(2, 9)
     return out

@@ -18,7 +18,7 @@ Point = tuple[float, float, float]
 class Camera:
     """A camera at `eye`, turned by `yaw` about the vertical and by `roll` about its axis.
 
-    Pitch is given by `horizon`, the canvas row of the horizon: a small pitch moves the picture and hardly
+    Pitch is given by `horizon`, the canvas row of the horizon: a small pitch moves the image and hardly
     changes it, so verticals stay vertical.
 
     Args:
@@ -78,7 +78,7 @@ class Camera:
         )
 
     def outline(self, world: Iterable[Point]) -> list[tuple[float, float]] | None:
-        """A world polygon on the canvas, clipped by the near plane; None if nothing of it is in the picture."""
+        """A world polygon on the canvas, clipped by the near plane; None if nothing of it is in the image."""
         cos, sin, near_by = self._cos, self._sin, False
         turned = []
         for x, y, z in world:
@@ -102,7 +102,7 @@ class Camera:
         return flat
 
     def sees(self, x: float, z: float, radius: float) -> bool:
-        """Whether an upright thing of that radius at (x, z) can be in the picture and not around the lens."""
+        """Whether an upright thing of that radius at (x, z) can be in the image and not around the lens."""
         depth = self.depth(x, z)
         if depth < NEAR + radius:
             return False

@@ -1,7 +1,7 @@
-"""What everything is painted on: a picture and its labels, in step, supersampled.
+"""What everything is painted on: an image and its labels, in step, supersampled.
 
-Painting is hard-edged on a canvas that is larger than the picture by `SUPERSAMPLING`; shrinking it gives
-smooth edges in the picture, while the labels stay whole.
+Painting is hard-edged on a canvas that is larger than the image by `SUPERSAMPLING`; shrinking it gives
+smooth edges in the image, while the labels stay whole.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def fixed(points) -> np.ndarray:
 
 
 class Canvas:
-    """A BGR picture and its class ids.
+    """A BGR image and its class ids.
 
     Args:
-        width, height: size of the final picture.
-        supersampling: canvas pixels per picture pixel, 1 or 2.
+        width, height: size of the final image.
+        supersampling: canvas pixels per image pixel, 1 or 2.
     """
 
     def __init__(self, width: int, height: int, supersampling: int = 2) -> None:
@@ -153,7 +153,7 @@ class Canvas:
             self.label[y0:y1, x0:x1][mask > 0] = label
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """The picture and its labels at the picture's size."""
+        """The image and its labels at the image's size."""
         if self.supersampling == 1:
             return self.image, self.label
         image = cv2.resize(self.image, (self.width // 2, self.height // 2), interpolation=cv2.INTER_AREA)

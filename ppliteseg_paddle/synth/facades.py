@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ppliteseg_paddle.synth.dice import Dice
 from ppliteseg_paddle.synth.light import Light
+from ppliteseg_paddle.synth.rng import Rng
 from ppliteseg_paddle.synth.textures import patterns, tint
 
 # Wall materials: pattern and BGR colors it comes in.
@@ -103,38 +103,38 @@ class Facade:
         style: a key of `STYLES`.
     """
 
-    def __init__(self, dice: Dice, style: str, height: float) -> None:
+    def __init__(self, rng: Rng, style: str, height: float) -> None:
         row = STYLES[style]
-        self.dice, self.style, self.height = dice, style, height
-        pattern, colors = WALLS[dice.weighted(row["walls"])]
-        self.pattern, self.color = patterns()[pattern], dice.color(dice.pick(colors), 0.22)
-        self.dirt = dice.between(0.1, 0.7)
-        self.storeys = max(1, int(round(height / dice.between(*row["storey"]))))
+        self.rng, self.style, self.height = rng, style, height
+        pattern, colors = WALLS[rng.weighted(row["walls"])]
+        self.pattern, self.color = patterns()[pattern], rng.color(rng.pick(colors), 0.22)
+        self.dirt = rng.between(0.1, 0.7)
+        self.storeys = max(1, int(round(height / rng.between(*row["storey"]))))
         self.storey = height / self.storeys
         (low_w, high_w), (low_h, high_h) = row["window"]
-        self.window = (dice.between(low_w, high_w), min(dice.between(low_h, high_h), self.storey * 0.86))
-        self.pitch = max(dice.between(*row["pitch"]), self.window[0] + 0.08)
-        self.ground = dice.weighted(row["ground"])
-        self.frame = dice.color(
-            dice.pick([(222, 224, 224), (222, 224, 224), (60, 62, 66), (52, 70, 92), (40, 40, 40)]), 0.1
+        self.window = (rng.between(low_w, high_w), min(rng.between(low_h, high_h), self.storey * 0.86))
+        self.pitch = max(rng.between(*row["pitch"]), self.window[0] + 0.08)
+        self.ground = rng.weighted(row["ground"])
+        self.frame = rng.color(
+            rng.pick([(222, 224, 224), (222, 224, 224), (60, 62, 66), (52, 70, 92), (40, 40, 40)]), 0.1
         )
-        self.trim = dice.color(
-            dice.pick([(190, 200, 206), (140, 150, 156), (96, 100, 104), tuple(self.color * 0.8)]), 0.12
+        self.trim = rng.color(
+            rng.pick([(190, 200, 206), (140, 150, 156), (96, 100, 104), tuple(self.color * 0.8)]), 0.12
         )
-        self.has_trim = dice.chance(0.6)
-        self.sill = dice.chance(0.65) and style not in ("glass", "strip")
+        self.has_trim = rng.chance(0.6)
+        self.sill = rng.chance(0.65) and style not in ("glass", "strip")
         self.bars = (
-            dice.pick([(1, 1), (2, 1), (2, 2), (1, 2), (3, 2), (2, 3)])
+            rng.pick([(1, 1), (2, 1), (2, 2), (1, 2), (3, 2), (2, 3)])
             if style in ("terrace", "house")
-            else dice.pick([(1, 1), (2, 1), (1, 2)])
+            else rng.pick([(1, 1), (2, 1), (1, 2)])
         )
-        self.arched = style == "terrace" and dice.chance(0.15)
-        self.glass = dice.between(0.15, 0.75) if style in ("glass", "strip", "block") else dice.between(0.08, 0.4)
+        self.arched = style == "terrace" and rng.chance(0.15)
+        self.glass = rng.between(0.15, 0.75) if style in ("glass", "strip", "block") else rng.between(0.08, 0.4)
 
     def draw(
         self, length: float, normal: np.ndarray, light: Light, scale: float, shade_below: float, front: bool = True
     ) -> np.ndarray:
-        """The wall as a picture (rows, columns, 3).
+        """The wall as an image (rows, columns, 3).
 
         Args:
             length: metres of wall.
@@ -142,11 +142,11 @@ class Facade:
             shade_below: height in metres up to which another house's shadow reaches.
             front: whether it faces the street; side walls have few windows and no shop.
         """
-        dice = self.dice
+        rng = self.rng
         columns, rows = max(int(length * scale), 4), max(int(self.height * scale), 4)
-        grime = patterns()["grime"].patch(dice, columns, rows, scale)
-        grey = cv2.addWeighted(self.pattern.patch(dice, columns, rows, scale), 1.0, grime, self.dirt, -128 * self.dirt)
-        wall = tint(grey, self.color)
+        grime = patterns()["grime"].patch(rng, columns, rows, scale)
+        gray = cv2.addWeighted(self.pattern.patch(rng, columns, rows, scale), 1.0, grime, self.dirt, -128 * self.dirt)
+        wall = tint(gray, self.color)
         self._light(wall, normal, light, scale, shade_below)
         lit = light.factor(normal, 1.0 if shade_below < self.height * 0.5 else 0.0)
         pen = _Pen(wall, scale, lit)
@@ -161,11 +161,11 @@ class Facade:
             first = 1
             self._ground_floor(pen, length, light)
         elif front:
-            self._door(pen, dice.between(0.4, max(length - 1.6, 0.5)), light)
-        if front or dice.chance(0.4):
-            self._windows(pen, length, light, first, 1.0 if front else dice.between(0.2, 0.6))
-        if front and dice.chance(0.5):  # a downpipe
-            at = dice.pick([0.15, length - 0.25])
+            self._door(pen, rng.between(0.4, max(length - 1.6, 0.5)), light)
+        if front or rng.chance(0.4):
+            self._windows(pen, length, light, first, 1.0 if front else rng.between(0.2, 0.6))
+        if front and rng.chance(0.5):  # a downpipe
+            at = rng.pick([0.15, length - 0.25])
             pen.box(at, 0, at + 0.1, self.height - 0.3, self.frame * 0.5)
         return wall
 
@@ -184,13 +184,13 @@ class Facade:
 
     def _pane(self, light: Light, dark: float) -> tuple[np.ndarray, np.ndarray]:
         """Colors of the glass at its top and bottom: the room behind it, and what it mirrors."""
-        dice = self.dice
-        room = dice.color((34, 32, 31), 0.4) * light.ambient
-        if dice.chance(0.14):
-            room = dice.color((150, 165, 172), 0.25) * light.ambient  # curtains
-        elif dice.chance(0.15 if light.weather == "dusk" else 0.012):
+        rng = self.rng
+        room = rng.color((34, 32, 31), 0.4) * light.ambient
+        if rng.chance(0.14):
+            room = rng.color((150, 165, 172), 0.25) * light.ambient  # curtains
+        elif rng.chance(0.15 if light.weather == "dusk" else 0.012):
             room = np.array([120.0, 190.0, 225.0])  # a lamp is on
-        mirror = self.glass * dark * dice.between(0.5, 1.2)
+        mirror = self.glass * dark * rng.between(0.5, 1.2)
         sky = light.sky_low * 0.9
         top = room * (1 - mirror) + sky * mirror
         return top, room * (1 - mirror * 0.5) + sky * mirror * 0.35
@@ -203,7 +203,7 @@ class Facade:
         tile = np.empty((height, width, 3), np.uint8)
         tile[:] = column[:, None]
         if variant == 1:  # the houses opposite, mirrored
-            cut = int(height * self.dice.between(0.3, 0.7))
+            cut = int(height * self.rng.between(0.3, 0.7))
             tile[cut:] = (tile[cut:] * 0.6).astype(np.uint8)
         frame = np.minimum(self.frame * lit, 250)
         thick = max(1, int(round(min(width, height) * 0.06)))
@@ -217,7 +217,7 @@ class Facade:
         return tile
 
     def _windows(self, pen: _Pen, length: float, light: Light, first: int, share: float) -> None:
-        dice = self.dice
+        rng = self.rng
         width, height = self.window
         count = int((length - 0.3) / self.pitch)
         if count < 1 or pen.scale * width < 2.5:
@@ -231,13 +231,13 @@ class Facade:
         for storey in range(first, self.storeys):
             y = int(rows - (storey * self.storey + rise + height) * pen.scale)
             for column in range(count):
-                if dice.unit() > share:
+                if rng.unit() > share:
                     continue
                 x = int((margin + column * self.pitch) * pen.scale)
                 target = pen.image[max(y, 0) : y + h, x : x + w]
                 if y < 0 or target.shape[:2] != (h, w):
                     continue
-                target[:] = tiles[dice.integer(0, len(tiles) - 1)]
+                target[:] = tiles[rng.integer(0, len(tiles) - 1)]
                 if self.sill:
                     thick = max(1, int(0.1 * pen.scale))
                     pen.image[y + h : y + h + thick, max(x - thick, 0) : x + w + thick] = sill
@@ -246,8 +246,8 @@ class Facade:
                     )
 
     def _door(self, pen: _Pen, at: float, light: Light) -> None:
-        color = self.dice.color(
-            self.dice.pick([(60, 50, 40), (40, 40, 120), (70, 100, 40), (200, 204, 204), (44, 62, 92)]), 0.25
+        color = self.rng.color(
+            self.rng.pick([(60, 50, 40), (40, 40, 120), (70, 100, 40), (200, 204, 204), (44, 62, 92)]), 0.25
         )
         pen.box(at - 0.12, 0, at + 1.1, 2.35, self.trim)
         pen.box(at, 0, at + 0.98, 2.05, color)
@@ -256,52 +256,52 @@ class Facade:
 
     def _ground_floor(self, pen: _Pen, length: float, light: Light) -> None:
         """Shops, lobbies or gates, unit after unit."""
-        dice, top = self.dice, self.storey
+        rng, top = self.rng, self.storey
         at = 0.0
         while at < length - 0.5:
-            unit = min(dice.between(3.5, 8.0), length - at)
+            unit = min(rng.between(3.5, 8.0), length - at)
             if self.ground == "gates":
-                if dice.chance(0.5) and unit > 3:
-                    color = dice.color(dice.pick([(150, 150, 146), (110, 80, 60), (60, 70, 80)]), 0.2)
+                if rng.chance(0.5) and unit > 3:
+                    color = rng.color(rng.pick([(150, 150, 146), (110, 80, 60), (60, 70, 80)]), 0.2)
                     pen.box(at + 0.4, 0, at + unit - 0.4, min(top, 3.6), color)
                     for y in np.arange(0.4, min(top, 3.6), 0.4):
                         pen.box(at + 0.4, y, at + unit - 0.4, y + 0.05, color * 0.75)
             else:
                 self._shop(pen, at, unit, top, light)
             at += unit
-        if self.ground == "gates" and dice.chance(0.6):
-            self._lettering(pen, length * 0.2, top * 0.75, length * dice.between(0.3, 0.6), dice.between(0.7, 1.3))
+        if self.ground == "gates" and rng.chance(0.6):
+            self._lettering(pen, length * 0.2, top * 0.75, length * rng.between(0.3, 0.6), rng.between(0.7, 1.3))
 
     def _shop(self, pen: _Pen, at: float, unit: float, top: float, light: Light) -> None:
-        dice = self.dice
-        board = dice.color(dice.pick(_SIGN_COLORS), 0.3)
-        surround = board * 0.7 if dice.chance(0.5) else self.trim
+        rng = self.rng
+        board = rng.color(rng.pick(_SIGN_COLORS), 0.3)
+        surround = board * 0.7 if rng.chance(0.5) else self.trim
         pen.box(at + 0.05, 0, at + unit - 0.05, top - 0.1, surround)
         high = top - (1.0 if self.ground == "shop" else 0.4)
-        panes = max(1, int(unit / dice.between(1.2, 2.6)))
+        panes = max(1, int(unit / rng.between(1.2, 2.6)))
         step = (unit - 0.4) / panes
-        door = dice.integer(0, panes - 1)
+        door = rng.integer(0, panes - 1)
         for i in range(panes):
             x = at + 0.2 + i * step
             upper, lower = self._pane(light, 0.9)
             low = 0.05 if i == door else 0.5
             pen.box(x, low, x + step - 0.1, high, lower, lit=False)
-            pen.box(x, high - (high - low) * dice.between(0.2, 0.5), x + step - 0.1, high, upper, lit=False)
-            for _ in range(dice.integer(0, 3)):  # goods and posters
-                px, py = x + dice.between(0, max(step - 0.8, 0.05)), dice.between(low, max(high - 0.8, low + 0.1))
+            pen.box(x, high - (high - low) * rng.between(0.2, 0.5), x + step - 0.1, high, upper, lit=False)
+            for _ in range(rng.integer(0, 3)):  # goods and posters
+                px, py = x + rng.between(0, max(step - 0.8, 0.05)), rng.between(low, max(high - 0.8, low + 0.1))
                 pen.box(
                     px,
                     py,
-                    px + dice.between(0.2, 0.6),
-                    py + dice.between(0.2, 0.8),
-                    dice.color(dice.pick(_SIGN_COLORS), 0.4) * 0.8,
+                    px + rng.between(0.2, 0.6),
+                    py + rng.between(0.2, 0.8),
+                    rng.color(rng.pick(_SIGN_COLORS), 0.4) * 0.8,
                     lit=False,
                 )
         if self.ground == "shop":
             pen.box(at + 0.05, high + 0.1, at + unit - 0.05, top - 0.15, board)
-            self._lettering(pen, at + unit * 0.2, high + 0.25, unit * dice.between(0.3, 0.6), 0.4)
-            if dice.chance(0.2):
-                color = dice.color(dice.pick(_SIGN_COLORS), 0.3)
+            self._lettering(pen, at + unit * 0.2, high + 0.25, unit * rng.between(0.3, 0.6), 0.4)
+            if rng.chance(0.2):
+                color = rng.color(rng.pick(_SIGN_COLORS), 0.3)
                 stripes = max(2, int(unit / 0.5))
                 for i in range(stripes):
                     x = at + 0.1 + i * (unit - 0.2) / stripes
@@ -311,20 +311,20 @@ class Facade:
 
     def _lettering(self, pen: _Pen, x: float, y: float, length: float, height: float) -> None:
         """Strokes that look like letters from afar."""
-        dice = self.dice
-        ink = dice.color(dice.pick([(230, 232, 232), (30, 30, 30), (60, 190, 230), (40, 40, 180)]), 0.15)
+        rng = self.rng
+        ink = rng.color(rng.pick([(230, 232, 232), (30, 30, 30), (60, 190, 230), (40, 40, 180)]), 0.15)
         end = x + length
         while x < end:
-            width = dice.between(0.3, 0.8) * height
+            width = rng.between(0.3, 0.8) * height
             pen.box(x, y, x + width * 0.35, y + height, ink)
-            if dice.chance(0.7):
-                bar = y + dice.between(0, 0.8) * height
+            if rng.chance(0.7):
+                bar = y + rng.between(0, 0.8) * height
                 pen.box(x, bar, x + width, bar + height * 0.2, ink)
             x += width + height * 0.2
 
 
 class _Pen:
-    """Boxes in metres on a wall's picture; y runs up from the ground."""
+    """Boxes in metres on a wall's image; y runs up from the ground."""
 
     def __init__(self, image: np.ndarray, scale: float, lit: np.ndarray) -> None:
         self.image, self.scale, self.lit = image, scale, lit

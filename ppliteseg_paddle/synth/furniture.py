@@ -71,12 +71,12 @@ class LampPost(_Upright):
 
     def __init__(self, stage: Stage, s: float, z: float, inward: int) -> None:
         super().__init__(stage, s, z)
-        dice = stage.dice
-        self.tall, self.inward = dice.between(5.0, 9.5), inward
-        self.color = dice.color(dice.pick(METAL), 0.25)
-        self.style = dice.weighted({"arm": 0.5, "curved": 0.2, "top": 0.2, "wire": 0.1})
-        self.reach = dice.between(0.8, 2.2)
-        self.flag = dice.chance(0.08)
+        rng = stage.rng
+        self.tall, self.inward = rng.between(5.0, 9.5), inward
+        self.color = rng.color(rng.pick(METAL), 0.25)
+        self.style = rng.weighted({"arm": 0.5, "curved": 0.2, "top": 0.2, "wire": 0.1})
+        self.reach = rng.between(0.8, 2.2)
+        self.flag = rng.chance(0.08)
 
     def paint(self) -> None:
         if not self._ready():
@@ -89,7 +89,7 @@ class LampPost(_Upright):
                 self._at(0, self.tall),
                 max(0.22 * self.metre, 1.5),
                 max(0.2 * self.metre, 1.5),
-                self._color(_WHITE if self.stage.dice.chance(0.5) else self.color),
+                self._color(_WHITE if self.stage.rng.chance(0.5) else self.color),
                 POLE,
             )
         elif self.style in ("arm", "curved"):
@@ -127,7 +127,7 @@ class LampPost(_Upright):
             )
         if self.flag:
             a, b = self._at(0.1, self.tall * 0.7), self._at(0.75, self.tall * 0.5)
-            canvas.box(a, b, self._color(self.stage.dice.pick([_BLUE, _RED, _WHITE, _GREEN])), SIGN)
+            canvas.box(a, b, self._color(self.stage.rng.pick([_BLUE, _RED, _WHITE, _GREEN])), SIGN)
 
 
 class Bollard(_Upright):
@@ -149,15 +149,15 @@ class Sign(_Upright):
 
     def __init__(self, stage: Stage, s: float, z: float) -> None:
         super().__init__(stage, s, z)
-        dice = stage.dice
-        self.dim = dice.between(0.7, 1.0)  # paint ages, and faces rarely look into the sun
-        self.kind = dice.weighted(
+        rng = stage.rng
+        self.dim = rng.between(0.7, 1.0)  # paint ages, and faces rarely look into the sun
+        self.kind = rng.weighted(
             {"disc": 0.26, "triangle": 0.16, "plate": 0.28, "board": 0.09, "octagon": 0.04, "back": 0.07, "pair": 0.05}
         )
-        self.post = dice.color(dice.pick(METAL), 0.2)
-        self.tall = dice.between(2.1, 3.2)
-        self.size = dice.between(0.28, 0.42)
-        self.face = dice.color(dice.pick([_BLUE, _GREEN, _WHITE, _YELLOW, _BLUE, _RED]), 0.15)
+        self.post = rng.color(rng.pick(METAL), 0.2)
+        self.tall = rng.between(2.1, 3.2)
+        self.size = rng.between(0.28, 0.42)
+        self.face = rng.color(rng.pick([_BLUE, _GREEN, _WHITE, _YELLOW, _BLUE, _RED]), 0.15)
 
     def paint(self) -> None:
         if not self._ready():
@@ -176,16 +176,16 @@ class Sign(_Upright):
         return [self.stage.camera.spot(x + radius * math.cos(t), y + radius * math.sin(t), z) for t in angles]
 
     def _plate(self, kind: str, y: float) -> None:
-        canvas, dice, r = self.stage.canvas, self.stage.dice, self.size
+        canvas, rng, r = self.stage.canvas, self.stage.rng, self.size
         corners, turn = {
             "disc": (20, 0.0),
-            "triangle": (3, math.pi / 2 if dice.chance(0.75) else -math.pi / 2),
+            "triangle": (3, math.pi / 2 if rng.chance(0.75) else -math.pi / 2),
             "octagon": (8, math.pi / 8),
             "plate": (4, math.pi / 4),
             "back": (16, 0.0),
         }[kind]
         outer = self.face if kind == "plate" else (120, 122, 122) if kind == "back" else _RED
-        if kind == "disc" and dice.chance(0.35):
+        if kind == "disc" and rng.chance(0.35):
             outer = _BLUE
         canvas.fill(
             self._shape(corners, y, r * (1.2 if corners <= 4 else 1.0), turn), self._color(outer, self.dim), SIGN
@@ -195,7 +195,7 @@ class Sign(_Upright):
                 self._bar(y, r * 0.75, r * 0.16, _WHITE)
             return
         inner = _WHITE if outer is _RED else None
-        if inner is not None and not (kind == "disc" and dice.chance(0.25)):
+        if inner is not None and not (kind == "disc" and rng.chance(0.25)):
             canvas.fill(
                 self._shape(corners, y, r * (0.78 if corners > 4 else 0.72), turn), self._color(inner, self.dim)
             )
@@ -213,19 +213,19 @@ class Sign(_Upright):
 
     def _board(self) -> None:
         """A direction sign or a poster on two posts."""
-        dice = self.stage.dice
-        half, high = self.size * dice.between(1.6, 3.2), self.size * dice.between(1.6, 3.0)
-        low = dice.between(0.6, 2.2)
+        rng = self.stage.rng
+        half, high = self.size * rng.between(1.6, 3.2), self.size * rng.between(1.6, 3.0)
+        low = rng.between(0.6, 2.2)
         for ds in (-half * 0.7, half * 0.7):
             self._post(ds, 0, low + 0.2, 0.09, self.post)
         a, b = self._at(-half, low + high), self._at(half, low)
         self.stage.canvas.box(a, b, self._color(self.face, self.dim * 0.9), SIGN)
         ink = _WHITE if self.face.mean() < 160 else _BLACK
         rim = self.size * 0.1
-        for y in np.linspace(low + high * 0.85, low + high * 0.2, dice.integer(2, 4)):
-            x0 = dice.between(-0.8, -0.3) * half
-            for _ in range(dice.integer(1, 4)):
-                x1 = min(x0 + dice.between(0.1, 0.35) * half, half - rim)
+        for y in np.linspace(low + high * 0.85, low + high * 0.2, rng.integer(2, 4)):
+            x0 = rng.between(-0.8, -0.3) * half
+            for _ in range(rng.integer(1, 4)):
+                x1 = min(x0 + rng.between(0.1, 0.35) * half, half - rim)
                 p, q = self._at(x0, y), self._at(x1, y - high * 0.09)
                 if q[0] - p[0] > 1:
                     self.stage.canvas.box(p, q, self._color(ink))
@@ -237,12 +237,12 @@ class TrafficLight(_Upright):
 
     def __init__(self, stage: Stage, s: float, z: float, inward: int) -> None:
         super().__init__(stage, s, z)
-        dice = stage.dice
-        self.tall, self.inward = dice.between(2.9, 3.6), inward
-        self.state = dice.pick([0, 2, 2, 0, 1])
-        self.arm = dice.chance(0.2)
-        self.away = dice.chance(0.25)
-        self.post = dice.color(dice.pick([(60, 62, 62), (110, 112, 112), (40, 42, 42)]), 0.2)
+        rng = stage.rng
+        self.tall, self.inward = rng.between(2.9, 3.6), inward
+        self.state = rng.pick([0, 2, 2, 0, 1])
+        self.arm = rng.chance(0.2)
+        self.away = rng.chance(0.25)
+        self.post = rng.color(rng.pick([(60, 62, 62), (110, 112, 112), (40, 42, 42)]), 0.2)
 
     def paint(self) -> None:
         if not self._ready():
@@ -274,9 +274,9 @@ class Bin(_Upright):
 
     def __init__(self, stage: Stage, s: float, z: float) -> None:
         super().__init__(stage, s, z)
-        dice = stage.dice
-        self.tall, self.wide = dice.between(0.9, 1.6), dice.between(0.45, 0.8)
-        self.color = dice.color(dice.pick([_BLACK, _RED, (70, 90, 60), (110, 112, 108)]), 0.25)
+        rng = stage.rng
+        self.tall, self.wide = rng.between(0.9, 1.6), rng.between(0.45, 0.8)
+        self.color = rng.color(rng.pick([_BLACK, _RED, (70, 90, 60), (110, 112, 108)]), 0.25)
 
     def paint(self) -> None:
         if self._ready():

@@ -1,4 +1,4 @@
-"""The ground: road, kerbs, pavements, yards, markings, their textures, and the shadows that lie on them."""
+"""The ground: road, kerbs, pavements, yards, their textures, and the shadows that lie on them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 
 from ppliteseg_paddle.synth.camera import Camera
 from ppliteseg_paddle.synth.canvas import PAVEMENT, ROAD, TREE, Canvas, fixed
-from ppliteseg_paddle.synth.dice import Dice
 from ppliteseg_paddle.synth.light import Light
-from ppliteseg_paddle.synth.markings import paint_bays, paint_markings
+from ppliteseg_paddle.synth.rng import Rng
 from ppliteseg_paddle.synth.street import BACK, Street
 from ppliteseg_paddle.synth.textures import patterns
 
@@ -29,15 +28,19 @@ def _stations(start: float, stop: float, straight: bool) -> list[float]:
 
 
 class Ground:
-    """Paints the ground of one scene. Call `paint`, then `shadow` for what casts one, then `finish`."""
+    """Paints the ground of one scene. Call `paint`, then `shadow` for what casts one, then `finish`.
 
-    def __init__(self, canvas: Canvas, camera: Camera, street: Street, light: Light, dice: Dice) -> None:
-        self.canvas, self.camera, self.street, self.light, self.dice = canvas, camera, street, light, dice
+    Attributes: `far`: up to where the street is painted, metres.
+    """
+
+    def __init__(self, canvas: Canvas, camera: Camera, street: Street, light: Light, rng: Rng) -> None:
+        self.canvas, self.camera, self.street, self.light, self.rng = canvas, camera, street, light, rng
         self.sunlight = light.factor(UP)
-        tone = dice.between(62, 132) * (1 - 0.3 * light.wet)
-        self.road = np.array([tone * dice.between(0.97, 1.06), tone, tone * dice.between(0.95, 1.03)])
-        self.paving = dice.color(
-            dice.pick(
+        self.far = street.end + (0.0 if street.closed else 60.0)
+        tone = rng.between(62, 132) * (1 - 0.3 * light.wet)
+        self.road = np.array([tone * rng.between(0.97, 1.06), tone, tone * rng.between(0.95, 1.03)])
+        self.paving = rng.color(
+            rng.pick(
                 [
                     (128, 134, 140),
                     (112, 122, 134),
@@ -50,11 +53,11 @@ class Ground:
             ),
             0.15,
         )
-        self.rough = dice.between(0.35, 0.9)  # how much of the patterns' contrast shows
-        self.paving_pattern = dice.pick(["flags", "pavers", "asphalt", "concrete", "flags"])
-        self.green = dice.color(dice.pick([(58, 102, 90), (60, 92, 80), (70, 108, 106), (74, 98, 96)]), 0.2)
-        self.white = dice.color((205, 210, 212), 0.12)
-        self.yellow = dice.color((60, 160, 200), 0.12)
+        self.rough = rng.between(0.35, 0.9)  # how much of the patterns' contrast shows
+        self.paving_pattern = rng.pick(["flags", "pavers", "asphalt", "concrete", "flags"])
+        self.green = rng.color(rng.pick([(58, 102, 90), (60, 92, 80), (70, 108, 106), (74, 98, 96)]), 0.2)
+        self.white = rng.color((205, 210, 212), 0.12)
+        self.yellow = rng.color((60, 160, 200), 0.12)
         top = int(camera.horizon - canvas.width * abs(np.tan(camera.roll)) / 2 - 2)
         self.top = min(max(top, 0), canvas.height - 2)
         sun = light.towards_sun
@@ -77,7 +80,7 @@ class Ground:
             self.canvas.fill(flat, color, label)
 
     def paint(self) -> None:
-        """Every surface and marking, in flat colors."""
+        """Every surface, in flat colors; `markings.paint_markings` follows."""
         canvas, street = self.canvas, self.street
         open_ground = {"car_park": (self.road, ROAD), "edge": (self.green, TREE)}.get(
             street.kind, (self.paving * 0.9, PAVEMENT)
@@ -91,7 +94,7 @@ class Ground:
             ]
         )
         canvas.fill(corners, self.lit(open_ground[0]), open_ground[1])
-        far = street.end + (0.0 if street.closed else 60.0)
+        far = self.far
         for side in (-1, 1):
             self._yards(side, far)
         road = self.lit(self.road)
@@ -102,10 +105,6 @@ class Ground:
             for side in crossing.sides:
                 self._side_street(crossing, side, road)
         self._blemishes(far)
-        if street.kind == "car_park":
-            paint_bays(self)
-        else:
-            paint_markings(self, far)
 
     def horizon_at(self, u: float) -> float:
         return self.camera.horizon + (u - self.canvas.width / 2) * np.tan(self.camera.roll)
@@ -116,22 +115,22 @@ class Ground:
         color, label = (self.green, TREE) if plan.yard in ("garden", "grass") else (self.paving * 0.95, PAVEMENT)
         for start, stop in self.street.pieces(side, BACK, far, 2.0):
             self.strip(inner, inner + side * (plan.setback + 14), start, stop, self.lit(color), label)
-            at = start + self.dice.between(2, 9)
+            at = start + self.rng.between(2, 9)
             while plan.yard == "garden" and at < min(stop, 60):  # drives and paths
                 self.strip(
                     inner,
                     inner + side * plan.setback,
                     at,
-                    at + self.dice.between(1, 3.5),
-                    self.lit(self.paving * self.dice.between(0.75, 1.1)),
+                    at + self.rng.between(1, 3.5),
+                    self.lit(self.paving * self.rng.between(0.75, 1.1)),
                     PAVEMENT,
                 )
-                at += self.dice.between(7, 14)
+                at += self.rng.between(7, 14)
 
     def _pavement(self, side: int, far: float) -> None:
         plan, street = self.street.sides[side], self.street
         kerb, color = street.kerb(side), self.lit(self.paving)
-        stone = self.lit(self.paving * 0.4 + self.dice.between(60, 115))
+        stone = self.lit(self.paving * 0.4 + self.rng.between(60, 115))
         lay = street.pieces(side, BACK, far)
         for start, stop in lay:
             self.strip(kerb, kerb + side * plan.pavement, start, stop, color, PAVEMENT)
@@ -143,7 +142,7 @@ class Ground:
 
     def _corners(self, kerb: float, side: int, width: float, start: float, stop: float, far: float) -> None:
         """Round the kerb where a side street leaves: pavement that the road takes back."""
-        radius = min(width * 0.9, self.dice.between(1.5, 4.0))
+        radius = min(width * 0.9, self.rng.between(1.5, 4.0))
         for z, direction in ((stop, -1), (start, 1)):
             if not BACK < z < far - 0.1:
                 continue
@@ -168,31 +167,31 @@ class Ground:
         self.area(band(z1, z1 + walk, inner), self.lit(self.paving), PAVEMENT)
         self.area(band(z0, z1), road, ROAD)
         self.area(band(z1 - 0.02, z1 + 0.15, inner), self.lit(self.paving * 0.55 + 60), PAVEMENT)
-        if self.dice.chance(0.6):  # give-way line
+        if self.rng.chance(0.6):  # give-way line
             s = side * (street.half + 0.2)
             for z in np.arange(z0 + 0.5, z1 - 0.5, 1.1):
                 self.strip(s, s + side * 0.25, z, z + 0.6, self.lit(self.white * 0.9))
 
     def _blemishes(self, far: float) -> None:
         """Repairs, tar seams, manholes, tyre tracks."""
-        dice, street = self.dice, self.street
-        for _ in range(dice.integer(1, 6)):
-            s, z = dice.between(-0.9, 0.7) * street.half, dice.between(2, 32)
+        rng, street = self.rng, self.street
+        for _ in range(rng.integer(1, 6)):
+            s, z = rng.between(-0.9, 0.7) * street.half, rng.between(2, 32)
             self.strip(
-                s, s + dice.between(0.6, 2.6), z, z + dice.between(1, 9), self.lit(self.road * dice.between(0.72, 1.22))
+                s, s + rng.between(0.6, 2.6), z, z + rng.between(1, 9), self.lit(self.road * rng.between(0.72, 1.22))
             )
-        for _ in range(dice.integer(0, 3)):
-            s = dice.between(-0.9, 0.9) * street.half
-            self.strip(s, s + 0.06, dice.between(0, 8), dice.between(12, 50), self.lit(self.road * 0.7))
-        tracks = dice.between(0.86, 1.1)
+        for _ in range(rng.integer(0, 3)):
+            s = rng.between(-0.9, 0.9) * street.half
+            self.strip(s, s + 0.06, rng.between(0, 8), rng.between(12, 50), self.lit(self.road * 0.7))
+        tracks = rng.between(0.86, 1.1)
         for lane in (-0.5, 0.5):
             for wheel in (-0.8, 0.8):
                 s = lane * street.half + wheel
                 self.strip(s - 0.25, s + 0.25, BACK, far, self.lit(self.road * tracks))
-        for _ in range(dice.integer(0, 3)):
-            s, z, r = dice.between(-0.7, 0.7) * street.half, dice.between(3.5, 18), dice.between(0.25, 0.4)
+        for _ in range(rng.integer(0, 3)):
+            s, z, r = rng.between(-0.7, 0.7) * street.half, rng.between(3.5, 18), rng.between(0.25, 0.4)
             rim = [street.where(s + r * math.cos(t / 2), z + r * math.sin(t / 2)) for t in range(12)]
-            self.area(rim, self.lit(self.road * dice.between(0.5, 0.8)))
+            self.area(rim, self.lit(self.road * rng.between(0.5, 0.8)))
 
     def shadow(self, world: list[tuple], strength: int = 255) -> None:
         """Darken a ground polygon, in `finish`."""
@@ -232,10 +231,10 @@ class Ground:
         )
         small = cv2.resize(canvas.label[self.top :], (columns, rows), interpolation=cv2.INTER_NEAREST)
         veil = 1 - cv2.exp(depth * np.float32(-1 / light.haze_range))
-        grey = cv2.multiply(
+        gray = cv2.multiply(
             self._detail(small, depth, step), _stretch((1 - veil) * 255, (columns, rows)), scale=1 / 255
         )
-        factor = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+        factor = cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
         if light.sunny:
             shadow = cv2.GaussianBlur(
                 cv2.resize(self._shadow, (columns, rows), interpolation=cv2.INTER_AREA), (0, 0), 0.8
@@ -255,10 +254,10 @@ class Ground:
         cv2.copyTo(ground, cv2.compare(canvas.label[self.top :], 0, cv2.CMP_GT), roi)
 
     def _detail(self, label: np.ndarray, depth: np.ndarray, step: int) -> np.ndarray:
-        """Grey factor (128 neutral) of each ground point, fading with distance as detail gets finer than pixels."""
+        """Gray factor (128 neutral) of each ground point, fading with distance as detail gets finer than pixels."""
         near = np.clip(1.5 - depth / np.float32(24.0), 0.0, 1.0)
         near = _stretch(near * 255, label.shape[::-1])
-        out = self._lay(self.dice.pick(["asphalt", "asphalt_old"]), label.shape, step)
+        out = self._lay(self.rng.pick(["asphalt", "asphalt_old"]), label.shape, step)
         for name, ids in ((self.paving_pattern, PAVEMENT), ("grass", TREE)):
             mask = cv2.compare(label, ids, cv2.CMP_EQ)
             if cv2.countNonZero(mask) > label.size * 0.01:
@@ -270,12 +269,12 @@ class Ground:
 
     def _lay(self, name: str, shape, step: int) -> np.ndarray:
         """A pattern laid on the ground, in perspective."""
-        pattern, dice = patterns()[name], self.dice
+        pattern, rng = patterns()[name], self.rng
         matrix = self.camera.ground_matrix(self.top, step)
-        scale = pattern.grey.shape[0] / pattern.metres
-        shift = np.array([[scale, 0, dice.between(0, 512)], [0, scale, dice.between(0, 512)], [0, 0, 1]])
+        scale = pattern.gray.shape[0] / pattern.metres
+        shift = np.array([[scale, 0, rng.between(0, 512)], [0, scale, rng.between(0, 512)], [0, 0, 1]])
         return cv2.warpPerspective(
-            pattern.grey,
+            pattern.gray,
             shift @ matrix,
             (shape[1], shape[0]),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,

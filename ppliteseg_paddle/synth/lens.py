@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from ppliteseg_paddle.synth.canvas import ROAD, Canvas
-from ppliteseg_paddle.synth.dice import Dice
 from ppliteseg_paddle.synth.light import Light
+from ppliteseg_paddle.synth.rng import Rng
 from ppliteseg_paddle.synth.textures import noise_fields
 
 
@@ -29,46 +29,46 @@ def wet_road(canvas: Canvas, horizon: float, light: Light) -> None:
     cv2.copyTo(mixed, (canvas.label[top : top + rows] == ROAD).view(np.uint8), roi)
 
 
-def develop(image: np.ndarray, dice: Dice, light: Light) -> np.ndarray:
-    """The picture (H, W, 3) as a cheap or a good camera stores it."""
+def develop(image: np.ndarray, rng: Rng, light: Light) -> np.ndarray:
+    """The image (H, W, 3) as a cheap or a good camera stores it."""
     height, width = image.shape[:2]
     unit = height / 360.0
-    blur = dice.between(0.25, 0.75) * unit + (dice.between(0.2, 0.8) * unit if dice.chance(0.15) else 0.0)
+    blur = rng.between(0.25, 0.75) * unit + (rng.between(0.2, 0.8) * unit if rng.chance(0.15) else 0.0)
     image = cv2.GaussianBlur(image, (0, 0), blur)
-    if dice.chance(0.5):  # sharpening in the camera, with its halos
-        amount = dice.between(0.2, 0.8)
+    if rng.chance(0.5):  # sharpening in the camera, with its halos
+        amount = rng.between(0.2, 0.8)
         image = cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.3 * unit), -amount, 0)
-    image = cv2.multiply(image, _vignette(width, height, dice), scale=1 / 255)
-    image = cv2.LUT(image, _tone_curve(dice, light, float(image[::8, ::8].mean()) / 255))
-    image = _saturate(image, dice.between(0.42, 0.95))
-    image = _grain(image, dice, light)
-    if dice.chance(0.35):
-        quality = dice.integer(55, 95)
+    image = cv2.multiply(image, _vignette(width, height, rng), scale=1 / 255)
+    image = cv2.LUT(image, _tone_curve(rng, light, float(image[::8, ::8].mean()) / 255))
+    image = _saturate(image, rng.between(0.42, 0.95))
+    image = _grain(image, rng, light)
+    if rng.chance(0.35):
+        quality = rng.integer(55, 95)
         image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
     return image
 
 
-def _vignette(width: int, height: int, dice: Dice) -> np.ndarray:
-    strength = dice.between(0.0, 0.32)
+def _vignette(width: int, height: int, rng: Rng) -> np.ndarray:
+    strength = rng.between(0.0, 0.32)
     v = (np.arange(height, dtype=np.float32) / height - 0.5)[:, None]
     u = (np.arange(width, dtype=np.float32) / width - 0.5)[None]
     fall = np.clip(255 * (1 - strength * 2 * (u * u + v * v)), 0, 255).astype(np.uint8)
     return cv2.cvtColor(fall, cv2.COLOR_GRAY2BGR)
 
 
-def _tone_curve(dice: Dice, light: Light, brightness: float) -> np.ndarray:
+def _tone_curve(rng: Rng, light: Light, brightness: float) -> np.ndarray:
     """Exposure, contrast and white balance as a table (256, 1, 3).
 
     Cameras aim at a mean brightness, so that a dark street burns the sky out, unless they aim at the sky.
     """
-    aim = dice.bell(0.50, 0.08) if dice.chance(0.84) else dice.between(0.2, 0.34)
+    aim = rng.bell(0.50, 0.08) if rng.chance(0.84) else rng.between(0.2, 0.34)
     if light.weather == "dusk":
-        aim *= dice.between(0.65, 1.0)
+        aim *= rng.between(0.65, 1.0)
     gain = min(max(aim / max(brightness, 0.05), 0.4), 2.6)
-    contrast = dice.between(0.1, 1.0)
-    lift = dice.between(0, 0.04)
-    gamma = dice.between(0.85, 1.15)
-    warm, green = dice.bell(0, 0.05), dice.bell(0, 0.02)
+    contrast = rng.between(0.1, 1.0)
+    lift = rng.between(0, 0.04)
+    gamma = rng.between(0.85, 1.15)
+    warm, green = rng.bell(0, 0.05), rng.bell(0, 0.02)
     x = np.linspace(0, 1, 256)[:, None] * gain * np.array([1 - warm, 1 + green, 1 + warm])[None]
     # A shoulder, so that highlights burn out softly.
     x = np.where(x > 0.75, 0.75 + 0.25 * np.tanh((x - 0.75) / 0.25), x)
@@ -78,21 +78,21 @@ def _tone_curve(dice: Dice, light: Light, brightness: float) -> np.ndarray:
 
 
 def _saturate(image: np.ndarray, amount: float) -> np.ndarray:
-    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    return cv2.addWeighted(image, amount, grey, 1 - amount, 0)
+    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    return cv2.addWeighted(image, amount, gray, 1 - amount, 0)
 
 
-def _grain(image: np.ndarray, dice: Dice, light: Light) -> np.ndarray:
-    """Sensor noise, the same grey noise with a share of its own in each channel."""
+def _grain(image: np.ndarray, rng: Rng, light: Light) -> np.ndarray:
+    """Sensor noise, the same gray noise with a share of its own in each channel."""
     height, width = image.shape[:2]
-    sigma = dice.between(0.4, 3.0) * (1.7 if light.weather == "dusk" else 1.0)
+    sigma = rng.between(0.4, 3.0) * (1.7 if light.weather == "dusk" else 1.0)
     field = noise_fields()["grain"]
     size = field.shape[0]
     if height > size or width > size:
         field = np.tile(field, (-(-height // size) + 1, -(-width // size) + 1))
     channels = []
     for _ in range(3):
-        y, x = dice.integer(0, field.shape[0] - height), dice.integer(0, field.shape[1] - width)
+        y, x = rng.integer(0, field.shape[0] - height), rng.integer(0, field.shape[1] - width)
         channels.append(field[y : y + height, x : x + width])
     shared = channels[0] * np.float32(0.6 * sigma)
     noise = cv2.merge([shared + c * np.float32(0.7 * sigma) for c in channels])

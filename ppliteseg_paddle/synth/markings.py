@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from ppliteseg_paddle.synth.ground import Ground
 from ppliteseg_paddle.synth.street import BACK, between
-
-if TYPE_CHECKING:
-    from ppliteseg_paddle.synth.ground import Ground
 
 
 def _dashes(
@@ -21,37 +17,44 @@ def _dashes(
         z += length + gap
 
 
-def paint_markings(ground: Ground, far: float) -> None:
-    """Lines, arrows and crossings as far as `far` metres."""
-    dice, street = ground.dice, ground.street
+def paint_markings(ground: Ground) -> None:
+    """A street's lines, arrows and crossings, or a car park's bays."""
+    if ground.street.kind == "car_park":
+        _bays(ground)
+    else:
+        _street_markings(ground)
+
+
+def _street_markings(ground: Ground) -> None:
+    rng, street = ground.rng, ground.street
     white, yellow = ground.lit(ground.white), ground.lit(ground.yellow)
-    stop = min(far, 110)
+    stop = min(ground.far, 110)
     _lane_lines(ground, stop, white, yellow)
     _edge_lines(ground, stop, white, yellow)
     for crossing in street.crossings:
-        if dice.chance(0.55):
-            _zebra(ground, crossing.z0 - dice.between(3.2, 5.0))
-        if dice.chance(0.5):  # a stop line
+        if rng.chance(0.55):
+            _zebra(ground, crossing.z0 - rng.between(3.2, 5.0))
+        if rng.chance(0.5):  # a stop line
             s0, s1 = sorted((0.1 * street.keep, street.keep * (street.half - 0.3)))
-            z = crossing.z0 - dice.between(5.5, 7)
+            z = crossing.z0 - rng.between(5.5, 7)
             ground.strip(s0, s1, z, z + 0.3, white)
-        if dice.chance(0.2):
+        if rng.chance(0.2):
             _box(ground, crossing)
-    if dice.chance(0.25):
-        _zebra(ground, dice.between(5, 30))
-    if dice.chance(0.4):
-        for z in (dice.between(4, 12), dice.between(16, 34)):
-            _arrow(ground, street.keep * street.half * dice.pick([0.5, 0.3, 0.7]), z, white)
-    if dice.chance(0.14):
+    if rng.chance(0.25):
+        _zebra(ground, rng.between(5, 30))
+    if rng.chance(0.4):
+        for z in (rng.between(4, 12), rng.between(16, 34)):
+            _arrow(ground, street.keep * street.half * rng.pick([0.5, 0.3, 0.7]), z, white)
+    if rng.chance(0.14):
         _bicycle_lane(ground, stop, white)
 
 
 def _lane_lines(ground: Ground, stop: float, white, yellow) -> None:
-    dice, street = ground.dice, ground.street
-    phase = dice.between(0, 6)
-    if dice.chance(0.85):
-        style = dice.weighted({"dashed": 0.6, "solid": 0.14, "double": 0.1, "long": 0.16})
-        color = yellow if dice.chance(0.12) else white
+    rng, street = ground.rng, ground.street
+    phase = rng.between(0, 6)
+    if rng.chance(0.85):
+        style = rng.weighted({"dashed": 0.6, "solid": 0.14, "double": 0.1, "long": 0.16})
+        color = yellow if rng.chance(0.12) else white
         for start, end in between([(c.z0, c.z1) for c in street.crossings], BACK, stop):
             if style in ("dashed", "long"):
                 length, gap = (2.0, 4.0) if style == "dashed" else (4.0, 2.0)
@@ -66,7 +69,7 @@ def _lane_lines(ground: Ground, stop: float, white, yellow) -> None:
 
 def _edge_lines(ground: Ground, stop: float, white, yellow) -> None:
     street = ground.street
-    style = ground.dice.weighted({"none": 0.4, "white": 0.2, "yellow": 0.1, "double_yellow": 0.3})
+    style = ground.rng.weighted({"none": 0.4, "white": 0.2, "yellow": 0.1, "double_yellow": 0.3})
     if style == "none":
         return
     color = white if style == "white" else yellow
@@ -78,9 +81,9 @@ def _edge_lines(ground: Ground, stop: float, white, yellow) -> None:
 
 
 def _bicycle_lane(ground: Ground, stop: float, white) -> None:
-    dice = ground.dice
-    side = dice.side()
-    tone = dice.color(dice.pick([(60, 70, 130), (70, 110, 70), (110, 80, 60)]), 0.2)
+    rng = ground.rng
+    side = rng.side()
+    tone = rng.color(rng.pick([(60, 70, 130), (70, 110, 70), (110, 80, 60)]), 0.2)
     s = ground.street.kerb(side)
     ground.strip(s - side * 1.6, s - side * 0.4, BACK, stop, ground.lit(tone * 0.5 + ground.road * 0.5))
     ground.strip(s - side * 1.75, s - side * 1.6, BACK, stop, white)
@@ -89,9 +92,9 @@ def _bicycle_lane(ground: Ground, stop: float, white) -> None:
 def _zebra(ground: Ground, z: float) -> None:
     if z < 1.0:
         return
-    white = ground.lit(ground.white * ground.dice.between(0.8, 1.05))
-    depth = ground.dice.between(2.2, 3.5)
-    if ground.dice.chance(0.35):  # only two dashed lines, as at traffic lights
+    white = ground.lit(ground.white * ground.rng.between(0.8, 1.05))
+    depth = ground.rng.between(2.2, 3.5)
+    if ground.rng.chance(0.35):  # only two dashed lines, as at traffic lights
         for line in (z, z + depth):
             for s in np.arange(-ground.street.half + 0.2, ground.street.half - 0.2, 0.6):
                 ground.strip(s, s + 0.3, line, line + 0.15, white)
@@ -118,7 +121,7 @@ def _arrow(ground: Ground, s: float, z: float, color) -> None:
     ground.area(head, color)
 
 
-def paint_bays(ground: Ground) -> None:
+def _bays(ground: Ground) -> None:
     """A car park's bays and arrows."""
     white, street = ground.lit(ground.white * 0.9), ground.street
     for side in (-1, 1):
@@ -127,4 +130,4 @@ def paint_bays(ground: Ground) -> None:
         for z in np.arange(1.0, street.end - 6, 2.6):
             ground.strip(s0, s1, z, z + 0.1, white)
     for z in (5.0, 16.0, 28.0):
-        _arrow(ground, ground.dice.between(-1.5, 1.5), z, white)
+        _arrow(ground, ground.rng.between(-1.5, 1.5), z, white)

@@ -38,12 +38,12 @@ class _Figure:
     label = PEDESTRIAN
 
     def __init__(self, stage: Stage, s: float, z: float, heading: float) -> None:
-        dice = stage.dice
+        rng = stage.rng
         self.stage, self.s, self.z, self.heading = stage, s, z, heading
-        self.top = dice.color(dice.pick(_CLOTHES), 0.3)
-        self.legs = dice.color(dice.pick(_LEGS), 0.3)
-        self.skin = dice.color(dice.pick(_SKIN), 0.12)
-        self.hair = dice.color(dice.pick(_HAIR), 0.2)
+        self.top = rng.color(rng.pick(_CLOTHES), 0.3)
+        self.legs = rng.color(rng.pick(_LEGS), 0.3)
+        self.skin = rng.color(rng.pick(_SKIN), 0.12)
+        self.hair = rng.color(rng.pick(_HAIR), 0.2)
 
     def key(self) -> float:
         return self.stage.depth(self.s, self.z)
@@ -109,15 +109,15 @@ class Pedestrian(_Figure):
 
     def __init__(self, stage: Stage, s: float, z: float, heading: float) -> None:
         super().__init__(stage, s, z, heading)
-        dice = stage.dice
-        self.size = dice.bell(1.0, 0.05) * (dice.between(0.62, 0.8) if dice.chance(0.1) else 1.0)
-        self.step = dice.between(-0.32, 0.32) if dice.chance(0.75) else dice.between(-0.06, 0.06)
-        self.girth = dice.between(0.9, 1.2)
-        self.coat = dice.chance(0.4)
-        self.skirt = dice.chance(0.14)
-        self.bag = dice.weighted({"none": 0.5, "hand": 0.2, "back": 0.3})
-        self.bag_color = dice.color(dice.pick(_CLOTHES), 0.3)
-        self.hat = dice.chance(0.12)
+        rng = stage.rng
+        self.size = rng.bell(1.0, 0.05) * (rng.between(0.62, 0.8) if rng.chance(0.1) else 1.0)
+        self.step = rng.between(-0.32, 0.32) if rng.chance(0.75) else rng.between(-0.06, 0.06)
+        self.girth = rng.between(0.9, 1.2)
+        self.coat = rng.chance(0.4)
+        self.skirt = rng.chance(0.14)
+        self.bag = rng.weighted({"none": 0.5, "hand": 0.2, "back": 0.3})
+        self.bag_color = rng.color(rng.pick(_CLOTHES), 0.3)
+        self.hat = rng.chance(0.12)
 
     def paint(self) -> None:
         if not self._ready():
@@ -220,17 +220,17 @@ class Bicycle(_Figure):
 
     def __init__(self, stage: Stage, s: float, z: float, heading: float, rider: bool = True) -> None:
         super().__init__(stage, s, z, heading)
-        dice = stage.dice
-        self.rider, self.pedal = rider, dice.between(0, 2 * math.pi)
-        self.frame = dice.color(
-            dice.pick([(40, 36, 36), (50, 40, 150), (140, 80, 40), (170, 170, 170), (60, 120, 60)]), 0.3
+        rng = stage.rng
+        self.rider, self.pedal = rider, rng.between(0, 2 * math.pi)
+        self.frame = rng.color(
+            rng.pick([(40, 36, 36), (50, 40, 150), (140, 80, 40), (170, 170, 170), (60, 120, 60)]), 0.3
         )
-        if dice.chance(0.25):
-            self.top = dice.color((40, 210, 210), 0.15)  # high-visibility yellow
-        self.helmet = dice.chance(0.5)
-        self.bag = dice.chance(0.35)
-        self.size = dice.bell(1.0, 0.04)
-        self.basket = dice.chance(0.3)
+        if rng.chance(0.25):
+            self.top = rng.color((40, 210, 210), 0.15)  # high-visibility yellow
+        self.helmet = rng.chance(0.5)
+        self.bag = rng.chance(0.35)
+        self.size = rng.bell(1.0, 0.04)
+        self.basket = rng.chance(0.3)
 
     def paint(self) -> None:
         if not self._ready():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from ppliteseg_paddle.synth.barriers import fence_line
-from ppliteseg_paddle.synth.dice import Dice
 from ppliteseg_paddle.synth.furniture import Bin, Bollard, LampPost, Sign, TrafficLight
 from ppliteseg_paddle.synth.people import Bicycle, Pedestrian
 from ppliteseg_paddle.synth.plants import Hedge, Season, Shrub, Tree
+from ppliteseg_paddle.synth.rng import Rng
 from ppliteseg_paddle.synth.stage import Stage
 from ppliteseg_paddle.synth.vehicles import Vehicle
 
@@ -31,38 +31,38 @@ def _far(stage: Stage) -> float:
     return min(FAR, stage.street.end - (8 if stage.street.closed else 0))
 
 
-def _spots(dice: Dice, start: float, stop: float, step: float, jitter: float) -> list[float]:
-    out, z = [], start + dice.between(0, step)
+def _spots(rng: Rng, start: float, stop: float, step: float, jitter: float) -> list[float]:
+    out, z = [], start + rng.between(0, step)
     while z < stop:
-        out.append(z + dice.between(-jitter, jitter))
+        out.append(z + rng.between(-jitter, jitter))
         z += step
     return out
 
 
 def _greenery(stage: Stage, season: Season, side: int) -> list:
-    dice, street = stage.dice, stage.street
+    rng, street = stage.rng, stage.street
     plan, traits, far = street.sides[side], street.traits, _far(stage)
     out: list = []
     inner = side * (street.half + plan.pavement)
-    if dice.chance(min(traits["trees"], 0.9)) and (plan.pavement > 1.8 or plan.setback > 1.5):  # a row of street trees
+    if rng.chance(min(traits["trees"], 0.9)) and (plan.pavement > 1.8 or plan.setback > 1.5):  # a row of street trees
         s = side * (street.half + 0.8) if plan.pavement > 1.8 else inner + side * 0.8
-        for z in _spots(dice, 2, far, dice.between(7, 14), 1.5):
-            if not street.open_at(side, z, z, 2) and dice.chance(0.85):
+        for z in _spots(rng, 2, far, rng.between(7, 14), 1.5):
+            if not street.open_at(side, z, z, 2) and rng.chance(0.85):
                 out.append(Tree(stage, season, s, z))
     built = [(z0, z1) for z0, z1, _, _ in street.roofs[side]]
-    for z in _spots(dice, 0, min(far + 20, 100), 6.0, 3.0):  # trees in gaps, parks and gardens
+    for z in _spots(rng, 0, min(far + 20, 100), 6.0, 3.0):  # trees in gaps, parks and gardens
         free = not any(z0 - 1.5 < z < z1 + 1.5 for z0, z1 in built)
         if street.open_at(side, z, z, 3):
             continue
-        if free and dice.chance(0.75):
-            out.append(Tree(stage, season, inner + side * dice.between(2, 12), z))
-        elif plan.yard in ("garden", "grass") and plan.setback > 2.5 and dice.chance(0.25 * traits["trees"] + 0.08):
-            out.append(Tree(stage, season, inner + side * dice.between(0.8, plan.setback - 1), z))
-        if plan.setback > 1.5 and plan.yard == "garden" and dice.chance(0.3):
-            out.append(Shrub(stage, season, inner + side * dice.between(0.6, plan.setback), z, dice.between(0.4, 1.1)))
+        if free and rng.chance(0.75):
+            out.append(Tree(stage, season, inner + side * rng.between(2, 12), z))
+        elif plan.yard in ("garden", "grass") and plan.setback > 2.5 and rng.chance(0.25 * traits["trees"] + 0.08):
+            out.append(Tree(stage, season, inner + side * rng.between(0.8, plan.setback - 1), z))
+        if plan.setback > 1.5 and plan.yard == "garden" and rng.chance(0.3):
+            out.append(Shrub(stage, season, inner + side * rng.between(0.6, plan.setback), z, rng.between(0.4, 1.1)))
     if plan.setback > 1.5:
         for z0, z1 in street.pieces(side, -2, min(far, 60), 2.0):
-            kind = dice.weighted(
+            kind = rng.weighted(
                 {
                     "none": 0.32,
                     "hedge": 0.2,
@@ -74,10 +74,10 @@ def _greenery(stage: Stage, season: Season, side: int) -> list:
                 }
             )
             if kind == "hedge":
-                z, high = z0, dice.between(0.8, 1.9)
+                z, high = z0, rng.between(0.8, 1.9)
                 while z < z1 - 1:
-                    length = min(dice.between(4, 9), z1 - z)
-                    if dice.chance(0.85):
+                    length = min(rng.between(4, 9), z1 - z)
+                    if rng.chance(0.85):
                         out.append(Hedge(stage, season, inner + side * 0.4, z, z + length, high))
                     z += length
             elif kind != "none":
@@ -86,77 +86,74 @@ def _greenery(stage: Stage, season: Season, side: int) -> list:
 
 
 def _furniture(stage: Stage, side: int) -> list:
-    dice, street = stage.dice, stage.street
+    rng, street = stage.rng, stage.street
     plan, traits, far = street.sides[side], street.traits, _far(stage)
     kerb = street.kerb(side) + side * 0.5
     out: list = []
-    if dice.chance(0.85):
-        for z in _spots(dice, 3, far, dice.between(14, 26) / traits["poles"], 3):
+    if rng.chance(0.85):
+        for z in _spots(rng, 3, far, rng.between(14, 26) / traits["poles"], 3):
             if not street.open_at(side, z, z, 0.5):
                 out.append(
-                    LampPost(stage, kerb if dice.chance(0.7) else side * (street.half + plan.pavement - 0.3), z, -side)
+                    LampPost(stage, kerb if rng.chance(0.7) else side * (street.half + plan.pavement - 0.3), z, -side)
                 )
-    for z in _spots(dice, 4, min(far, 60), dice.between(9, 17) / traits["signs"], 4):
-        if not street.open_at(side, z, z) and dice.chance(0.8):
-            out.append(Sign(stage, kerb + side * dice.between(0, 0.5), z))
+    for z in _spots(rng, 4, min(far, 60), rng.between(9, 17) / traits["signs"], 4):
+        if not street.open_at(side, z, z) and rng.chance(0.8):
+            out.append(Sign(stage, kerb + side * rng.between(0, 0.5), z))
     for crossing in street.crossings:
-        if dice.chance(0.5):
+        if rng.chance(0.5):
             out.append(TrafficLight(stage, kerb, crossing.z0 - 0.6, -side))
-            if dice.chance(0.6):
+            if rng.chance(0.6):
                 out.append(TrafficLight(stage, kerb, crossing.z1 + 0.6, -side))
-    if dice.chance(0.18):
-        for z in (dice.between(8, 25),) * 1:
+    if rng.chance(0.18):
+        for z in (rng.between(8, 25),) * 1:
             out += [TrafficLight(stage, kerb, z, -side)]
-    if dice.chance(traits["rails"]):  # guard rail at the kerb
-        start = dice.between(-2, 20)
-        kind = dice.weighted({"railing": 0.75, "guard": 0.25})
-        for z0, z1 in street.pieces(side, start, min(start + dice.between(8, 40), far), 0.5):
+    if rng.chance(traits["rails"]):  # guard rail at the kerb
+        start = rng.between(-2, 20)
+        kind = rng.weighted({"railing": 0.75, "guard": 0.25})
+        for z0, z1 in street.pieces(side, start, min(start + rng.between(8, 40), far), 0.5):
             out += fence_line(stage, kind, street.kerb(side) + side * 0.35, z0, z1)
-    elif dice.chance(0.22):
-        wide, color = (
-            dice.between(0.1, 0.22),
-            dice.color(dice.pick([(40, 42, 42), (120, 122, 122), (60, 84, 104)]), 0.2),
-        )
-        start = dice.between(2, 15)
-        for z in _spots(dice, start, start + dice.between(6, 20), dice.between(1.3, 2.2), 0.02):
+    elif rng.chance(0.22):
+        wide, color = (rng.between(0.1, 0.22), rng.color(rng.pick([(40, 42, 42), (120, 122, 122), (60, 84, 104)]), 0.2))
+        start = rng.between(2, 15)
+        for z in _spots(rng, start, start + rng.between(6, 20), rng.between(1.3, 2.2), 0.02):
             out.append(Bollard(stage, street.kerb(side) + side * 0.45, z, wide, color))
-    for _ in range(dice.integer(0, 2)):
-        z = dice.between(4, 40)
+    for _ in range(rng.integer(0, 2)):
+        z = rng.between(4, 40)
         if not street.open_at(side, z, z, 1):
-            out.append(Bin(stage, side * (street.half + dice.between(0.5, plan.pavement)), z))
+            out.append(Bin(stage, side * (street.half + rng.between(0.5, plan.pavement)), z))
     return out
 
 
 def _people(stage: Stage, side: int) -> list:
-    dice, street = stage.dice, stage.street
+    rng, street = stage.rng, stage.street
     plan, out = street.sides[side], []
-    groups = int(dice.between(0, 5.5) * street.traits["people"] * 0.8 + 0.3)
+    groups = int(rng.between(0, 5.5) * street.traits["people"] * 0.8 + 0.3)
     for _ in range(groups):
-        z = 4 + 46 * dice.unit() ** 1.2
-        s = side * (street.half + dice.between(0.4, max(plan.pavement - 0.3, 0.6)))
-        along = 0.0 if dice.chance(0.5) else math.pi
-        for _ in range(dice.weighted({1: 0.55, 2: 0.3, 3: 0.15})):
-            out.append(Pedestrian(stage, s + dice.bell(0, 0.3), z + dice.bell(0, 0.35), along + dice.bell(0, 0.3)))
-    if dice.chance(0.22 * min(street.traits["people"], 1.5)):  # someone crosses
-        z = dice.between(6, 28)
-        for _ in range(dice.integer(1, 3)):
+        z = 4 + 46 * rng.unit() ** 1.2
+        s = side * (street.half + rng.between(0.4, max(plan.pavement - 0.3, 0.6)))
+        along = 0.0 if rng.chance(0.5) else math.pi
+        for _ in range(rng.weighted({1: 0.55, 2: 0.3, 3: 0.15})):
+            out.append(Pedestrian(stage, s + rng.bell(0, 0.3), z + rng.bell(0, 0.35), along + rng.bell(0, 0.3)))
+    if rng.chance(0.22 * min(street.traits["people"], 1.5)):  # someone crosses
+        z = rng.between(6, 28)
+        for _ in range(rng.integer(1, 3)):
             out.append(
                 Pedestrian(
                     stage,
-                    dice.between(-1, 1) * street.half,
-                    z + dice.bell(0, 0.8),
-                    dice.side() * math.pi / 2 + dice.bell(0, 0.2),
+                    rng.between(-1, 1) * street.half,
+                    z + rng.bell(0, 0.8),
+                    rng.side() * math.pi / 2 + rng.bell(0, 0.2),
                 )
             )
-    if dice.chance(0.16):  # bicycles leaning about
-        z = dice.between(5, 25)
-        for _ in range(dice.integer(1, 6)):
+    if rng.chance(0.16):  # bicycles leaning about
+        z = rng.between(5, 25)
+        for _ in range(rng.integer(1, 6)):
             out.append(
                 Bicycle(
                     stage,
                     side * (street.half + plan.pavement * 0.7),
                     z,
-                    dice.pick([0, math.pi / 2]) + dice.bell(0, 0.2),
+                    rng.pick([0, math.pi / 2]) + rng.bell(0, 0.2),
                     rider=False,
                 )
             )
@@ -165,36 +162,36 @@ def _people(stage: Stage, side: int) -> list:
 
 
 def _parked(stage: Stage) -> list:
-    dice, street = stage.dice, stage.street
+    rng, street = stage.rng, stage.street
     far, out = _far(stage), []
     if street.kind == "car_park":
         for side in (-1, 1):
-            for z in _spots(dice, 3.5, street.end - 8, 2.6, 0.1):
-                if dice.chance(0.72):
+            for z in _spots(rng, 3.5, street.end - 8, 2.6, 0.1):
+                if rng.chance(0.72):
                     s = street.kerb(side) - side * 2.6
-                    car = Vehicle(stage, s, z, dice.side() * math.pi / 2 + dice.bell(0, 0.03))
+                    car = Vehicle(stage, s, z, rng.side() * math.pi / 2 + rng.bell(0, 0.03))
                     if car.length < 5.5:
                         out.append(car)
         return out
     for side in (-1, 1):
-        if not dice.chance(min(0.75 * street.traits["parked"], 0.9)):
+        if not rng.chance(min(0.75 * street.traits["parked"], 0.9)):
             continue
-        density = dice.between(0.25, 0.95)
+        density = rng.between(0.25, 0.95)
         facing = 0.0 if side == street.keep else math.pi
-        z = dice.between(2, 16)
+        z = rng.between(2, 16)
         while z < far:
-            car = Vehicle(stage, 0.0, z, (facing if dice.chance(0.85) else facing + math.pi) + dice.bell(0, 0.015))
+            car = Vehicle(stage, 0.0, z, (facing if rng.chance(0.85) else facing + math.pi) + rng.bell(0, 0.015))
             z += car.length / 2
-            car.z, car.s = z, street.kerb(side) - side * (car.width / 2 + dice.between(0.05, 0.35))
+            car.z, car.s = z, street.kerb(side) - side * (car.width / 2 + rng.between(0.05, 0.35))
             clear = not street.open_at(side, z - car.length / 2, z + car.length / 2, 2.5)
-            if clear and dice.chance(density) and car.body not in ("bus", "lorry"):
+            if clear and rng.chance(density) and car.body not in ("bus", "lorry"):
                 out.append(car)
-            z += car.length / 2 + dice.between(0.6, 1.8)
+            z += car.length / 2 + rng.between(0.6, 1.8)
     return out
 
 
 def _traffic(stage: Stage) -> list:
-    dice, street = stage.dice, stage.street
+    rng, street = stage.rng, stage.street
     traits, far, out = street.traits, _far(stage), []
     lanes_each = max(1, street.lanes // 2)
     for direction in (0, 1):
@@ -203,23 +200,23 @@ def _traffic(stage: Stage) -> list:
             s = side * street.half * (lane + 0.5) / lanes_each
             if lanes_each == 1:
                 s = side * min(street.half * 0.45, 2.0)
-            z = dice.between(7, 30)
+            z = rng.between(7, 30)
             while z < far:
-                if dice.chance(min(0.42 * traits["traffic"], 0.85)):
+                if rng.chance(min(0.42 * traits["traffic"], 0.85)):
                     facing = 0.0 if direction == 0 else math.pi
                     out.append(
-                        Vehicle(stage, s + dice.bell(0, 0.15), z, facing + dice.bell(0, 0.03), braking=dice.chance(0.3))
+                        Vehicle(stage, s + rng.bell(0, 0.15), z, facing + rng.bell(0, 0.03), braking=rng.chance(0.3))
                     )
-                z += dice.between(8, 22)
+                z += rng.between(8, 22)
     for crossing in street.crossings:  # someone comes out of a side street or crosses ahead
-        if dice.chance(0.45):
-            z = (crossing.z0 + crossing.z1) / 2 + dice.bell(0, 1.0)
+        if rng.chance(0.45):
+            z = (crossing.z0 + crossing.z1) / 2 + rng.bell(0, 1.0)
             reach = street.half + 8
-            s = dice.between(-reach, reach)
+            s = rng.between(-reach, reach)
             if crossing.sides == (-1,) or crossing.sides == (1,):
-                s = crossing.sides[0] * dice.between(street.half * 0.8, reach + 4)
+                s = crossing.sides[0] * rng.between(street.half * 0.8, reach + 4)
             if z > 7:
-                out.append(Vehicle(stage, s, z, dice.side() * math.pi / 2 + dice.bell(0, 0.1)))
+                out.append(Vehicle(stage, s, z, rng.side() * math.pi / 2 + rng.bell(0, 0.1)))
     return _without_collisions(out, stage)
 
 
@@ -239,13 +236,13 @@ def _without_collisions(cars: list[Vehicle], stage: Stage) -> list[Vehicle]:
 
 
 def _cyclists(stage: Stage) -> list:
-    dice, street, out = stage.dice, stage.street, []
-    count = dice.weighted({0: 0.5, 1: 0.28, 2: 0.15, 3: 0.07})
+    rng, street, out = stage.rng, stage.street, []
+    count = rng.weighted({0: 0.5, 1: 0.28, 2: 0.15, 3: 0.07})
     for _ in range(count):
-        side = dice.side()
+        side = rng.side()
         facing = 0.0 if side == street.keep else math.pi
-        z = 5 + 30 * dice.unit() ** 1.3
-        out.append(Bicycle(stage, side * (street.half - dice.between(0.6, 2.4)), z, facing + dice.bell(0, 0.08)))
-    if dice.chance(0.08):
-        out.append(Bicycle(stage, dice.between(-1, 1) * street.half, dice.between(7, 20), dice.side() * math.pi / 2))
+        z = 5 + 30 * rng.unit() ** 1.3
+        out.append(Bicycle(stage, side * (street.half - rng.between(0.6, 2.4)), z, facing + rng.bell(0, 0.08)))
+    if rng.chance(0.08):
+        out.append(Bicycle(stage, rng.between(-1, 1) * street.half, rng.between(7, 20), rng.side() * math.pi / 2))
     return out

@@ -32,13 +32,13 @@ class Season:
     """How the plants of one scene look: they share a season."""
 
     def __init__(self, stage: Stage) -> None:
-        dice = stage.dice
-        self.kind = dice.weighted({"summer": 0.5, "autumn": 0.12, "winter": 0.38})
+        rng = stage.rng
+        self.kind = rng.weighted({"summer": 0.5, "autumn": 0.12, "winter": 0.38})
         self.greens = [
-            dice.color(dice.pick(_AUTUMN if self.kind == "autumn" and dice.chance(0.7) else _GREENS), 0.25)
+            rng.color(rng.pick(_AUTUMN if self.kind == "autumn" and rng.chance(0.7) else _GREENS), 0.25)
             for _ in range(3)
         ]
-        self.bark = dice.color(dice.pick(_BARK), 0.25)
+        self.bark = rng.color(rng.pick(_BARK), 0.25)
 
 
 def foliage(
@@ -59,7 +59,7 @@ def foliage(
         density: 0.5 is airy, 1 is closed.
         square: 0 for a round crown, 1 for a clipped hedge.
     """
-    canvas, dice = stage.canvas, stage.dice
+    canvas, rng = stage.canvas, stage.rng
     reach = 1.22
     box = canvas.window(
         centre[0] - radius_u * reach,
@@ -87,8 +87,8 @@ def foliage(
     body = cv2.warpAffine(body, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-2.0)
     tone = cv2.warpAffine(tone, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     zoom = max(radius_u, radius_v) / max(full)
-    leaf = field_piece(dice, "leaf", size[0], size[1], 150.0 / max(zoom, 0.25))
-    fine = field_piece(dice, "grain", size[0], size[1], min(420.0 / max(zoom, 0.25), max(size) * 0.8))
+    leaf = field_piece(rng, "leaf", size[0], size[1], 150.0 / max(zoom, 0.25))
+    fine = field_piece(rng, "grain", size[0], size[1], min(420.0 / max(zoom, 0.25), max(size) * 0.8))
     solid = cv2.scaleAdd(leaf, 0.20, body)
     tone = cv2.scaleAdd(leaf, 0.13, cv2.scaleAdd(fine, 0.12, tone))
     index = cv2.convertScaleAbs(cv2.max(tone, 0.0), alpha=255)
@@ -100,16 +100,16 @@ def foliage(
 
 def _clumps(stage: Stage, grid: np.ndarray, square: float, lit: float):
     """The crown's clumps on a small grid: their height (below 0 outside), and their tone from 0 (dark) to 1."""
-    dice = stage.dice
+    rng = stage.rng
     sun = stage.camera.turn(stage.light.towards_sun + stage.camera.eye)
     towards = np.array([sun[0], -max(sun[1], 0.35)]) / max(1.0, np.hypot(sun[0], sun[1]))
     balls = []
-    for _ in range(dice.integer(12, 18)):
+    for _ in range(rng.integer(12, 18)):
         if square:
-            balls.append((dice.between(-0.95, 0.95), dice.between(-0.8, 0.9), dice.between(0.35, 0.55)))
+            balls.append((rng.between(-0.95, 0.95), rng.between(-0.8, 0.9), rng.between(0.35, 0.55)))
         else:
-            angle, out = dice.between(0, 2 * math.pi), math.sqrt(dice.unit()) * 0.72
-            balls.append((out * math.cos(angle), out * math.sin(angle), dice.between(0.26, 0.48)))
+            angle, out = rng.between(0, 2 * math.pi), math.sqrt(rng.unit()) * 0.72
+            balls.append((out * math.cos(angle), out * math.sin(angle), rng.between(0.26, 0.48)))
     u, v, r = np.array(balls, np.float32).T[:, :, None, None]
     du, dv = (grid[None, None] - u) / r, (grid[None, :, None] - v) / r
     bumps = 1.0 - du * du - dv * dv
@@ -139,22 +139,22 @@ class Tree:
     """A tree at (s, z): trunk and crown, or bare branches."""
 
     def __init__(self, stage: Stage, season: Season, s: float, z: float) -> None:
-        dice = stage.dice
+        rng = stage.rng
         self.stage, self.season, self.s, self.z = stage, season, s, z
-        self.height = dice.between(4.5, 13)
-        self.crown = self.height * dice.between(0.24, 0.38)
-        self.slim = dice.between(0.75, 1.25)
-        self.evergreen = dice.chance(0.12)
-        self.bare = season.kind == "winter" and not self.evergreen or (season.kind == "autumn" and dice.chance(0.2))
-        self.color = dice.color(dice.pick(season.greens), 0.18)
-        self.density = dice.between(0.55, 1.0)
+        self.height = rng.between(4.5, 13)
+        self.crown = self.height * rng.between(0.24, 0.38)
+        self.slim = rng.between(0.75, 1.25)
+        self.evergreen = rng.chance(0.12)
+        self.bare = season.kind == "winter" and not self.evergreen or (season.kind == "autumn" and rng.chance(0.2))
+        self.color = rng.color(rng.pick(season.greens), 0.18)
+        self.density = rng.between(0.55, 1.0)
 
     def key(self) -> float:
         return self.stage.depth(self.s, self.z)
 
     def cast(self) -> None:
         """A blotched shadow."""
-        light, dice = self.stage.light, self.stage.dice
+        light, rng = self.stage.light, self.stage.rng
         self.stage.ground_contact(self.s, self.z, 0.3, 0.3)
         if not light.sunny:
             return
@@ -162,10 +162,10 @@ class Tree:
         x, z = self.stage.street.point(self.s, self.z)
         ground.bar_shadow(x, z, trunk, 0.15)
         for _ in range(3 if self.bare else 9):
-            h = trunk + dice.between(-0.7, 0.7) * self.crown
-            r = self.crown * dice.between(0.18, 0.42)
-            cx = x + ground.reach[0] * h + dice.between(-0.6, 0.6) * self.crown
-            cz = z + ground.reach[1] * h + dice.between(-0.6, 0.6) * self.crown
+            h = trunk + rng.between(-0.7, 0.7) * self.crown
+            r = self.crown * rng.between(0.18, 0.42)
+            cx = x + ground.reach[0] * h + rng.between(-0.6, 0.6) * self.crown
+            cz = z + ground.reach[1] * h + rng.between(-0.6, 0.6) * self.crown
             ground.shadow([(cx + r * u * 1.2, 0.0, cz + r * v) for u, v in _ROUND], 120 if self.bare else 230)
 
     def paint(self) -> None:
@@ -181,7 +181,7 @@ class Tree:
         wide = max(metre * self.height * 0.03, 1.2)
         bark = self.season.bark * (light.ambient + light.sun * 0.4 * stage.sun_at(self.s, self.z, 1.5))
         bark = light.far(bark, depth)
-        top = points[1] + (stage.dice.bell(0, 0.05) * metre * self.crown, 0)
+        top = points[1] + (stage.rng.bell(0, 0.05) * metre * self.crown, 0)
         lower = points[1] * 0.75 + points[0] * 0.25
         stage.canvas.taper(points[0], lower, wide * 1.25, wide * 0.9, bark, TREE)
         stage.canvas.taper(lower, top, wide * 0.9, wide * 0.6, bark, TREE)
@@ -191,7 +191,7 @@ class Tree:
             self._branches(lower, metre, wide, bark, depth)
             return
         for _ in range(3):
-            tip = top + np.array([stage.dice.between(-0.8, 0.8), stage.dice.between(-0.6, 0.4)]) * metre * self.crown
+            tip = top + np.array([stage.rng.between(-0.8, 0.8), stage.rng.between(-0.6, 0.4)]) * metre * self.crown
             stage.canvas.taper(lower, tip, wide * 0.6, wide * 0.15, bark * 0.8, TREE)
         foliage(
             stage, top, metre * self.crown * self.slim, metre * self.crown * 1.12, self.color, depth, self.density, lit
@@ -199,26 +199,26 @@ class Tree:
 
     def _branches(self, base: np.ndarray, metre: float, wide: float, bark, depth: float) -> None:
         """Boughs, and a veil of twigs around them."""
-        stage, dice = self.stage, self.stage.dice
+        stage, rng = self.stage, self.stage.rng
         reach = metre * self.crown
         top = base + (0, -reach * 1.3)
         tips = []
-        stack = [(base, -math.pi / 2 + dice.bell(0, 0.1), reach * 0.75, wide * 0.8, 0)]
+        stack = [(base, -math.pi / 2 + rng.bell(0, 0.1), reach * 0.75, wide * 0.8, 0)]
         while stack:
             start, angle, length, width, level = stack.pop()
             end = start + np.array([math.cos(angle), math.sin(angle)]) * length
             stage.canvas.taper(start, end, max(width, 1.0), max(width * 0.6, 1.0), bark, TREE)
             if level < 4 and length > 4:
                 for turn in (-1, 1) if level else (-1, 0, 1):
-                    spread = turn * dice.between(0.3, 0.65) + dice.bell(0, 0.1)
-                    stack.append((end, angle + spread, length * dice.between(0.6, 0.82), width * 0.62, level + 1))
+                    spread = turn * rng.between(0.3, 0.65) + rng.bell(0, 0.1)
+                    stack.append((end, angle + spread, length * rng.between(0.6, 0.82), width * 0.62, level + 1))
             else:
                 tips.append(end)
         centre = np.mean(tips, 0) if tips else top
         self._twigs(centre, reach * 1.25, reach * 1.1, bark, depth)
 
     def _twigs(self, centre: np.ndarray, radius_u: float, radius_v: float, bark, depth: float) -> None:
-        stage, dice = self.stage, self.stage.dice
+        stage, rng = self.stage, self.stage.rng
         box = stage.canvas.window(
             centre[0] - radius_u, centre[1] - radius_v, centre[0] + radius_u, centre[1] + radius_v
         )
@@ -229,8 +229,8 @@ class Tree:
         u = ((np.arange(x0, x1, dtype=np.float32) - centre[0]) / radius_u)[None]
         v = ((np.arange(y0, y1, dtype=np.float32) - centre[1]) / radius_v)[:, None]
         zoom = max(radius_u, radius_v) / max(size)
-        coarse = field_piece(dice, "clump", size[0], size[1], 130.0 / max(zoom, 0.25))
-        fine = field_piece(dice, "leaf", size[0], size[1], 200.0 / max(zoom, 0.25))
+        coarse = field_piece(rng, "clump", size[0], size[1], 130.0 / max(zoom, 0.25))
+        fine = field_piece(rng, "leaf", size[0], size[1], 200.0 / max(zoom, 0.25))
         inside = 1.0 - u * u - v * v
         # Thin winding lines: where a noise field passes through one of many levels.
         level = coarse * 3.2 + u * 2.0 + fine * 0.25
@@ -249,7 +249,7 @@ class Hedge:
 
     def __init__(self, stage: Stage, season: Season, s: float, z0: float, z1: float, height: float) -> None:
         self.stage, self.s, self.z0, self.z1, self.height = stage, s, z0, z1, height
-        self.color = stage.dice.color(stage.dice.pick(season.greens), 0.2)
+        self.color = stage.rng.color(stage.rng.pick(season.greens), 0.2)
         if season.kind == "winter":
             self.color = self.color * 0.5 + np.array([24.0, 30, 36])
 
@@ -290,7 +290,7 @@ class Shrub:
 
     def __init__(self, stage: Stage, season: Season, s: float, z: float, radius: float) -> None:
         self.stage, self.s, self.z, self.radius = stage, s, z, radius
-        self.color = stage.dice.color(stage.dice.pick(season.greens), 0.25)
+        self.color = stage.rng.color(stage.rng.pick(season.greens), 0.25)
 
     def key(self) -> float:
         return self.stage.depth(self.s, self.z)

@@ -10,17 +10,18 @@ import numpy as np
 from ppliteseg_paddle.synth.buildings import build_rows
 from ppliteseg_paddle.synth.camera import Camera
 from ppliteseg_paddle.synth.canvas import BUILDING, TREE, VOID, Canvas, fixed
-from ppliteseg_paddle.synth.dice import Dice
 from ppliteseg_paddle.synth.ground import Ground
 from ppliteseg_paddle.synth.lens import develop, wet_road
 from ppliteseg_paddle.synth.light import paint_sky, sample_light
+from ppliteseg_paddle.synth.markings import paint_markings
 from ppliteseg_paddle.synth.placement import place_everything
+from ppliteseg_paddle.synth.rng import Rng
 from ppliteseg_paddle.synth.stage import Stage
 from ppliteseg_paddle.synth.street import sample_street
 from ppliteseg_paddle.synth.textures import noise_fields
 
 SMALLEST, LARGEST = 64, 8192  # pixels, of either side
-_FULL_SUPERSAMPLING = 900_000  # pictures with more pixels are sharp enough without
+_FULL_SUPERSAMPLING = 900_000  # images with more pixels are sharp enough without
 
 
 def render_scene(
@@ -34,16 +35,17 @@ def render_scene(
 
     Shape: image (H, W, 3) uint8 BGR; label (H, W) uint8, CamVid's class ids, 255 = void.
     """
-    rng = seed_or_rng if isinstance(seed_or_rng, np.random.Generator) else np.random.default_rng(seed_or_rng)
-    dice = Dice(rng)
+    generator = seed_or_rng if isinstance(seed_or_rng, np.random.Generator) else np.random.default_rng(seed_or_rng)
+    rng = Rng(generator)
     width, height = size
     canvas = Canvas(width, height, 2 if width * height <= _FULL_SUPERSAMPLING else 1)
-    street, light = sample_street(dice), sample_light(dice)
-    camera = _sample_camera(dice, canvas, street)
-    stage = Stage(canvas, camera, street, light, dice)
-    stage.ground = ground = Ground(canvas, camera, street, light, dice)
-    paint_sky(canvas, dice, light, camera.horizon, _sun_on_canvas(camera, light))
+    street, light = sample_street(rng), sample_light(rng)
+    camera = _sample_camera(rng, canvas, street)
+    stage = Stage(canvas, camera, street, light, rng)
+    stage.ground = ground = Ground(canvas, camera, street, light, rng)
+    paint_sky(canvas, rng, light, camera.horizon, _sun_on_canvas(camera, light))
     ground.paint()
+    paint_markings(ground)
     houses = build_rows(stage)
     things = place_everything(stage)
     for thing in houses + things:
@@ -53,23 +55,23 @@ def render_scene(
     for thing in sorted(houses + things, key=lambda t: -t.key()):
         thing.paint()
     wet_road(canvas, camera.horizon, light)
-    if dice.chance(0.14):
+    if rng.chance(0.14):
         _bonnet(stage)
     image, label = canvas.finish()
-    return develop(image, dice, light), label
+    return develop(image, rng, light), label
 
 
-def _sample_camera(dice: Dice, canvas: Canvas, street) -> Camera:
+def _sample_camera(rng: Rng, canvas: Canvas, street) -> Camera:
     """A camera behind the windscreen, in its own lane, mostly looking along the street."""
-    focal = canvas.width * dice.between(0.92, 1.3)
-    horizon = canvas.height * dice.bell(0.50, 0.035)
-    lane = street.keep * street.half * dice.between(0.25, 0.6) if street.kind != "car_park" else dice.between(-2, 2)
-    eye = (lane, dice.between(1.15, 1.75), 0.0)
-    yaw = dice.bell(0.0, 0.05)
+    focal = canvas.width * rng.between(0.92, 1.3)
+    horizon = canvas.height * rng.bell(0.50, 0.035)
+    lane = street.keep * street.half * rng.between(0.25, 0.6) if street.kind != "car_park" else rng.between(-2, 2)
+    eye = (lane, rng.between(1.15, 1.75), 0.0)
+    yaw = rng.bell(0.0, 0.05)
     near_crossing = any(c.z0 < 20 for c in street.crossings)
-    if dice.chance(0.25 if near_crossing else 0.06):
-        yaw = dice.side() * dice.between(0.12, 0.5)
-    return Camera(canvas.width, canvas.height, focal, horizon, eye, yaw, math.radians(dice.bell(0, 0.6)))
+    if rng.chance(0.25 if near_crossing else 0.06):
+        yaw = rng.side() * rng.between(0.12, 0.5)
+    return Camera(canvas.width, canvas.height, focal, horizon, eye, yaw, math.radians(rng.bell(0, 0.6)))
 
 
 def _sun_on_canvas(camera: Camera, light) -> tuple[float, float]:
@@ -82,32 +84,32 @@ def _sun_on_canvas(camera: Camera, light) -> tuple[float, float]:
 
 def _backdrop(stage: Stage) -> None:
     """Roofs and trees far away, along the horizon, where the street lets one see that far."""
-    canvas, dice, light, camera = stage.canvas, stage.dice, stage.light, stage.camera
+    canvas, rng, light, camera = stage.canvas, stage.rng, stage.light, stage.camera
     field = noise_fields()["clump"]
     columns = np.arange(0, canvas.width + 1, 2)
     slope = math.tan(camera.roll)
     for layer, depth in ((0, 300.0), (1, 190.0), (2, 130.0)):
-        if dice.chance(0.25):
+        if rng.chance(0.25):
             continue
         base = camera.horizon + (columns - canvas.width / 2) * slope + canvas.height * 0.006 * (layer + 1)
         metre = camera.focal / depth
-        if dice.chance(0.6):
-            color = dice.color(dice.pick([(48, 88, 70), (56, 72, 76), (50, 96, 84)]), 0.2)
-            row = field[dice.integer(0, 511)]
-            fine = noise_fields()["leaf"][dice.integer(0, 511)]
-            at = (columns * dice.between(0.05, 0.2) + dice.between(0, 512)).astype(int) % 512
-            rise = np.clip(dice.between(4, 10) + row[at] * 3.0 + fine[(columns // 2) % 512] * 0.5, 0, None) * metre
+        if rng.chance(0.6):
+            color = rng.color(rng.pick([(48, 88, 70), (56, 72, 76), (50, 96, 84)]), 0.2)
+            row = field[rng.integer(0, 511)]
+            fine = noise_fields()["leaf"][rng.integer(0, 511)]
+            at = (columns * rng.between(0.05, 0.2) + rng.between(0, 512)).astype(int) % 512
+            rise = np.clip(rng.between(4, 10) + row[at] * 3.0 + fine[(columns // 2) % 512] * 0.5, 0, None) * metre
             edge = np.stack([columns, base - rise], -1)
             label = TREE
         else:
-            color = dice.color(dice.pick([(110, 118, 126), (80, 90, 120), (130, 136, 140)]), 0.25)
+            color = rng.color(rng.pick([(110, 118, 126), (80, 90, 120), (130, 136, 140)]), 0.25)
             label, edge_rows, u = BUILDING, [], -20.0
             while u < canvas.width + 20:
-                wide, high = dice.between(6, 22) * metre, dice.between(4, 14) * metre
+                wide, high = rng.between(6, 22) * metre, rng.between(4, 14) * metre
                 v = camera.horizon + (u - canvas.width / 2) * slope
                 edge_rows += [
                     (u, v - high),
-                    (u + wide * 0.5, v - high - dice.between(0, 3) * metre),
+                    (u + wide * 0.5, v - high - rng.between(0, 3) * metre),
                     (u + wide, v - high),
                 ]
                 u += wide
@@ -121,12 +123,12 @@ def _backdrop(stage: Stage) -> None:
 
 def _bonnet(stage: Stage) -> None:
     """The own car's bonnet: void."""
-    canvas, dice = stage.canvas, stage.dice
-    high, lean = dice.between(0.02, 0.06) * canvas.height, dice.between(-0.3, 0.3)
+    canvas, rng = stage.canvas, stage.rng
+    high, lean = rng.between(0.02, 0.06) * canvas.height, rng.between(-0.3, 0.3)
     u = np.linspace(0, canvas.width, 24)
     arch = 1.0 - ((u / canvas.width - 0.5 + lean * 0.3) * 1.6) ** 2
     top = np.stack([u, canvas.height - high * np.clip(arch, 0.15, 1)], -1)
-    color = dice.color((40, 40, 42), 0.5) * stage.light.ambient + stage.light.sky_low * 0.12
+    color = rng.color((40, 40, 42), 0.5) * stage.light.ambient + stage.light.sky_low * 0.12
     canvas.fill(np.concatenate([top, [[canvas.width, canvas.height + 2], [0, canvas.height + 2]]]), color, VOID)
     shine = np.concatenate([top + (0, high * 0.12), top[::-1] + (0, high * 0.3)])
     canvas.fill(shine, np.minimum(color * 1.5 + 15, 250))

@@ -1,4 +1,4 @@
-"""What every painter of one scene shares: canvas, camera, street, light, ground and dice."""
+"""What every painter of one scene shares: canvas, camera, street, light, ground and random choices."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from ppliteseg_paddle.synth.camera import NEAR, Camera
 from ppliteseg_paddle.synth.canvas import Canvas
-from ppliteseg_paddle.synth.dice import Dice
 from ppliteseg_paddle.synth.ground import Ground
 from ppliteseg_paddle.synth.light import Light
+from ppliteseg_paddle.synth.rng import Rng
 from ppliteseg_paddle.synth.street import Street
 
 
@@ -23,7 +23,7 @@ class Stage:
     camera: Camera
     street: Street
     light: Light
-    dice: Dice
+    rng: Rng
     ground: Ground | None = None
     contacts: list[list] = field(default_factory=list)
 
@@ -46,14 +46,14 @@ class Stage:
         """A color as it looks from the camera when it is at (s, z)."""
         return self.light.far(color, self.depth(s, z))
 
-    def veiled(self, picture: np.ndarray, depth: float) -> np.ndarray:
-        """A picture (h, w, 3) seen through `depth` metres of air."""
+    def veiled(self, image: np.ndarray, depth: float) -> np.ndarray:
+        """An image (h, w, 3) seen through `depth` metres of air."""
         share = self.light.veil(depth)
         if share < 0.02:
-            return picture
+            return image
         haze = self.light.haze * share
         return cv2.add(
-            cv2.convertScaleAbs(picture, alpha=1 - share), (float(haze[0]), float(haze[1]), float(haze[2]), 0.0)
+            cv2.convertScaleAbs(image, alpha=1 - share), (float(haze[0]), float(haze[1]), float(haze[2]), 0.0)
         )
 
     def nearest(self, s: float) -> float:

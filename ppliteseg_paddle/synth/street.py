@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ppliteseg_paddle.synth.dice import Dice
+from ppliteseg_paddle.synth.rng import Rng
 
 BACK = -3.0  # z where roads and pavements start: behind the camera, which may look sideways
 
@@ -192,31 +192,31 @@ def between(cuts: list[tuple[float, float]], start: float, stop: float) -> list[
     return [piece for piece in out if piece[1] > piece[0]]
 
 
-def sample_street(dice: Dice) -> Street:
+def sample_street(rng: Rng) -> Street:
     """Draw a plan."""
-    kind = dice.weighted({name: row["odds"] for name, row in KINDS.items()})
+    kind = rng.weighted({name: row["odds"] for name, row in KINDS.items()})
     traits = KINDS[kind]
-    half = dice.between(*traits["road"]) / 2
+    half = rng.between(*traits["road"]) / 2
     lanes = max(2, int(2 * half / 3.1)) if kind != "car_park" else 2
     sides = {}
     for side in (-1, 1):
-        setback = dice.between(*traits["setback"])
-        yard = "paved" if setback < 1.2 or kind in ("high_street", "city") else dice.pick(["garden", "grass", "paved"])
-        sides[side] = Side(dice.between(*traits["pavement"]), setback, yard)
-    bend = 0.0 if dice.chance(0.4) else dice.side() * dice.between(0.0003, 0.0028)
-    closed = dice.chance(0.35)
-    end = dice.between(26, 75) if closed else dice.between(90, 190)
+        setback = rng.between(*traits["setback"])
+        yard = "paved" if setback < 1.2 or kind in ("high_street", "city") else rng.pick(["garden", "grass", "paved"])
+        sides[side] = Side(rng.between(*traits["pavement"]), setback, yard)
+    bend = 0.0 if rng.chance(0.4) else rng.side() * rng.between(0.0003, 0.0028)
+    closed = rng.chance(0.35)
+    end = rng.between(26, 75) if closed else rng.between(90, 190)
     if kind == "car_park":
-        bend, closed, end = 0.0, True, dice.between(35, 75)
-    street = Street(kind, traits, half, lanes, bend, -1 if dice.chance(0.6) else 1, end, closed, sides)
-    z = dice.between(4, 45)
+        bend, closed, end = 0.0, True, rng.between(35, 75)
+    street = Street(kind, traits, half, lanes, bend, -1 if rng.chance(0.6) else 1, end, closed, sides)
+    z = rng.between(4, 45)
     while z < end - 22 and kind != "car_park":
-        width = dice.between(6, 13)
-        leaves = (-1, 1) if dice.chance(0.45) else (dice.side(),)
-        if dice.chance(0.62):
+        width = rng.between(6, 13)
+        leaves = (-1, 1) if rng.chance(0.45) else (rng.side(),)
+        if rng.chance(0.62):
             street.crossings.append(Crossing(z, z + width, leaves))
-        z += width + dice.between(22, 70)
+        z += width + rng.between(22, 70)
     if closed:
-        width = dice.between(7, 12)
+        width = rng.between(7, 12)
         street.crossings.append(Crossing(end - width, end, (-1, 1)))
     return street

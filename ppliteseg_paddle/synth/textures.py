@@ -1,6 +1,6 @@
-"""Tileable grey patterns of materials, drawn once a process, tinted and scaled for each use.
+"""Tileable gray patterns of materials, drawn once a process, tinted and scaled for each use.
 
-A pattern's grey is a factor: 128 leaves the material's color as it is. All patterns come from fixed
+A pattern's gray is a factor: 128 leaves the material's color as it is. All patterns come from fixed
 seeds, so every process has the same ones.
 """
 
@@ -12,7 +12,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from ppliteseg_paddle.synth.dice import Dice
+from ppliteseg_paddle.synth.rng import Rng
 
 SIZE = 512
 
@@ -30,9 +30,9 @@ def fractal_noise(seed: int, roughness: float, size: int = SIZE) -> np.ndarray:
 
 @dataclass
 class Pattern:
-    """A tileable grey pattern. `metres` is the length of its side in the world."""
+    """A tileable gray pattern. `metres` is the length of its side in the world."""
 
-    grey: np.ndarray
+    gray: np.ndarray
     metres: float
     _scaled: dict[int, np.ndarray] = field(default_factory=dict)
 
@@ -41,28 +41,28 @@ class Pattern:
         side = max(8, int(round(self.metres * pixels_per_metre / 8.0)) * 8)
         side = min(side, 2 * SIZE)
         if side not in self._scaled:
-            how = cv2.INTER_AREA if side < self.grey.shape[0] else cv2.INTER_LINEAR
-            self._scaled[side] = cv2.resize(self.grey, (side, side), interpolation=how)
+            how = cv2.INTER_AREA if side < self.gray.shape[0] else cv2.INTER_LINEAR
+            self._scaled[side] = cv2.resize(self.gray, (side, side), interpolation=how)
         return self._scaled[side]
 
-    def patch(self, dice: Dice, width: int, height: int, pixels_per_metre: float) -> np.ndarray:
+    def patch(self, rng: Rng, width: int, height: int, pixels_per_metre: float) -> np.ndarray:
         """A (height, width) piece from a random place."""
         tile = self.tile(pixels_per_metre)
         side = tile.shape[0]
-        y, x = dice.integer(0, side - 1), dice.integer(0, side - 1)
+        y, x = rng.integer(0, side - 1), rng.integer(0, side - 1)
         if y + height <= side and x + width <= side:
             return tile[y : y + height, x : x + width]
         repeat = np.tile(tile, (-(-(height + y) // side), -(-(width + x) // side)))
         return repeat[y : y + height, x : x + width]
 
 
-def tint(grey: np.ndarray, color) -> np.ndarray:
-    """A grey piece (h, w), 128 neutral, in a BGR color: (h, w, 3) uint8."""
+def tint(gray: np.ndarray, color) -> np.ndarray:
+    """A gray piece (h, w), 128 neutral, in a BGR color: (h, w, 3) uint8."""
     ramp = np.arange(256, dtype=np.float32)[:, None] * (np.asarray(color, np.float32)[None] / 128.0)
-    return cv2.applyColorMap(np.ascontiguousarray(grey), np.clip(ramp, 0, 255).astype(np.uint8)[:, None])
+    return cv2.applyColorMap(np.ascontiguousarray(gray), np.clip(ramp, 0, 255).astype(np.uint8)[:, None])
 
 
-def _grey(field: np.ndarray) -> np.ndarray:
+def _gray(field: np.ndarray) -> np.ndarray:
     return np.clip(128 + field, 0, 255).astype(np.uint8)
 
 
@@ -127,7 +127,7 @@ def patterns() -> dict[str, Pattern]:
         "grime": (coarse * 13 + medium * 3, 16.0),
         "leaves": (fine * 12 + fractal_noise(11, 1.0) * 26, 2.2),
     }
-    return {name: Pattern(_grey(detail), metres) for name, (detail, metres) in made.items()}
+    return {name: Pattern(_gray(detail), metres) for name, (detail, metres) in made.items()}
 
 
 @cache
@@ -142,15 +142,15 @@ def noise_fields() -> dict[str, np.ndarray]:
     }
 
 
-def field_piece(dice: Dice, name: str, width: int, height: int, cells: float) -> np.ndarray:
+def field_piece(rng: Rng, name: str, width: int, height: int, cells: float) -> np.ndarray:
     """A (height, width) float32 piece of a noise field, `cells` of its samples across the longer side."""
     source = noise_fields()[name]
     limit = source.shape[0]
     zoom = min(cells, limit - 2) / max(width, height)
     w, h = max(int(width * zoom), 2), max(int(height * zoom), 2)
-    y, x = dice.integer(0, limit - h), dice.integer(0, limit - w)
+    y, x = rng.integer(0, limit - h), rng.integer(0, limit - w)
     piece = source[y : y + h, x : x + w]
-    if dice.chance(0.5):
+    if rng.chance(0.5):
         piece = piece[:, ::-1]
     how = cv2.INTER_AREA if w > width else cv2.INTER_LINEAR
     return cv2.resize(piece, (width, height), interpolation=how)

@@ -21,7 +21,7 @@ from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.synth.scene import LARGEST, SMALLEST
 from ppliteseg_paddle.synth.worker import SPLITS, TROUBLE, Job, draw_job, job_paths, write_file
 
-GENERATOR_VERSION = 1  # raise it whenever the same seed gives other pictures
+GENERATOR_VERSION = 1  # raise it whenever the same seed gives other images
 
 _DONE, _BEGUN = "synth.json", "synth.partial.json"
 _OURS = re.compile(r"(train|val)_\d{5,}\.(jpg|png)(\.tmp)?")

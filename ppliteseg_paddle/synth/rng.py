@@ -15,17 +15,17 @@ T = TypeVar("T")
 _BLOCK = 2048
 
 
-class Dice:
+class Rng:
     """A stream of choices. The same generator state gives the same choices."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(self, generator: np.random.Generator) -> None:
+        self._generator = generator
         self._block: list = []
 
     def unit(self) -> float:
         """A number in [0, 1)."""
         if not self._block:
-            self._block = self._rng.random(_BLOCK).tolist()
+            self._block = self._generator.random(_BLOCK).tolist()
         return self._block.pop()
 
     def between(self, low: float, high: float) -> float:
@@ -39,7 +39,7 @@ class Dice:
         return self.unit() < probability
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number from `low` to `high`, both included."""
+        """An integer from `low` to `high`, both included."""
         return low + int(self.unit() * (high - low + 1))
 
     def pick(self, items: Sequence[T]) -> T:
