@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class Gpu:
     def wait_for(self, stream: int) -> None:
         self._call("cuStreamSynchronize", ctypes.c_void_p(stream))
 
-    def _attribute(self, which: int, device) -> int:
+    def _attribute(self, which: int, device: ctypes.c_int) -> int:
         value = ctypes.c_int()
         self._call("cuDeviceGetAttribute", ctypes.byref(value), which, device)
         return value.value
@@ -97,7 +97,7 @@ class Buffer:
 
     def __init__(self, gpu: Gpu):
         self._gpu, self._bytes, self.address, self._pinned = gpu, 0, 0, 0
-        self._free = lambda: None
+        self._free: Callable[[], Any] = lambda: None
 
     def reserve(self, count: int) -> None:
         """Room for so many bytes."""
@@ -108,9 +108,10 @@ class Buffer:
         device, pinned = ctypes.c_uint64(), ctypes.c_void_p()
         self._gpu._call("cuMemAlloc_v2", ctypes.byref(device), ctypes.c_size_t(count))
         self._gpu._call("cuMemAllocHost_v2", ctypes.byref(pinned), ctypes.c_size_t(count))
-        self._bytes, self.address, self._pinned = count, device.value, pinned.value
-        self._free = weakref.finalize(self, _free, self._gpu, device, pinned)
-        self._free.atexit = False  # the driver frees what is left, and may be gone already by then
+        self._bytes, self.address, self._pinned = count, device.value, pinned.value or 0
+        finalizer = weakref.finalize(self, _free, self._gpu, device, pinned)
+        finalizer.atexit = False  # the driver frees what is left, and may be gone already by then
+        self._free = finalizer
 
     def copy_in(self, array: np.ndarray, stream: int) -> None:
         """From an array to the GPU."""
@@ -141,10 +142,10 @@ class Buffer:
         """The pinned memory as an array."""
         count = int(np.prod(shape)) * np.dtype(dtype).itemsize
         raw = (ctypes.c_uint8 * count).from_address(self._pinned)
-        return np.frombuffer(raw, dtype).reshape(shape)
+        return np.frombuffer(memoryview(raw), np.dtype(dtype)).reshape(shape)
 
 
-def _free(gpu: Gpu, device, pinned) -> None:
+def _free(gpu: Gpu, device: ctypes.c_uint64, pinned: ctypes.c_void_p) -> None:
     gpu.use()
     gpu._call("cuMemFree_v2", device)
     gpu._call("cuMemFreeHost", pinned)

@@ -74,7 +74,8 @@ class OnnxRuntimeBackend(Backend):
             ) from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        return self._session.run(None, {self._input: batch})[0]
+        output: np.ndarray = self._session.run(None, {self._input: batch})[0]
+        return output
 
     def describe(self) -> dict[str, Any]:
         values = {"name": self.name, "runtime": "ONNX Runtime", "version": self.version, "device": self.device}

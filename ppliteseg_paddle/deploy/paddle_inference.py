@@ -56,7 +56,7 @@ class PaddleBackend(Backend):
 
     name = "paddle"
     graph = "paddle"
-    forms = _ONEDNN_FORMS
+    forms: tuple[Form, ...] = _ONEDNN_FORMS
 
     def __init__(self, artifact: Artifact, options: Options):
         self._paddle = import_paddle()
@@ -164,7 +164,7 @@ class PaddleNativeBackend(PaddleBackend):
 class Session:
     """A Paddle predictor with its one input and one output."""
 
-    def __init__(self, predictor):
+    def __init__(self, predictor: Any) -> None:
         self._predictor = predictor
         self._input = predictor.get_input_handle(predictor.get_input_names()[0])
         self._output = predictor.get_output_handle(predictor.get_output_names()[0])
@@ -175,7 +175,7 @@ class Session:
         done("copy_in")
         self._predictor.run()
         done("forward")
-        output = self._output.copy_to_cpu()  # waits for the device
+        output: np.ndarray = self._output.copy_to_cpu()  # waits for the device
         done("copy_out")
         return output
 
@@ -189,14 +189,14 @@ def check_readable(version: str, model: str, writer: str) -> None:
         )
 
 
-def import_paddle():
+def import_paddle() -> Any:
     environment.prepare()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No ccache found")  # of no concern to anybody who compiles nothing
         return importlib.import_module("paddle")
 
 
-def paddle_device(paddle, device: str | None) -> str:
+def paddle_device(paddle: Any, device: str | None) -> str:
     """ "cpu" or "gpu:N", checked against what is there."""
     count = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     kind, number = split_device(device)
@@ -214,7 +214,7 @@ def paddle_device(paddle, device: str | None) -> str:
     return f"gpu:{number:d}"
 
 
-def _call(config, *names: str, arguments: tuple = ()) -> None:
+def _call(config: Any, *names: str, arguments: tuple[Any, ...] = ()) -> None:
     """Call the first method that this Paddle has: mkldnn was renamed onednn."""
     for name in names:
         if hasattr(config, name):
@@ -255,7 +255,7 @@ def silent_stdout() -> Iterator[None]:
         os.close(sink)
 
 
-_warned = set()
+_warned: set[str] = set()
 
 
 def _warn_once(message: str) -> None:

@@ -14,7 +14,7 @@ def best_class(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Shape: scores (C, H, W); returns ids (H, W), uint8 up to 256 classes, else uint16, and (H, W) float32.
     """
     # Plane by plane: NumPy's argmax over the first axis jumps through memory and takes several times as long.
-    ids = np.zeros(scores.shape[1:], id_dtype(len(scores)))
+    ids: np.ndarray = np.zeros(scores.shape[1:], id_dtype(len(scores)))
     best = scores[0].astype(np.float32)
     for i in range(1, len(scores)):
         np.copyto(ids, ids.dtype.type(i), where=scores[i] > best)

@@ -146,11 +146,11 @@ def make_logger(trt: Any) -> Any:
     """A TensorRT logger that writes to Python's log (debug) and keeps errors for our own messages."""
 
     class Logger(trt.ILogger):
-        def __init__(self):
+        def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.errors = []
+            self.errors: list[str] = []
 
-        def log(self, severity, message):
+        def log(self, severity: Any, message: str) -> None:
             if int(severity) <= int(trt.ILogger.ERROR):
                 self.errors.append(message)
             log.debug("TensorRT: %s", message)
