@@ -47,8 +47,8 @@ def test_whatever_imports_paddle_prepares_the_process_before(statement):
     code = f"""
     import sys
     from ppliteseg_paddle import environment
-    order = []
-    environment.prepare = lambda: order.append("paddle" in sys.modules)
+    order, prepare = [], environment.prepare
+    environment.prepare = lambda: [order.append("paddle" in sys.modules), prepare()]
     {statement}
     print(order[0], "paddle" in sys.modules)
     """
