@@ -221,6 +221,8 @@ def test_losses_that_do_not_upsample_get_full_size_logits():
 
 
 def test_a_training_steps_gradients_equal_those_of_paddlesegs_model_and_loss():
+    """In float64, where both agree to the last digits of a float32: our loss computes in that type. In float32, fifty
+    batch norms over few numbers amplify the last bit, and each network is a percent off the truth in its own way."""
     from paddleseg.core.train import loss_computation
     from paddleseg.models.losses import OhemCrossEntropyLoss
 
@@ -230,27 +232,32 @@ def test_a_training_steps_gradients_equal_those_of_paddlesegs_model_and_loss():
     theirs, ours = paddleseg_model("T"), pp_liteseg_t(num_classes=11)
     ours.set_state_dict(from_paddleseg(state_of(theirs)))
     ours.full_size_logits = False
-    image, label = paddle.randn([2, 3, 96, 128]), paddle.randint(0, 11, [2, 96, 128])
-    theirs.train(), ours.train()
-    with paddleseg_arithmetic():
-        sum(
-            loss_computation(
-                theirs(image), label, None, {"types": [OhemCrossEntropyLoss(min_kept=3000)] * 3, "coef": [1, 1, 1]}
-            )
-        ).backward()
-    sum(
-        ours.loss_computation(
-            ours(image), {"types": [OhemCELoss(min_kept=3000)] * 3, "coef": [1, 1, 1]}, {"label": label}
-        )
-    ).backward()
-    expected = from_paddleseg({name: p.grad for name, p in theirs.named_parameters() if p.grad is not None})
-    found = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
+    image, label = paddle.randn([2, 3, 96, 128], "float64"), paddle.randint(0, 11, [2, 96, 128])
+
+    def their_losses(logits_list):
+        losses = {"types": [OhemCrossEntropyLoss(min_kept=3000)] * 3, "coef": [1, 1, 1]}
+        with paddleseg_arithmetic():
+            return loss_computation(logits_list, label, None, losses)
+
+    def our_losses(logits_list):
+        losses = {"types": [OhemCELoss(min_kept=3000)] * 3, "coef": [1, 1, 1]}
+        return ours.loss_computation(logits_list, losses, {"label": label})
+
+    expected = from_paddleseg(gradients_in_float64(theirs, their_losses, image))
+    found = gradients_in_float64(ours, our_losses, image)
     assert set(found) == set(expected)
-    largest = max(float(grad.abs().max()) for grad in expected.values())
-    for name in found:
-        np.testing.assert_allclose(
-            found[name].numpy(), expected[name].numpy(), rtol=0, atol=1e-3 * largest, err_msg=name
-        )
+    whole = np.sqrt(sum(np.sum(gradient**2) for gradient in expected.values()))
+    for name, gradient in expected.items():
+        # A convolution's bias ahead of normalisation has no gradient but for rounding, hence the second term.
+        bound = 1e-4 * np.linalg.norm(gradient) + 1e-9 * whole
+        assert np.linalg.norm(found[name] - gradient) <= bound, name
+
+
+def gradients_in_float64(model, losses_of, image):
+    model.to(dtype="float64")
+    model.train()
+    sum(losses_of(model(image))).backward()
+    return {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def test_fusion_names_are_those_that_the_documentation_promises():
