@@ -126,7 +126,7 @@ def _latency(args, contestants):
 def _paper(args, contestants):
     from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2
     from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, paper, paper_image
-    from ppliteseg_paddle.deploy.preprocess import generated_image
+    from ppliteseg_paddle.deploy.images import generated_image
     from ppliteseg_paddle.reading.images import read_image
 
     encoded, done = paper_image(read_image(args.image_path) if args.image_path else generated_image(*PAPER_IMAGE))
@@ -186,7 +186,7 @@ def _image(args, artifact):
     """The image to time, of the size that flags, file or graph say."""
     import cv2
 
-    from ppliteseg_paddle.deploy.preprocess import generated_image
+    from ppliteseg_paddle.deploy.images import generated_image
     from ppliteseg_paddle.reading.images import read_image
 
     _check_fixed(args, artifact)

@@ -14,31 +14,20 @@ Several formats may stand side by side: `graphs` maps a format's name to its fil
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import yaml
-
+from ppliteseg_paddle.deploy.folder import METADATA_FILE, check_files, file_record, read_metadata, write_metadata
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
 from ppliteseg_paddle.reading.label_sets import LabelSet
 
 FORMAT_VERSION = 1
-METADATA_FILE = "deploy.yaml"
-ENGINES_FOLDER = "engines"
 PRECISIONS = ("fp32", "fp16", "int8")
 OUTPUT_OPS = ("argmax", "softmax", "none")
-_HEADER = (
-    "# An exported segmentation model. ppliteseg_paddle.Predictor(this folder) runs it;\n"
-    "# PaddleSeg's deployment scripts read the section `Deploy`. Do not edit: sizes and hashes are checked.\n"
-)
 
 
 @dataclass(frozen=True)
@@ -117,11 +106,11 @@ class Artifact:
         Raises: ArtifactError: if the folder is no export, or incomplete, damaged, or of a format not known here.
         """
         folder = os.fspath(folder)
-        values = _read_yaml(folder)
+        values = read_metadata(folder)
         path = os.path.join(folder, METADATA_FILE)
         _check_version(values, path)
         artifact = _parse(folder, values, path)
-        _check_files(artifact, _need(values, "files", dict, path), verify)
+        check_files(folder, artifact._file_names(), _need(values, "files", dict, path), verify)
         return artifact
 
     def path_of(self, graph: str, role: str) -> str:
@@ -178,131 +167,12 @@ class Artifact:
         }
 
     def write(self) -> None:
-        """Write `deploy.yaml` beside the files, with their sizes and hashes. Use within `writing`."""
-        files = {
-            name: file_record(os.path.join(self.folder, name))
-            for graph in self.graphs.values()
-            for name in graph.values()
-        }
-        with open(os.path.join(self.folder, METADATA_FILE), "w", encoding="utf-8") as file:
-            file.write(_HEADER)
-            yaml.dump(
-                {**self.to_dict(), "files": files}, file, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120
-            )
+        """Write `deploy.yaml` beside the files, with their sizes and hashes. Use within `folder.writing`."""
+        files = {name: file_record(os.path.join(self.folder, name)) for name in self._file_names()}
+        write_metadata(self.folder, {**self.to_dict(), "files": files})
 
-
-# --------------------------------------------------------------------------------------------
-# Writing
-# --------------------------------------------------------------------------------------------
-@contextlib.contextmanager
-def writing(folder: str) -> Iterator[str]:
-    """Give a temporary folder beside `folder`, which takes its place if the block ends well, and is removed if not.
-
-    An earlier export at `folder` is replaced; anything else there is refused before any work is done.
-
-    Raises: ArtifactError: if `folder` holds something that is no export, or cannot be written.
-    """
-    target = os.path.realpath(folder)
-    _check_replaceable(target, folder)
-    parent = os.path.dirname(target)
-    try:
-        os.makedirs(parent, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(target)}.", dir=parent)
-    except OSError as error:
-        raise ArtifactError(f"cannot write in {parent}: {error.strerror or error}.") from None
-    try:
-        os.chmod(temporary, 0o755)  # mkdtemp's folders are private
-        yield temporary
-        _move(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # gone already if it has been moved
-
-
-def _move(temporary: str, target: str) -> None:
-    if not os.path.isdir(target):
-        os.rename(temporary, target)
-        return
-    earlier = temporary + ".earlier"
-    os.rename(target, earlier)
-    try:
-        os.rename(temporary, target)
-    except OSError:
-        os.rename(earlier, target)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)
-
-
-def _check_replaceable(target: str, folder: str) -> None:
-    if not os.path.lexists(target):
-        return
-    if not os.path.isdir(target):
-        raise ArtifactError(f"{folder} is a file; give a folder to export to.")
-    names = set(os.listdir(target))
-    if not names:
-        return
-    if METADATA_FILE not in names:
-        raise ArtifactError(
-            f"{folder} is not empty and no export, so it is not replaced; give another folder, such as "
-            f"{os.path.join(folder, 'export')}."
-        )
-    try:
-        values = _read_yaml(target)
-    except ArtifactError:
-        values = {}
-    if "format_version" not in values and not any(name.startswith("model.") for name in names):
-        raise ArtifactError(
-            f"{folder} holds a {METADATA_FILE} that is none of ours, so it is not replaced; give another folder, such "
-            f"as {os.path.join(folder, 'export')}."
-        )
-    known = set(values.get("files") or (name for name in names if name.startswith("model.")))
-    foreign = sorted(names - known - {METADATA_FILE, ENGINES_FOLDER})
-    if foreign:
-        raise ArtifactError(
-            f"{folder} holds an export and also {foreign[0]}, which exporting would delete; move it or give another "
-            "folder."
-        )
-
-
-def file_record(path: str) -> dict[str, Any]:
-    """{"sha256", "bytes"} of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return {"sha256": digest.hexdigest(), "bytes": os.path.getsize(path)}
-
-
-class _Dumper(yaml.SafeDumper):
-    """Short lists of plain values on one line; no anchors."""
-
-    def ignore_aliases(self, data):
-        return True
-
-    def represent_sequence(self, tag, sequence, flow_style=None):
-        plain = all(not isinstance(item, (list, dict)) for item in sequence)
-        return super().represent_sequence(tag, sequence, flow_style=plain)
-
-
-# --------------------------------------------------------------------------------------------
-# Reading
-# --------------------------------------------------------------------------------------------
-def _read_yaml(folder: str) -> dict[str, Any]:
-    if not os.path.isdir(folder):
-        kind = "is a file" if os.path.exists(folder) else "does not exist"
-        raise ArtifactError(f"model_dir {folder} {kind}; give the folder that 'ppliteseg export' wrote.")
-    path = os.path.join(folder, METADATA_FILE)
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = yaml.safe_load(file)
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{folder} holds no {METADATA_FILE}, so it is no export; give the folder that 'ppliteseg export' wrote."
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ArtifactError(f"{path} cannot be read: {' '.join(str(error).split())}; export the model again.") from None
-    if not isinstance(values, dict):
-        raise ArtifactError(f"{path} holds no 'key: value' lines; export the model again.")
-    return values
+    def _file_names(self) -> list[str]:
+        return [name for graph in self.graphs.values() for name in graph.values()]
 
 
 def _check_version(values: Mapping[str, Any], path: str) -> None:
@@ -397,29 +267,6 @@ def _need(values: Mapping[str, Any], key: str, kind: type, path: str, prefix: st
         raise ArtifactError(f"{path} lacks '{prefix}{key}'; export the model again.")
     value = values[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        names = {dict: "a mapping", list: "a list", int: "a whole number", str: "text"}
+        names = {dict: "a mapping", list: "a list", int: "an integer", str: "text"}
         raise ArtifactError(f"{path}: '{prefix}{key}' must be {names[kind]}, but is {value!r}; export the model again.")
     return value
-
-
-def _check_files(artifact: Artifact, records: Mapping[str, Any], verify: bool) -> None:
-    path = os.path.join(artifact.folder, METADATA_FILE)
-    for name in dict.fromkeys(name for graph in artifact.graphs.values() for name in graph.values()):
-        record, file_path = records.get(name), os.path.join(artifact.folder, name)
-        if not isinstance(record, dict) or not isinstance(record.get("bytes"), int) or "sha256" not in record:
-            raise ArtifactError(
-                f"{path}: files.{name} must hold 'sha256' and 'bytes', but is {record!r}; export the model again."
-            )
-        if not os.path.isfile(file_path):
-            raise ArtifactError(f"{file_path} is missing; copy the whole exported folder.")
-        if os.path.getsize(file_path) != record["bytes"]:
-            raise ArtifactError(
-                f"{file_path} has {os.path.getsize(file_path):d} bytes, but {METADATA_FILE} says {record['bytes']:d}; "
-                "copy the exported folder again, or export again."
-            )
-        if verify and file_record(file_path)["sha256"] != record["sha256"]:
-            raise ArtifactError(
-                f"{file_path} was changed after the export: its hash is not the one in {METADATA_FILE}; copy the "
-                "exported folder "
-                "again, or export again."
-            )

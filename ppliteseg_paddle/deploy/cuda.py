@@ -1,7 +1,7 @@
 """The few calls of the CUDA driver that TensorRT needs around it: memory, copies, a stream.
 
-They come from the driver's own library, which is wherever a GPU works: no CUDA toolkit and no further package is
-needed.
+They come from the driver's own library, which is present wherever a GPU works: no CUDA toolkit and no further package
+is needed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import weakref
 from typing import Any, Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import ConfigError, DependencyError
 
@@ -29,8 +30,8 @@ def load_driver() -> Any:
         return ctypes.CDLL(_LIBRARY)
     except OSError:
         raise DependencyError(
-            f"TensorRT needs an NVIDIA GPU and its driver, and this machine has none ({_LIBRARY} is missing); "
-            "take another backend, or run it where there is one."
+            f"TensorRT needs an NVIDIA GPU and its driver, which this machine does not have ({_LIBRARY} is missing); "
+            "take another backend, or another machine."
         ) from None
 
 
@@ -76,7 +77,7 @@ class Gpu:
     def wait_for(self, stream: int) -> None:
         self._call("cuStreamSynchronize", ctypes.c_void_p(stream))
 
-    def _attribute(self, which: int, device: ctypes.c_int) -> int:
+    def _attribute(self, which: int, device: Any) -> int:
         value = ctypes.c_int()
         self._call("cuDeviceGetAttribute", ctypes.byref(value), which, device)
         return value.value
@@ -97,7 +98,7 @@ class Buffer:
 
     def __init__(self, gpu: Gpu):
         self._gpu, self._bytes, self.address, self._pinned = gpu, 0, 0, 0
-        self._free: Callable[[], Any] = lambda: None
+        self._free: Callable[[], object] = lambda: None
 
     def reserve(self, count: int) -> None:
         """Room for so many bytes."""
@@ -109,11 +110,11 @@ class Buffer:
         self._gpu._call("cuMemAlloc_v2", ctypes.byref(device), ctypes.c_size_t(count))
         self._gpu._call("cuMemAllocHost_v2", ctypes.byref(pinned), ctypes.c_size_t(count))
         self._bytes, self.address, self._pinned = count, device.value, pinned.value or 0
-        finalizer = weakref.finalize(self, _free, self._gpu, device, pinned)
-        finalizer.atexit = False  # the driver frees what is left, and may be gone already by then
-        self._free = finalizer
+        free = weakref.finalize(self, _free, self._gpu, device, pinned)
+        free.atexit = False  # the driver frees what is left, and may be gone already by then
+        self._free = free
 
-    def copy_in(self, array: np.ndarray, stream: int) -> None:
+    def copy_in(self, array: NDArray[Any], stream: int) -> None:
         """From an array to the GPU."""
         self.reserve(array.nbytes)
         np.copyto(self._view(array.shape, array.dtype), array)
@@ -125,7 +126,7 @@ class Buffer:
             ctypes.c_void_p(stream),
         )
 
-    def copy_out(self, shape: tuple[int, ...], dtype: Any, stream: int) -> np.ndarray:
+    def copy_out(self, shape: tuple[int, ...], dtype: Any, stream: int) -> NDArray[Any]:
         """From the GPU to a new array; waits for the stream."""
         view = self._view(shape, dtype)
         self._gpu._call(
@@ -138,14 +139,15 @@ class Buffer:
         self._gpu.wait_for(stream)
         return view.copy()
 
-    def _view(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def _view(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """The pinned memory as an array."""
         count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        raw = (ctypes.c_uint8 * count).from_address(self._pinned)
-        return np.frombuffer(memoryview(raw), np.dtype(dtype)).reshape(shape)
+        raw: Any = (ctypes.c_uint8 * count).from_address(self._pinned)
+        view: NDArray[Any] = np.frombuffer(raw, dtype).reshape(shape)
+        return view
 
 
-def _free(gpu: Gpu, device: ctypes.c_uint64, pinned: ctypes.c_void_p) -> None:
+def _free(gpu: Gpu, device: Any, pinned: Any) -> None:
     gpu.use()
     gpu._call("cuMemFree_v2", device)
     gpu._call("cuMemFreeHost", pinned)

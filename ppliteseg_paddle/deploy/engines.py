@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ppliteseg_paddle.deploy.artifact import ENGINES_FOLDER
+from ppliteseg_paddle.deploy.folder import ENGINES_FOLDER
 from ppliteseg_paddle.errors import ConfigError
 
 
@@ -52,7 +52,7 @@ def engine_name(runtime: str, version: str, gpu: str, precision: str, made_of: M
 
 
 def read_bytes(path: str) -> bytes:
-    """A file's content, b"" if there is none."""
+    """A file's content, b"" where it does not exist."""
     try:
         with open(path, "rb") as file:
             return file.read()

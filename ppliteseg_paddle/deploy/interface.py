@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import PRECISIONS, Artifact
 from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
@@ -27,7 +28,7 @@ class Backend:
     device = "cpu"
     graph = ""
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Run the graph and wait for its result.
 
         Shape: batch as the artifact's `input_of(graph)` says, contiguous; returns class ids (N, H, W) or scores
@@ -35,7 +36,7 @@ class Backend:
         """
         raise NotImplementedError
 
-    def run_in_steps(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
+    def run_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
         """`run`, telling when each step is done: "copy_in", "forward", "copy_out". What a runtime does in one is
         "forward". The benchmark times these steps."""
         output = self.run(batch)
@@ -66,7 +67,7 @@ class Options:
     precision: str | None = None
     dynamic_shape: ShapeRange | None = None
     cache_dir: str | None = None
-    calibration: Sequence[np.ndarray] = ()
+    calibration: Sequence[NDArray[Any]] = ()
 
     def checked(self) -> Options:
         """Raises: ConfigError: for an unknown device or precision, or a number that is not possible."""
@@ -97,7 +98,7 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def trial_input(artifact: Artifact, graph: str = "paddle", side: int = _TRIAL_SIDE) -> np.ndarray:
+def trial_input(artifact: Artifact, graph: str = "paddle", side: int = _TRIAL_SIDE) -> NDArray[Any]:
     """Zeros of a size that the graph takes."""
     tensor = artifact.input_of(graph)
     sizes = {"N": 1, "C": 3, "H": side, "W": side}

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.interface import Backend, Options, default_threads, split_device, trial_input
@@ -53,7 +53,7 @@ class OnnxRuntimeBackend(Backend):
         options.intra_op_num_threads = self.num_threads
         options.inter_op_num_threads = 1  # the graph is nearly one chain
         options.log_severity_level = 4  # its errors come as exceptions, too
-        providers: list = [_CPU]
+        providers: list[Any] = [_CPU]
         if device != "cpu":
             providers = [(_CUDA, {"device_id": int(device.split(":")[1])}), _CPU]
             with contextlib.suppress(AttributeError):  # before 1.21 there was no such function
@@ -73,8 +73,8 @@ class OnnxRuntimeBackend(Backend):
                 "newest onnxruntime, or export the model again."
             ) from error
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        output: np.ndarray = self._session.run(None, {self._input: batch})[0]
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        output: NDArray[Any] = self._session.run(None, {self._input: batch})[0]
         return output
 
     def describe(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def first_line(error: BaseException) -> str:
     return (lines or [type(error).__name__])[0][:300].rstrip(". ")
 
 
-def runtime_errors() -> tuple:
+def runtime_errors() -> tuple[type[Exception], ...]:
     """What ONNX Runtime raises: classes of its own, which share no base but Exception, and the usual ones."""
     state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     own = tuple(value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.interface import Backend, Options, default_threads, split_device, trial_input
@@ -54,7 +55,7 @@ class OpenVinoBackend(Backend):
                 "openvino 2026 or later (Python 3.10 or later), export with --input_shape, or take another backend."
             ) from error
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         # A copy: the result's memory is the request's and changes with the next run.
         return np.array(self._request.infer([batch], share_inputs=True, share_outputs=True)[0])
 

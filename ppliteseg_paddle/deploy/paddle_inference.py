@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.deploy.artifact import Artifact
@@ -70,7 +71,7 @@ class PaddleBackend(Backend):
         check_readable(self.version, self._model, writer)
         self._open(self.forms if self.device == "cpu" else _NATIVE_FORMS, trial_input(artifact), writer)
 
-    def _open(self, forms: tuple[Form, ...], trial: np.ndarray, writer: str) -> None:
+    def _open(self, forms: tuple[Form, ...], trial: NDArray[Any], writer: str) -> None:
         for i, form in enumerate(forms):
             try:
                 self._session = self._create(form)
@@ -119,7 +120,7 @@ class PaddleBackend(Backend):
         with silent_stdout():
             return Session(inference.create_predictor(config))
 
-    def run_in_steps(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
+    def run_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
         def done_on_device(step: str) -> None:
             if self.device != "cpu":
                 self._paddle.device.synchronize()
@@ -127,7 +128,7 @@ class PaddleBackend(Backend):
 
         return self.run(batch, done_on_device)
 
-    def run(self, batch: np.ndarray, done: Callable[[str], None] = lambda step: None) -> np.ndarray:
+    def run(self, batch: NDArray[Any], done: Callable[[str], None] = lambda step: None) -> NDArray[Any]:
         batch = np.ascontiguousarray(batch)
         try:
             return self._session.run(batch, done)
@@ -164,18 +165,18 @@ class PaddleNativeBackend(PaddleBackend):
 class Session:
     """A Paddle predictor with its one input and one output."""
 
-    def __init__(self, predictor: Any) -> None:
+    def __init__(self, predictor: Any):
         self._predictor = predictor
         self._input = predictor.get_input_handle(predictor.get_input_names()[0])
         self._output = predictor.get_output_handle(predictor.get_output_names()[0])
 
-    def run(self, batch: np.ndarray, done: Callable[[str], None] = lambda step: None) -> np.ndarray:
+    def run(self, batch: NDArray[Any], done: Callable[[str], None] = lambda step: None) -> NDArray[Any]:
         self._input.reshape(batch.shape)
         self._input.copy_from_cpu(batch)
         done("copy_in")
         self._predictor.run()
         done("forward")
-        output: np.ndarray = self._output.copy_to_cpu()  # waits for the device
+        output: NDArray[Any] = self._output.copy_to_cpu()  # waits for the device
         done("copy_out")
         return output
 
@@ -190,9 +191,10 @@ def check_readable(version: str, model: str, writer: str) -> None:
 
 
 def import_paddle() -> Any:
+    """Import paddle, with the process prepared for it."""
     environment.prepare()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No ccache found")  # of no concern to anybody who compiles nothing
+        warnings.filterwarnings("ignore", message="No ccache found")  # it matters to those who compile extensions only
         return importlib.import_module("paddle")
 
 

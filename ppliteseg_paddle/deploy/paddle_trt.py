@@ -1,4 +1,4 @@
-"""TensorRT inside Paddle Inference, behind the interface of `backends`.
+"""TensorRT inside Paddle Inference, behind `interface.Backend`.
 
 Two ways, by what the graph is:
     model.pdmodel  `enable_tensorrt_engine`, with the shapes of all tensors collected in a run before ("tuned" shapes)
@@ -14,13 +14,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ppliteseg_paddle.deploy.artifact import Artifact, file_record
+from ppliteseg_paddle.deploy import paddle_trt_plan
+from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.engines import engine_name, engines_folder
+from ppliteseg_paddle.deploy.folder import file_record
 from ppliteseg_paddle.deploy.interface import Backend, Options, split_device
 from ppliteseg_paddle.deploy.paddle_inference import (
     Session,
@@ -32,38 +34,9 @@ from ppliteseg_paddle.deploy.paddle_inference import (
 )
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.deploy.tensorrt import DEFAULT_RANGE
-from ppliteseg_paddle.deploy.tensorrt_plan import DEFAULT_WORKSPACE
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError, PPLiteSegError
 
 log = logging.getLogger("ppliteseg_paddle")
-
-# precision -> its name in `paddle.inference.PrecisionType`, and in `paddle.tensorrt.PrecisionMode` ("": it has no
-# calibration).
-PRECISION_NAMES = {"fp32": ("Float32", "FP32"), "fp16": ("Half", "FP16"), "int8": ("Int8", "")}
-_MIN_SUBGRAPH = 3  # operators; smaller pieces stay Paddle's
-_GPU_MEMORY_MB = 256  # to start with; it grows
-
-
-@dataclass(frozen=True)
-class PaddleTrtPlan:
-    """What Paddle is told.
-
-    Args: folder: for all that is built; shape_file: where the collected shapes are, of `.pdmodel` graphs.
-    """
-
-    precision: str
-    shapes: ShapeRange
-    folder: str
-    workspace: int = DEFAULT_WORKSPACE
-
-    @property
-    def shape_file(self) -> str:
-        return os.path.join(self.folder, "shapes.pbtxt")
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether Paddle has written its table of ranges for INT8."""
-        return any("calib" in name for name in os.listdir(self.folder))
 
 
 class PaddleTrtBackend(Backend):
@@ -88,7 +61,7 @@ class PaddleTrtBackend(Backend):
         self._is_json = self._model.endswith(".json")
         _check_converts(paddle, self._is_json)
         tensorrt_version(paddle)
-        if self._is_json and not PRECISION_NAMES[self.precision][1]:
+        if self._is_json and not paddle_trt_plan.PRECISION_NAMES[self.precision][1]:
             raise ArtifactError(
                 f"paddle.tensorrt of Paddle {self.version} does not calibrate, so the backend 'paddle-trt' has no INT8 "
                 f"for {self._model}; take the "
@@ -102,7 +75,7 @@ class PaddleTrtBackend(Backend):
             self.precision,
             {"model": file_record(self._model), "params": file_record(self._params), "shapes": shapes},
         )
-        self._plan = PaddleTrtPlan(
+        self._plan = paddle_trt_plan.PaddleTrtPlan(
             self.precision, shapes, os.path.join(engines_folder(artifact.folder, options.cache_dir), name)
         )
         try:
@@ -122,26 +95,23 @@ class PaddleTrtBackend(Backend):
     def _number(self) -> int:
         return int(self.device.split(":")[1])
 
-    def _build(self, calibration: Sequence[np.ndarray]) -> Session:
+    def _build(self, calibration: Sequence[NDArray[Any]]) -> Session:
         from paddle import inference
 
         if self._is_json:
             prefix = self._converted()
-            return Session(
-                inference.create_predictor(
-                    plain_config(inference, prefix + ".json", prefix + ".pdiparams", self._number)
-                )
-            )
+            files = prefix + ".json", prefix + ".pdiparams"
+            return Session(inference.create_predictor(paddle_trt_plan.plain_config(inference, *files, self._number)))
         if not os.path.isdir(self._plan.folder):
             log.warning(
                 "Paddle %s builds TensorRT engines in %s, once; this takes minutes.", self.version, self.precision
             )
         os.makedirs(self._plan.folder, exist_ok=True)
         if not os.path.isfile(self._plan.shape_file):
-            collect_shapes(inference, self._model, self._params, self._plan, self._number)
+            paddle_trt_plan.collect_shapes(inference, self._model, self._params, self._plan, self._number)
 
         def make() -> Session:
-            config = tensorrt_config(inference, self._model, self._params, self._plan, self._number)
+            config = paddle_trt_plan.tensorrt_config(inference, self._model, self._params, self._plan, self._number)
             return Session(inference.create_predictor(config))
 
         if self.precision == "int8" and not self._plan.calibrated:
@@ -157,7 +127,7 @@ class PaddleTrtBackend(Backend):
         return make()
 
     def _converted(self) -> str:
-        """Path of the converted graph without its ending; it is converted if that was not done before."""
+        """Path of the converted graph without its extension; it is converted if that was not done before."""
         if not os.path.isdir(self._plan.folder):
             log.warning(
                 "Paddle %s converts the graph for TensorRT in %s, once; this takes minutes.",
@@ -165,21 +135,21 @@ class PaddleTrtBackend(Backend):
                 self.precision,
             )
             with tempfile.TemporaryDirectory(dir=os.path.dirname(self._plan.folder)) as aside:
-                convert(self._paddle, self._model, self._plan, os.path.join(aside, "model"))
+                paddle_trt_plan.convert(self._paddle, self._model, self._plan, os.path.join(aside, "model"))
                 shutil.copytree(aside, self._plan.folder)
         return os.path.join(self._plan.folder, "model")
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         return self._run(batch, lambda step: None)
 
-    def run_in_steps(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
+    def run_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
         def done_on_device(step: str) -> None:
             self._paddle.device.synchronize()
             done(step)
 
         return self._run(batch, done_on_device)
 
-    def _run(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
+    def _run(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
         if not self._plan.shapes.contains(batch.shape):
             raise DataError(
                 "TensorRT's engines take inputs from {} to {}, and this one is {}; resize it, or export with a "
@@ -202,77 +172,7 @@ class PaddleTrtBackend(Backend):
         }
 
 
-# --------------------------------------------------------------------------------------------
-# What Paddle is told
-# --------------------------------------------------------------------------------------------
-def plain_config(inference, model: str, params: str, gpu: int | None):
-    """A configuration for a GPU, or for the CPU where `gpu` is None (shapes can be collected there, too)."""
-    config = inference.Config(model, params)
-    config.disable_glog_info()
-    if gpu is None:
-        config.disable_gpu()
-    else:
-        config.enable_use_gpu(_GPU_MEMORY_MB, gpu)
-    if model.endswith(".json"):
-        config.enable_new_ir(True)
-        config.enable_new_executor(True)
-    return config
-
-
-def collect_shapes(inference, model: str, params: str, plan: PaddleTrtPlan, gpu: int | None) -> None:
-    """Run the smallest, the usual and the largest input and write the shapes of all tensors to the plan's shape
-    file."""
-    config = plain_config(inference, model, params, gpu)
-    temporary = plan.shape_file + ".part"
-    config.collect_shape_range_info(temporary)
-    session = Session(inference.create_predictor(config))
-    for shape in (
-        plan.shapes.min,
-        plan.shapes.max,
-        plan.shapes.opt,
-        plan.shapes.opt,
-    ):  # what is met most counts as usual
-        session.run(np.zeros(shape, np.float32))
-    del session  # writes the file
-    gc.collect()
-    os.replace(temporary, plan.shape_file)
-
-
-def tensorrt_config(inference, model: str, params: str, plan: PaddleTrtPlan, gpu: int):
-    """A configuration that gives TensorRT what it can compute, at the collected shapes."""
-    config = plain_config(inference, model, params, gpu)
-    config.enable_tensorrt_engine(
-        workspace_size=plan.workspace,
-        max_batch_size=plan.shapes.max[0],
-        min_subgraph_size=_MIN_SUBGRAPH,
-        precision_mode=getattr(inference.PrecisionType, PRECISION_NAMES[plan.precision][0]),
-        use_static=True,
-        use_calib_mode=plan.precision == "int8",
-    )
-    config.set_optim_cache_dir(plan.folder)
-    config.enable_tuned_tensorrt_dynamic_shape(plan.shape_file, True)
-    return config
-
-
-def convert(paddle, model: str, plan: PaddleTrtPlan, prefix: str) -> None:
-    """Convert a `.json` graph with `paddle.tensorrt` and save it as `prefix`.json and `prefix`.pdiparams."""
-    from paddle import tensorrt
-
-    inputs = tensorrt.Input(
-        min_input_shape=plan.shapes.min, optim_input_shape=plan.shapes.opt, max_input_shape=plan.shapes.max
-    )
-    config = tensorrt.TensorRTConfig(inputs=[inputs])
-    config.min_subgraph_size, config.workspace_size = _MIN_SUBGRAPH, plan.workspace
-    config.precision_mode = getattr(tensorrt.PrecisionMode, PRECISION_NAMES[plan.precision][1])
-    config.save_model_dir = prefix
-    paddle.enable_static()
-    try:
-        tensorrt.convert(model, config)
-    finally:
-        paddle.disable_static()
-
-
-def _device(paddle, device: str | None) -> str:
+def _device(paddle: Any, device: str | None) -> str:
     if split_device(device)[0] == "cpu":
         raise DependencyError(
             "the backend 'paddle-trt' runs on GPUs only, not on the CPU; give --device gpu or another backend."
@@ -281,7 +181,7 @@ def _device(paddle, device: str | None) -> str:
     return paddle_device(paddle, device or "gpu:0")
 
 
-def check_usable(paddle) -> str:
+def check_usable(paddle: Any) -> str:
     """See that this Paddle can use TensorRT on this machine. Returns: TensorRT's version.
 
     Raises: DependencyError: if it is built for the CPU or without TensorRT, or if a GPU or TensorRT is missing.
@@ -290,7 +190,7 @@ def check_usable(paddle) -> str:
     return tensorrt_version(paddle)
 
 
-def _check_gpu(paddle) -> None:
+def _check_gpu(paddle: Any) -> None:
     if not paddle.is_compiled_with_cuda():
         raise DependencyError(
             f"the backend 'paddle-trt' needs a GPU build of Paddle, and the installed {paddle.__version__} is for the "
@@ -302,7 +202,7 @@ def _check_gpu(paddle) -> None:
         )
 
 
-def _check_converts(paddle, is_json: bool) -> None:
+def _check_converts(paddle: Any, is_json: bool) -> None:
     if is_json and not hasattr(paddle, "tensorrt"):
         raise DependencyError(
             f"Paddle {paddle.__version__} has no paddle.tensorrt, so it cannot run a .json graph with TensorRT; "
@@ -310,7 +210,7 @@ def _check_converts(paddle, is_json: bool) -> None:
         )
 
 
-def tensorrt_version(paddle) -> str:
+def tensorrt_version(paddle: Any) -> str:
     """The version of the TensorRT library that Paddle finds.
 
     Raises: DependencyError: if it was built without, or finds none.

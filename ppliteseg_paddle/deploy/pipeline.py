@@ -8,17 +8,19 @@ from __future__ import annotations
 import queue
 import threading
 import types
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from typing import Any, Callable
 
-# Waiting for ever cannot be interrupted by Ctrl-C on Windows, so waiting is done in turns.
-_TURN_SECONDS = 0.2
+# Waiting without a limit cannot be interrupted by Ctrl-C on Windows, so it is done in slices.
+_SLICE_SECONDS = 0.2
 # How long a closed pipeline waits for a thread. A camera that has stopped answering must not keep a program from
 # ending.
 _PATIENCE_SECONDS = 5.0
 
 
-def overlapped(function: Callable[[Any], Any], items: Iterable[Any], threads: int = 1, ahead: int = 2) -> Iterator[Any]:
+def overlapped(
+    function: Callable[[Any], Any], items: Iterable[Any], threads: int = 1, ahead: int = 2
+) -> Generator[Any, None, None]:
     """Like `map(function, items)`, computed in threads ahead of whoever takes the results.
 
     Several of them in a row are a pipeline: each takes its items from the one before, in a thread of its own.
@@ -28,7 +30,7 @@ def overlapped(function: Callable[[Any], Any], items: Iterable[Any], threads: in
         items: iterated in a thread of its own; a generator is closed when this one ends or is closed.
         ahead: how many items may wait between `items` and whoever takes the results, beside those in work. It bounds
             memory.
-    Raises: what `function` or `items` raises, in its turn: after the results of all items before.
+    Raises: what `function` or `items` raises, in order: after the results of all items before.
     """
     stage = _Stage(function, items, threads, threads + ahead)
     try:
@@ -58,7 +60,7 @@ class _Stage:
         while True:
             while index not in early:
                 try:
-                    number, kind, value = self._done.get(timeout=_TURN_SECONDS)
+                    number, kind, value = self._done.get(timeout=_SLICE_SECONDS)
                 except queue.Empty:
                     continue
                 early[number] = (kind, value)
@@ -80,12 +82,13 @@ class _Stage:
                 thread.join(_PATIENCE_SECONDS)
 
     def _feed(self, workers: int) -> None:
-        index, last = 0, ("end", None)
+        index = 0
+        last: tuple[str, BaseException | None] = ("end", None)
         try:
             for item in self._waiting_for_room():
                 self._todo.put((index, item))
                 index += 1
-        except BaseException as error:  # whatever it is, it is the taker's to handle
+        except BaseException as error:  # whatever it is, the caller handles it
             last = ("error", error)
         self._done.put((index,) + last)
         for _ in range(workers):

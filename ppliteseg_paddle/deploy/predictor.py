@@ -9,41 +9,42 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy import scores as scoring
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
+from ppliteseg_paddle.deploy.images import check_image
 from ppliteseg_paddle.deploy.interface import Backend, default_threads
 from ppliteseg_paddle.deploy.pipeline import grouped, overlapped
-from ppliteseg_paddle.deploy.preprocess import Undo, check_image, restore
+from ppliteseg_paddle.deploy.preprocess import Undo, restore
 from ppliteseg_paddle.deploy.sliding import Sliding
 from ppliteseg_paddle.deploy.windows import Windows
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
 from ppliteseg_paddle.reading.images import read_image
 
-Image = Union[str, os.PathLike, np.ndarray]
+Image = Union[str, os.PathLike[str], NDArray[Any]]
 
 
 class Prediction(NamedTuple):
     """One result of `Predictor.stream`.
 
     `image` is (H, W, 3) uint8 BGR, `mask` (H, W) class ids, `confidence` (H, W) float32 from 0 to 1, None unless asked
-    for.
-    Where an image cannot be segmented and the stream goes on, `error` says why, and all else is None.
+    for. Where an image cannot be segmented and the stream continues, `error` says why, and all else is None.
     """
 
-    image: np.ndarray | None
-    mask: np.ndarray | None
-    confidence: np.ndarray | None = None
+    image: Any
+    mask: Any
+    confidence: Any = None
     error: DataError | None = None
 
 
 class _Task(NamedTuple):
     """An image on its way through the stages of a stream; `error` in place of everything else."""
 
-    index: int
-    image: np.ndarray | None = None
-    batch: np.ndarray | None = None
+    number: int
+    image: Any = None
+    batch: Any = None
     undo: Sequence[Undo] = ()
     error: DataError | None = None
     output: Any = None
@@ -69,19 +70,18 @@ class Predictor:
         unknown_below: pixels whose confidence is lower get the id `unknown_id` in place of a class; None leaves every
             pixel its best class. Confidence is the probability of that class, 0 to 1.
         is_slide: segment images by a sliding window; see `deploy.sliding`.
-        crop_size, stride: size and step of the window, (width, height) in pixels. `crop_size` may be left out where the
-            network's size is fixed, `stride` is two thirds of it by default.
+        crop_size, stride: size and step of the window, (width, height) in pixels. `crop_size` is the network's size by
+            default where that is fixed, `stride` two thirds of it.
     Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colors),
         `unknown_id` (the value of pixels below `unknown_below`).
     Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option
-        needs
-        scores and the graph returns class ids only.
-        ConfigError: for an option that cannot be. DependencyError: if the backend is not installed.
+        needs scores and the graph returns class ids only. ConfigError: for an option that is not possible.
+        DependencyError: if the backend is not installed.
     """
 
     def __init__(
         self,
-        model_dir: str | os.PathLike,
+        model_dir: str | os.PathLike[str],
         backend: str = "auto",
         device: str | None = None,
         num_threads: int | None = None,
@@ -146,9 +146,9 @@ class Predictor:
         return self.sliding.windows if self.sliding else None
 
     # ----------------------------------------------------------------------------------------
-    # One image, several, an endless row of them
+    # One image, several, a stream of them
     # ----------------------------------------------------------------------------------------
-    def predict(self, image: Image) -> np.ndarray:
+    def predict(self, image: Image) -> NDArray[Any]:
         """Segment one image.
 
         Args: image: a path, or an array of (H, W, 3) uint8 in BGR order, as OpenCV reads it.
@@ -158,7 +158,7 @@ class Predictor:
         """
         return self._predict(_pixels(image), False)[0]
 
-    def predict_with_confidence(self, image: Image) -> tuple[np.ndarray, np.ndarray]:
+    def predict_with_confidence(self, image: Image) -> tuple[NDArray[Any], NDArray[Any]]:
         """Segment one image and say how sure each pixel is.
 
         Args: image: as `predict` takes it.
@@ -166,9 +166,11 @@ class Predictor:
         Raises: as `predict`. ArtifactError: if class ids are all that leaves the graph.
         """
         self.check_scores("confidence")
-        return self._predict(_pixels(image), True)
+        mask, confidence = self._predict(_pixels(image), True)
+        assert confidence is not None
+        return mask, confidence
 
-    def predict_batch(self, images: Sequence[Image]) -> list[np.ndarray]:
+    def predict_batch(self, images: Sequence[Image]) -> list[NDArray[Any]]:
         """Segment several images; those of one size go through the network together, up to `batch_size` at once.
 
         Args: images: each as `predict` takes it; sizes may differ.
@@ -183,8 +185,7 @@ class Predictor:
         self, images: Iterable[Image], *, with_confidence: bool = False, keep_going: bool = False, ahead: int = 2
     ) -> Iterator[Prediction]:
         """Segment images one after the other, such as a video's frames: reading, inference and whatever the caller does
-        with
-        the results overlap, in threads.
+        with the results overlap, in threads.
 
             for image, mask, _, _ in predictor.stream(frames): ...
 
@@ -226,31 +227,33 @@ class Predictor:
 
         def finish(task: _Task) -> tuple[int, Prediction]:
             if task.error is not None:
-                return task.index, Prediction(None, None, None, task.error)
+                return task.number, Prediction(None, None, None, task.error)
             mask, confidence = task.output if whole else self._finish(task.output, task.undo, with_confidence)
-            return task.index, Prediction(task.image, mask, confidence)
+            return task.number, Prediction(task.image, mask, confidence)
 
         prepared = overlapped(prepare, enumerate(images), helpers, ahead)
         groups = grouped(prepared, _group_key, 1 if whole else self.batch_size)
         inferred = overlapped(infer, groups, self.streams, ahead)
         tasks = (task for group in inferred for task in group)
-        early, following = {}, 0
+        early: dict[int, Prediction] = {}
+        following = 0
         with contextlib.closing(overlapped(finish, tasks, helpers, ahead)) as finished:
             for index, prediction in finished:
                 early[index] = prediction
                 while following in early:
-                    if early[following].error is not None and not keep_going:
-                        raise early[following].error
-                    yield early.pop(following)
+                    prediction = early.pop(following)
+                    if prediction.error is not None and not keep_going:
+                        raise prediction.error
+                    yield prediction
                     following += 1
 
     # ----------------------------------------------------------------------------------------
     # The three stages of `predict`, apart: the benchmark times them
     # ----------------------------------------------------------------------------------------
-    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, list[Undo]]:
+    def preprocess(self, image: NDArray[Any]) -> tuple[NDArray[Any], list[Undo]]:
         """Image (H, W, 3) uint8 BGR -> the network's input, and how the mask gets back to the image's size.
 
-        A graph that preprocesses by itself takes the image as it is, and its mask needs no way back.
+        A graph that preprocesses by itself takes the image unchanged, and its mask needs no way back.
         """
         if self.backend.graph in self.artifact.in_graph:
             return np.ascontiguousarray(image)[np.newaxis], []
@@ -266,7 +269,7 @@ class Predictor:
                 )
         return batch, undo
 
-    def forward(self, batch: np.ndarray) -> np.ndarray:
+    def forward(self, batch: NDArray[Any]) -> NDArray[Any]:
         """The network's input -> its output; returns when that is there."""
         backend = self._idle.get()
         try:
@@ -274,7 +277,7 @@ class Predictor:
         finally:
             self._idle.put(backend)
 
-    def postprocess(self, output: np.ndarray, undo: Sequence[Undo]) -> np.ndarray:
+    def postprocess(self, output: NDArray[Any], undo: Sequence[Undo]) -> NDArray[Any]:
         """The output for one image -> class ids at the image's own size."""
         return self._finish(output[0], undo, False)[0]
 
@@ -282,7 +285,7 @@ class Predictor:
         """Raises: ArtifactError: if class ids are all that leaves the graph, so that there is no confidence."""
         _need_scores(self.artifact, what)
 
-    def _predict(self, pixels: np.ndarray, with_confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def _predict(self, pixels: NDArray[Any], with_confidence: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
         if self.sliding is None:
             batch, undo = self.preprocess(pixels)
             return self._finish(self.forward(batch)[0], undo, with_confidence)
@@ -294,11 +297,11 @@ class Predictor:
         return np.concatenate(masks), np.concatenate(confidences) if with_confidence else None
 
     def _finish(
-        self, output: np.ndarray, undo: Sequence[Undo], with_confidence: bool
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+        self, output: NDArray[Any], undo: Sequence[Undo], with_confidence: bool
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         return self._decide(restore(output, undo), with_confidence)
 
-    def _decide(self, output: np.ndarray, with_confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def _decide(self, output: NDArray[Any], with_confidence: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Class ids (H, W), or scores (C, H, W), at the image's size -> mask and confidence."""
         if output.ndim == 2:
             return output.astype(scoring.id_dtype(self.label_set.num_classes), copy=False), None
@@ -312,11 +315,11 @@ class Predictor:
         return ids, best if with_confidence else None
 
 
-def _pixels(image: Image) -> np.ndarray:
+def _pixels(image: Image) -> NDArray[Any]:
     return read_image(image) if isinstance(image, (str, os.PathLike)) else check_image(image)
 
 
-def _group_key(task: _Task):
+def _group_key(task: _Task) -> tuple[int, ...] | None:
     """What goes through the network together: inputs of one size. An image without an input stands alone."""
     return None if task.batch is None else task.batch.shape
 
@@ -324,12 +327,11 @@ def _group_key(task: _Task):
 def _check_options(artifact: Artifact, batch_size: int, streams: int, unknown_below: float | None) -> None:
     for name, value in (("batch_size", batch_size), ("streams", streams)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{name} is {value!r}; give a whole number of at least 1.")
+            raise ConfigError(f"{name} is {value!r}; give an integer of at least 1.")
     if artifact.input.size_of("N") not in (-1, batch_size):
         raise ConfigError(
             f"batch_size is {batch_size:d}, but {artifact.folder} takes {artifact.input.size_of('N'):d} image at a "
-            "time; export with --input_shape -1 3 H W, or without "
-            "--input_shape."
+            "time; export with --input_shape -1 3 H W, or without --input_shape."
         )
     if unknown_below is not None:
         if isinstance(unknown_below, bool) or not isinstance(unknown_below, (int, float)) or not 0 < unknown_below <= 1:

@@ -1,20 +1,22 @@
-"""From scores to classes: the best class of each pixel, how sure it is, and what is too unsure to be called
-anything."""
+"""From scores to classes: the best class of each pixel, how sure it is, and which pixels are too unsure for a class."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.reading.label_sets import LabelSet
 
 
-def best_class(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def best_class(scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The class with the highest score, the first one of equals, and that score.
 
     Shape: scores (C, H, W); returns ids (H, W), uint8 up to 256 classes, else uint16, and (H, W) float32.
     """
     # Plane by plane: NumPy's argmax over the first axis jumps through memory and takes several times as long.
-    ids: np.ndarray = np.zeros(scores.shape[1:], id_dtype(len(scores)))
+    ids: NDArray[Any] = np.zeros(scores.shape[1:], id_dtype(len(scores)))
     best = scores[0].astype(np.float32)
     for i in range(1, len(scores)):
         np.copyto(ids, ids.dtype.type(i), where=scores[i] > best)
@@ -22,7 +24,7 @@ def best_class(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ids, best
 
 
-def softmax_of_best(scores: np.ndarray, best: np.ndarray) -> np.ndarray:
+def softmax_of_best(scores: NDArray[Any], best: NDArray[Any]) -> NDArray[Any]:
     """The probability that belongs to the best of some logits: 1 / sum(exp(score - best)).
 
     Shape: scores (C, H, W), best (H, W); returns (H, W) float32.
@@ -33,7 +35,7 @@ def softmax_of_best(scores: np.ndarray, best: np.ndarray) -> np.ndarray:
     return 1.0 / total
 
 
-def id_dtype(count: int) -> type:
+def id_dtype(count: int) -> type[np.unsignedinteger[Any]]:
     """The smallest unsigned type that holds `count` class ids."""
     return np.uint8 if count <= 256 else np.uint16
 
@@ -48,7 +50,7 @@ def unknown_id(label_set: LabelSet) -> int:
     return ignored if label_set.num_classes <= ignored <= 255 else 65535
 
 
-def mark_unknown(ids: np.ndarray, confidence: np.ndarray, below: float, value: int) -> np.ndarray:
+def mark_unknown(ids: NDArray[Any], confidence: NDArray[Any], below: float, value: int) -> NDArray[Any]:
     """Give pixels that are less sure than `below` the id `value`; in place where the type of `ids` allows it.
 
     Shape: all (H, W).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ppliteseg_paddle.errors import ConfigError
@@ -37,15 +37,16 @@ class ShapeRange(NamedTuple):
         return {name: list(shape) for name, shape in self._asdict().items()}
 
 
-def shape_range(shapes: Sequence[Sequence[int]] | None) -> ShapeRange | None:
-    """Check three shapes as a user gives them. None stays None.
+def shape_range(shapes: Sequence[Sequence[int]] | Mapping[str, Sequence[int]] | None) -> ShapeRange | None:
+    """Check three shapes as a user gives them, or by the names of `ShapeRange`. None stays None.
 
     Raises: ConfigError: if they are not three shapes N 3 H W in order of size.
     """
     if shapes is None:
         return None
-    if isinstance(shapes, dict):
-        shapes = [shapes.get(name) for name in ShapeRange._fields]
+    if isinstance(shapes, Mapping):
+        named: list[Any] = [shapes.get(name) for name in ShapeRange._fields]
+        shapes = named
     if not isinstance(shapes, (list, tuple)) or len(shapes) != 3:
         raise ConfigError(
             f"dynamic_shape is {shapes!r}; give three shapes, MIN OPT MAX, as in 1,3,256,256 1,3,512,1024 "
@@ -58,8 +59,8 @@ def shape_range(shapes: Sequence[Sequence[int]] | None) -> ShapeRange | None:
         if not whole or len(shape) != 4 or min(shape) < 1 or shape[1] != 3:
             raise ConfigError(
                 f"dynamic_shape: the {side} shape is "
-                f"{(','.join(map(str, shape)) if isinstance(shape, (list, tuple)) else shape)}; give N,3,H,W in whole "
-                "numbers of at least 1, as in 1,3,512,1024."
+                f"{(','.join(map(str, shape)) if isinstance(shape, (list, tuple)) else shape)}; give N,3,H,W, integers "
+                "of at least 1, as in 1,3,512,1024."
             )
     found = ShapeRange(*(tuple(shape) for shape in shapes))
     for name, low, usual, high in zip("NCHW", *found):

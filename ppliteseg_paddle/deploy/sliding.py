@@ -1,21 +1,23 @@
 """An image through the network by a sliding window.
 
 Where the network takes any size, windows are cut from its input, as PaddleSeg does it. Where its size is fixed, they
-have
-that size and are cut from the image as it is: resizing the whole image to one window is what sliding is there to avoid.
+have that size and are cut from the image itself: sliding avoids resizing the whole image to one window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.preprocess import Preprocess, restore
+from ppliteseg_paddle.deploy.preprocess import Preprocess, Undo, restore
 from ppliteseg_paddle.deploy.windows import Box, Windows, averaged, stitched
 from ppliteseg_paddle.errors import ConfigError
+
+Forward = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class Sliding:
@@ -31,11 +33,12 @@ class Sliding:
         fixed = None
         if not self._in_graph and not artifact.input.dynamic:
             fixed = (artifact.input.size_of("W"), artifact.input.size_of("H"))
-        if crop_size is None and fixed is None:
+        size = crop_size or fixed
+        if size is None:
             raise ConfigError(
                 "is_slide needs the window: give crop_size (width, height), and stride if not two thirds of it."
             )
-        self.windows = Windows.checked(crop_size or fixed, stride)
+        self.windows = Windows.checked(size, stride)
         if fixed is not None and self.windows.crop_size != fixed:
             raise ConfigError(
                 "crop_size is {} {}, but the model was exported for inputs of {}x{} pixels; give crop_size {} {}, or "
@@ -49,17 +52,15 @@ class Sliding:
         )
         self._each = Preprocess([step for step in artifact.preprocess.to_transforms() if step["type"] == "Normalize"])
 
-    def outputs(
-        self, image: np.ndarray, forward: Callable[[np.ndarray], np.ndarray], batch_size: int = 1
-    ) -> Iterator[np.ndarray]:
+    def outputs(self, image: NDArray[Any], forward: Forward, batch_size: int = 1) -> Iterator[NDArray[Any]]:
         """Run an image through the network.
 
         Args: forward: runs a batch of windows, of which there are up to `batch_size`.
         Shape: image (H, W, 3) uint8 BGR; yields class ids (h, W) or scores (C, h, W) at the image's size, strip by
-            strip
-            from top to bottom.
+            strip from top to bottom.
         """
-        canvas, undo = image, []  # type: Tuple[np.ndarray, List[Undo]]
+        canvas: NDArray[Any] = image
+        undo: list[Undo] = []
         if self._whole is not None:
             batch, undo = self._whole(image)
             canvas = batch[0].transpose(1, 2, 0)
@@ -73,8 +74,12 @@ class Sliding:
             yield from averaged(rows, results)
 
     def _results(
-        self, canvas: np.ndarray, boxes: Sequence[Box], forward: Callable[[np.ndarray], np.ndarray], batch_size: int
-    ) -> Iterator[np.ndarray]:
+        self,
+        canvas: NDArray[Any],
+        boxes: Sequence[Box],
+        forward: Callable[[NDArray[Any]], NDArray[Any]],
+        batch_size: int,
+    ) -> Iterator[NDArray[Any]]:
         """The output of each window, in order. All are of one size."""
         for start in range(0, len(boxes), batch_size):
             some = boxes[start : start + batch_size]
@@ -82,11 +87,11 @@ class Sliding:
             for box, output in zip(some, outputs):
                 yield output[..., : box.bottom - box.top, : box.right - box.left]
 
-    def _input(self, canvas: np.ndarray, box: Box) -> np.ndarray:
+    def _input(self, canvas: NDArray[Any], box: Box) -> NDArray[Any]:
         piece = canvas[box.top : box.bottom, box.left : box.right]
         if self._whole is not None:
             return np.ascontiguousarray(piece.transpose(2, 0, 1))[np.newaxis]
-        if self._fixed is not None:  # an image smaller than the window: its last row and column go on
+        if self._fixed is not None:  # an image smaller than the window: its last row and column are repeated
             width, height = self._fixed
             piece = np.pad(piece, ((0, height - piece.shape[0]), (0, width - piece.shape[1]), (0, 0)), mode="edge")
         piece = np.ascontiguousarray(piece)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS
-from ppliteseg_paddle.reading.lists import NotTextError, read_list
+from ppliteseg_paddle.reading.lists import NotTextError, Pair, read_list
 
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
 
@@ -36,16 +36,12 @@ def find_images(path: str) -> list[Item]:
         raise DataError(f"image_path {path} does not exist; give an image, a folder, a list file, or a video.")
     if path.lower().endswith(IMAGE_EXTENSIONS):
         return _named([path], [None], os.path.dirname(path))
-    try:
-        pairs = read_list(path, needs_label=False)
-    except NotTextError:
-        raise DataError(
-            f"{path} is neither an image ({', '.join(IMAGE_EXTENSIONS)}), nor a video ({', '.join(VIDEO_EXTENSIONS)}), "
-            "nor a text file that lists images."
-        ) from None
-    images, labels = [pair.image for pair in pairs], [pair.label for pair in pairs]
-    there = [image for image in images if os.path.exists(image)] or images  # a missing one must not lengthen all names
-    return _named(images, labels, os.path.commonpath([os.path.dirname(os.path.abspath(image)) for image in there]))
+    pairs = _read_list(path)
+    images = [pair.image for pair in pairs]
+    # A missing image must not lengthen all names.
+    present = [image for image in images if os.path.exists(image)] or images
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(image)) for image in present])
+    return _named(images, [pair.label for pair in pairs], root)
 
 
 def _in_folder(path: str) -> list[Item]:
@@ -61,6 +57,16 @@ def _in_folder(path: str) -> list[Item]:
             f"the folder {path} holds no image, but videos; give one at a time, as in --image_path {video}."
         )
     raise DataError(f"the folder {path} holds no image (looked for {', '.join(IMAGE_EXTENSIONS)}).")
+
+
+def _read_list(path: str) -> list[Pair]:
+    try:
+        return read_list(path, needs_label=False)
+    except NotTextError:
+        raise DataError(
+            f"{path} is neither an image ({', '.join(IMAGE_EXTENSIONS)}), nor a video ({', '.join(VIDEO_EXTENSIONS)}), "
+            "nor a text file that lists images."
+        ) from None
 
 
 def _named(paths: list[str], labels: list[str | None], root: str) -> list[Item]:

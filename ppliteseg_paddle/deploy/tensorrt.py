@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from typing import Any, Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ppliteseg_paddle.deploy.artifact import Artifact, file_record
+from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.cuda import Buffer, Gpu
 from ppliteseg_paddle.deploy.engines import engine_name, engines_folder, read_bytes
+from ppliteseg_paddle.deploy.folder import file_record
 from ppliteseg_paddle.deploy.interface import Backend, Options, split_device
-from ppliteseg_paddle.deploy.shapes import ShapeRange
+from ppliteseg_paddle.deploy.shapes import Shape, ShapeRange
 from ppliteseg_paddle.deploy.tensorrt_plan import Plan, build_engine, make_logger, make_plan
 from ppliteseg_paddle.errors import ArtifactError, DataError, DependencyError
 from ppliteseg_paddle.files import write_bytes
@@ -88,7 +90,7 @@ class TensorRtBackend(Backend):
         )
         self._runtime = trt.Runtime(self._logger)
         kept = read_bytes(self.engine_path)
-        self._engine = self._runtime.deserialize_cuda_engine(kept) if kept else None
+        self._engine: Any = self._runtime.deserialize_cuda_engine(kept) if kept else None
         self.built = self._engine is None
         if self._engine is None:
             log.warning(
@@ -114,17 +116,17 @@ class TensorRtBackend(Backend):
         self._input_name, self._output_name = modes[True], modes[False]
         self._output_type = _TYPES[self._engine.get_tensor_dtype(self._output_name).name]
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         return self._run(batch, None)
 
-    def run_in_steps(self, batch: np.ndarray, done: Callable[[str], None]) -> np.ndarray:
+    def run_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
         def done_on_device(step: str) -> None:
             self._gpu.wait_for(self._stream)
             done(step)
 
         return self._run(batch, done_on_device)
 
-    def _run(self, batch: np.ndarray, done: Callable[[str], None] | None) -> np.ndarray:
+    def _run(self, batch: NDArray[Any], done: Callable[[str], None] | None) -> NDArray[Any]:
         tell = done or (lambda step: None)
         self._gpu.use()  # the caller may be in another thread than the one before
         context, batch = self._context, np.ascontiguousarray(batch)
@@ -200,10 +202,12 @@ def shapes_of(artifact: Artifact, graph: str, given: ShapeRange | None = None) -
         found = ShapeRange(*((batch,) + shape[1:] for shape in found))
     if tensor.layout == "NHWC":
         found = found.channels_last()
-    # Sizes that the graph fixes stand as they are in all three.
-    return ShapeRange(
-        *(tuple(fixed if fixed > 0 else size for fixed, size in zip(tensor.shape, shape)) for shape in found)
-    )
+
+    def fixed(shape: Shape) -> Shape:  # sizes that the graph fixes are the same in all three
+        n, c, h, w = (own if own > 0 else size for own, size in zip(tensor.shape, shape))
+        return n, c, h, w
+
+    return ShapeRange(*map(fixed, found))
 
 
 def _last(logger: Any) -> str:

@@ -145,9 +145,11 @@ def build_engine(trt: Any, plan: Plan, graph: bytes, timing: bytes, logger: Any)
 def make_logger(trt: Any) -> Any:
     """A TensorRT logger that writes to Python's log (debug) and keeps errors for our own messages."""
 
-    class Logger(trt.ILogger):
+    base: Any = trt.ILogger  # its constructor has to be called by name
+
+    class Logger(base):  # type: ignore[misc]  # known at run time only
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+            base.__init__(self)
             self.errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:

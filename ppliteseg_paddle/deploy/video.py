@@ -13,23 +13,21 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-# FFmpeg inside OpenCV writes lines of its own about damaged files; what is wrong is said by the errors here.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-
-from ppliteseg_paddle.errors import DataError  # noqa: E402
+from ppliteseg_paddle.errors import DataError
 
 # Where a file or camera does not say how many frames a second it has.
 DEFAULT_FPS = 25.0
 # How long closing waits for a frame that is being read. A camera that has stopped answering must not keep a program
 # from ending.
 _PATIENCE_SECONDS = 5.0
-# Ending of a written video -> its codec: what OpenCV's wheels can encode without further libraries.
-CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+# Extension of a written video -> its codec: what OpenCV's wheels can encode without further libraries.
+CODECS: dict[str, str] = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 
 
 class VideoReader:
@@ -42,12 +40,14 @@ class VideoReader:
     Raises: DataError: if it cannot be opened, or holds no frame that can be decoded.
     """
 
-    def __init__(self, source: str | os.PathLike | int):
-        self.source = source if isinstance(source, int) else os.fspath(source)
-        self.live = isinstance(source, int) or "://" in self.source
+    def __init__(self, source: str | os.PathLike[str] | int):
+        self.source: str | int = source if isinstance(source, int) else os.fspath(source)
+        self.live = isinstance(self.source, int) or "://" in self.source
         self.name = f"camera {source}" if self.live else f"video {self.source}"
         self._lock = threading.Lock()  # frames are read in one thread, and the file may be closed in another
-        self._capture = self._open()
+        with _quiet_ffmpeg():
+            self._capture = self._open()
+        self._first: NDArray[np.uint8] | None
         found, self._first = self._capture.read()
         if not found or self._first is None:
             self.close()
@@ -66,23 +66,22 @@ class VideoReader:
             capture = cv2.VideoCapture(self.source)
             if not capture.isOpened():
                 raise DataError(
-                    f"{self.name} cannot be opened: there is none, another program uses it, or this user may not."
+                    f"{self.name} cannot be opened: it is not connected, another program uses it, or this user may not."
                 )
             return capture
         if not os.path.isfile(self.source):
-            raise DataError(
-                f"{self.name} {('is a folder; give a file' if os.path.isdir(self.source) else 'does not exist')}."
-            )
+            why = "is a folder; give a file" if os.path.isdir(self.source) else "does not exist"
+            raise DataError(f"{self.name} {why}.")
         # FFmpeg where OpenCV has it, which its wheels do: the others are tried in turn and each complains on stderr.
         ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends()
         capture = cv2.VideoCapture(self.source, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
         if not capture.isOpened():
             raise DataError(
-                f"{self.name} cannot be opened: it is damaged or no video, or of a form that this OpenCV does not read."
+                f"{self.name} cannot be opened: it is damaged, no video, or in a format that this OpenCV does not read."
             )
         return capture
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yields (H, W, 3) uint8, BGR. A video's rotation is applied."""
         frame, self._first = self._first, None
         while frame is not None:
@@ -110,35 +109,52 @@ class VideoReader:
     def __enter__(self) -> VideoReader:
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
+@contextlib.contextmanager
+def _quiet_ffmpeg() -> Iterator[None]:
+    """Keep FFmpeg inside OpenCV from writing lines of its own about damaged files: the errors here say what is wrong.
+
+    OpenCV reads the variable once, when it opens the first video. A value that the user has set is respected.
+    """
+    name = "OPENCV_FFMPEG_LOGLEVEL"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "-8"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
 class _Form(NamedTuple):
-    ending: str
+    extension: str
     codec: str
     api: int
 
 
 class VideoWriter:
-    """Writes frames as a video file, which appears when it is whole: on leaving the `with` block without an error.
+    """Writes frames as a video file, which appears when it is complete: on leaving the `with` block without an error.
 
-    Args: path: its ending says the form (`CODECS`); fps: frames a second.
-    Attributes: `path`, which may end in .avi where another was asked for (see `_form_for`); `frames`, how many were
-        written.
-    Raises: DataError: for an unknown ending, frames of different sizes, or a file that cannot be written.
+    Args: path: its extension says the format (`CODECS`); fps: frames a second.
+    Attributes: `path`, which may end in .avi where another extension was asked for (see `_form_for`); `frames`, how
+        many were written.
+    Raises: DataError: for an unknown extension, frames of different sizes, or a file that cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike, fps: float):
+    def __init__(self, path: str | os.PathLike[str], fps: float):
         self.path, self.fps, self.frames = os.fspath(path), fps, 0
-        ending = os.path.splitext(self.path)[1].lower()
-        if ending not in CODECS:
+        extension = os.path.splitext(self.path)[1].lower()
+        if extension not in CODECS:
             raise DataError(f"cannot write the video {self.path}: give a name that ends in one of {', '.join(CODECS)}.")
         self._temporary: str | None = None
-        self._writer: cv2.VideoWriter | None = None
+        self._writer: Any = None  # cv2.VideoWriter
         self._size: tuple[int, int] = (0, 0)
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, frame: NDArray[np.uint8]) -> None:
         """Add a frame. Shape: (H, W, 3) uint8, BGR; the first one's size is the video's."""
         size = (frame.shape[1], frame.shape[0])
         if self._writer is None:
@@ -154,17 +170,18 @@ class VideoWriter:
 
     def _start(self, size: tuple[int, int]) -> None:
         form = _form_for(os.path.splitext(self.path)[1].lower(), size)
-        self.path = os.path.splitext(self.path)[0] + form.ending
+        self.path = os.path.splitext(self.path)[0] + form.extension
         folder = os.path.dirname(os.path.abspath(self.path))
         try:
             os.makedirs(folder, exist_ok=True)
-            handle, self._temporary = tempfile.mkstemp(prefix=".", suffix=form.ending, dir=folder)
+            handle, self._temporary = tempfile.mkstemp(prefix=".", suffix=form.extension, dir=folder)
             os.close(handle)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror or error}.") from None
-        self._writer = cv2.VideoWriter(
-            self._temporary, form.api, cv2.VideoWriter_fourcc(*form.codec), float(self.fps), size
-        )
+        with _quiet_ffmpeg():
+            self._writer = cv2.VideoWriter(
+                self._temporary, form.api, cv2.VideoWriter_fourcc(*form.codec), float(self.fps), size
+            )
         if not self._writer.isOpened():
             raise DataError(
                 f"cannot write the video {self.path}: this OpenCV has no encoder '{form.codec}'; give a name that ends "
@@ -173,19 +190,19 @@ class VideoWriter:
         self._size = size
 
     def finish(self) -> None:
-        """Close the file, see that it is whole, and put it in its place.
+        """Close the file, see that it is complete, and put it in its place.
 
         Raises: DataError: if no frame was written, or the file does not hold them all, as on a full disk.
         """
-        if self._writer is None:
+        if self._writer is None or self._temporary is None:
             raise DataError(f"cannot write the video {self.path}: there is no frame.")
         self._writer.release()
         self._writer = None
         with VideoReader(self._temporary) as written:
             if written.size != self._size or written.frame_count not in (None, self.frames):
                 raise DataError(
-                    f"the video {self.path} could not be written whole ({written.frame_count} of {self.frames} frames "
-                    f"of {self._size[0]}x{self._size[1]} pixels): is the disk full?"
+                    f"the video {self.path} could not be written completely ({written.frame_count} of {self.frames} "
+                    f"frames of {self._size[0]}x{self._size[1]} pixels): is the disk full?"
                 )
         try:
             os.chmod(self._temporary, 0o644)
@@ -207,7 +224,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(self, kind, *rest) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
             if kind is None:
                 self.finish()
@@ -215,13 +232,12 @@ class VideoWriter:
             self.discard()
 
 
-def _form_for(ending: str, size: tuple[int, int]) -> _Form:
+def _form_for(extension: str, size: tuple[int, int]) -> _Form:
     """Where a side is odd, OpenCV's FFmpeg drops a row or column without a word. OpenCV's own encoder does not: it
-    writes .avi,
-    with whole frames a second."""
+    writes .avi, with an integer number of frames a second."""
     if size[0] % 2 or size[1] % 2:
         return _Form(".avi", "MJPG", cv2.CAP_OPENCV_MJPEG)
-    return _Form(ending, CODECS[ending], cv2.CAP_ANY)
+    return _Form(extension, CODECS[extension], cv2.CAP_ANY)
 
 
 class Pace:

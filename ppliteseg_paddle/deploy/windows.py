@@ -1,9 +1,8 @@
 """Sliding windows: a large image is segmented piece by piece, and the pieces are joined.
 
 Scores are averaged where windows overlap, as PaddleSeg does it. Where only class ids leave the graph there is nothing
-to
-average: each pixel then takes the class from the window in which it lies farthest from the border, where a window knows
-least of what is around.
+to average: each pixel then takes the class from the window in which it lies farthest from the border, where a window
+sees least of what is around.
 
 Source: PaddleSeg `core/infer.py::slide_inference`, for positions and averaging.
 """
@@ -11,9 +10,10 @@ Source: PaddleSeg `core/infer.py::slide_inference`, for positions and averaging.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import ConfigError
 
@@ -37,21 +37,20 @@ class Windows(NamedTuple):
     def checked(cls, crop_size: Sequence[int], stride: Sequence[int] | None = None) -> Windows:
         """Args: stride: None takes two thirds of `crop_size`.
 
-        Raises: ConfigError: for what are no two sizes, or a step that leaves gaps.
+        Raises: ConfigError: for a pair that is no size, or a step that leaves gaps.
         """
-        crop_size = _pair("crop_size", crop_size)
-        stride = tuple(max(1, side * 2 // 3) for side in crop_size) if stride is None else _pair("stride", stride)
-        if stride[0] > crop_size[0] or stride[1] > crop_size[1]:
+        crop = _pair("crop_size", crop_size)
+        step = (max(1, crop[0] * 2 // 3), max(1, crop[1] * 2 // 3)) if stride is None else _pair("stride", stride)
+        if step[0] > crop[0] or step[1] > crop[1]:
             raise ConfigError(
-                "stride {} {} is larger than crop_size {} {} and would leave pixels out; make it smaller (width, "
-                "height).".format(*stride, *crop_size)
+                f"stride {step[0]} {step[1]} is larger than crop_size {crop[0]} {crop[1]} and would skip pixels; make "
+                "it smaller (width, height)."
             )
-        return cls(crop_size, stride)
+        return cls(crop, step)
 
     def rows(self, height: int, width: int) -> list[list[Box]]:
         """The windows over an image, row by row. The last one of a row or column is moved back until it ends at the
-        border;
-        an image smaller than a window is one window."""
+        border; an image smaller than a window is one window."""
         across = _places(width, self.crop_size[0], self.stride[0])
         return [
             [Box(top, bottom, left, right) for left, right in across]
@@ -59,7 +58,7 @@ class Windows(NamedTuple):
         ]
 
 
-def averaged(rows: Sequence[Sequence[Box]], scores: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def averaged(rows: Sequence[Sequence[Box]], scores: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
     """Average the scores of overlapping windows.
 
     Only as many rows of pixels as a window has are held at once: the scores of a large image take gigabytes.
@@ -67,14 +66,15 @@ def averaged(rows: Sequence[Sequence[Box]], scores: Iterable[np.ndarray]) -> Ite
     Args: rows: from `Windows.rows`; scores: (C, h, w) of each window, in order.
     Returns: the image's scores from top to bottom, as strips (C, rows of pixels, W).
     """
-    scores, width = iter(scores), rows[0][-1].right
-    total = count = None
+    pieces, width = iter(scores), rows[0][-1].right
+    total: NDArray[np.float32] = np.zeros((0, 0, 0), np.float32)
+    count: NDArray[np.float32] = np.zeros((0, 0), np.float32)
     start = 0  # the row of pixels at which `total` begins
     for i, row in enumerate(rows):
         height = row[0].bottom - row[0].top
         for box in row:
-            piece = next(scores)
-            if total is None:
+            piece = next(pieces)
+            if not total.size:
                 total, count = np.zeros((len(piece), height, width), np.float32), np.zeros((height, width), np.float32)
             columns = slice(box.left, box.right)
             total[:, :, columns] += piece
@@ -87,18 +87,19 @@ def averaged(rows: Sequence[Sequence[Box]], scores: Iterable[np.ndarray]) -> Ite
         start = upto
 
 
-def stitched(rows: Sequence[Sequence[Box]], masks: Iterable[np.ndarray]) -> np.ndarray:
+def stitched(rows: Sequence[Sequence[Box]], masks: Iterable[NDArray[Any]]) -> NDArray[Any]:
     """Join windows of class ids in the middle of their overlaps.
 
     Args: rows: from `Windows.rows`; masks: (h, w) of each window, in order.
     Shape: returns (H, W).
     """
-    masks, result = iter(masks), None
+    pieces = iter(masks)
+    result: NDArray[Any] = np.empty((0, 0))
     for i, row in enumerate(rows):
         top, bottom = _own(i, [(r[0].top, r[0].bottom) for r in rows])
         for j, box in enumerate(row):
-            mask = next(masks)
-            if result is None:
+            mask = next(pieces)
+            if not result.size:
                 result = np.empty((rows[-1][0].bottom, row[-1].right), mask.dtype)
             left, right = _own(j, [(b.left, b.right) for b in row])
             result[top:bottom, left:right] = mask[top - box.top : bottom - box.top, left - box.left : right - box.left]

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ppliteseg_paddle.deploy.artifact import Artifact, writing
-from ppliteseg_paddle.deploy.preprocess import generated_image
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.folder import writing
+from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export.compare import compare_format, open_format, require_equal
 from ppliteseg_paddle.export.describe import describe, output_tensor

@@ -356,7 +356,7 @@ def test_large_images_go_through_sliding_windows(tmp_path, capsys, output_op, jo
         (["--image_path", "photo.png", "--is_slide"], "give crop_size"),
         (
             ["--image_path", "photo.png", "--is_slide", "--crop_size", "64", "64", "--stride", "80", "64"],
-            "would leave pixels out",
+            "would skip pixels",
         ),
         (
             ["--image_path", "photo.png", "--unknown_below", "0.5", "--format", "cityscapes"],
@@ -404,7 +404,8 @@ def tiny_onnx(folder):
     from exported import LABELS, TRANSFORMS
     from onnx import TensorProto, helper, numpy_helper
 
-    from ppliteseg_paddle.deploy.artifact import Artifact, Tensor, writing
+    from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
+    from ppliteseg_paddle.deploy.folder import writing
     from ppliteseg_paddle.deploy.preprocess import Preprocess
 
     weight = numpy_helper.from_array(np.random.default_rng(0).standard_normal((11, 3, 1, 1)).astype(np.float32), "w")

@@ -4,7 +4,8 @@ import shutil
 import pytest
 import yaml
 
-from ppliteseg_paddle.deploy.artifact import Artifact, Tensor, writing
+from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
+from ppliteseg_paddle.deploy.folder import writing
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
@@ -108,7 +109,7 @@ def test_paddlesegs_own_deployment_reads_the_folder(folder):
         (lambda v: v.pop("classes"), "lacks 'classes'"),
         (lambda v: v.pop("format_version"), "PaddleSeg's own export"),
         (lambda v: v.update(format_version=2), "format_version 2.*reads 1.*Update"),
-        (lambda v: v.update(format_version="1"), "'format_version' must be a whole number"),
+        (lambda v: v.update(format_version="1"), "'format_version' must be an integer"),
         (lambda v: v.update(classes="sky"), "'classes' must be a list"),
         (lambda v: v["palette"].pop(), "11 classes and 10 colors"),
         (lambda v: v["palette"].__setitem__(0, [0, 0, 256]), "palette.0"),
@@ -176,7 +177,7 @@ def test_nothing_is_written_where_the_first_export_fails(tmp_path):
 
 def test_a_users_own_deploy_yaml_is_not_taken_for_an_export(tmp_path):
     (tmp_path / "deploy.yaml").write_text("kind: Deployment\n")
-    with pytest.raises(ArtifactError, match="holds a deploy.yaml that is none of ours"):
+    with pytest.raises(ArtifactError, match="holds a deploy.yaml that ppliteseg did not write"):
         write(tmp_path)
     assert (tmp_path / "deploy.yaml").read_text() == "kind: Deployment\n"
 

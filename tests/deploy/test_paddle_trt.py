@@ -10,10 +10,10 @@ import pytest
 from exported import export_folder, photograph
 from paddle import inference
 
-from ppliteseg_paddle.deploy import paddle_trt
+from ppliteseg_paddle.deploy import paddle_trt_plan
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
-from ppliteseg_paddle.deploy.paddle_trt import PaddleTrtPlan, collect_shapes, convert, tensorrt_config
+from ppliteseg_paddle.deploy.paddle_trt_plan import PaddleTrtPlan, collect_shapes, convert, tensorrt_config
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.environment import paddle_version
@@ -155,12 +155,14 @@ def with_a_gpu(monkeypatch):
     monkeypatch.setattr(paddle, "tensorrt", types.SimpleNamespace(), raising=False)
     monkeypatch.setattr(inference, "get_trt_compile_version", lambda: (8, 5, 3))
     monkeypatch.setattr(inference, "get_trt_runtime_version", lambda: (8, 5, 3))
-    plain = paddle_trt.plain_config
+    plain = paddle_trt_plan.plain_config
     monkeypatch.setattr(
-        paddle_trt, "plain_config", lambda inference, model, params, gpu: plain(inference, model, params, None)
+        paddle_trt_plan, "plain_config", lambda inference, model, params, gpu: plain(inference, model, params, None)
     )
     monkeypatch.setattr(
-        paddle_trt, "tensorrt_config", lambda inference, model, params, plan, gpu: plain(inference, model, params, None)
+        paddle_trt_plan,
+        "tensorrt_config",
+        lambda inference, model, params, plan, gpu: plain(inference, model, params, None),
     )
     built = []
 
@@ -171,7 +173,7 @@ def with_a_gpu(monkeypatch):
         shutil.copy(model, prefix + ".json")
         shutil.copy(files()[1], prefix + ".pdiparams")
 
-    monkeypatch.setattr(paddle_trt, "convert", converted)
+    monkeypatch.setattr(paddle_trt_plan, "convert", converted)
     return built
 
 

@@ -136,7 +136,7 @@ def test_a_graph_that_paddle_cannot_read_is_reported_with_both_versions(tmp_path
 def test_a_wrong_image_is_a_data_error():
     with pytest.raises(DataError, match="does not exist"):
         exported_predictor().predict("nowhere.jpg")
-    with pytest.raises(DataError, match="grey"):
+    with pytest.raises(DataError, match="gray"):
         exported_predictor().predict(np.zeros((8, 8), np.uint8))
 
 

@@ -47,7 +47,7 @@ def test_a_stream_gives_each_image_with_its_mask_in_order():
     assert len(found) == 3 * len(SIZES)
 
 
-def test_a_stream_of_paths_ends_at_an_image_that_cannot_be_read_or_goes_on(tmp_path):
+def test_a_stream_of_paths_ends_at_an_image_that_cannot_be_read_or_continues(tmp_path):
     paths = []
     for i, each in enumerate(images()):
         paths.append(str(tmp_path / (f"{i:d}.png")))
@@ -114,7 +114,7 @@ def test_one_path_is_no_batch():
 @pytest.mark.parametrize(
     "options, error, words",
     [
-        ({"batch_size": 0}, ConfigError, "batch_size is 0; give a whole number of at least 1"),
+        ({"batch_size": 0}, ConfigError, "batch_size is 0; give an integer of at least 1"),
         ({"batch_size": 2.0}, ConfigError, "batch_size is 2.0"),
         (
             {"batch_size": 2, "shape": (1, 3, 32, 32)},
@@ -130,7 +130,7 @@ def test_one_path_is_no_batch():
         ),
         ({"crop_size": (32, 32)}, ConfigError, "add is_slide"),
         ({"is_slide": True}, ConfigError, "is_slide needs the window"),
-        ({"is_slide": True, "crop_size": (32, 32), "stride": (33, 32)}, ConfigError, "would leave pixels out"),
+        ({"is_slide": True, "crop_size": (32, 32), "stride": (33, 32)}, ConfigError, "would skip pixels"),
         (
             {"is_slide": True, "crop_size": (64, 32), "shape": (1, 3, 32, 48)},
             ConfigError,

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from exported import photograph
 
-from ppliteseg_paddle.deploy.preprocess import Preprocess, Undo, check_image, restore
+from ppliteseg_paddle.deploy.images import check_image
+from ppliteseg_paddle.deploy.preprocess import Preprocess, Undo, restore
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.reading.images import read_image
 
@@ -101,7 +102,7 @@ def test_one_image_does_not_change_how_the_next_one_is_resized():
         ({"type": "Resize", "target_size": [512, 0]}, ["target_size", "[width, height]"]),
         ({"type": "Resize", "interp": "RANDOM"}, ["interp is 'RANDOM'", "NEAREST, LINEAR"]),
         ({"type": "ResizeByLong"}, ["ResizeByLong needs 'long_size'"]),
-        ({"type": "ResizeByShort", "short_size": [400, 500]}, ["short_size", "whole number"]),
+        ({"type": "ResizeByShort", "short_size": [400, 500]}, ["short_size", "integer number"]),
         ({"type": "Normalize", "mean": [0.5, 0.5]}, ["mean", "one or three numbers"]),
         ({"type": "Normalize", "std": [0.5, 0, 0.5]}, ["std", "without zeros"]),
         ({"mean": [0.5]}, ["val.0", "'type'"]),
@@ -138,8 +139,8 @@ def test_files_are_read_as_opencv_reads_them(tmp_path):
         ok, data = cv2.imencode(name[-4:], photograph())
         (tmp_path / name).write_bytes(data.tobytes())
         assert np.array_equal(read_image(tmp_path / name), cv2.imdecode(data, cv2.IMREAD_COLOR))
-    cv2.imwrite(str(tmp_path / "grey.png"), photograph()[:, :, 0])
-    assert read_image(tmp_path / "grey.png").shape == (427, 640, 3)
+    cv2.imwrite(str(tmp_path / "gray.png"), photograph()[:, :, 0])
+    assert read_image(tmp_path / "gray.png").shape == (427, 640, 3)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +160,8 @@ def test_a_file_that_is_no_image_is_reported_by_name(tmp_path, content, words):
 @pytest.mark.parametrize(
     "image, words",
     [
-        (np.zeros((4, 5), np.uint8), "grey"),
-        (np.zeros((4, 5, 1), np.uint8), "grey"),
+        (np.zeros((4, 5), np.uint8), "gray"),
+        (np.zeros((4, 5, 1), np.uint8), "gray"),
         (np.zeros((4, 5, 4), np.uint8), "4 channels"),
         (np.zeros((4, 5, 3), np.float32), "float32.*expected uint8"),
         (np.zeros((3, 4, 5), np.uint8), r"expected \(H, W, 3\)"),

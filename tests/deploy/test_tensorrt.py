@@ -170,7 +170,7 @@ def test_measured_kernels_are_remembered_and_foreign_ones_dropped(tmp_path, inst
 
 
 def test_exporting_again_replaces_the_folder_with_its_engines(tmp_path, installed):
-    from ppliteseg_paddle.deploy.artifact import writing
+    from ppliteseg_paddle.deploy.folder import writing
 
     installed()
     open_backend("tensorrt", an_artifact(tmp_path / "export"))
@@ -273,7 +273,7 @@ def test_a_failing_driver_is_quoted(tmp_path, installed):
 def test_a_missing_driver_is_one_clear_line(monkeypatch):
     monkeypatch.setattr(cuda, "_LIBRARY", "libno_such_driver.so.1")
     with pytest.raises(
-        DependencyError, match="needs an NVIDIA GPU and its driver, and this machine has none .libno_such_driver"
+        DependencyError, match="needs an NVIDIA GPU and its driver, which this machine does not have .libno_such_driver"
     ):
         cuda.load_driver()
 

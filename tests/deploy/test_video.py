@@ -39,7 +39,7 @@ def test_a_video_with_an_odd_side_keeps_every_pixel_in_an_avi(tmp_path, size):
         assert [frame.shape[:2] for frame in video] == [size] * 3
 
 
-def test_a_video_appears_when_it_is_whole_or_not_at_all(tmp_path):
+def test_a_video_appears_when_it_is_complete_and_never_before(tmp_path):
     path = write_video(tmp_path / "a.avi", 3)
     before = Path(path).read_bytes()
     with pytest.raises(KeyboardInterrupt), VideoWriter(path, 12) as out:
@@ -73,7 +73,7 @@ def test_a_video_that_cannot_be_written_is_told_on_one_line(tmp_path, monkeypatc
 
 
 def test_a_video_of_which_frames_are_lost_on_the_way_is_not_left(tmp_path):
-    refused = pytest.raises(DataError, match=r"could not be written whole \(3 of 4 frames of 64x48 pixels\)")
+    refused = pytest.raises(DataError, match=r"could not be written completely \(3 of 4 frames of 64x48 pixels\)")
     with refused, VideoWriter(tmp_path / "a.avi", 12) as out:
         for i in range(3):
             out.write(image(seed=i))
@@ -85,7 +85,7 @@ def test_a_video_of_which_frames_are_lost_on_the_way_is_not_left(tmp_path):
     "content, words",
     [
         (None, "does not exist"),
-        (b"", "cannot be opened: it is damaged or no video"),
+        (b"", "cannot be opened: it is damaged, no video"),
         (b"no video" * 100, "cannot be opened"),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_cut_video_gives_the_frames_that_it_has(tmp_path):
 
 def test_a_camera_that_is_not_there_is_reported(monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: cv2_capture())
-    with pytest.raises(DataError, match="camera 7 cannot be opened: there is none, another program uses it"):
+    with pytest.raises(DataError, match="camera 7 cannot be opened: it is not connected, another program uses it"):
         VideoReader(7)
 
 

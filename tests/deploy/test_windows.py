@@ -88,7 +88,7 @@ def test_a_stride_is_two_thirds_of_the_window_by_default():
 @pytest.mark.parametrize(
     "crop_size, stride, words",
     [
-        ((64, 64), (65, 10), "stride 65 10 is larger than crop_size 64 64 and would leave pixels out"),
+        ((64, 64), (65, 10), "stride 65 10 is larger than crop_size 64 64 and would skip pixels"),
         ((64,), None, r"crop_size is \(64,\); give width and height"),
         ((64, 0), None, "crop_size"),
         ((64, 64), (32, 2.5), "stride"),

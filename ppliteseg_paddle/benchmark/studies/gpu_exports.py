@@ -101,7 +101,7 @@ class Exports:
 
 def read_images(path: str | None, count: int) -> tuple[list[str], list[np.ndarray]]:
     """Names and pixels: of a folder or list; else two photographs that come with scikit-learn; else a generated one."""
-    from ppliteseg_paddle.deploy.preprocess import generated_image
+    from ppliteseg_paddle.deploy.images import generated_image
     from ppliteseg_paddle.reading.images import read_image
 
     if path:

@@ -29,8 +29,9 @@ from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios, timed
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
+from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.deploy.interface import default_threads
-from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image
+from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.reading.images import read_image
 
 CLOCKS = {"wall": "total", "cpu": "cpu"}  # in results -> as `timing.timed` calls it

@@ -22,8 +22,10 @@ import numpy as np
 from ppliteseg_paddle.benchmark.paper import CAMVID, LARGE, REPORTED, SMALL
 from ppliteseg_paddle.benchmark.studies import baseline, random_weights
 from ppliteseg_paddle.benchmark.studies.baseline import NUM_CLASSES
-from ppliteseg_paddle.deploy.artifact import Artifact, Tensor, writing
-from ppliteseg_paddle.deploy.preprocess import Preprocess, generated_image
+from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
+from ppliteseg_paddle.deploy.folder import writing
+from ppliteseg_paddle.deploy.images import generated_image
+from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ConfigError, suggest
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 

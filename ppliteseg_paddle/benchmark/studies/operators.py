@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.deploy.interface import default_threads
-from ppliteseg_paddle.deploy.preprocess import generated_image
 from ppliteseg_paddle.errors import ArtifactError, PPLiteSegError
 from ppliteseg_paddle.reading.images import read_image
 

@@ -105,7 +105,7 @@ def _measure(backend: str, artifacts: dict[str, Any], failures: dict[str, str], 
     from tqdm import tqdm
 
     from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, Contestant, paper, paper_image
-    from ppliteseg_paddle.deploy.preprocess import generated_image
+    from ppliteseg_paddle.deploy.images import generated_image
     from ppliteseg_paddle.reading.images import read_image
 
     encoded, _ = paper_image(read_image(args.image) if args.image else generated_image(*PAPER_IMAGE))

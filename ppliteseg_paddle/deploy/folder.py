@@ -1,0 +1,168 @@
+"""The exported folder on disk: replaced as a whole or left alone, its files recorded with sizes and hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from ppliteseg_paddle.errors import ArtifactError
+
+METADATA_FILE = "deploy.yaml"
+ENGINES_FOLDER = "engines"
+_HEADER = (
+    "# An exported segmentation model. ppliteseg_paddle.Predictor(this folder) runs it;\n"
+    "# PaddleSeg's deployment scripts read the section `Deploy`. Do not edit: sizes and hashes are checked.\n"
+)
+
+
+@contextlib.contextmanager
+def writing(folder: str) -> Iterator[str]:
+    """Give a temporary folder beside `folder`, which takes its place if the block ends well, and is removed if not.
+
+    An earlier export at `folder` is replaced; anything else there is refused before any work is done.
+
+    Raises: ArtifactError: if `folder` holds something that is no export, or cannot be written.
+    """
+    target = os.path.realpath(folder)
+    _check_replaceable(target, folder)
+    parent = os.path.dirname(target)
+    try:
+        os.makedirs(parent, exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(target)}.", dir=parent)
+    except OSError as error:
+        raise ArtifactError(f"cannot write in {parent}: {error.strerror or error}.") from None
+    try:
+        os.chmod(temporary, 0o755)  # mkdtemp's folders are private
+        yield temporary
+        _move(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # gone already if it has been moved
+
+
+def _move(temporary: str, target: str) -> None:
+    if not os.path.isdir(target):
+        os.rename(temporary, target)
+        return
+    earlier = temporary + ".earlier"
+    os.rename(target, earlier)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        os.rename(earlier, target)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _check_replaceable(target: str, folder: str) -> None:
+    if not os.path.lexists(target):
+        return
+    if not os.path.isdir(target):
+        raise ArtifactError(f"{folder} is a file; give a folder to export to.")
+    names = set(os.listdir(target))
+    if not names:
+        return
+    if METADATA_FILE not in names:
+        raise ArtifactError(
+            f"{folder} is not empty and no export, so it is not replaced; give another folder, such as "
+            f"{os.path.join(folder, 'export')}."
+        )
+    try:
+        values = read_metadata(target)
+    except ArtifactError:
+        values = {}
+    if "format_version" not in values and not any(name.startswith("model.") for name in names):
+        raise ArtifactError(
+            f"{folder} holds a {METADATA_FILE} that ppliteseg did not write, so it is not replaced; give another "
+            f"folder, such as {os.path.join(folder, 'export')}."
+        )
+    known = set(values.get("files") or (name for name in names if name.startswith("model.")))
+    foreign = sorted(names - known - {METADATA_FILE, ENGINES_FOLDER})
+    if foreign:
+        raise ArtifactError(
+            f"{folder} holds an export and also {foreign[0]}, which exporting would delete; move it or give another "
+            "folder."
+        )
+
+
+def file_record(path: str) -> dict[str, Any]:
+    """{"sha256", "bytes"} of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return {"sha256": digest.hexdigest(), "bytes": os.path.getsize(path)}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Short lists of plain values on one line; no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        plain = all(not isinstance(item, (list, dict)) for item in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=plain)
+
+
+def write_metadata(folder: str, values: Mapping[str, Any]) -> None:
+    """Write `deploy.yaml`, the last file of an export."""
+    with open(os.path.join(folder, METADATA_FILE), "w", encoding="utf-8") as file:
+        file.write(_HEADER)
+        yaml.dump(dict(values), file, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def read_metadata(folder: str) -> dict[str, Any]:
+    """What the folder's `deploy.yaml` holds, unchecked.
+
+    Raises: ArtifactError: if `folder` is no folder, or the file is missing or no YAML mapping.
+    """
+    if not os.path.isdir(folder):
+        kind = "is a file" if os.path.exists(folder) else "does not exist"
+        raise ArtifactError(f"model_dir {folder} {kind}; give the folder that 'ppliteseg export' wrote.")
+    path = os.path.join(folder, METADATA_FILE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = yaml.safe_load(file)
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{folder} holds no {METADATA_FILE}, so it is no export; give the folder that 'ppliteseg export' wrote."
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ArtifactError(f"{path} cannot be read: {' '.join(str(error).split())}; export the model again.") from None
+    if not isinstance(values, dict):
+        raise ArtifactError(f"{path} holds no 'key: value' lines; export the model again.")
+    return values
+
+
+def check_files(folder: str, names: Iterable[str], records: Mapping[str, Any], verify: bool) -> None:
+    """See that files are there, as `deploy.yaml` records them.
+
+    Args: records: name -> as `file_record` gives it; verify: whether hashes are compared, too.
+    Raises: ArtifactError: naming the file that is missing or different.
+    """
+    path = os.path.join(folder, METADATA_FILE)
+    for name in dict.fromkeys(names):
+        record, file_path = records.get(name), os.path.join(folder, name)
+        if not isinstance(record, dict) or not isinstance(record.get("bytes"), int) or "sha256" not in record:
+            raise ArtifactError(
+                f"{path}: files.{name} must hold 'sha256' and 'bytes', but is {record!r}; export the model again."
+            )
+        if not os.path.isfile(file_path):
+            raise ArtifactError(f"{file_path} is missing; copy the whole exported folder.")
+        if os.path.getsize(file_path) != record["bytes"]:
+            raise ArtifactError(
+                f"{file_path} has {os.path.getsize(file_path):d} bytes, but {METADATA_FILE} says {record['bytes']:d}; "
+                "copy the exported folder again, or export again."
+            )
+        if verify and file_record(file_path)["sha256"] != record["sha256"]:
+            raise ArtifactError(
+                f"{file_path} was changed after the export: its hash is not the one in {METADATA_FILE}; copy the "
+                "exported folder again, or export again."
+            )
