@@ -20,7 +20,7 @@ _MIN_REPEATS, _MIN_SECONDS, _MAX_REPEATS = 20, 3.0, 2000
 REST_SECONDS, _TURN_SECONDS = 0.3, 1.0
 
 Call = Callable[[], dict[str, float]]
-Progress = Callable[[int, Optional[int]], None]
+Progress = Callable[[int, Optional[int]], Any]
 
 
 class Measurement(NamedTuple):

@@ -39,8 +39,8 @@ def add_blockwise_argmax(model: ModelProto, nodes: Nodes, logits: str, num_class
         graph unchanged: sizes are open, the batch is not 1, or the factor is no even integer.
     """
     resize = last_resize(model.graph, logits)
-    shape = None if resize is None else _factor(model, resize)
-    if shape is None:
+    shape = _factor(model, resize) if resize is not None else None
+    if resize is None or shape is None:
         return ""
     (channels, height, width), factor = shape
     model.graph.node.remove(resize)

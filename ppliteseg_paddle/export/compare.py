@@ -64,7 +64,11 @@ def compare(exported: Predictor, model, image: np.ndarray) -> dict[str, Any]:
             else restore(logits[0], undo)[np.newaxis]
         )
     found, expected = (output if mask else output.argmax(axis=1)).astype(np.int64), logits.argmax(axis=1)
-    result = {"backend": exported.backend.name, "device": exported.backend.device, "input_size": list(batch.shape[2:])}
+    result: dict[str, Any] = {
+        "backend": exported.backend.name,
+        "device": exported.backend.device,
+        "input_size": list(batch.shape[2:]),
+    }
     if found.shape != expected.shape:
         raise ArtifactError(
             f"the exported graph returns masks of {list(found.shape)} where the model returns {list(expected.shape)}; "

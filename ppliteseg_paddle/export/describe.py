@@ -50,7 +50,7 @@ def describe(model: Any, options: ExportOptions) -> Artifact:
             "paddle": paddle.__version__,
             "python": ".".join(map(str, sys.version_info[:3])),
         },
-        dynamic_shape=options.dynamic_shape,
+        dynamic_shape=options.shape_range,
         precision=options.precision,
     )
     return _taking_images(artifact, options.formats) if options.preprocess_in_graph else artifact

@@ -71,7 +71,7 @@ FORMATS: dict[str, Format] = {
 def check_known(names: Sequence[str]) -> tuple[str, ...]:
     """The formats, each once.
 
-    Raises: ConfigError: if there is none, or one without a row.
+    Raises: ConfigError: if none is given, or one has no row.
     """
     for name in names:
         if name not in FORMATS:

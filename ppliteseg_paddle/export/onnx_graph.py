@@ -87,7 +87,7 @@ def finish(model: ModelProto, artifact: Artifact, form: str = "onnx") -> ModelPr
     )
     if not result:
         channels_last = output.op == "argmax" and style.channels_last and _resize_channels_last(graph, after, logits)
-        result = _add_output(after, channels_last or logits, output.op, num_classes, 3 if channels_last else 1)
+        result = _add_output(after, channels_last or logits, str(output.op), num_classes, 3 if channels_last else 1)
     for height, width in reversed(ways_back):
         result = (after.nearest if output.op == "argmax" else after.resized)(result, height, width)
     if output.dtype == "int16":
@@ -214,12 +214,12 @@ def halve_channel_reductions(model: ModelProto) -> None:
     del model.graph.node[:]
     for i, node in enumerate(nodes):
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-        count = channels.get(node.input[0]) if node.input else None
+        count = channels.get(node.input[0], 0) if node.input else 0
         over_channels = (
             node.op_type in ("ReduceMax", "ReduceMean")
             and list(attributes.get("axes", ())) == [1]
             and attributes.get("keepdims", 1)
-            and count
+            and count > 0
             and count % 2 == 0
         )
         made = Nodes(f"reduce_{i:d}")

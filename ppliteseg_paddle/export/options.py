@@ -77,10 +77,15 @@ class ExportOptions:
         return cast("Preprocess", self.transforms)
 
     @property
+    def shape_range(self) -> ShapeRange | None:
+        """`dynamic_shape`, checked."""
+        return cast("ShapeRange | None", self.dynamic_shape)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The network's input (N, 3, H, W), -1 where a size is open."""
-        if self.dynamic_shape is not None:
-            return cast("ShapeRange", self.dynamic_shape).open_shape
+        if self.shape_range is not None:
+            return self.shape_range.open_shape
         return cast("tuple[int, ...]", self.input_shape) if self.input_shape is not None else (-1, 3, -1, -1)
 
     def _set(self, name: str, value: Any) -> None:

@@ -113,7 +113,7 @@ def _check_format(
     row = FORMATS[name]
     check = compare_format(name, graph, artifact, folder, source.model, image)
     int8 = artifact.precision == "int8"
-    if not int8 or source.calibration.sensitivity:
+    if source.calibration is None or source.calibration.sensitivity:
         require_equal(check, save_dir, artifact.precision if row.rounds_to_fp16 or int8 else "fp32")
     if "max_difference" not in check:
         with tempfile.TemporaryDirectory(dir=folder) as aside:
@@ -131,8 +131,8 @@ def _summary_of(checks: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _quantisation(source: Source, artifact: Artifact) -> dict[str, Any] | None:
-    """What int8 has measured and chosen, and, where there are labels, what it costs in mIoU beside a float export that
-    is not kept; None without int8."""
+    """What int8 has measured and chosen; with labels also its mIoU beside that of a float export, which is not kept.
+    None without int8."""
     if source.quantized is None or source.calibration is None:
         return None
     report = source.quantized.report

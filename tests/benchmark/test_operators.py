@@ -1,7 +1,7 @@
-from ppliteseg_paddle.benchmark.studies.operators import _least, by_operator
+from ppliteseg_paddle.benchmark.studies.operators import _keep_min, by_operator
 
 
-def test_the_least_time_of_a_node_counts_and_operators_are_summed_dearest_first():
+def test_the_minimum_time_of_a_node_counts_and_operators_are_summed_dearest_first():
     times = {}
     for node, operator, milliseconds in (
         ("a", "Conv", 9.0),
@@ -10,7 +10,7 @@ def test_the_least_time_of_a_node_counts_and_operators_are_summed_dearest_first(
         ("b", "Conv", 1.0),
         ("c", "Resize", 1.0),
     ):
-        _least(times, node, operator, milliseconds)
+        _keep_min(times, node, operator, milliseconds)
     assert by_operator(times) == [
         {"operator": "Conv", "nodes": 2, "ms": 3.0, "share": 0.75},
         {"operator": "Resize", "nodes": 1, "ms": 1.0, "share": 0.25},

@@ -22,7 +22,7 @@ def small(monkeypatch):
         monkeypatch.setitem(NETWORKS, key, row)
 
 
-def test_rows_of_ours_are_compared_with_paddlesegs_of_the_same_size():
+def test_our_rows_are_compared_with_paddlesegs_of_the_same_size():
     assert set(TABLE2) <= set(NETWORKS)
     for key, row in NETWORKS.items():
         assert row.ours == (row.against is not None)
@@ -79,8 +79,8 @@ def test_the_table_is_written_as_markdown_json_and_picture(tmp_path, small, caps
             and "273.6" in text
         )
     assert (tmp_path / "accuracy_speed.png").read_bytes()[:4] == b"\x89PNG"
-    peer = Artifact.read(str(tmp_path / "exports" / "PaddleSeg-T1"))
-    assert peer.output.dtype == "int32" and peer.preprocess.input_size(1024, 2048) == (32, 64)
+    baseline = Artifact.read(str(tmp_path / "exports" / "PaddleSeg-T1"))
+    assert baseline.output.dtype == "int32" and baseline.preprocess.input_size(1024, 2048) == (32, 64)
 
 
 def test_a_row_that_cannot_be_measured_leaves_the_others(tmp_path, small, monkeypatch, capsys):

@@ -176,20 +176,20 @@ def test_an_unknown_precision_is_refused(tmp_path):
 
 
 @needs_converter
-def test_biases_in_whole_numbers_become_floats_again():
+def test_integer_biases_become_floats_again():
     from onnx import TensorProto, checker, helper, numpy_helper
 
     from ppliteseg_paddle.export.tensorrt import float_biases
 
     arrays = {
-        "whole": np.array([3, -40], np.int32),
+        "integers": np.array([3, -40], np.int32),
         "scale": np.array([0.5, 0.25], np.float32),
         "zero": np.zeros(2, np.int32),
         "weight": np.ones((2, 3, 1, 1), np.float32),
     }
     graph = helper.make_graph(
         [
-            helper.make_node("DequantizeLinear", ["whole", "scale", "zero"], ["bias"], axis=0),
+            helper.make_node("DequantizeLinear", ["integers", "scale", "zero"], ["bias"], axis=0),
             helper.make_node("Conv", ["x", "weight", "bias"], ["y"]),
         ],
         "g",

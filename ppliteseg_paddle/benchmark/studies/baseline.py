@@ -48,7 +48,7 @@ def paddleseg_models() -> Any:
 
 
 def build(variant: str, num_classes: int = NUM_CLASSES, like: Any = None) -> Any:
-    """PaddleSeg's `PPLiteSeg` with random weights, or with those of a model of ours of the same variant."""
+    """PaddleSeg's `PPLiteSeg` with random weights, or with those of our model of the same variant."""
     row, models = VARIANTS[variant], paddleseg_models()
     model = models.PPLiteSeg(num_classes, getattr(models.backbones, row.backbone)(), **row.arguments)
     if like is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 from dataclasses import replace
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, cast
 
 import numpy as np
 
@@ -20,13 +20,12 @@ from ppliteseg_paddle.benchmark.studies.torch_baseline import TorchBackend
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.interface import Backend, Options, split_device
-from ppliteseg_paddle.deploy.shapes import ShapeRange
+from ppliteseg_paddle.deploy.shapes import Shape, ShapeRange
 from ppliteseg_paddle.deploy.tensorrt import TensorRtBackend
 from ppliteseg_paddle.deploy.tensorrt_plan import Plan
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError, suggest
 
 _CAPTURE_THREAD_LOCAL = 1  # of CUstreamCaptureMode
-Shape = tuple[int, ...]
 Launch = Optional[Callable[[], Any]]
 
 
@@ -113,17 +112,18 @@ class _RecordingTensorRt(TensorRtBackend):
 
     def profile(self, batch: np.ndarray) -> list[tuple[str, float]]:
         """Milliseconds of each layer of the engine."""
-        trt, times = self._trt, {}
+        trt: Any = self._trt
+        times: dict[str, list[float]] = {}
 
         class Profiler(trt.IProfiler):
-            def __init__(self):
+            def __init__(self) -> None:
                 trt.IProfiler.__init__(self)
 
-            def report_layer_time(self, layer_name, milliseconds):
+            def report_layer_time(self, layer_name: str, milliseconds: float) -> None:
                 times.setdefault(layer_name, []).append(milliseconds)
 
-        context = self._context
-        self._context = self._engine.create_execution_context()
+        context, engine = self._context, cast("Any", self._engine)
+        self._context = engine.create_execution_context()
         try:
             self._context.profiler = Profiler()
             for _ in range(20):
@@ -212,4 +212,5 @@ def open_engine(
     Raises: as `check_runtime`; ArtifactError: if the runtime cannot run the graph.
     """
     check_runtime(name, precision, device)
-    return ENGINES[name].open(artifact, precision, device, threads, (batch, *artifact.input.shape[1:]))
+    shape = cast("Shape", (batch, *artifact.input.shape[1:]))
+    return ENGINES[name].open(artifact, precision, device, threads, shape)

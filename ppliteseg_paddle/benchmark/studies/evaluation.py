@@ -4,13 +4,13 @@ predictions."""
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
+from typing import Any, Callable
 
 from ppliteseg_paddle.benchmark.timing import measure_in_turns, median, timed
 
 
 def measure(
-    model=None,
+    model: Any = None,
     size: tuple[int, int] = (480, 360),
     num_classes: int = 11,
     repeats: int | None = 20,
@@ -24,14 +24,15 @@ def measure(
         repeats, warmup: as in `timing.measure_in_turns`.
 
     Returns: seconds (medians) "forward", with the choice of the best class, "metric_paddleseg", "metric_ours"; shares
-        of the
-        forward pass "share_paddleseg", "share_ours"; "times_faster".
+        of the forward pass "share_paddleseg", "share_ours"; "times_faster".
     """
     import numpy as np
     import paddle
 
     from ppliteseg_paddle.engine.metrics import confusion_on_device
+    from ppliteseg_paddle.registry import register
 
+    register()
     if model is None:
         from ppliteseg_paddle.models.pp_liteseg import pp_liteseg_t
 
@@ -78,23 +79,28 @@ def measure(
     }
 
 
-def paddlesegs_areas():
-    """PaddleSeg's own `calculate_area`, made runnable: its sums get the dimension that they had before Paddle 2.5.
+def paddlesegs_areas() -> Callable[..., Any]:
+    """PaddleSeg's own `calculate_area`, made runnable where it is not: its sums get the dimension that they had before
+    Paddle 2.5.
 
-    A second copy of its module is loaded; the one in use, with our fix, is not changed.
+    Then a second copy of its module is loaded; the one in use, with our fix, is not changed.
     """
     import paddle
+    from paddleseg.utils import metrics
 
-    spec = importlib.util.find_spec("paddleseg.utils.metrics")
-    module = importlib.util.module_from_spec(spec)
+    if metrics.calculate_area.__module__ == metrics.__name__:  # `compat` has found that it runs
+        return metrics.calculate_area
+    spec = importlib.util.find_spec(metrics.__name__)
+    assert spec is not None and spec.loader is not None  # it has been imported
+    module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
     class Paddle:
-        def __getattr__(self, name):
+        def __getattr__(self, name: str) -> Any:
             return getattr(paddle, name)
 
         @staticmethod
-        def sum(values):
+        def sum(values: Any) -> Any:
             return paddle.sum(values).reshape([1])
 
     module.paddle = Paddle()

@@ -19,7 +19,7 @@ from typing import Any
 from ppliteseg_paddle.benchmark.studies.engines import ENGINES
 from ppliteseg_paddle.benchmark.studies.gpu_bench import PRECISIONS, Bench
 from ppliteseg_paddle.benchmark.studies.gpu_exports import MISTAKES
-from ppliteseg_paddle.benchmark.studies.networks import NETWORKS, accuracy_of, network, parse_weights
+from ppliteseg_paddle.benchmark.studies.networks import NETWORKS, accuracy_of, baselines_of, network, parse_weights
 from ppliteseg_paddle.errors import ArtifactError, PPLiteSegError
 
 DEFAULT_NETWORKS = [
@@ -103,7 +103,7 @@ def _papers_protocol(args: argparse.Namespace, bench: Bench) -> list[dict[str, A
                 bench.failures[f"paper's protocol, {key}, {name}"] = " ".join(str(error).split())
         if contestants:
             names = [contestant.name for contestant in contestants]
-            against = {key: network(key).against for key in names if network(key).against in names}
+            against = baselines_of(names)
             measured = paper(
                 contestants, encoded, bench.exports.size(names[0]), args.warmup, args.repeats, against=against
             )

@@ -16,7 +16,7 @@ from ppliteseg_paddle.benchmark.studies import roofline
 from ppliteseg_paddle.benchmark.studies.engines import Engine, check_runtime, open_engine
 from ppliteseg_paddle.benchmark.studies.gpu_exports import MISTAKES, Exports, read_images
 from ppliteseg_paddle.benchmark.studies.networks import accuracy_of, network
-from ppliteseg_paddle.benchmark.timing import describe, measure, measure_in_turns, ratios
+from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure, measure_in_turns, ratios
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ConfigError, DependencyError, PPLiteSegError
 
@@ -55,8 +55,8 @@ class Bench:
         rest = rest_between(engine.backend for engine in engines.values())
         steps = {key: _steps(engine, batches[key]) for key, engine in engines.items()}
         in_steps = measure_in_turns(steps, args.warmup, args.repeats, rest=rest)
-        bare = {key: _launches(engine) for key, engine in engines.items() if engine.launch}
-        bare = measure_in_turns(bare, args.warmup, args.repeats, rest=rest) if bare else {}
+        launches = {key: _launches(engine.launch) for key, engine in engines.items() if engine.launch}
+        bare = measure_in_turns(launches, args.warmup, args.repeats, rest=rest) if launches else {}
         self._measure_ceilings(runtime, precision)
         for key, engine in engines.items():
             against = network(key).against if network(key).against in engines else None
@@ -83,7 +83,7 @@ class Bench:
             )
             if engine.profile is not None and args.profile:
                 self.profiles[f"{key}, {runtime}, {precision}"] = engine.profile(batches[key])[:_MAX_PROFILED]
-        del engines, steps  # their memory is needed
+        del engines, steps, launches  # their memory is needed
         for key in keys:
             self._best_batch(runtime, precision, key)
 
@@ -120,7 +120,7 @@ class Bench:
                 engine = self._open(runtime, key, precision, size)
                 batch = np.repeat(self._batch(key, precision, 0), size, axis=0)
                 engine.backend.run(batch)
-                call = _launches(engine) if engine.launch else _steps(engine, batch)
+                call = _launches(engine.launch) if engine.launch else _steps(engine, batch)
                 seconds = measure(call, self._args.warmup, self._args.repeats).seconds
             except MISTAKES as error:
                 self._fail(runtime, precision, f"{key} in batches of {size:d}", error)
@@ -199,16 +199,16 @@ def _steps(engine: Engine, batch: np.ndarray) -> Callable[[], dict[str, float]]:
     return call
 
 
-def _launches(engine: Engine) -> Callable[[], dict[str, float]]:
+def _launches(launch: Callable[[], Any]) -> Callable[[], dict[str, float]]:
     def call() -> dict[str, float]:
         start = time.perf_counter()
-        engine.launch()
+        launch()
         return {"total": time.perf_counter() - start}
 
     return call
 
 
-def _times(in_steps, bare) -> dict[str, Any]:
+def _times(in_steps: Measurement, bare: Measurement | None) -> dict[str, Any]:
     stages = {step: describe(seconds) for step, seconds in in_steps.seconds.items()}
     alone = describe(bare.seconds["total"]) if bare is not None else stages["forward"]
     return {
@@ -240,7 +240,7 @@ def _measure_ceilings(runtime: str, precision: str, device: str, threads: int | 
             batch = np.zeros(artifact.input.shape, np.float32)
             engine.backend.run(batch)
             seconds = measure(
-                _launches(engine) if engine.launch else _steps(engine, batch), warmup=5, repeats=20
+                _launches(engine.launch) if engine.launch else _steps(engine, batch), warmup=5, repeats=20
             ).seconds
             found[name] = amount / min(seconds["total" if engine.launch else "forward"])
     return found

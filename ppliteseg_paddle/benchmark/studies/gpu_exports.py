@@ -118,7 +118,7 @@ def read_images(path: str | None, count: int) -> tuple[list[str], list[np.ndarra
         chosen = paths[:: max(1, len(paths) // count)][:count]
         return [os.path.basename(item) for item in chosen], [read_image(item) for item in chosen]
     try:
-        from sklearn.datasets import load_sample_image
+        from sklearn.datasets import load_sample_image  # type: ignore[import-untyped]
     except ImportError:
         return ["generated"], [generated_image(512, 1024)]
     names = ["china.jpg", "flower.jpg"]

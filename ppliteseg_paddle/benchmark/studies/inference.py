@@ -1,4 +1,4 @@
-"""PaddleSeg's own PP-LiteSeg, exported PaddleSeg's way and run by Paddle Inference, beside our exports of ours.
+"""PaddleSeg's own PP-LiteSeg, exported PaddleSeg's way and run by Paddle Inference, beside our exports of our model.
 
     python -m ppliteseg_paddle.benchmark.studies.inference --save_json FILE [--model T|B] [--size H W] [--num_threads N]
     ...
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             (f"{name} {precision}", open_backend(name, exports[precision], "cpu", threads))
             for name, precision in args.candidates
         )
-        calls = {name: timed(lambda backend=backend: backend.run(batch)) for name, backend in backends.items()}
+        calls = {name: timed(partial(backend.run, batch)) for name, backend in backends.items()}
         with tqdm(total=args.repeats, desc="inference", unit="iteration", file=sys.stderr, disable=None) as bar:
             measured = measure_in_turns(
                 calls, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS

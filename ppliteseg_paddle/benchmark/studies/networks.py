@@ -110,6 +110,11 @@ def network(key: str) -> Network:
     return NETWORKS[key]
 
 
+def baselines_of(keys: Sequence[str]) -> dict[str, str]:
+    """Network -> the baseline that it is compared with, where that is one of the networks, too."""
+    return {key: against for key in keys if (against := NETWORKS[key].against) is not None and against in keys}
+
+
 def parse_weights(items: Sequence[str]) -> dict[str, str]:
     """ "T1=FILE" ... as a table. Raises: ConfigError: for another form, or an unknown network."""
     for item in items:
@@ -214,8 +219,8 @@ def _export_as_paddleseg(what: Export, model: Any, shape: Sequence[int], folder:
         files = baseline.export(model, shape, aside)
         graphs: dict[str, dict[str, str]] = {}
         if "onnx" in what.formats or "tensorrt" in what.formats:
-            paths = (os.path.join(aside, files[role]) for role in ("model", "params"))
-            convert(*paths, os.path.join(made, "model.onnx"))
+            graph, params = (os.path.join(aside, files[role]) for role in ("model", "params"))
+            convert(graph, params, os.path.join(made, "model.onnx"))
             graphs["onnx"] = {"model": "model.onnx"}
         if "tensorrt" in what.formats:
             graphs["tensorrt"] = {"model": "model.onnx", **_fp16(made, what.precision)}

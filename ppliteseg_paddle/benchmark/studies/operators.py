@@ -3,7 +3,7 @@
     python -m ppliteseg_paddle.benchmark.studies.operators --model_dir DIR [--backend onnxruntime|openvino]
     [--num_threads N] [--repeats N]
 
-Of every node the least time over the repeats counts: on a machine that others use, too, that is the time it takes.
+Of every node the minimum over the repeats counts: on a machine that others use, too, that is the time it takes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Times = dict[str, tuple[str, float]]
 
 
 def onnxruntime_times(path: str, batch: np.ndarray, threads: int, repeats: int) -> Times:
-    """The least time of each node in ONNX Runtime, after its own optimisation."""
+    """The minimum time of each node in ONNX Runtime, after its own optimisation."""
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
@@ -43,12 +43,12 @@ def onnxruntime_times(path: str, batch: np.ndarray, threads: int, repeats: int) 
     times: Times = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            _least(times, event["name"], event["args"]["op_name"], event["dur"] / 1e3)
+            _keep_min(times, event["name"], event["args"]["op_name"], event["dur"] / 1e3)
     return times
 
 
 def openvino_times(path: str, batch: np.ndarray, threads: int, repeats: int) -> Times:
-    """The least time of each node in OpenVINO; the operator's name holds the kernel that it chose."""
+    """The minimum time of each node in OpenVINO; the operator's name holds the kernel that it chose."""
     import openvino
 
     core = openvino.Core()
@@ -64,7 +64,7 @@ def openvino_times(path: str, batch: np.ndarray, threads: int, repeats: int) -> 
         request.infer([batch])
         for node in request.get_profiling_info():
             if str(node.status).endswith("EXECUTED"):
-                _least(
+                _keep_min(
                     times, node.node_name, f"{node.node_type} {node.exec_type}", 1e3 * node.real_time.total_seconds()
                 )
     return times
@@ -73,7 +73,7 @@ def openvino_times(path: str, batch: np.ndarray, threads: int, repeats: int) -> 
 RUNTIMES = {"onnxruntime": ("onnx", onnxruntime_times), "openvino": ("openvino", openvino_times)}
 
 
-def _least(times: Times, node: str, operator: str, milliseconds: float) -> None:
+def _keep_min(times: Times, node: str, operator: str, milliseconds: float) -> None:
     if node not in times or milliseconds < times[node][1]:
         times[node] = operator, milliseconds
 

@@ -70,8 +70,13 @@ def train_once(name: str, minutes: float, save_dir: str, seed: int, options: lis
 
 
 def outcome(save_dir: str) -> dict[str, Any]:
-    """The figures of a finished run, from its record."""
+    """The figures of a finished run, from its record.
+
+    Raises: PPLiteSegError: if it has left none.
+    """
     record = read_json(os.path.join(save_dir, "train.json"))
+    if record is None:
+        raise PPLiteSegError(f"{save_dir} holds no train.json, so nothing is known of the run.")
     last = max(evaluation["iter"] for evaluation in record["eval"])
     final = {
         ("mIoU_averaged" if evaluation["ema"] else "mIoU"): evaluation["mIoU"]
@@ -97,12 +102,11 @@ def run(minutes: float, repeats: int, save_dir: str, names: list[str], options: 
         for name in names:
             folder = os.path.join(save_dir, f"{name}_{seed:d}")
             finished = os.path.join(folder, "outcome.json")
-            if not os.path.exists(finished):
-                write_json(
-                    finished,
-                    {**train_once(name, minutes, folder, seed, options), "load_average_after": os.getloadavg()[0]},
-                )
-            runs[name].append(read_json(finished))
+            found = read_json(finished)
+            if found is None:
+                found = {**train_once(name, minutes, folder, seed, options), "load_average_after": os.getloadavg()[0]}
+                write_json(finished, found)
+            runs[name].append(found)
     return {
         "protocol": f"val mIoU after {minutes:g} minutes on {default_threads():d} cores",
         "minutes": minutes,

@@ -22,6 +22,7 @@ from ppliteseg_paddle.benchmark.studies.networks import (
     TABLE2,
     Export,
     accuracy_of,
+    baselines_of,
     export,
     network,
     parse_weights,
@@ -121,7 +122,7 @@ def _measure(backend: str, artifacts: dict[str, Any], failures: dict[str, str], 
     if not contestants:
         return []
     names = [contestant.name for contestant in contestants]
-    against = {name: NETWORKS[name].against for name in names if NETWORKS[name].against in names}
+    against = baselines_of(names)
     with tqdm(total=args.repeats, desc=backend, unit="iteration", file=sys.stderr, disable=None) as bar:
         rows = paper(
             contestants,

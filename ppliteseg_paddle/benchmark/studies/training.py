@@ -60,10 +60,12 @@ class Worker:
 
     def ask(self, work: str) -> dict[str, float]:
         """Raises: PPLiteSegError: if the process has ended."""
+        requests, answers = self.process.stdin, self.process.stdout
+        assert requests is not None and answers is not None  # both are pipes
         try:
-            self.process.stdin.write(work + "\n")
-            self.process.stdin.flush()
-            answer = self.process.stdout.readline()
+            requests.write(work + "\n")
+            requests.flush()
+            answer = answers.readline()
         except OSError:
             answer = ""
         if not answer:

@@ -45,7 +45,7 @@ def measure_loss(exact: Predictor, quantized: Mapping[str, Predictor], calibrati
                 differing[name] += float(np.mean(masks[name] != masks[""])) / len(pairs)
             bar.update()
     float_miou = miou(matrices[""])
-    formats = {
+    formats: dict[str, dict[str, Any]] = {
         name: {
             "int8_mIoU": miou(matrices[name]),
             "lost_points": 100 * (float_miou - miou(matrices[name])),

@@ -63,7 +63,7 @@ class Network:
     def layers(self) -> list[str]:
         """The convolutions to quantise, in order.
 
-        Raises: ConfigError: if there is none.
+        Raises: ConfigError: if all stay in float.
         """
         found = [name for name in self._convolutions if name not in self.always_float]
         if not found:
