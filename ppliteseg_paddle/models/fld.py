@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import paddle
 from paddle import nn
 
 from ppliteseg_paddle.errors import ConfigError
@@ -51,7 +52,7 @@ class FLDHead(nn.Layer):
         )
 
     def forward(self, skips, context):
-        fused = []
+        fused: list[paddle.Tensor] = []
         deep = context
         for i in reversed(range(len(self.fusions))):
             deep = self.fusions[i](skips[i], deep)

@@ -6,6 +6,7 @@ Source: arXiv 2204.02681, section 3.2 and figure 4; PaddleSeg `models/layers/ten
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -53,8 +54,15 @@ class AttentionFusion(AddFusion):
     Args: reductions: the statistics, "mean" alone or "mean" and "max".
     """
 
-    def __init__(self, *channels: int, resize_mode: str = "bilinear", reductions: Sequence[str] = ("mean", "max")):
-        super().__init__(*channels, resize_mode=resize_mode)
+    def __init__(
+        self,
+        skip_channels: int,
+        deep_channels: int,
+        out_channels: int,
+        resize_mode: str = "bilinear",
+        reductions: Sequence[str] = ("mean", "max"),
+    ):
+        super().__init__(skip_channels, deep_channels, out_channels, resize_mode)
         self.reductions = tuple(reductions)
 
     def fuse(self, skip, deep):
@@ -65,8 +73,8 @@ class AttentionFusion(AddFusion):
 class SpatialAttentionFusion(AttentionFusion):
     """One weight per position, from statistics over channels."""
 
-    def __init__(self, *channels: int, **options):
-        super().__init__(*channels, **options)
+    def __init__(self, skip_channels: int, deep_channels: int, out_channels: int, **options: Any):
+        super().__init__(skip_channels, deep_channels, out_channels, **options)
         self.attention = nn.Sequential(ConvBNReLU(2 * len(self.reductions), 2, 3), ConvBN(2, 1, 3))
 
     def statistics(self, skip, deep):
@@ -85,9 +93,8 @@ class SpatialAttentionFusion(AttentionFusion):
 class ChannelAttentionFusion(AttentionFusion):
     """One weight per channel, from statistics over positions."""
 
-    def __init__(self, *channels: int, **options):
-        super().__init__(*channels, **options)
-        deep_channels = channels[1]
+    def __init__(self, skip_channels: int, deep_channels: int, out_channels: int, **options: Any):
+        super().__init__(skip_channels, deep_channels, out_channels, **options)
         self.attention = nn.Sequential(
             ConvBNLeakyReLU(2 * len(self.reductions) * deep_channels, deep_channels // 2, 1),
             ConvBN(deep_channels // 2, deep_channels, 1),
@@ -112,7 +119,7 @@ def _check_sizes(skip, deep) -> None:
 
 
 # name in configs -> (class, options beyond the channels and resize_mode)
-FUSIONS = {
+FUSIONS: dict[str, tuple[type[AddFusion], dict[str, Any]]] = {
     "spatial_mean_max": (SpatialAttentionFusion, {"reductions": ("mean", "max")}),
     "spatial_mean": (SpatialAttentionFusion, {"reductions": ("mean",)}),
     "channel_mean_max": (ChannelAttentionFusion, {"reductions": ("mean", "max")}),

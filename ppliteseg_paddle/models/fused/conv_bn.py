@@ -62,16 +62,16 @@ def _block(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool) -> Block | None:
         return None
     if any(layer._forward_pre_hooks or layer._forward_post_hooks or "forward" in vars(layer) for layer in (conv, bn)):
         return None
-    padding = _pair(conv._padding)
-    if padding is None:
+    padding, stride, dilation = _pair(conv._padding), _pair(conv._stride), _pair(conv._dilation)
+    if padding is None or stride is None or dilation is None:
         return None
     return block(
         Case(
             x_shape=tuple(x.shape),
             weight_shape=tuple(conv.weight.shape),
-            stride=_pair(conv._stride),
+            stride=stride,
             padding=padding,
-            dilation=_pair(conv._dilation),
+            dilation=dilation,
             groups=conv._groups,
             epsilon=bn._epsilon,
             relu=relu,

@@ -104,7 +104,9 @@ class Primitive:
         return c_void_p(self.lib.functions.dnnl_primitive_desc_query_md(self.description, query, 0))
 
     def __call__(self, operands: dict[int, Memory]) -> None:
-        arguments = (_Argument * len(operands))(*((number, memory.handle) for number, memory in operands.items()))
+        arguments = (_Argument * len(operands))(
+            *(_Argument(number, memory.handle) for number, memory in operands.items())
+        )
         self.lib.call("dnnl_primitive_execute", self.handle, self.lib.stream, len(operands), arguments)
 
 
