@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import stat
@@ -52,12 +51,6 @@ def unpack(path: str, folder: str, largest_bytes: int = 0) -> list[str]:
         raise DownloadError(f"archive {path} cannot be unpacked: {error}.") from error
 
 
-def _extracted(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    file = archive.extractfile(info)
-    assert file is not None  # as for links and folders, which are never opened
-    return file
-
-
 def _tar_members(archive: tarfile.TarFile) -> list[_Member]:
     def kind(info: tarfile.TarInfo) -> str:
         if info.isfile() or info.isdir():
@@ -65,7 +58,7 @@ def _tar_members(archive: tarfile.TarFile) -> list[_Member]:
         return "a link" if info.issym() or info.islnk() else "a device"
 
     return [
-        _Member(info.name, info.size, kind(info), functools.partial(_extracted, archive, info))
+        _Member(info.name, info.size, kind(info), lambda info=info: archive.extractfile(info))
         for info in archive.getmembers()
     ]
 
@@ -78,7 +71,7 @@ def _zip_members(archive: zipfile.ZipFile) -> list[_Member]:
         return "folder" if info.is_dir() else "file"
 
     return [
-        _Member(info.filename, info.file_size, kind(info), functools.partial(archive.open, info))
+        _Member(info.filename, info.file_size, kind(info), lambda info=info: archive.open(info))
         for info in archive.infolist()
     ]
 

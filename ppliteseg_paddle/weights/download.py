@@ -13,7 +13,6 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 
 from ppliteseg_paddle.errors import DownloadError
 
@@ -169,7 +168,7 @@ def _remove(*paths: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: str) -> Iterator[None]:
+def _locked(path: str):
     """One process at a time, where the system can lock files (Windows cannot in this way)."""
     try:
         import fcntl

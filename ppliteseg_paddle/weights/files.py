@@ -110,7 +110,7 @@ def sniff(path: str) -> str:
     return "archive" if head[:1] != b"\x80" and archives.is_archive(path) else "pickle"
 
 
-def _read_pickle(path: str) -> tuple[Any, str]:
+def _read_pickle(path: str):
     with open(path, "rb") as file:
         first = ArrayUnpickler(file).load()
         if isinstance(first, int) and first == LEGACY_MAGIC:
@@ -118,7 +118,7 @@ def _read_pickle(path: str) -> tuple[Any, str]:
         return first, "Paddle"
 
 
-def _read_safetensors(path: str) -> tuple[Any, str]:
+def _read_safetensors(path: str):
     try:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -130,7 +130,7 @@ def _read_safetensors(path: str) -> tuple[Any, str]:
         raise ValueError(error) from error
 
 
-def _refuse_web_page(path: str) -> tuple[Any, str]:
+def _refuse_web_page(path: str):
     raise WeightsError("it is a web page, not weights: its download did not reach the file itself. Get it anew.")
 
 
@@ -170,8 +170,7 @@ def _arrays_of(content: Any, path: str) -> StateDict:
         if isinstance(content.get(key), dict):
             content = content[key]
             break
-    found = {str(name): _array(value) for name, value in content.items()}
-    arrays = {name: array for name, array in found.items() if array is not None}
+    arrays = {str(name): _array(value) for name, value in content.items() if _array(value) is not None}
     if not arrays:
         raise WeightsError(f"weight file {path} holds no arrays.")
     for name, array in arrays.items():
@@ -180,7 +179,7 @@ def _arrays_of(content: Any, path: str) -> StateDict:
     return arrays
 
 
-def _array(value: Any) -> np.ndarray | None:
+def _array(value: Any):
     """An array as it is, and of the pair (name, array) that paddle.save writes outside state dicts, the array."""
     if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[0], str):
         value = value[1]
@@ -210,5 +209,4 @@ def _safetensors_bytes(path: str, state: StateDict) -> bytes:
         from safetensors.numpy import save
     except ImportError:
         raise DependencyError(f"writing {path} needs the package safetensors: pip install safetensors") from None
-    data: bytes = save(state, metadata={"producer": "ppliteseg_paddle"})
-    return data
+    return save(state, metadata={"producer": "ppliteseg_paddle"})

@@ -10,7 +10,6 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.errors import WeightsError
@@ -50,7 +49,7 @@ class LoadReport:
     def complete(self) -> bool:
         return not (self.missing or self.unexpected or self.mismatched)
 
-    def __str__(self) -> str:
+    def __str__(self):
         text = f"{len(self.loaded):d} arrays loaded ({self.source})"
         if self.mismatched:
             text += "; left as they were, the file has another number of classes: " + ", ".join(
@@ -65,7 +64,7 @@ class LoadReport:
         return text
 
 
-def load_weights(model: Any, path: str, strict: bool = False) -> LoadReport:
+def load_weights(model, path: str, strict: bool = False) -> LoadReport:
     """Load a weight file into `model`, in place, and log what was not loaded.
 
     A file of a backbone alone fits a whole model's backbone. A file for another number of classes fits but for
@@ -105,7 +104,7 @@ def load_weights(model: Any, path: str, strict: bool = False) -> LoadReport:
     return report
 
 
-def load_by_name(model: Any, path: str | None) -> None:
+def load_by_name(model, path: str | None) -> None:
     """Load into a component of PaddleSeg what its `pretrained:` names, by PaddleSeg's rule: what fits by name and
     shape.
 

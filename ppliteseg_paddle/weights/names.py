@@ -52,8 +52,8 @@ UNKNOWN = "unknown"
 
 # Blocks in the backbone's stages 3 to 5, and channels of the head's levels. Equal to those in `models` (a test sees to
 # it).
-BACKBONES: dict[tuple[int, ...], str] = {(2, 2, 2): "STDC1", (4, 5, 3): "STDC2"}
-PRESETS: dict[tuple[str | None, tuple[int, ...]], str] = {("STDC1", (32, 64, 128)): "T", ("STDC2", (64, 96, 128)): "B"}
+BACKBONES = {(2, 2, 2): "STDC1", (4, 5, 3): "STDC2"}
+PRESETS = {("STDC1", (32, 64, 128)): "T", ("STDC2", (64, 96, 128)): "B"}
 
 
 @dataclass

@@ -11,7 +11,7 @@ import codecs
 import collections
 import pickle
 from dataclasses import dataclass
-from typing import Any, Callable, Literal
+from typing import Any, Callable
 
 import numpy as np
 
@@ -41,14 +41,14 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return codecs.latin_1_encode(text)[0]
 
 
-def _scalar(dtype: Any, *data: Any) -> Any:
+def _scalar(dtype: np.dtype, *data: Any):
     if not isinstance(dtype, np.dtype) or dtype.hasobject:
         raise WeightsError("the file holds Python objects where numbers are expected")
     return np.frombuffer(data[0], dtype)[0] if data else dtype.type()
 
 
 def _numpy_names() -> dict[tuple[str, str], Any]:
-    names: dict[tuple[str, str], Any] = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
+    names = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
     for package in ("numpy.core.", "numpy._core."):  # before and since numpy 2
         for module, name in (("multiarray", "_reconstruct"), ("numeric", "_frombuffer")):
             names[(package + module, name)] = getattr(getattr(np.core, module), name)
@@ -73,7 +73,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
     names: dict[tuple[str, str], Any] = PLAIN_NAMES
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module, name):
         if (module, name) in self.names:
             return self.names[(module, name)]
         raise WeightsError(
@@ -142,14 +142,14 @@ class TensorView:
         return np.array(view, order="C")
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_unused: Any) -> TensorView:
+def _rebuild_tensor(storage, offset, shape, strides, *_unused) -> TensorView:
     numbers = (offset, *shape, *strides)
     if not isinstance(storage, Storage) or any(not isinstance(n, int) or isinstance(n, bool) for n in numbers):
         raise WeightsError("the file describes a tensor in a form that PyTorch does not write")
     return TensorView(storage, offset, tuple(shape), tuple(strides))
 
 
-def _rebuild_parameter(tensor: Any, *_unused: Any) -> Any:
+def _rebuild_parameter(tensor, *_unused):
     return tensor
 
 
@@ -169,7 +169,7 @@ class TorchUnpickler(ArrayUnpickler):
         **{("torch", name): _StorageType(dtype) for name, dtype in STORAGE_TYPES.items()},
     }
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid):
         """('storage', type, key, device, count[, view]), view being None or (key, start, count), as PyTorch 0.4
         wrote."""
         if (
@@ -183,7 +183,7 @@ class TorchUnpickler(ArrayUnpickler):
         return Storage(str(pid[2]), str(pid[1]), int(pid[4]), int(start))
 
 
-def numbers_from_bytes(data: bytes, storage_dtype: str, byte_order: Literal["<", ">"] = "<") -> np.ndarray:
+def numbers_from_bytes(data: bytes, storage_dtype: str, byte_order: str = "<") -> np.ndarray:
     """The flat array that a storage's bytes stand for; bfloat16 as float32."""
     if storage_dtype == "bfloat16":
         return (np.frombuffer(data, byte_order + "u2").astype(np.uint32) << 16).view(np.float32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 import struct
 import zipfile
-from typing import Any, BinaryIO, Callable, Literal
+from typing import Any, BinaryIO, Callable
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def is_torch_zip(path: str) -> bool:
         return _pickle_member(archive) is not None
 
 
-def _pickle_member(archive: zipfile.ZipFile) -> str | None:
+def _pickle_member(archive: zipfile.ZipFile):
     return next((name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")), None)
 
 
@@ -36,8 +36,6 @@ def read_torch_zip(path: str) -> Any:
     """
     with zipfile.ZipFile(path) as archive:
         member = _pickle_member(archive)
-        if member is None:
-            raise WeightsError("it is a zip file without PyTorch's data.pkl")
         root = member[: -len("data.pkl")]
         names = set(archive.namelist())
         order = archive.read(root + "byteorder") if root + "byteorder" in names else b"little"
@@ -70,7 +68,7 @@ def read_torch_legacy(file: BinaryIO) -> Any:
     unpickler = _RecordingUnpickler(file)
     content = unpickler.load()
     keys = ArrayUnpickler(file).load()
-    order: Literal["<", ">"] = "<" if system.get("little_endian", True) else ">"
+    order = "<" if system.get("little_endian", True) else ">"
     storages = {}
     for key in keys:
         (count,) = struct.unpack(order + "q", _exactly(file, 8))
@@ -85,12 +83,12 @@ def read_torch_legacy(file: BinaryIO) -> Any:
 class _RecordingUnpickler(TorchUnpickler):
     """Notes the type of each storage: in this form the numbers follow, without their type."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file):
         super().__init__(file)
         self.dtypes: dict[str, str] = {}
 
-    def persistent_load(self, pid: Any) -> Storage:
-        storage: Storage = super().persistent_load(pid)
+    def persistent_load(self, pid):
+        storage = super().persistent_load(pid)
         self.dtypes[storage.key] = storage.dtype
         return storage
 
