@@ -1,7 +1,7 @@
 """What is timed: the protocols `latency`, `paper` and `throughput` of `ppliteseg benchmark`.
 
-Several contestants (exported folders, runtimes) take turns in one run, and every result says what it was measured on.
-`throughput` is in a module of its own.
+Several candidates (exported folders, runtimes) are timed round-robin in one run, and every result says what it was
+measured on. `throughput` is in a module of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ppliteseg_paddle.benchmark.environment import machine
-from ppliteseg_paddle.benchmark.timing import REST_SECONDS, Measurement, Progress, describe, measure_in_turns, ratios
+from ppliteseg_paddle.benchmark.timing import REST_SECONDS, Measurement, Progress, describe, measure_round_robin, ratios
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
@@ -36,7 +36,7 @@ PAPER_IMAGE = (1024, 2048)
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Candidate:
     """An exported folder on a runtime. `open` may be called more than once, for several streams."""
 
     name: str
@@ -53,7 +53,7 @@ class Contestant:
 
 
 def latency(
-    contestants: Sequence[Contestant],
+    candidates: Sequence[Candidate],
     images: Mapping[str, np.ndarray],
     warmup: int | None = None,
     repeats: int | None = None,
@@ -63,21 +63,21 @@ def latency(
 
     Every stage ends when its device is done. Reading and decoding the file is not part of it.
 
-    Args: as `timing.measure_in_turns` has them; images: contestant's name -> (H, W, 3) uint8, BGR.
-    Returns: a row for each contestant, plain values, ready for JSON.
+    Args: as `timing.measure_round_robin` has them; images: candidate's name -> (H, W, 3) uint8, BGR.
+    Returns: a row for each candidate, plain values, ready for JSON.
     """
-    predictors = {contestant.name: contestant.open() for contestant in contestants}
+    predictors = {candidate.name: candidate.open() for candidate in candidates}
     for name, predictor in predictors.items():
         predictor.predict(images[name])  # refuses an image of a size that the graph does not take
     calls = {name: _call(predictor, images[name]) for name, predictor in predictors.items()}
-    measured = measure_in_turns(
+    measured = measure_round_robin(
         calls, warmup, repeats, progress, rest_between(predictor.backend for predictor in predictors.values())
     )
     return _rows("latency", measured, predictors, images)
 
 
 def paper(
-    contestants: Sequence[Contestant],
+    candidates: Sequence[Candidate],
     encoded: np.ndarray,
     size: tuple[int, int],
     warmup: int | None = None,
@@ -93,7 +93,7 @@ def paper(
     Args:
         encoded: an image file's bytes.
         size: (height, width) of networks whose graph leaves it open.
-        against: contestant -> the one that it is compared with; those that it does not name get no ratio. None: all
+        against: candidate -> the one that it is compared with; those that it does not name get no ratio. None: all
             with the first.
     Returns: as `latency`.
     Source: paper, section 4.1 and table 2.
@@ -104,19 +104,19 @@ def paper(
 
     image = decode()
     predictors = {}
-    for contestant in contestants:
-        fitted = replace(contestant, artifact=resizing_to(contestant.artifact, size))
-        predictors[contestant.name] = fitted.open()
-        predictors[contestant.name].predict(image)
+    for candidate in candidates:
+        fitted = replace(candidate, artifact=resizing_to(candidate.artifact, size))
+        predictors[candidate.name] = fitted.open()
+        predictors[candidate.name].predict(image)
     calls = {name: _call(predictor, image, decode) for name, predictor in predictors.items()}
-    measured = measure_in_turns(
+    measured = measure_round_robin(
         calls, warmup, repeats, progress, rest_between(predictor.backend for predictor in predictors.values())
     )
     return _rows("paper", measured, predictors, {name: image for name in predictors}, against)
 
 
 def rest_between(backends: Iterable[Any]) -> float:
-    """Seconds of rest between turns of these backends: those on the CPU have threads that spin."""
+    """Seconds of rest between these backends: those on the CPU have threads that spin."""
     return REST_SECONDS if any(str(backend.describe()["device"]).startswith("cpu") for backend in backends) else 0.0
 
 

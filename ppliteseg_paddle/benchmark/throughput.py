@@ -9,7 +9,7 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from ppliteseg_paddle.benchmark.protocols import Contestant, identity
+from ppliteseg_paddle.benchmark.protocols import Candidate, identity
 from ppliteseg_paddle.benchmark.timing import describe, median, percentile
 from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.deploy.predictor import Predictor
@@ -31,7 +31,7 @@ class Plan(NamedTuple):
 
 
 def throughput(
-    contestants: Sequence[Contestant],
+    candidates: Sequence[Candidate],
     images: dict[str, np.ndarray],
     streams: int | None = None,
     batch_size: int | None = None,
@@ -41,24 +41,24 @@ def throughput(
 ) -> list[dict[str, Any]]:
     """Images a second with several in flight, from decoded pixels to masks of the image's size.
 
-    For each contestant the best number of streams and images in a batch is searched first; then all take turns.
+    For each candidate the best number of streams and images in a batch is searched first; then all are timed
+    round-robin.
 
     Args:
-        images: contestant's name -> (H, W, 3) uint8, BGR.
+        images: candidate's name -> (H, W, 3) uint8, BGR.
         streams, batch_size: fixed numbers in place of the search.
         rounds, window: how many windows of how many seconds each one is measured in.
         progress: told what has been measured.
-    Returns: a row for each contestant, plain values, ready for JSON.
+    Returns: a row for each candidate, plain values, ready for JSON.
     Raises: ConfigError: for a batch that the graph does not take.
     """
     chosen, tried = {}, {}
-    for contestant in contestants:
-        chosen[contestant.name], tried[contestant.name] = _best(
-            contestant, images[contestant.name], streams, batch_size, window, progress
+    for candidate in candidates:
+        chosen[candidate.name], tried[candidate.name] = _best(
+            candidate, images[candidate.name], streams, batch_size, window, progress
         )
     crews = {
-        contestant.name: _Crew(contestant, chosen[contestant.name], images[contestant.name])
-        for contestant in contestants
+        candidate.name: _Crew(candidate, chosen[candidate.name], images[candidate.name]) for candidate in candidates
     }
     try:
         rates: dict[str, list[float]] = {name: [] for name in crews}
@@ -69,7 +69,7 @@ def throughput(
                 rates[name].append(rate)
                 calls[name].extend(seconds)
                 progress(name)
-        first = rates[contestants[0].name]
+        first = rates[candidates[0].name]
         return [_row(crews[name], rates[name], calls[name], first, tried[name]) for name in crews]
     finally:
         for crew in crews.values():
@@ -77,7 +77,7 @@ def throughput(
 
 
 def _best(
-    contestant: Contestant,
+    candidate: Candidate,
     image: np.ndarray,
     streams: int | None,
     batch_size: int | None,
@@ -85,15 +85,15 @@ def _best(
     progress: Callable[[str], None],
 ) -> tuple[Plan, list[dict[str, Any]]]:
     """Climb: more streams while that pays, then larger batches. Returns the plan, and what was tried."""
-    open_batch = contestant.artifact.input.size_of("N") == -1
+    open_batch = candidate.artifact.input.size_of("N") == -1
     if batch_size is not None and batch_size > 1 and not open_batch:
         raise ConfigError(
-            f"the graph in {contestant.artifact.folder} takes one image at a time, not {batch_size:d}; export it with "
+            f"the graph in {candidate.artifact.folder} takes one image at a time, not {batch_size:d}; export it with "
             "--input_shape -1 3 H W, or leave "
             "--batch_size out."
         )
-    threads = contestant.num_threads or default_threads()
-    most = min(_MAX_STREAMS, 2 * threads) if not (contestant.device or "").startswith("gpu") else _MAX_STREAMS
+    threads = candidate.num_threads or default_threads()
+    most = min(_MAX_STREAMS, 2 * threads) if not (candidate.device or "").startswith("gpu") else _MAX_STREAMS
     stream_choices = [streams] if streams else [2**i for i in range(most.bit_length()) if 2**i <= most]
     batch_choices = [batch_size] if batch_size else list(_BATCHES if open_batch else (1,))
     tried: list[dict[str, Any]] = []
@@ -102,14 +102,14 @@ def _best(
         for entry in tried:
             if (entry["streams"], entry["batch_size"]) == plan:
                 return entry["fps"]
-        crew = _Crew(contestant, plan, image)
+        crew = _Crew(candidate, plan, image)
         try:
             crew.run(0.0)
             rate = crew.run(window)[0]
         finally:
             crew.close()
         tried.append({**plan._asdict(), "fps": rate})
-        progress(f"{contestant.name}: {plan[0]} streams, batch {plan[1]}")
+        progress(f"{candidate.name}: {plan[0]} streams, batch {plan[1]}")
         return rate
 
     best = Plan(stream_choices[0], batch_choices[0])
@@ -125,11 +125,11 @@ def _best(
 class _Crew:
     """The streams of one plan: a thread and a predictor for each."""
 
-    def __init__(self, contestant: Contestant, plan: Plan, image: np.ndarray):
-        self.contestant, self.plan, self.image = contestant, plan, image
-        threads = contestant.num_threads or default_threads()
+    def __init__(self, candidate: Candidate, plan: Plan, image: np.ndarray):
+        self.candidate, self.plan, self.image = candidate, plan, image
+        threads = candidate.num_threads or default_threads()
         self.threads_each = max(1, threads // plan.streams)
-        self.predictors = [contestant.open(self.threads_each) for _ in range(plan.streams)]
+        self.predictors = [candidate.open(self.threads_each) for _ in range(plan.streams)]
         for predictor in self.predictors:
             self._segment(predictor)
 
@@ -173,7 +173,7 @@ class _Crew:
         output = predictor.forward(batch)
         if len(output) != len(prepared):
             raise DataError(
-                f"{self.contestant.name} returned {len(output):d} masks for a batch of {len(prepared):d} images."
+                f"{self.candidate.name} returned {len(output):d} masks for a batch of {len(prepared):d} images."
             )
         for i, (_, undo) in enumerate(prepared):
             predictor.postprocess(output[i : i + 1], undo)
@@ -192,7 +192,7 @@ def _row(
     batch, _ = predictor.preprocess(image)
     shape = [crew.plan.batch_size, *batch.shape[1:]]
     return {
-        "name": crew.contestant.name,
+        "name": crew.candidate.name,
         "protocol": "throughput",
         **crew.plan._asdict(),
         "threads_per_stream": crew.threads_each,

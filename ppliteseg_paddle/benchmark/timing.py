@@ -1,4 +1,4 @@
-"""Timing calls: warm up until they are steady, repeat in turns, describe the spread."""
+"""Timing calls: warm up until they are steady, repeat round-robin, describe the spread."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _WINDOW, _TOLERANCE, _MAX_WARMUP_SECONDS = 5, 0.05, 10.0
 # Repeats without a given number: at least so many, and for at least so long.
 _MIN_REPEATS, _MIN_SECONDS, _MAX_REPEATS = 20, 3.0, 2000
 
-# For runtimes on the CPU that take turns: threads that wait for more work spin for a while, OpenMP's for 200 ms, and
-# take a core from
-# whoever comes next. So each turn begins with a rest, and lasts for several calls where these are short.
-REST_SECONDS, _TURN_SECONDS = 0.3, 1.0
+# For runtimes on the CPU, round-robin: threads that wait for more work spin for a while, OpenMP's for 200 ms, and take
+# a core from whoever comes next. So each candidate begins with a rest, and is called several times where calls are
+# short.
+REST_SECONDS, _BLOCK_SECONDS = 0.3, 1.0
 
 Call = Callable[[], dict[str, float]]
 Progress = Callable[[int, Optional[int]], Any]
@@ -46,31 +46,28 @@ def timed(work: Callable[[], Any]) -> Call:
 def measure(
     call: Call, warmup: int | None = None, repeats: int | None = None, progress: Progress | None = None
 ) -> Measurement:
-    """Time one call in steady state; arguments as `measure_in_turns` has them."""
-    return measure_in_turns({"": call}, warmup, repeats, progress)[""]
+    """Time one call in steady state; arguments as `measure_round_robin` has them."""
+    return measure_round_robin({"": call}, warmup, repeats, progress)[""]
 
 
-def measure_in_turns(
+def measure_round_robin(
     calls: Mapping[str, Call],
     warmup: int | None = None,
     repeats: int | None = None,
     progress: Progress | None = None,
     rest: float = 0.0,
 ) -> dict[str, Measurement]:
-    """Time several calls in steady state, one after the other in every round, so that whatever else the machine does
-    meets
-    them all.
+    """Time several calls in steady state, one after the other in every iteration, so that whatever else the machine
+    does reaches them all.
 
     Args:
         calls: name -> what does the work once, to its end (it must wait for its device), and returns the seconds of
-            each
-            stage; "total" must be among them.
-        warmup: rounds before timing starts; None goes on until all times are steady, 10 s at most for each call.
-        repeats: timed rounds; None takes at least 20, and at least 3 s for each call.
-        progress: called after each round with how many are done and how many there will be (None: open).
-        rest: seconds of silence before each turn where there are several calls; see `REST_SECONDS`. A turn is then as
-            many calls as a second
-            holds, after one that is not timed; or a single timed call where that is all it holds.
+            each stage; "total" must be among them.
+        warmup: iterations before timing starts; None continues until all times are steady, 10 s at most for each call.
+        repeats: timed iterations; None takes at least 20, and at least 3 s for each call.
+        progress: called after each iteration with how many are done and how many there will be (None: open).
+        rest: seconds of silence before each candidate where there are several; see `REST_SECONDS`. It is then called as
+            often as a second holds, after one call that is not timed; or once, timed, where that is all it holds.
     Raises: ConfigError: if a number is out of range.
     """
     if warmup is not None and warmup < 0:
@@ -79,14 +76,14 @@ def measure_in_turns(
         raise ConfigError(f"repeats is {repeats:d}; give 1 or more.")
     report = progress or (lambda done, of: None)
     before = _warm_up(calls, warmup, report)
-    turn, rest = (_calls_in_turn(before), rest) if rest and len(calls) > 1 else (1, 0.0)
+    block, rest = (_calls_in_block(before), rest) if rest and len(calls) > 1 else (1, 0.0)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in calls}
     done, spent = 0, 0.0
     while done < (repeats or _MAX_REPEATS):
-        count = min(turn, (repeats or _MAX_REPEATS) - done)
+        count = min(block, (repeats or _MAX_REPEATS) - done)
         for name, call in calls.items():
             time.sleep(rest)
-            if turn > 1:
+            if block > 1:
                 call()
             runs[name] += [call() for _ in range(count)]
             spent += sum(run["total"] for run in runs[name][-count:])
@@ -96,38 +93,38 @@ def measure_in_turns(
             break
     return {
         name: Measurement(
-            {stage: [run[stage] for run in rounds] for stage in rounds[0]}, len(before[name]), _agree(before[name])
+            {stage: [run[stage] for run in each] for stage in each[0]}, len(before[name]), _agree(before[name])
         )
-        for name, rounds in runs.items()
+        for name, each in runs.items()
     }
 
 
 def _warm_up(calls: Mapping[str, Call], warmup: int | None, report: Progress) -> dict[str, list[float]]:
     """Returns: name -> seconds of its calls."""
     times: dict[str, list[float]] = {name: [] for name in calls}
-    start, rounds = time.perf_counter(), 0
-    while rounds < warmup if warmup is not None else time.perf_counter() - start < _MAX_WARMUP_SECONDS * len(calls):
+    start, iterations = time.perf_counter(), 0
+    while iterations < warmup if warmup is not None else time.perf_counter() - start < _MAX_WARMUP_SECONDS * len(calls):
         for name, call in calls.items():
             times[name].append(call()["total"])
-        rounds += 1
+        iterations += 1
         if warmup is None:
             report(0, None)
-            if rounds % _WINDOW == 0 and all(map(_agree, times.values())):
+            if iterations % _WINDOW == 0 and all(map(_agree, times.values())):
                 break
     return times
 
 
-def _calls_in_turn(warm_up: Mapping[str, list[float]]) -> int:
-    """How many calls of the slowest contestant a turn holds."""
-    slowest = max((median(times) for times in warm_up.values() if times), default=_TURN_SECONDS)
-    return max(1, int(_TURN_SECONDS / max(slowest, 1e-6)))
+def _calls_in_block(warm_up: Mapping[str, list[float]]) -> int:
+    """How many calls of the slowest candidate fit into a block."""
+    slowest = max((median(times) for times in warm_up.values() if times), default=_BLOCK_SECONDS)
+    return max(1, int(_BLOCK_SECONDS / max(slowest, 1e-6)))
 
 
 def ratios(measured: Mapping[str, Measurement], reference: str, stage: str = "total") -> dict[str, dict[str, float]]:
     """How many times faster than the reference each one is.
 
-    Returns: name -> "median", "p25" and "p75" over the rounds of the ratio within a round: what slows one round slows
-        both.
+    Returns: name -> "median", "p25" and "p75" over the iterations of the ratio within one: what slows an iteration
+        slows both.
     """
     base = measured[reference].seconds[stage]
     result = {}

@@ -24,7 +24,7 @@ PROTOCOLS = ("latency", "paper", "throughput")
 def add_arguments(parser) -> None:
     add_flags(parser, "model_dir", model_dir={"required": True})
     parser.add_argument(
-        "--compare", nargs="+", default=[], metavar="DIR", help="further folders, in turns with the first"
+        "--compare", nargs="+", default=[], metavar="DIR", help="further folders, measured round-robin with the first"
     )
     parser.add_argument(
         "--backend",
@@ -72,8 +72,8 @@ def run(args) -> dict:
     _check(args)
     if args.save_json:
         check_writable(args.save_json)
-    contestants = _contestants(args)
-    rows, more = _MEASURES[args.protocol](args, contestants)
+    candidates = _candidates(args)
+    rows, more = _MEASURES[args.protocol](args, candidates)
     result = result_of(rows, **more)
     if args.save_json:
         write_json(args.save_json, result)
@@ -96,10 +96,10 @@ def _check(args) -> None:
             )
 
 
-def _contestants(args) -> list:
+def _candidates(args) -> list:
     import os
 
-    from ppliteseg_paddle.benchmark.protocols import Contestant
+    from ppliteseg_paddle.benchmark.protocols import Candidate
     from ppliteseg_paddle.deploy.artifact import Artifact
 
     folders = list(dict.fromkeys([args.model_dir, *args.compare]))
@@ -111,30 +111,30 @@ def _contestants(args) -> list:
         artifact = Artifact.read(folder)
         for backend in backends:
             name = label if len(backends) == 1 else backend if len(folders) == 1 else f"{label}, {backend}"
-            made.append(Contestant(name, artifact, backend, args.device, args.num_threads))
+            made.append(Candidate(name, artifact, backend, args.device, args.num_threads))
     return made
 
 
-def _latency(args, contestants):
+def _latency(args, candidates):
     from ppliteseg_paddle.benchmark.protocols import latency
 
-    images = {contestant.name: _image(args, contestant.artifact) for contestant in contestants}
+    images = {candidate.name: _image(args, candidate.artifact) for candidate in candidates}
     with _bar(args) as bar:
-        return latency(contestants, images, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n)), {}
+        return latency(candidates, images, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n)), {}
 
 
-def _paper(args, contestants):
+def _paper(args, candidates):
     from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2
     from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, paper, paper_image
     from ppliteseg_paddle.deploy.images import generated_image
     from ppliteseg_paddle.reading.images import read_image
 
     encoded, done = paper_image(read_image(args.image_path) if args.image_path else generated_image(*PAPER_IMAGE))
-    for contestant in contestants:
-        _check_fixed(args, contestant.artifact)
+    for candidate in candidates:
+        _check_fixed(args, candidate.artifact)
     size = tuple(args.input_shape[2:]) if args.input_shape else DEFAULT_SIZE
     with _bar(args) as bar:
-        rows = paper(contestants, encoded, size, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n))
+        rows = paper(candidates, encoded, size, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n))
     image = {
         "file": args.image_path or "generated",
         "size": [PAPER_IMAGE[1], PAPER_IMAGE[0]],
@@ -144,10 +144,10 @@ def _paper(args, contestants):
     return rows, {"image": image, "reported": [REPORTED[key].to_dict() for key in TABLE2]}
 
 
-def _throughput(args, contestants):
+def _throughput(args, candidates):
     from ppliteseg_paddle.benchmark.throughput import throughput
 
-    images = {contestant.name: _image(args, contestant.artifact) for contestant in contestants}
+    images = {candidate.name: _image(args, candidate.artifact) for candidate in candidates}
     given = {"rounds": args.repeats} if args.repeats else {}
     with _bar(args) as bar:
 
@@ -155,7 +155,7 @@ def _throughput(args, contestants):
             bar.update()
             bar.set_postfix_str(what)
 
-        return throughput(contestants, images, args.streams, args.batch_size, progress=progress, **given), {}
+        return throughput(candidates, images, args.streams, args.batch_size, progress=progress, **given), {}
 
 
 _MEASURES = {"latency": _latency, "paper": _paper, "throughput": _throughput}

@@ -5,7 +5,7 @@ from ppliteseg_paddle.benchmark.timing import (
     Measurement,
     describe,
     measure,
-    measure_in_turns,
+    measure_round_robin,
     percentile,
     ratios,
     timed,
@@ -39,7 +39,7 @@ def clocked(monkeypatch):
     return make
 
 
-def test_warm_up_goes_on_until_times_are_steady(clocked):
+def test_warm_up_continues_until_times_are_steady(clocked):
     call = clocked([1.0] * 5 + [0.5] * 5 + [0.1])  # falling, then 0.1 s for ever
     measured = measure(call)
     assert measured.steady and measured.warmup == 20  # windows of 5: 1.0, 0.5, then 0.1 twice
@@ -47,7 +47,7 @@ def test_warm_up_goes_on_until_times_are_steady(clocked):
     assert len(measured.seconds["total"]) in (30, 31)  # 3 s of them; sums of floats
 
 
-def test_warm_up_ends_after_a_while_even_if_times_never_settle(clocked):
+def test_warm_up_ends_after_a_while_even_if_times_never_become_steady(clocked):
     call = clocked([0.5 + 0.2 * (i // 5 % 2) for i in range(1000)])
     measured = measure(call, repeats=3)
     assert not measured.steady and sum(call.seconds[: measured.warmup]) >= 10 > sum(call.seconds[: measured.warmup - 1])
@@ -86,18 +86,18 @@ def test_percentiles_lie_between_neighbours():
     assert percentile([1.0, 2.0], 50) == 1.5 and percentile([3.0], 99) == 3.0 and percentile([1.0, 2.0, 4.0], 75) == 3.0
 
 
-def test_several_calls_take_turns_and_warm_up_is_not_counted():
+def test_several_calls_are_timed_round_robin_and_warm_up_is_not_counted():
     order = []
 
     def call(name):
         return lambda: order.append(name) or {"total": 1.0}
 
-    measured = measure_in_turns({"a": call("a"), "b": call("b")}, warmup=1, repeats=3)
+    measured = measure_round_robin({"a": call("a"), "b": call("b")}, warmup=1, repeats=3)
     assert order == ["a", "b"] * 4
     assert [len(measured[name].seconds["total"]) for name in "ab"] == [3, 3] and measured["a"].warmup == 1
 
 
-def test_contestants_on_the_cpu_rest_before_each_turn_of_a_second(monkeypatch):
+def test_candidates_on_the_cpu_rest_before_each_block_of_a_second(monkeypatch):
     order, seconds = [], {"a": 0.25, "b": 0.125}
     monkeypatch.setattr(timing.time, "sleep", lambda time: order.append(time))
 
@@ -105,7 +105,7 @@ def test_contestants_on_the_cpu_rest_before_each_turn_of_a_second(monkeypatch):
         return lambda: order.append(name) or {"total": seconds[name]}
 
     calls = {"a": call("a"), "b": call("b")}
-    measured = measure_in_turns(calls, warmup=1, repeats=6, rest=0.3)
+    measured = measure_round_robin(calls, warmup=1, repeats=6, rest=0.3)
     first, second = (
         [0.3] + ["a"] * 5 + [0.3] + ["b"] * 5,
         [0.3] + ["a"] * 3 + [0.3] + ["b"] * 3,
@@ -113,21 +113,21 @@ def test_contestants_on_the_cpu_rest_before_each_turn_of_a_second(monkeypatch):
     assert order == ["a", "b"] + first + second
     assert {name: one.seconds["total"] for name, one in measured.items()} == {"a": [0.25] * 6, "b": [0.125] * 6}
     del order[:]
-    seconds["a"] = 0.75  # longer than a turn: no call is spent on coming back into step
-    measure_in_turns(calls, warmup=1, repeats=2, rest=0.3)
+    seconds["a"] = 0.75  # longer than a block: no call is spent on coming back into step
+    measure_round_robin(calls, warmup=1, repeats=2, rest=0.3)
     assert order == ["a", "b"] + [0.3, "a", 0.3, "b"] * 2
     del order[:]
-    measure_in_turns({"a": call("a")}, warmup=0, repeats=2, rest=0.3)
+    measure_round_robin({"a": call("a")}, warmup=0, repeats=2, rest=0.3)
     assert [item for item in order if item != 0.0] == ["a", "a"]  # nobody to rest from
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
     measured = {
-        "peer": Measurement({"total": [4.0, 40.0, 6.0]}, 0, True),
+        "baseline": Measurement({"total": [4.0, 40.0, 6.0]}, 0, True),
         "ours": Measurement({"total": [2.0, 10.0, 2.0]}, 0, True),
     }
-    assert ratios(measured, "peer") == {
-        "peer": {"median": 1.0, "p25": 1.0, "p75": 1.0},
+    assert ratios(measured, "baseline") == {
+        "baseline": {"median": 1.0, "p25": 1.0, "p75": 1.0},
         "ours": {"median": 3.0, "p25": 2.5, "p75": 3.5},
     }
 

@@ -1,4 +1,4 @@
-"""`benchmark` with several contestants and protocols, and `report`, from the command line."""
+"""`benchmark` with several candidates and protocols, and `report`, from the command line."""
 
 import json
 

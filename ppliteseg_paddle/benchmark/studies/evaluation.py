@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any, Callable
 
-from ppliteseg_paddle.benchmark.timing import measure_in_turns, median, timed
+from ppliteseg_paddle.benchmark.timing import measure_round_robin, median, timed
 
 
 def measure(
@@ -21,7 +21,7 @@ def measure(
     Args:
         model: takes (1, 3, H, W) and returns [logits]; None for PP-LiteSeg-T.
         size: width and height; num_classes: of the random labels, and of the model.
-        repeats, warmup: as in `timing.measure_in_turns`.
+        repeats, warmup: as in `timing.measure_round_robin`.
 
     Returns: seconds (medians) "forward", with the choice of the best class, "metric_paddleseg", "metric_ours"; shares
         of the forward pass "share_paddleseg", "share_ours"; "times_faster".
@@ -59,7 +59,7 @@ def measure(
             (ours == theirs).all() for ours, theirs in zip((matrix.diagonal(), matrix.sum(0), matrix.sum(1)), areas)
         ):
             raise AssertionError("PaddleSeg's counts and ours differ, so their times say nothing.")
-        measured = measure_in_turns(
+        measured = measure_round_robin(
             {
                 "forward": timed(forward),
                 "metric_paddleseg": timed(lambda: [area.numpy() for area in baseline(pred, wide, num_classes)]),

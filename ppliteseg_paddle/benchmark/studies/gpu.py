@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _papers_protocol(args: argparse.Namespace, bench: Bench) -> list[dict[str, Any]]:
     """The paper's protocol on the runtimes that users have: image resized, inferred, mask resized back."""
-    from ppliteseg_paddle.benchmark.protocols import Contestant, paper, paper_image
+    from ppliteseg_paddle.benchmark.protocols import Candidate, paper, paper_image
     from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 
     if args.no_paper:
@@ -93,19 +93,19 @@ def _papers_protocol(args: argparse.Namespace, bench: Bench) -> list[dict[str, A
     for name in onnx_runtimes:
         if not RUNTIMES[name].installed or (args.runtimes and name not in args.runtimes):
             continue
-        contestants = []
+        candidates = []
         for key in filter(lambda key: bench.exports.done(key, "fp32"), args.networks):
             try:
-                contestant = Contestant(key, bench.exports.artifact(key, "fp32"), name, args.device, args.num_threads)
-                contestant.open()
-                contestants.append(contestant)
+                candidate = Candidate(key, bench.exports.artifact(key, "fp32"), name, args.device, args.num_threads)
+                candidate.open()
+                candidates.append(candidate)
             except MISTAKES as error:
                 bench.failures[f"paper's protocol, {key}, {name}"] = " ".join(str(error).split())
-        if contestants:
-            names = [contestant.name for contestant in contestants]
+        if candidates:
+            names = [candidate.name for candidate in candidates]
             against = baselines_of(names)
             measured = paper(
-                contestants, encoded, bench.exports.size(names[0]), args.warmup, args.repeats, against=against
+                candidates, encoded, bench.exports.size(names[0]), args.warmup, args.repeats, against=against
             )
             rows += [
                 {**row, "key": row["name"], "name": network(row["name"]).name, "accuracy": accuracy_of(row["name"])}

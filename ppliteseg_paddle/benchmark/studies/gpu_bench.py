@@ -16,7 +16,7 @@ from ppliteseg_paddle.benchmark.studies import roofline
 from ppliteseg_paddle.benchmark.studies.engines import Engine, check_runtime, open_engine
 from ppliteseg_paddle.benchmark.studies.gpu_exports import MISTAKES, Exports, read_images
 from ppliteseg_paddle.benchmark.studies.networks import accuracy_of, network
-from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure, measure_in_turns, ratios
+from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure, measure_round_robin, ratios
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ConfigError, DependencyError, PPLiteSegError
 
@@ -54,9 +54,9 @@ class Bench:
         batches = {key: self._batch(key, precision, 0) for key in engines}
         rest = rest_between(engine.backend for engine in engines.values())
         steps = {key: _steps(engine, batches[key]) for key, engine in engines.items()}
-        in_steps = measure_in_turns(steps, args.warmup, args.repeats, rest=rest)
+        in_steps = measure_round_robin(steps, args.warmup, args.repeats, rest=rest)
         launches = {key: _launches(engine.launch) for key, engine in engines.items() if engine.launch}
-        bare = measure_in_turns(launches, args.warmup, args.repeats, rest=rest) if launches else {}
+        bare = measure_round_robin(launches, args.warmup, args.repeats, rest=rest) if launches else {}
         self._measure_ceilings(runtime, precision)
         for key, engine in engines.items():
             against = network(key).against if network(key).against in engines else None

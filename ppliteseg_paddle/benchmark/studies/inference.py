@@ -27,7 +27,7 @@ from ppliteseg_paddle.benchmark.protocols import machine
 from ppliteseg_paddle.benchmark.studies import baseline, random_weights
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, NUM_CLASSES, VARIANTS
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
-from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios, timed
+from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_round_robin, ratios, timed
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.images import generated_image
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
         calls = {name: timed(partial(backend.run, batch)) for name, backend in backends.items()}
         with tqdm(total=args.repeats, desc="inference", unit="iteration", file=sys.stderr, disable=None) as bar:
-            measured = measure_in_turns(
+            measured = measure_round_robin(
                 calls, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
             )
         masks = {name: np.asarray(backend.run(batch))[0] for name, backend in backends.items()}

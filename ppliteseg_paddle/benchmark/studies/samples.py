@@ -25,7 +25,7 @@ import numpy as np
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
-from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure_in_turns, timed
+from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure_round_robin, timed
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.labels import read_label
 from ppliteseg_paddle.reading.lists import read_list
@@ -134,7 +134,7 @@ def run(cases: list[str], images: int, warmup: int, repeats: int) -> dict[str, A
                 makers = candidates(root, case, os.path.join(folder, "cache " + name))
                 calls = {who: timed(_cycling(make, images)) for who, make in makers.items()}
                 with tqdm(total=repeats, desc=name, unit="iteration", file=sys.stderr, disable=None) as bar:
-                    measured = measure_in_turns(
+                    measured = measure_round_robin(
                         calls, max(warmup, images), repeats, lambda done, of: bar.update(done - bar.n)
                     )
                 results[name] = {

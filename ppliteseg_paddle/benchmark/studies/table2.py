@@ -105,27 +105,27 @@ def _exports(keys: Sequence[str], folder: str, formats: Sequence[str], weights: 
 def _measure(backend: str, artifacts: dict[str, Any], failures: dict[str, str], args) -> list[dict[str, Any]]:
     from tqdm import tqdm
 
-    from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, Contestant, paper, paper_image
+    from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, Candidate, paper, paper_image
     from ppliteseg_paddle.deploy.images import generated_image
     from ppliteseg_paddle.reading.images import read_image
 
     encoded, _ = paper_image(read_image(args.image) if args.image else generated_image(*PAPER_IMAGE))
-    contestants = []
+    candidates = []
     for key, artifact in artifacts.items():
-        contestant = Contestant(key, artifact, backend, args.device, args.num_threads)
+        candidate = Candidate(key, artifact, backend, args.device, args.num_threads)
         try:
-            contestant.open()
+            candidate.open()
         except (ArtifactError, ConfigError, DependencyError) as error:
             failures[f"{key} on {backend}"] = str(error)
             continue
-        contestants.append(contestant)
-    if not contestants:
+        candidates.append(candidate)
+    if not candidates:
         return []
-    names = [contestant.name for contestant in contestants]
+    names = [candidate.name for candidate in candidates]
     against = baselines_of(names)
     with tqdm(total=args.repeats, desc=backend, unit="iteration", file=sys.stderr, disable=None) as bar:
         rows = paper(
-            contestants,
+            candidates,
             encoded,
             NETWORKS[names[0]].size,
             args.warmup,

@@ -23,7 +23,7 @@ from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, OURS, VARIANTS
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.studies.training_candidate import STAGES
-from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_in_turns, ratios
+from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_round_robin, ratios
 from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.errors import PPLiteSegError
 
@@ -120,7 +120,7 @@ def run(
         for work in ("step", "loss"):
             with tqdm(total=repeats, desc=work, unit="iteration", file=sys.stderr, disable=None) as bar:
                 calls = {name: (lambda worker=worker, work=work: worker.ask(work)) for name, worker in running.items()}
-                measured = measure_in_turns(
+                measured = measure_round_robin(
                     calls, warmup, repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
                 )
             faster = ratios(measured, BASELINE)
