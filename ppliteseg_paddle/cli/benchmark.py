@@ -62,7 +62,12 @@ def add_arguments(parser) -> None:
         "--batch_size", type=positive_int, metavar="N", help="throughput: images in a batch (default: the best number)"
     )
     parser.add_argument("--num_threads", type=positive_int, metavar="N", help="CPU threads (default: all)")
-    add_flags(parser, "device", "save_json")
+    add_flags(
+        parser,
+        "device",
+        "save_json",
+        device={"help": "cpu, gpu or gpu:1 (default: gpu where the runtime finds one, else cpu)"},
+    )
 
 
 def run(args) -> dict:

@@ -101,9 +101,10 @@ def add_arguments(parser) -> None:
 
 def run(args) -> dict:
     from ppliteseg_paddle.engine.build import label_set_of
+    from ppliteseg_paddle.export.trained import load_trained, val_transforms
 
     _check_quantisation(args)
-    config, model = load_trained(args)
+    config, model = load_trained(args.config, args.model_path, args.opts, args.device, args.verbose)
     transforms = val_transforms(config)
     from ppliteseg_paddle.export.pipeline import export_model
 
@@ -205,40 +206,6 @@ def _calibration(args, config):
     except PPLiteSegError:  # the data need not be on the machine that exports
         validation = []
     return Calibration(images, args.calib_method, validation)
-
-
-def load_trained(args):
-    """Configuration and model with the weights of `args.model_path`, on `args.device`.
-
-    Raises: ConfigError, WeightsError.
-    """
-    from ppliteseg_paddle.engine.build import build_model, load_config
-
-    config = load_config(args.config, args.opts)
-    from ppliteseg_paddle.engine.device import select_device
-    from ppliteseg_paddle.weights.load import load_weights
-
-    select_device(args.device)
-    model = build_model(config, pretrained=False, verbose=args.verbose)
-    load_weights(model, args.model_path, strict=True)
-    model.eval()
-    return config, model
-
-
-def val_transforms(config):
-    """The validation transforms as a `Preprocess`.
-
-    Raises: ConfigError: if there are none, or one that cannot serve on new images.
-    """
-    from ppliteseg_paddle.deploy.preprocess import Preprocess
-
-    block = config.dic.get("val_dataset") or {}
-    if "transforms" not in block:
-        raise ConfigError(
-            f"{config.source.path}: there is no val_dataset.transforms, so it is not known how images enter the model; "
-            "add it."
-        )
-    return Preprocess(block["transforms"], config.source.of("val_dataset.transforms"))
 
 
 def _check_image(path, config):

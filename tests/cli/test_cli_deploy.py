@@ -10,7 +10,7 @@ from exported import LABELS, eager, export_folder, exported_predictor, few_ties,
 from PIL import Image
 
 from ppliteseg_paddle.cli.main import main
-from ppliteseg_paddle.cli.predict import find_images
+from ppliteseg_paddle.deploy.sources import find_images
 from ppliteseg_paddle.environment import paddle_version
 
 CONFIG = """
@@ -285,7 +285,7 @@ def test_export_writes_several_formats_and_says_how_each_compares(trained, tmp_p
     "change, words",
     [
         ({"--format": "onx"}, "onx"),
-        ({"--preprocess_in_graph": "--verbose"}, "for the formats onnx and openvino"),
+        ({"--preprocess_in_graph": "--verbose"}, "for the formats onnx, openvino and tensorrt"),
         ({"--model_path": "nowhere.pdparams"}, "nowhere.pdparams"),
         ({"--config": "nowhere.yml"}, "nowhere.yml does not exist"),
         ({"--opts": "val_dataset.transforms.0.type=RandomDistort"}, "RandomDistort"),

@@ -339,7 +339,7 @@ def test_large_images_go_through_sliding_windows(tmp_path, capsys, output_op, jo
         ([], "give either --image_path PATH (an image, a folder, a list file, a video) or --camera 0"),
         (["--image_path", "photo.png", "--camera", "0"], "give either --image_path PATH"),
         (["--image_path", "nowhere.mp4"], "video nowhere.mp4 does not exist"),
-        (["--image_path", "bad.mp4"], "video bad.mp4 cannot be opened: it is damaged or no video"),
+        (["--image_path", "bad.mp4"], "video bad.mp4 cannot be opened: it is damaged, no video"),
         (["--image_path", "videos"], "holds no image, but videos; give one at a time"),
         (["--image_path", "drive.avi", "--grid", "grid.png"], "--grid is for images"),
         (["--image_path", "drive.avi", "--format", "cityscapes"], "--format is for images"),

@@ -1,0 +1,164 @@
+"""Segment images and write what is wanted of each: the content of `ppliteseg predict` for images."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from tqdm import tqdm
+
+from ppliteseg_paddle.data import submission
+from ppliteseg_paddle.deploy.pipeline import overlapped
+from ppliteseg_paddle.deploy.predict_report import Tally, report
+from ppliteseg_paddle.deploy.predictor import Prediction, Predictor
+from ppliteseg_paddle.deploy.results import write_images
+from ppliteseg_paddle.deploy.sources import Item
+from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.files import check_writable
+from ppliteseg_paddle.reading.images import read_image
+from ppliteseg_paddle.reading.label_sets import LabelSet
+from ppliteseg_paddle.reading.labels import read_stored
+
+# Opens the predictor, and says in which colors its classes are drawn. Called after everything that is quick to check.
+Opener = Callable[[], tuple[Any, LabelSet]]
+
+
+@dataclass(frozen=True)
+class ImageRun:
+    """What to write.
+
+    Args:
+        save_dir: for SAVE_DIR/KIND/NAME.png.
+        kinds: of `predict_report.KINDS`.
+        cityscapes: in place of all kinds write SAVE_DIR/submission and SAVE_DIR/submission.zip, as the official server
+            takes them.
+        grid: also draw `grid_images` of the images, with their ground truth where the list names labels, and
+            predictions into one image file of that name, below `grid_title`.
+    """
+
+    save_dir: str
+    kinds: tuple[str, ...] = ("mask", "overlay")
+    cityscapes: bool = False
+    grid: str | None = None
+    grid_images: int = 4
+    grid_title: str = ""
+
+
+def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun) -> dict[str, Any]:
+    """Segment images. One that cannot be read is reported on stderr and does not end the run.
+
+    Args: open_predictor: gives a `Predictor`, or what has its `label_set`, `backend` and `predict`.
+    Returns: plain values for the report; "exit_status" is 2 if an image could not be read.
+    Raises: DataError: if a file cannot be written. Whatever `open_predictor` raises.
+    """
+    if run.grid:
+        check_writable(run.grid)
+    if run.cityscapes:
+        submission.check_frames(item.path for item in items)
+    predictor, labels = open_predictor()
+    tally, start = Tally(predictor), time.perf_counter()
+    shown = _spread(len(items), run.grid_images) if run.grid else set()
+    rows: list[tuple[Any, ...]] = []
+    unreadable: list[dict[str, str]] = []
+    for item, found in _written(predictor, items, run, labels, shown):
+        if found.error is not None:
+            unreadable.append({"path": item.path, "error": str(found.error)})
+            continue
+        tally.add(found.mask)
+        if found.image is not None:
+            truth = None if run.cityscapes else _truth(item, found.mask.shape)
+            rows.append((found.image, truth, found.mask, item.name))
+    done = len(items) - len(unreadable)
+    result = {
+        "images": done,
+        **report(predictor, tally, run.save_dir, done, time.perf_counter() - start),
+        "outputs": {kind: os.path.join(run.save_dir, kind) for kind in run.kinds} if done else {},
+        "unreadable": unreadable,
+        "grid": None,
+        "format": "cityscapes" if run.cityscapes else "masks",
+        "exit_status": 2 if unreadable else 0,
+    }
+    if run.cityscapes and not unreadable:
+        result["submission"] = _pack(run.save_dir, items)
+    if run.grid and rows:
+        _draw_grid(run.grid, rows, labels, run.grid_title)
+        result["grid"] = run.grid
+    for bad in unreadable:
+        print(f"error: {bad['error']}", file=sys.stderr)
+    return result
+
+
+def _written(
+    predictor: Any, items: Sequence[Item], run: ImageRun, labels: LabelSet, shown: set[int]
+) -> Iterator[tuple[Item, Prediction]]:
+    """Each image with its prediction, once that is written, in order. Only those of the indices `shown` keep their
+    pixels."""
+
+    def write(numbered: tuple[int, Prediction]) -> tuple[Item, Prediction]:
+        index, found = numbered
+        item = items[index]
+        if found.error is None and run.cityscapes:
+            submission.write_prediction(os.path.join(run.save_dir, "submission"), item.path, found.mask)
+        elif found.error is None:
+            write_images(run.save_dir, item.name, found, run.kinds, labels.palette)
+        return item, found if index in shown else found._replace(image=None)
+
+    threads = max(1, min(4, (os.cpu_count() or 1) // 2))
+    stream = _stream(predictor, [item.path for item in items], "confidence" in run.kinds)
+    with contextlib.closing(overlapped(write, _numbered(stream), threads)) as written:
+        yield from tqdm(written, total=len(items), desc="predict", unit="image", file=sys.stderr, disable=None)
+
+
+def _numbered(stream: Generator[Prediction, None, None]) -> Iterator[tuple[int, Prediction]]:
+    """`enumerate` that closes the generator that it counts, and with it that one's threads."""
+    with contextlib.closing(stream):
+        yield from enumerate(stream)
+
+
+def _stream(predictor: Any, paths: list[str], with_confidence: bool) -> Generator[Prediction, None, None]:
+    """One `Prediction` for each path, in order."""
+    if isinstance(predictor, Predictor):
+        yield from predictor.stream(paths, with_confidence=with_confidence, keep_going=True)
+        return
+    for path in paths:
+        try:
+            image = read_image(path)
+            yield Prediction(image, predictor.predict(image))
+        except DataError as error:
+            yield Prediction(None, None, None, error)
+
+
+def _pack(save_dir: str, items: Sequence[Item]) -> dict[str, Any]:
+    folder = os.path.join(save_dir, "submission")
+    return {
+        **submission.check_folder(folder, submission.check_frames(item.path for item in items)),
+        "expected": submission.TEST_IMAGES,
+        "folder": folder,
+        "archive": submission.pack(folder, os.path.join(save_dir, "submission.zip")),
+    }
+
+
+def _draw_grid(path: str, rows: Sequence[tuple[Any, ...]], labels: LabelSet, title: str) -> None:
+    from ppliteseg_paddle.visual.draw import write_image
+    from ppliteseg_paddle.visual.grid import Row, grid
+
+    write_image(path, grid([Row(*row) for row in rows], labels, title))
+
+
+def _spread(count: int, wanted: int) -> set[int]:
+    """Indices of `wanted` among `count` images, evenly spread."""
+    wanted = min(count, wanted)
+    return {round(i * (count - 1) / max(wanted - 1, 1)) for i in range(wanted)}
+
+
+def _truth(item: Item, shape: tuple[int, ...]) -> Any:
+    """The label as (H, W) uint8; None without one of the image's size."""
+    if item.label is None or not os.path.isfile(item.label):
+        return None
+    label = read_stored(item.label).pixels
+    return label.astype("uint8") if label.shape == shape else None

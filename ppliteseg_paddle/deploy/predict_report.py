@@ -1,0 +1,92 @@
+"""What a run of predictions tells about itself: how many, how fast, by what, and where the results are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# What can be written of a prediction; see `results`.
+KINDS = ("mask", "overlay", "color", "confidence")
+_PLURALS = {"mask": "masks", "overlay": "overlays", "color": "colors", "confidence": "confidences"}
+_JOINED = {"averaged": "scores averaged where they overlap", "stitched": "joined in the middle of overlaps"}
+
+
+class Tally:
+    """Counts the pixels that are called unknown.
+
+    Args: predictor: a `Predictor`, or what has its `label_set`, `backend` and `predict`.
+    """
+
+    def __init__(self, predictor: Any) -> None:
+        self._value = predictor.unknown_id if getattr(predictor, "unknown_below", None) is not None else None
+        self._unknown = self._pixels = 0
+
+    def add(self, mask: Any) -> None:
+        """Count a mask (H, W)."""
+        self._pixels += mask.size
+        if self._value is not None:
+            self._unknown += int((mask == self._value).sum())
+
+    def result(self) -> dict[str, Any] | None:
+        """The value of unknown pixels and their share; None where every pixel has a class."""
+        if self._value is None:
+            return None
+        return {"id": self._value, "share": round(self._unknown / max(self._pixels, 1), 6)}
+
+
+def report(predictor: Any, tally: Tally, save_dir: str, number: int, seconds: float) -> dict[str, Any]:
+    """What results of images and of videos have in common; `fps` counts reading and writing, too."""
+    sliding = getattr(predictor, "sliding", None)
+    windows = sliding and {
+        "crop_size": list(sliding.windows.crop_size),
+        "stride": list(sliding.windows.stride),
+        "joined": sliding.joined,
+    }
+    return {
+        "save_dir": save_dir,
+        "seconds": round(seconds, 3),
+        "fps": round(number / max(seconds, 1e-9), 2),
+        "backend": predictor.backend.describe(),
+        "batch_size": getattr(predictor, "batch_size", 1),
+        "streams": getattr(predictor, "streams", 1),
+        "windows": windows,
+        "unknown": tally.result(),
+    }
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """What a person reads after `ppliteseg predict`."""
+    backend = result["backend"]
+    what = _counted(result["frames"], "frame") if "frames" in result else _counted(result["images"], "image")
+    lines = [
+        f"{what} in {result['seconds']:.1f} s ({result['fps']:.1f} a second) with {backend['name']} on "
+        f"{backend['device']} ({backend['runtime']} {backend['version']})"
+    ]
+    submission = result.get("submission")
+    if submission:
+        missing = "" if submission["test_set"] else f"; the test set has {submission['expected']:d}"
+        lines.append(f"submission  {submission['archive']} ({submission['images']:d} predictions{missing})")
+    lines += [f"{_PLURALS[kind]:11} {path}" for kind, path in result["outputs"].items()]
+    if result["windows"]:
+        (width, height), (right, down) = result["windows"]["crop_size"], result["windows"]["stride"]
+        lines.append(
+            f"windows     {width:d}x{height:d}, every {right:d}x{down:d} pixels; {_JOINED[result['windows']['joined']]}"
+        )
+    if result["unknown"] is not None:
+        lines.append(
+            f"unknown     {100 * result['unknown']['share']:.1f} % of the pixels (value {result['unknown']['id']:d})"
+        )
+    if result.get("grid"):
+        lines.append(f"grid        {result['grid']}")
+    if result.get("frames_missing"):
+        lines.append(
+            f"the video says that it has {result['frames_missing']:d} more frames, which could not be decoded: it may "
+            "be cut off"
+        )
+    if result.get("unreadable"):
+        lines.append(f"{_counted(len(result['unreadable']), 'image')} not segmented; the reasons are on stderr")
+    return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number:d} {what}s"

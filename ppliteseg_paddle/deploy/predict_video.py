@@ -1,0 +1,86 @@
+"""Segment a video, a camera or a stream: the content of `ppliteseg predict` for videos."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from ppliteseg_paddle.deploy.pipeline import overlapped
+from ppliteseg_paddle.deploy.predict_images import Opener
+from ppliteseg_paddle.deploy.predict_report import Tally, report
+from ppliteseg_paddle.deploy.results import VideoResults
+from ppliteseg_paddle.deploy.video import CODECS, Pace, VideoReader
+
+
+def predict_video(
+    source: str | int, open_predictor: Opener, save_dir: str, kinds: Sequence[str], max_frames: int | None = None
+) -> dict[str, Any]:
+    """Segment the frames of a video, or of a camera until it ends, Ctrl-C, or `max_frames`.
+
+    Args: source: as `VideoReader` takes it; open_predictor: gives a `Predictor`; kinds: of `predict_report.KINDS`.
+    Returns: plain values for the report.
+    Raises: DataError: if the source cannot be read, or a file cannot be written. Whatever `open_predictor` raises.
+    """
+    with VideoReader(source) as video:
+        predictor, labels = open_predictor()
+        tally = Tally(predictor)
+        name, extension = _name_of(video)
+        results = VideoResults(save_dir, name, extension, video.fps, kinds, labels.palette)
+        total = min((n for n in (video.frame_count, max_frames) if n is not None), default=None)
+        pace, start = Pace(video.fps), time.perf_counter()
+        frames = itertools.islice(video, max_frames)
+        stream = predictor.stream(frames, with_confidence="confidence" in kinds, ahead=1 if video.live else 2)
+        until = _ended_by_interrupt(video) if video.live else contextlib.nullcontext()
+        with until, results, contextlib.closing(overlapped(results.draw, stream)) as drawn:
+            for found, images in tqdm(drawn, total=total, desc="predict", unit="frame", file=sys.stderr, disable=None):
+                results.write(found, images, pace.times(time.perf_counter() - start) if video.live else 1)
+                tally.add(found.mask)
+        seconds = time.perf_counter() - start
+    missing = 0 if max_frames or not video.frame_count else max(0, video.frame_count - results.frames)
+    return {
+        "frames": results.frames,
+        **report(predictor, tally, save_dir, results.frames, seconds),
+        "outputs": results.paths,
+        "video_fps": round(video.fps, 3),
+        "size": list(video.size),
+        "frames_missing": missing,
+    }
+
+
+def _name_of(video: VideoReader) -> tuple[str, str]:
+    """What the results of a video are called, and their extension: its own where that can be written."""
+    if isinstance(video.source, int):
+        return f"camera{video.source}", ".mp4"
+    if video.live:
+        return "stream", ".mp4"
+    name, extension = os.path.splitext(os.path.basename(video.source))
+    return name, extension.lower() if extension.lower() in CODECS else ".mp4"
+
+
+@contextlib.contextmanager
+def _ended_by_interrupt(video: VideoReader) -> Iterator[None]:
+    """Ctrl-C is how recordings of a camera end: the first one stops the reading, and what was read is still segmented
+    and written. A second one interrupts as elsewhere, as it must where the camera has stopped answering."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        video.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
