@@ -7,7 +7,7 @@ from pathlib import Path
 
 PAGE = (Path(__file__).resolve().parent.parent / "CONTRIBUTING.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n# ([^\n]*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-NAMES = ("PlainNet", "maximum", "RareCELoss")
+NAMES = ("PlainNet", "maximum", "RareCELoss", "onnxruntime-plain")
 
 
 def _run(path, source):
@@ -30,11 +30,6 @@ def rows():
             scope.update(_run(head, source))
         else:
             yield head[len("row of ") :], eval(source, scope)
-
-
-def runtime():
-    """The row of the runtime."""
-    return dict(rows())["the runtimes"]
 
 
 def pytest_configure(config):
