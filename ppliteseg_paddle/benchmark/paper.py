@@ -44,7 +44,7 @@ TABLE2: list[str] = [key for key, row in REPORTED.items() if row.table == 2]
 
 
 def reported_order(keys: list[str]) -> list[str]:
-    """Those keys, fastest first as the paper has them; keys that it does not report are left out."""
+    """Those keys, fastest first, in the paper's order; keys that it does not report are skipped."""
     return sorted(
         (key for key in keys if key in REPORTED and REPORTED[key].fps), key=lambda key: -(REPORTED[key].fps or 0)
     )

@@ -241,8 +241,7 @@ def identity(predictor: Predictor) -> dict[str, Any]:
 
 
 def fused(predictor: Predictor, stages: Mapping[str, Any]) -> dict[str, str]:
-    """Part -> where it is done, of the parts that have no time of their own. What does not take place at all is left
-    out."""
+    """Part -> where it is done, for the parts without a time of their own. What is not done at all is omitted."""
     artifact = predictor.artifact
     in_graph = predictor.backend.graph in artifact.in_graph
     resizes = bool(artifact.preprocess.resize_policy)

@@ -93,8 +93,8 @@ def _best(
             "--batch_size out."
         )
     threads = candidate.num_threads or default_threads()
-    most = min(_MAX_STREAMS, 2 * threads) if not (candidate.device or "").startswith("gpu") else _MAX_STREAMS
-    stream_choices = [streams] if streams else [2**i for i in range(most.bit_length()) if 2**i <= most]
+    max_streams = min(_MAX_STREAMS, 2 * threads) if not (candidate.device or "").startswith("gpu") else _MAX_STREAMS
+    stream_choices = [streams] if streams else [2**i for i in range(max_streams.bit_length()) if 2**i <= max_streams]
     batch_choices = [batch_size] if batch_size else list(_BATCHES if open_batch else (1,))
     tried: list[dict[str, Any]] = []
 

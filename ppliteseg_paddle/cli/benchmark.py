@@ -5,8 +5,8 @@ paper       an image of 1024x2048 is resized to the network's size, inferred, an
 apart
 throughput  as many images in flight as pay; finds the best number of streams and images in a batch
 
-Warm-up goes on until times are steady; every call waits for its device. Several folders or backends take turns in one
-run."""
+Warm-up lasts until times are steady; every call waits for its device. Several folders or backends are timed
+round-robin."""
 
 from __future__ import annotations
 

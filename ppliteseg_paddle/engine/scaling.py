@@ -38,7 +38,7 @@ def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given
         devices: processes that train together; batch_size: images of a step on each.
         given: keys that the user set by hand (`Source.options`); they are left alone, and that is said.
     Returns: empty if there is no recipe, or the hardware is the recipe's.
-    Raises: ConfigError: if `recipe` is not two positive whole numbers.
+    Raises: ConfigError: if `recipe` is not two positive integers.
     """
     if "recipe" not in config:
         return Scaling()

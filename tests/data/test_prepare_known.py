@@ -194,7 +194,7 @@ def test_the_original_download_becomes_eleven_classes_and_the_usual_split(tmp_pa
     assert prepare_camvid(str(root), progress=False)["made"] == 0
 
 
-def test_a_color_that_is_none_of_the_32_is_reported_with_the_file(tmp_path):
+def test_a_color_not_among_the_32_is_reported_with_the_file(tmp_path):
     root = make_original(tmp_path / "camvid")
     mask = color_mask()[0].copy()
     mask[0, 0] = (1, 2, 3)

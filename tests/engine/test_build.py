@@ -75,7 +75,7 @@ def message(kind, call, *args):
     return str(caught.value)
 
 
-def test_an_error_of_ours_in_a_component_arrives_unwrapped(config_of):
+def test_our_error_in_a_component_arrives_unwrapped(config_of):
     assert "model.neck.in_channels is 100" in message(
         ConfigError, build.build_model, config_of(opts=["model.neck.in_channels=100"])
     )
@@ -117,7 +117,7 @@ def test_no_val_dataset_is_reported(config_of):
     )
 
 
-def test_pretrained_is_left_out_where_weights_follow(config_of):
+def test_pretrained_is_skipped_where_weights_follow(config_of):
     config = config_of(opts=["model.backbone.pretrained='none.pdparams'"])
     assert type(build.build_model(config, pretrained=False)).__name__ == "PPLiteSegNet"
     assert "none.pdparams does not exist" in message(WeightsError, build.build_model, config)

@@ -70,7 +70,7 @@ def test_resume_takes_the_iteration_from_the_folder(tmp_path):
         (lambda root: finished(root / "iter_20"), "iter_20", "holds iteration 20, and the run ends at 20", ConfigError),
     ],
 )
-def test_a_folder_from_which_nothing_can_go_on_is_reported(tmp_path, prepare, folder, expected, kind):
+def test_a_folder_from_which_no_run_can_resume_is_reported(tmp_path, prepare, folder, expected, kind):
     prepare(tmp_path)
     with pytest.raises(kind, match=expected):
         check_resume(str(tmp_path / folder), iters=20)

@@ -94,7 +94,7 @@ def test_changes_are_put_where_their_keys_lead():
 @pytest.mark.parametrize(
     "recipe", [None, 4, {"devices": 4}, {"devices": 0, "batch_size": 4}, {"devices": True, "batch_size": 4}]
 )
-def test_a_recipe_that_is_none_is_refused(recipe):
+def test_an_invalid_recipe_is_refused(recipe):
     with pytest.raises(ConfigError, match=r"recipe is .*as in \{devices: 4, batch_size: 4\}"):
         scale_recipe({**CONFIG, "recipe": recipe}, devices=1, batch_size=1)
 
