@@ -150,8 +150,8 @@ def summary(result: dict) -> str:
         lines.append(f"best mIoU   {100 * result['best_mIoU']:.2f} % at iteration {result['best_iteration']:d}")
     if result["ema_best_mIoU"] is not None:
         lines.append(f"EMA mIoU    {100 * result['ema_best_mIoU']:.2f} % at iteration {result['ema_best_iteration']:d}")
-    if result["left_out"]:
-        lines.append(f"left out    {len(result['left_out']):d} unreadable images: {', '.join(result['left_out'])}")
+    if result["skipped"]:
+        lines.append(f"skipped     {len(result['skipped']):d} unreadable images: {', '.join(result['skipped'])}")
     lines += [f"weights     {result['model_path']}", f"record      {result['history']}"]
     if result["curves"]:
         lines.append(f"curves      {result['curves']}")

@@ -204,7 +204,7 @@ def check_datasets(
                 found.add("small", name, "{} ({}x{}, the crop is {}x{})".format(image_path, *report.size, *crop))
             if report.image_digest:
                 _compare(seen, report, name, image_path, found)
-        _judge_split(name, split, found, names, batch_size, max_unreadable_share)
+        _assess_split(name, split, found, names, batch_size, max_unreadable_share)
     rows = found.rows()
     return {
         "findings": rows,
@@ -218,7 +218,7 @@ def check_datasets(
 
 
 def first_error(result: Mapping[str, Any]) -> str | None:
-    """One line about the first finding that training would fail on; None if there is none."""
+    """One line about the first finding that training would fail on; None without one."""
     for row in result["findings"]:
         if row["severity"] == ERROR:
             more = (
@@ -228,7 +228,7 @@ def first_error(result: Mapping[str, Any]) -> str | None:
             )
             text = row["first"][0]
             if row["kind"] in ("same_file", "one_class", "no_labels", "few"):
-                text = f"{row['split']}: {row['title']}: {text}. Mend: {row['fix']}."
+                text = f"{row['split']}: {row['title']}: {text}. Fix: {row['fix']}."
             return text + more
     return None
 
@@ -273,12 +273,14 @@ def _compare(seen: dict[bytes, tuple], report: PairReport, name: str, path: str,
         found.add("duplicate", name, message)
 
 
-def _judge_split(name: str, split: Split, found: Findings, names, batch_size: int, max_unreadable_share: float) -> None:
+def _assess_split(
+    name: str, split: Split, found: Findings, names, batch_size: int, max_unreadable_share: float
+) -> None:
     form, known = split.form, _known(split.pixels, split.form)
     bad_files = sum(found.of(kind, name).count for kind in ("missing", "unreadable") if found.of(kind, name))
     if 0 < bad_files <= max_unreadable_share * split.pairs:
         for kind in ("missing", "unreadable"):
-            found.rename(kind, name, "left_out")
+            found.rename(kind, name, "skipped")
     values = found.of("values", name)
     if values:
         held = np.flatnonzero(split.pixels)

@@ -1,8 +1,7 @@
 """Image and label pairs from a list file, read with every check that saves a puzzled hour later.
 
-The interface and the numbers are those of PaddleSeg's `Dataset`; what differs is what happens to
-bad data: one line that names the file, the fault and the mend, where PaddleSeg goes on to a
-cryptic assertion in the loss.
+The interface and the numbers are those of PaddleSeg's `Dataset`; bad data differ: one line names
+the file, the fault and the fix, where PaddleSeg runs into a cryptic assertion in the loss.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class CheckedDataset(paddle.io.Dataset):
     list_path: str | None = None
     draws: Draws
     cache = None  # of `use_cache`
-    unreadable: Unreadable | None = None  # what is left out; None ends at the first unreadable file
+    unreadable: Unreadable | None = None  # what is skipped; None ends at the first unreadable file
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class CheckedDataset(paddle.io.Dataset):
         if img_channels not in (1, 3):
             raise ConfigError(f"img_channels is {img_channels!r}: allowed are 3 and 1.")
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-            raise ConfigError(f"num_classes is {num_classes!r}: give a whole number of at least 1.")
+            raise ConfigError(f"num_classes is {num_classes!r}: give an integer of at least 1.")
         self.num_classes, self.img_channels, self.ignore_index, self.edge = (
             num_classes,
             img_channels,
@@ -118,8 +117,8 @@ class CheckedDataset(paddle.io.Dataset):
                 )
         return checked
 
-    def leave_out(self, max_share: float) -> Unreadable:
-        """From now on go past unreadable files, as long as they are no more than `max_share` of the pairs."""
+    def skip_unreadable(self, max_share: float) -> Unreadable:
+        """From now on skip unreadable files, as long as they are no more than `max_share` of the pairs."""
         self.unreadable = Unreadable(self.file_list, max_share)
         return self.unreadable
 
@@ -134,7 +133,7 @@ class CheckedDataset(paddle.io.Dataset):
         return list_path
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """The decoded, checked pair before any transform: image (BGR or grey, uint8) and label (None without one).
+        """The decoded, checked pair before any transform: image (BGR or gray, uint8) and label (None without one).
 
         Both may be views of a cache, and are not to be written to.
         """
@@ -207,7 +206,7 @@ class CheckedDataset(paddle.io.Dataset):
 
 
 class Unreadable:
-    """Pairs that could not be read and were left out, counted over all reading processes.
+    """Pairs that could not be read and were skipped, counted over all reading processes.
 
     Args: file_list: the pairs; max_share: of them, above which the run ends.
     """
@@ -226,17 +225,17 @@ class Unreadable:
         if self._flags[index]:
             return
         self._flags[index] = 1
-        print(f"left out: {error}", file=sys.stderr, flush=True)
+        print(f"skipped: {error}", file=sys.stderr, flush=True)
         paths = self.paths()
         if len(paths) > self.max_share * len(self.file_list):
             raise DataError(
                 f"{len(paths):d} of {len(self.file_list):d} pairs cannot be read, more than max_unreadable_share "
-                f"({self.max_share:g}) allows: {', '.join(paths)}. Mend them, or take them "
+                f"({self.max_share:g}) allows: {', '.join(paths)}. Fix them, or take them "
                 "off the list."
             )
 
     def paths(self) -> list[str]:
-        """The images that were left out."""
+        """The images that were skipped."""
         return [pair[0] for pair, flag in zip(self.file_list, self._flags) if flag]
 
 

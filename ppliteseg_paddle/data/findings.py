@@ -1,4 +1,4 @@
-"""What can be wrong with a data set: how grave it is, what it does in training, and the mend."""
+"""What can be wrong with a data set: how grave it is, what it does in training, and the fix."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = {
     "same_file": Kind(
         ERROR,
         "pairs whose label is the image itself",
-        "the image's grey values would be taken for classes",
+        "the image's gray values would be taken for classes",
         "correct the list: 'image label' a line",
     ),
     "one_class": Kind(
@@ -75,10 +75,10 @@ KINDS: dict[str, Kind] = {
         "the training loop would wait for a full batch for ever",
         "use a smaller batch_size, or add images",
     ),
-    "left_out": Kind(
+    "skipped": Kind(
         WARNING,
-        "files that cannot be read, few enough to go on without",
-        "they are left out, and reported by name",
+        "files that cannot be read, few enough to train without",
+        "they are skipped, and reported by name",
         "copy or download them again, or take them off the list",
     ),
     "empty_label": Kind(
@@ -111,7 +111,7 @@ KINDS: dict[str, Kind] = {
     "absent_in_val": Kind(
         NOTE,
         "classes that no validation label holds",
-        "each counts as IoU 0 in mIoU; mIoU_present leaves them out",
+        "each counts as IoU 0 in mIoU; mIoU_present skips them",
         "move images with them to the validation list, or compare by mIoU_present",
     ),
     "small": Kind(
@@ -123,7 +123,7 @@ KINDS: dict[str, Kind] = {
     "channels_of_image": Kind(
         NOTE,
         "images that are not 8-bit color",
-        "grey is repeated three times, transparency dropped, 16 bits cut to 8",
+        "gray is repeated three times, transparency dropped, 16 bits cut to 8",
         "nothing, if that is what you want",
     ),
 }

@@ -19,7 +19,7 @@ from ppliteseg_paddle.errors import ConfigError
 
 Operation = tuple[str, float]  # name and factor; of hue the shift in 255ths of the circle
 
-_GREY_OF_BGR = np.array([0.114, 0.587, 0.299])
+_GRAY_OF_BGR = np.array([0.114, 0.587, 0.299])
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 _LEVELS = np.arange(256, dtype=np.float32)
 # What turns OpenCV's rounding of a weighted sum into Pillow's cutting off, with a little left for sums that are whole.
@@ -63,16 +63,16 @@ class ColorJitter:
             "hue": hue_prob,
         }
         for name, value in self.ranges.items():
-            most = 127 if name == "hue" else 1
-            if not 0 <= value <= most:
-                raise ConfigError(f"{name}_range is {value!r}: allowed are numbers from 0 to {most:d}.")
+            limit = 127 if name == "hue" else 1
+            if not 0 <= value <= limit:
+                raise ConfigError(f"{name}_range is {value!r}: allowed are numbers from 0 to {limit:d}.")
         for name, value in self.probs.items():
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name}_prob is {value!r}: allowed are numbers from 0 to 1.")
 
-    def draw(self, generator: np.random.Generator, grey: bool = False) -> list[Operation]:
-        """What happens to one image, in order. A grey image has no hue."""
-        names = [name for name in self.ranges if not (grey and name == "hue")]
+    def draw(self, generator: np.random.Generator, gray: bool = False) -> list[Operation]:
+        """What happens to one image, in order. A gray image has no hue."""
+        names = [name for name in self.ranges if not (gray and name == "hue")]
         order = generator.permutation(len(names))
         chances, factors = generator.random(len(names)), generator.uniform(-1, 1, len(names))
         return [
@@ -94,7 +94,7 @@ def apply(
     """
     for name, factor in operations:
         if name == "contrast":
-            table = contrast_table(factor, _grey_mean(image, padding, padded))
+            table = contrast_table(factor, _gray_mean(image, padding, padded))
             image, padding = cv2.LUT(image, table), cv2.LUT(padding, table)
         else:
             image, padding = OPERATIONS[name](image, factor), OPERATIONS[name](padding, factor)
@@ -112,12 +112,12 @@ def _table(values: np.ndarray) -> np.ndarray:
     return np.clip(values, 0, 255).astype(np.uint8)  # cut off, as Pillow does
 
 
-def _grey_mean(image: np.ndarray, padding: np.ndarray, padded: int) -> int:
+def _gray_mean(image: np.ndarray, padding: np.ndarray, padded: int) -> int:
     """The mean brightness, rounded. Taken from the channels' means; Pillow rounds each pixel's, which is nothing on
     average."""
     area = image.shape[0] * image.shape[1]
     means = (np.array(cv2.mean(image)[:3]) * area + np.resize(padding, 3).astype(float) * padded) / (area + padded)
-    return int((means @ _GREY_OF_BGR if image.ndim == 3 else means[0]) + 0.5)
+    return int((means @ _GRAY_OF_BGR if image.ndim == 3 else means[0]) + 0.5)
 
 
 def _brightness(image: np.ndarray, factor: float) -> np.ndarray:
@@ -127,8 +127,8 @@ def _brightness(image: np.ndarray, factor: float) -> np.ndarray:
 def _saturation(image: np.ndarray, factor: float) -> np.ndarray:
     if image.ndim == 2:
         return image
-    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    return cv2.addWeighted(image, factor, grey, 1 - factor, _CUT)
+    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    return cv2.addWeighted(image, factor, gray, 1 - factor, _CUT)
 
 
 def _hue(image: np.ndarray, shift: float) -> np.ndarray:

@@ -21,13 +21,13 @@ Result = TypeVar("Result")
 
 _CHUNK = 4  # jobs that travel together
 _AHEAD = 4  # chunks per process that are under way at most: what bounds the memory
-_MOST = 16  # processes, where none are asked for
+_MAX_WORKERS = 16  # processes, where none are asked for
 
 
 def default_workers() -> int:
     """As many processes as this process may use cores, at most sixteen."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST)
+    return min(cores, _MAX_WORKERS)
 
 
 def run_parallel(

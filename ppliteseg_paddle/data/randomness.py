@@ -32,7 +32,7 @@ class Draws:
         self._readings[index] = reading + 1
         return np.random.Generator(np.random.PCG64((self.seed, index, reading)))
 
-    def go_on_from(self, epochs: int) -> None:
+    def resume_from(self, epochs: int) -> None:
         """Count on as if every image had been read `epochs` times: for a run that is resumed."""
         for index in range(len(self._readings)):
             self._readings[index] = epochs

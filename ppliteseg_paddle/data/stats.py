@@ -19,7 +19,7 @@ ENET_CONSTANT = 1.02
 
 class _PairSums(NamedTuple):
     pixels: np.ndarray  # int64 (256,): pixels of each label value
-    sums: np.ndarray  # float64 (C,), RGB or grey, of values from 0 to 1
+    sums: np.ndarray  # float64 (C,), RGB or gray, of values from 0 to 1
     squares: np.ndarray
     area: int
 

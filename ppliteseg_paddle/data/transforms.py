@@ -43,7 +43,7 @@ class FusedAugment:
             share at the start of each epoch (`set_progress`).
         im_padding_value, label_padding_value: what fills a crop larger than the scaled image, at the right and below
             (before
-            the flip). With jitter the first is cut to a whole number, as `RandomDistort` does.
+            the flip). With jitter the first is cut to an integer, as `RandomDistort` does.
         min_scale_factor, max_scale_factor, scale_step_size: step 0 draws any number between them.
         flip_prob: of a horizontal flip.
         distort: arguments of `RandomDistort`; {} takes its defaults, None leaves colors alone.
@@ -100,7 +100,7 @@ class FusedAugment:
                 if wrong
                 else f"distort is {distort!r}: give the arguments of RandomDistort as a block with numbers."
             ) from None
-        # RandomDistort makes whole numbers of all pixels, whatever it draws.
+        # RandomDistort makes all pixels integers, whatever it draws.
         self.im_padding_value = float(im_padding_value) if self.jitter is None else float(int(im_padding_value))
         self.label_padding_value = label_padding_value
         self.mean, self.std = (np.atleast_1d(np.asarray(values, np.float64)) for values in (mean, std))
@@ -120,7 +120,7 @@ class FusedAugment:
         shape: tuple[int, int],
         generator: np.random.Generator,
         label: np.ndarray | None = None,
-        grey: bool = False,
+        gray: bool = False,
     ) -> Choices:
         """Draw everything that is random about one sample.
 
@@ -135,7 +135,7 @@ class FusedAugment:
         if self.rare_class_crops and label is not None and generator.random() < self.rare_class_crops:
             offset = self._rare_offset(label, size, margins, generator) or offset
         flip = bool(generator.random() < self.flip_prob)
-        return Choices(size, offset, flip, self.jitter.draw(generator, grey) if self.jitter else [])
+        return Choices(size, offset, flip, self.jitter.draw(generator, gray) if self.jitter else [])
 
     def _rare_offset(self, label, size, margins, generator) -> tuple[int, int] | None:
         """A corner of a crop that holds a pixel of a rare class; None if the label has none."""
@@ -157,7 +157,7 @@ class FusedAugment:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Make the sample that `choices` describes.
 
-        Args: image: BGR or grey, uint8; neither it nor `label` is changed.
+        Args: image: BGR or gray, uint8; neither it nor `label` is changed.
         """
         (width, height), (x, y) = self.crop_size, choices.offset
         window = (x, y, min(x + width, choices.size[0]), min(y + height, choices.size[1]))
@@ -211,11 +211,11 @@ class FusedAugment:
 
     def sample(self, image: np.ndarray, label: np.ndarray | None, generator: np.random.Generator):
         """Draw and apply."""
-        choices = self.draw(image.shape[:2], generator, label, grey=image.ndim == 2)
+        choices = self.draw(image.shape[:2], generator, label, gray=image.ndim == 2)
         return self.apply(image, label, choices)
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
-        """As PaddleSeg's `Compose` calls it, with an RGB or grey image of whole numbers. Our data sets call
+        """As PaddleSeg's `Compose` calls it, with an RGB or gray image of integers. Our data sets call
         `sample`."""
         image = np.asarray(data["img"])
         image = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image, np.uint8)

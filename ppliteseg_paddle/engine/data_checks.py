@@ -70,11 +70,11 @@ def unreadable_share(config) -> float:
 def skip_unreadable(config, dataset) -> None:
     """Let a data set leave unreadable files out, where the allowed share comes to one or more."""
     share = unreadable_share(config)
-    if hasattr(dataset, "leave_out") and int(share * len(dataset)):
-        dataset.leave_out(share)
+    if hasattr(dataset, "skip_unreadable") and int(share * len(dataset)):
+        dataset.skip_unreadable(share)
 
 
-def left_out(*datasets) -> list[str]:
+def skipped(*datasets) -> list[str]:
     """The images that data sets have left out so far."""
     return [path for dataset in datasets if getattr(dataset, "unreadable", None) for path in dataset.unreadable.paths()]
 

@@ -12,7 +12,7 @@ from typing import Any
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.callbacks.show import show_run
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, check_fits, check_resume
-from ppliteseg_paddle.engine.data_checks import check_before_training, left_out, skip_unreadable
+from ppliteseg_paddle.engine.data_checks import check_before_training, skip_unreadable, skipped
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.launch import NoteCheckpoints
@@ -179,7 +179,7 @@ def train(
     if rank:
         return {"rank": rank}
     record.write(watch, finished=True)
-    return {**record.result(watch), "left_out": left_out(parts["train_dataset"], parts["val_dataset"])}
+    return {**record.result(watch), "skipped": skipped(parts["train_dataset"], parts["val_dataset"])}
 
 
 # --------------------------------------------------------------------------------------------

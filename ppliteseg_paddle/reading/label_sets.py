@@ -87,7 +87,7 @@ LABEL_SETS = {
 def label_set(name: str) -> LabelSet:
     """The label set of that name.
 
-    Raises: ConfigError: if there is none; the message names the nearest ones.
+    Raises: ConfigError: for another name; the message names the nearest ones.
     """
     if name in LABEL_SETS:
         return LABEL_SETS[name]

@@ -200,7 +200,7 @@ class Ground:
             cv2.fillPoly(self._shadow, [fixed([(u, v - self.top) for u, v in flat])], strength, cv2.LINE_8, 3)
 
     def bar_shadow(self, x: float, z: float, tall: float, half: float) -> None:
-        """The shadow of something thin that stands at (x, z)."""
+        """The shadow of something thin and upright at (x, z)."""
         du, dv = self.reach[0] * tall, self.reach[1] * tall
         long = math.hypot(du, dv) + 1e-6
         u, v = dv / long * half, -du / long * half

@@ -75,8 +75,8 @@ class Stage:
             away = (front - s) * side
             if away <= 0 or abs(sun[0]) < 0.05:
                 continue
-            meets = z + sun[2] / abs(sun[0]) * away
-            if z0 <= meets <= z1 and height + sun[1] / abs(sun[0]) * away < roof:
+            hit = z + sun[2] / abs(sun[0]) * away
+            if z0 <= hit <= z1 and height + sun[1] / abs(sun[0]) * away < roof:
                 return 0.0
         return 1.0
 
@@ -88,7 +88,7 @@ class Stage:
         line = 0.0
         for z0, z1, roof, front in self.street.roofs[-side]:
             away = abs(front - s)
-            meets = z + sun[2] / abs(sun[0]) * away
-            if z0 <= meets <= z1:
+            hit = z + sun[2] / abs(sun[0]) * away
+            if z0 <= hit <= z1:
                 line = max(line, roof - sun[1] / abs(sun[0]) * away)
         return line

@@ -40,7 +40,7 @@ def generate(
     """Write `train` + `val` scenes to `out_dir`.
 
     The same arguments give the same bytes, whatever the number of workers is. Lists are written last, so
-    that a folder with lists is a whole data set; an interrupted run goes on where it stopped; a finished
+    that a folder with lists is a complete data set; an interrupted run resumes where it stopped; a finished
     set of the same parameters is reused.
 
     Args:
@@ -186,8 +186,8 @@ def _in_processes(jobs: list[Job], workers: int) -> Iterator[None]:
             working -= 1
             if item:
                 raise DataError(
-                    f"a worker process ended with status {item} (out of memory?); run the same command again to go on, "
-                    "with a smaller --num_workers"
+                    f"a worker process ended with status {item} (out of memory?); run the same command again to "
+                    "resume, with a smaller --num_workers"
                 )
     finally:
         for process in crew:

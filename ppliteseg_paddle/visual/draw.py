@@ -93,7 +93,7 @@ def class_borders(mask: np.ndarray) -> np.ndarray:
 def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB]) -> None:
     """Write a mask as a PNG whose values are the class ids. In 8 bits it has a palette, so that viewers show the
     classes'
-    colors; in 16 bits, for which PNG has no palettes, it is grey.
+    colors; in 16 bits, for which PNG has no palettes, it is gray.
 
     Shape: mask (H, W) uint8 or uint16.
     Raises: DataError: if the file cannot be written; none is left half-written.
@@ -117,7 +117,7 @@ def _as_bytes(confidence: np.ndarray) -> np.ndarray:
 
 
 def _write_indexed(path: str, values: np.ndarray, table: np.ndarray | None) -> None:
-    """Args: table: (256, 3) uint8, BGR; None writes grey values."""
+    """Args: table: (256, 3) uint8, BGR; None writes gray values."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(values))

@@ -1,4 +1,4 @@
-"""A picture to show: images, ground truth and predictions side by side, with headings and a legend."""
+"""A figure to show: images, ground truth and predictions side by side, with headings and a legend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, colorise, stripe_pattern
 
-_PAPER, _INK, _GREY, _LINE = (255, 255, 255), (28, 30, 36), (112, 118, 128), (222, 225, 230)
+_PAPER, _INK, _GRAY, _LINE = (255, 255, 255), (28, 30, 36), (112, 118, 128), (222, 225, 230)
 _MARGIN, _GAP, _RADIUS = 36, 14, 8  # pixels
 _TITLE, _SUBTITLE, _HEADING, _CAPTION, _LEGEND = 34, 19, 21, 16, 18  # font sizes in pixels
 _SMOOTH = 4  # round corners are drawn this many times larger and reduced
@@ -36,7 +36,7 @@ def grid(
     headings: tuple[str, str, str] = ("Image", "Ground truth", "Prediction"),
     cell_width: int = 480,
 ) -> np.ndarray:
-    """Draw rows of image, truth and prediction; the truth's column is left out where no row has one.
+    """Draw rows of image, truth and prediction; without the truth's column where no row has one.
 
     Args:
         label_set: class names and colors.
@@ -67,7 +67,7 @@ def grid(
         canvas.text((left, y), title, _TITLE, _INK)
         y += title_height
     if subtitle:
-        canvas.text((left, y), subtitle, _SUBTITLE, _GREY)
+        canvas.text((left, y), subtitle, _SUBTITLE, _GRAY)
         y += _SUBTITLE + 30
     for i, heading in enumerate(columns):
         canvas.text((left + i * (cell_width + _GAP), y), heading, _HEADING, _INK)
@@ -81,7 +81,7 @@ def grid(
             canvas.paste((left + i * (cell_width + _GAP), y), cell)
         y += height
         if row.caption:
-            canvas.text((left, y + 4), row.caption, _CAPTION, _GREY)
+            canvas.text((left, y + 4), row.caption, _CAPTION, _GRAY)
             y += _CAPTION + 10
         y += _GAP
     y += 26 - _GAP

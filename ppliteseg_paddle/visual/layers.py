@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppliteseg_paddle.visual.plots import _BLUE, _GREY, _INK, _LINE, _ORANGE, new_figure, save_figure
+from ppliteseg_paddle.visual.plots import _BLUE, _GRAY, _INK, _LINE, _ORANGE, new_figure, save_figure
 
 
 def layer_bars(path: str, rows: Sequence[tuple[str, float, bool]], title: str, marked: str) -> str:
@@ -25,7 +25,7 @@ def layer_bars(path: str, rows: Sequence[tuple[str, float, bool]], title: str, m
     axis.margins(y=0.01)
     axis.set_title(title, fontsize=10.5, loc="left", color=_INK)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(axis="x", labelsize=8.5, colors=_GREY)
+    axis.tick_params(axis="x", labelsize=8.5, colors=_GRAY)
     axis.grid(axis="x", color=_LINE, linewidth=0.7)
     axis.set_axisbelow(True)
     if any(row[2] for row in rows):

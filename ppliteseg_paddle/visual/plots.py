@@ -8,7 +8,7 @@ from typing import Any
 from ppliteseg_paddle.errors import DependencyError
 from ppliteseg_paddle.files import save_atomic
 
-_BLUE, _ORANGE, _INK, _GREY, _LINE = "#2a6fbb", "#d9722a", "#1c1e24", "#707680", "#dfe2e7"
+_BLUE, _ORANGE, _INK, _GRAY, _LINE = "#2a6fbb", "#d9722a", "#1c1e24", "#707680", "#dfe2e7"
 
 
 def training_curves(path: str, history: Mapping[str, Any], title: str = "") -> str:
@@ -26,13 +26,13 @@ def training_curves(path: str, history: Mapping[str, Any], title: str = "") -> s
     for axis, heading in zip(axes, ("loss", "learning rate", "mIoU on the validation set (%)")):
         axis.set_title(heading, fontsize=10.5, loc="left", color=_INK)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["bottom", "left"]].set_color(_GREY)
-        axis.tick_params(labelsize=9, colors=_GREY)
+        axis.spines[["bottom", "left"]].set_color(_GRAY)
+        axis.tick_params(labelsize=9, colors=_GRAY)
         axis.grid(color=_LINE, linewidth=0.7)
         axis.set_axisbelow(True)
     last = max((row["iter"] for part in ("train", "eval") for row in history[part]), default=1)
     axes[2].set_xlim(0, max(1.02 * last, 1))
-    axes[2].set_xlabel("iteration", fontsize=9.5, color=_GREY)
+    axes[2].set_xlabel("iteration", fontsize=9.5, color=_GRAY)
     axes[2].xaxis.get_major_locator().set_params(integer=True)
     if title:
         figure.suptitle(title, fontsize=12, x=0.02, ha="left", color=_INK)
@@ -72,7 +72,7 @@ def _plot_miou(axis, evaluations) -> None:
         axis.legend(frameon=False, fontsize=9, loc="lower right")
     if not evaluations:
         axis.text(
-            0.5, 0.5, "no evaluation yet (--do_eval)", transform=axis.transAxes, ha="center", color=_GREY, fontsize=10
+            0.5, 0.5, "no evaluation yet (--do_eval)", transform=axis.transAxes, ha="center", color=_GRAY, fontsize=10
         )
     axis.set_ylim(bottom=0)
 
@@ -92,7 +92,7 @@ def smoothed(values: Sequence[float], share: float = 0.02) -> list[float]:
 
 
 def _columns(rows, key: str) -> tuple[list[int], list[float]]:
-    """Iterations and values; a value that was no number is null in JSON and left out."""
+    """Iterations and values; a value that was no number is null in JSON and skipped."""
     rows = [row for row in rows if row.get(key) is not None and abs(row[key]) < float("inf")]
     return [row["iter"] for row in rows], [row[key] for row in rows]
 

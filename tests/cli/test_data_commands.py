@@ -39,7 +39,7 @@ def test_check_of_a_broken_set_ends_with_status_2_and_says_what_to_do(config, ca
     text = capsys.readouterr().out
     assert (
         "ERROR, train: 1 files that do not exist" in text
-        and "mend: correct the list" in text
+        and "fix: correct the list" in text
         and "training would fail" in text
     )
     status, result, _ = run(capsys, "data", "check", "--config", config[1], "--sample", "2")

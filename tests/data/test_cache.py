@@ -12,6 +12,7 @@ from tiny_data import make_data, values, write_config
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.data import cache as module
 from ppliteseg_paddle.data.cache import DiskCache, MemoryCache, write_cache
+from ppliteseg_paddle.data.cache_files import jobs_of
 from ppliteseg_paddle.data.dataset import CheckedDataset, StreetScenes
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError, DataError
@@ -36,7 +37,7 @@ def stale(root, folder):
         data(root).use_cache(str(folder))
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(
-        f"Run: ppliteseg data cache --config FILE --out {folder}; or take data_cache out of the configuration."
+        f"Run: ppliteseg data cache --config FILE --out {folder}; or remove data_cache from the configuration."
     )
     return str(caught.value)
 
@@ -74,7 +75,7 @@ def test_training_samples_do_not_depend_on_the_cache(root, tmp_path, where):
             np.testing.assert_array_equal(ours["label"], theirs["label"])
 
 
-def test_grey_images_and_wide_labels_are_cached_too(root, tmp_path):
+def test_gray_images_and_wide_labels_are_cached_too(root, tmp_path):
     cv2.imwrite(str(root / "labels" / "00.png"), np.full((48, 64), 300, np.uint16))
     arguments = dict(
         mode="train",
@@ -123,7 +124,7 @@ def test_memory_is_shared_with_processes_that_fork_later(root):
 
 def test_a_second_run_decodes_only_what_is_missing_or_has_changed(root, tmp_path):
     first = fill(root, tmp_path / "cache")
-    assert (first["pairs"], first["written"], first["kept"], first["left_out"]) == (6, 6, 0, {})
+    assert (first["pairs"], first["written"], first["kept"], first["skipped"]) == (6, 6, 0, {})
     assert first["bytes"] == 6 * (4096 + 48 * 64 * 4)
     files = sorted((tmp_path / "cache").iterdir())
     files[0].unlink()
@@ -156,15 +157,15 @@ def test_a_full_disk_is_seen_before_anything_is_decoded(root, tmp_path, monkeypa
     assert os.listdir(tmp_path / "cache") == []
 
 
-def test_a_wrong_label_ends_the_run_and_an_unreadable_pair_is_left_out(root, tmp_path):
+def test_a_wrong_label_ends_the_run_and_an_unreadable_pair_is_skipped(root, tmp_path):
     (root / "images" / "01.png").write_bytes(b"")
     result = fill(root, tmp_path / "cache")
-    assert list(result["left_out"]) == [str(root / "images" / "01.png")] and result["written"] == 5
+    assert list(result["skipped"]) == [str(root / "images" / "01.png")] and result["written"] == 5
     dataset = data(root)
     dataset.use_cache(str(tmp_path / "cache"))
     with pytest.raises(UnreadableError, match="is empty"):
         dataset.read(1)
-    assert dataset.leave_out(0.5) and dataset[1]["img"].shape == (3, 48, 64)
+    assert dataset.skip_unreadable(0.5) and dataset[1]["img"].shape == (3, 48, 64)
     cv2.imwrite(str(root / "labels" / "02.png"), np.full((48, 64), 77, np.uint8))
     with pytest.raises(DataError, match="02.png holds the value 77"):
         fill(root, tmp_path / "cache")
@@ -201,8 +202,7 @@ def test_a_changed_source_is_seen(root, tmp_path, change, reason):
 
 def test_a_damaged_or_cut_off_cache_file_is_seen(root, tmp_path):
     fill(root, tmp_path / "cache")
-    path = data(root).file_list[0]
-    file = tmp_path / "cache" / module.relative_name(data(root), *path)
+    file = tmp_path / "cache" / jobs_of(data(root))[0].name
     whole = file.read_bytes()
     file.write_bytes(whole[:-10])
     assert "is cut off)" in stale(root, tmp_path / "cache")
@@ -233,7 +233,7 @@ def test_the_command_fills_a_folder_that_training_uses(root, tmp_path, capsys):
     cache = str(tmp_path / "cache")
     assert main(["data", "cache", "--config", config, "--out", cache, "--num_workers", "0"]) == 0
     out, err = capsys.readouterr()
-    assert f"6 pairs in {cache}, 0.1 MiB: 6 decoded, 0 kept, 0 left out" in out
+    assert f"6 pairs in {cache}, 0.1 MiB: 6 decoded, 0 kept, 0 skipped" in out
     assert "6 of 6 pairs to decode: 0.1 MiB of the " in err
     train = ["train", "--config", config, "--save_dir", str(tmp_path / "run"), "--device", "cpu", "--opts"]
     assert main(train + ["data_cache=" + cache]) == 0

@@ -136,7 +136,7 @@ FAULTS = {
 
 
 def found_by_check(config):
-    """What `data check` says: its error, or its findings' messages and mends."""
+    """What `data check` says: its error, or its findings' messages and fixes."""
     try:
         result = data_checks.check_config(config, num_workers=0, progress=False)
     except PPLiteSegError as error:

@@ -90,7 +90,7 @@ def test_mode_test_reads_images_without_labels(root):
     assert dataset[1]["label"].shape == (48, 64)
 
 
-def test_a_grey_data_set_gives_one_channel(root):
+def test_a_gray_data_set_gives_one_channel(root):
     dataset = CheckedDataset("train", str(root), [], 11, img_channels=1, train_path=str(root / "train.txt"))
     assert dataset[0]["img"].shape == (1, 48, 64)
 
@@ -128,7 +128,7 @@ def test_a_missing_root_is_reported(tmp_path):
     "change, expected",
     [
         (dict(mode="trian"), "mode is 'trian'. Did you mean 'train'?"),
-        (dict(num_classes=0), "num_classes is 0: give a whole number of at least 1"),
+        (dict(num_classes=0), "num_classes is 0: give an integer of at least 1"),
         (dict(img_channels=4), "img_channels is 4: allowed are 3 and 1"),
         (dict(transforms=None), "transforms must be a list, but is None"),
         (dict(train_path=None), "so train_path is needed"),
@@ -161,14 +161,14 @@ def test_a_truncated_label_is_reported(tmp_path, rng):
     assert "cannot be decoded" in error(read_label, str(tmp_path / "half.png"))
 
 
-def test_palette_grey_and_16_bit_labels_are_read_as_class_ids(tmp_path, rng):
+def test_palette_gray_and_16_bit_labels_are_read_as_class_ids(tmp_path, rng):
     ids = rng.integers(0, 11, (6, 8)).astype(np.uint8)
     palette = Image.fromarray(ids, mode="P")
     palette.putpalette([200, 10, 10] * 256)
     palette.save(tmp_path / "palette.png")
-    cv2.imwrite(str(tmp_path / "grey.png"), ids)
+    cv2.imwrite(str(tmp_path / "gray.png"), ids)
     cv2.imwrite(str(tmp_path / "deep.png"), ids.astype(np.uint16))
-    for name in ("palette.png", "grey.png", "deep.png"):
+    for name in ("palette.png", "gray.png", "deep.png"):
         label = read_label(str(tmp_path / name))
         assert label.dtype == np.uint8
         np.testing.assert_array_equal(label, ids)

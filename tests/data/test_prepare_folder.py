@@ -126,7 +126,7 @@ def test_sixteen_bit_ids_are_read(tmp_path):
     assert ids.tolist() == [[0, 1, 2]]
 
 
-def test_grey_colors_are_values_written_three_times(tmp_path):
+def test_gray_colors_are_values_written_three_times(tmp_path):
     ids, form = converted(tmp_path, np.array([[[0] * 3, [1] * 3, [2] * 3]], np.uint8))
     assert (ids.tolist(), form.kind) == ([[0, 1, 2]], "values")
 

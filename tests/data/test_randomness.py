@@ -71,7 +71,7 @@ def test_seeds_epochs_and_images_differ(root):
 
 def test_a_resumed_run_has_the_samples_of_the_epochs_to_come(root):
     whole = epochs(root, 0, count=3)
-    resumed = epochs(root, 2, count=1, before=lambda dataset: dataset.draws.go_on_from(2))
+    resumed = epochs(root, 2, count=1, before=lambda dataset: dataset.draws.resume_from(2))
     assert same(whole[2:], resumed)
 
 
@@ -98,7 +98,7 @@ def test_a_generator_belongs_to_seed_image_and_reading():
     assert len(set(numbers)) == 3
     assert [again.generator(index).random() for index in (2, 0, 2, 1, 2)][::2] == numbers
     assert Draws(4, seed=2).generator(2).random() not in numbers
-    again.go_on_from(1)
+    again.resume_from(1)
     assert again.generator(2).random() == numbers[1]
 
 

@@ -64,7 +64,7 @@ def paddlesegs_way(image, label, choices, crop_size, monkeypatch, distort=True):
             ).astype("float32")
         data = RandomDistort(brightness_prob=0, contrast_prob=0, saturation_prob=0, hue_prob=0)(
             data
-        )  # the cut to whole numbers
+        )  # the cut to integers
     data = Normalize(MEAN, STD)(data)
     return data["img"].transpose(2, 0, 1), data["label"]
 
@@ -166,14 +166,14 @@ def test_hue_equals_pillows_within_its_rounding(photo, shift):
     assert abs((ours - theirs).mean()) < 0.15
 
 
-def test_grey_images_are_jittered_without_color(photo, label):
-    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+def test_gray_images_are_jittered_without_color(photo, label):
+    gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     augment = FusedAugment(
         (64, 48), distort={name + "_prob": 1 for name in ("brightness", "contrast", "saturation", "hue", "sharpness")}
     )
-    choices = augment.draw(grey.shape, np.random.default_rng(0), grey=True)
+    choices = augment.draw(gray.shape, np.random.default_rng(0), gray=True)
     assert {name for name, _ in choices.operations} == {"brightness", "contrast", "saturation", "sharpness"}
-    sample, ids = augment.apply(grey, label, choices)
+    sample, ids = augment.apply(gray, label, choices)
     assert sample.shape == (1, 48, 64) and ids.shape == (48, 64)
 
 

@@ -186,7 +186,7 @@ def test_a_worker_that_dies_is_reported_and_leaves_no_lists(tmp_path, monkeypatc
     dying.write_text("#!/bin/sh\nexit 9\n")
     dying.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(dying))
-    with pytest.raises(DataError, match="a worker process ended with status 9 .* run the same command again to go on"):
+    with pytest.raises(DataError, match="a worker process ended with status 9 .* run the same command again to resume"):
         generate(str(out), 2, 0, SMALL, num_workers=2, progress=False)
     assert not (out / "train.txt").exists()
 

@@ -46,10 +46,10 @@ def run(args) -> dict:
 def summary(result: dict) -> str:
     from ppliteseg_paddle.data.cache import size_text
 
-    lines = [f"left out: {error}" for error in result["left_out"].values()]
+    lines = [f"skipped: {error}" for error in result["skipped"].values()]
     lines += [
         f"{result['pairs']:d} pairs in {result['out']}, {size_text(result['bytes'])}: {result['written']:d} decoded, "
-        f"{result['kept']:d} kept, {len(result['left_out']):d} left out"
+        f"{result['kept']:d} kept, {len(result['skipped']):d} skipped"
     ]
     return "\n".join(
         lines + [f"train from it: ppliteseg train --config {result['config']} --opts data_cache={result['out']}"]

@@ -52,7 +52,7 @@ def summary(result: dict) -> str:
         lines += ["    " + text for text in row["first"]]
         if row["count"] > len(row["first"]):
             lines.append(f"    ... and {(row['count'] - len(row['first'])):d} more")
-        lines += [f"  in training: {row['effect']}", f"  mend: {row['fix']}"]
+        lines += [f"  in training: {row['effect']}", f"  fix: {row['fix']}"]
     numbers = {word: sum(row["severity"] == word for row in result["findings"]) for word in _WORDS}
     lines += [
         "",

@@ -118,7 +118,7 @@ def _folder_arguments(parser) -> None:
         help="mask value = class id, as in 7=0 8=1 0=255; 255 is ignored",
     )
     add("--mask_suffix", default="", metavar="TEXT", help="take only masks whose names end so, as in _labelIds")
-    add("--yes", action="store_true", help="go on without asking whether the form of the masks was understood")
+    add("--yes", action="store_true", help="write without asking whether the form of the masks was understood")
 
 
 def _folder(args) -> dict:
@@ -167,7 +167,7 @@ def _confirm() -> None:
         )
     print("Write the data set so? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ConfigError("nothing was written. Mend the table with --classes, --colors or --remap.")
+        raise ConfigError("nothing was written. Fix the table with --classes, --colors or --remap.")
 
 
 def _folder_summary(result: dict) -> str:

@@ -35,7 +35,7 @@ def read_json(path: str) -> Any:
 # labelme
 # --------------------------------------------------------------------------------------------
 def labelme_names(path: str) -> list[str]:
-    """The labels that a labelme file uses. Raises: DataError: if it is none."""
+    """The labels that a labelme file uses. Raises: DataError: if it is something else."""
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise DataError(f"{path} is no labelme file: it has no list 'shapes'.")

@@ -41,8 +41,8 @@ class Plan(NamedTuple):
     def describe(self) -> str:
         lines = [f"{len(self.pairing.pairs):d} images with masks ({self.what})"]
         for paths, text in (
-            (self.pairing.images_alone, "images without a mask, left out"),
-            (self.pairing.masks_alone, "masks without an image, left out"),
+            (self.pairing.images_alone, "images without a mask, skipped"),
+            (self.pairing.masks_alone, "masks without an image, skipped"),
         ):
             if paths:
                 lines.append(
@@ -182,7 +182,7 @@ def carry_out(
     """Write labels, lists, classes.txt and config.yml to `out_dir`. The images stay where they are.
 
     Args: val: share of the pairs for validation; seed: of the random split.
-    Returns: "out_dir", "config", "train", "val", "class_names", "form", "left_out".
+    Returns: "out_dir", "config", "train", "val", "class_names", "form", "skipped".
     Raises: DataError: if there are too few pairs, or a file cannot be written.
     """
     pairs = plan.pairing.pairs
@@ -221,7 +221,7 @@ def carry_out(
         "val": len(lists["val"]),
         "class_names": list(plan.names),
         "form": plan.what,
-        "left_out": plan.pairing.images_alone + plan.pairing.masks_alone,
+        "skipped": plan.pairing.images_alone + plan.pairing.masks_alone,
         "mapping": [{"source": row.source, "id": row.id, "name": row.name, "pixels": row.pixels} for row in plan.rows],
     }
 
@@ -234,5 +234,5 @@ def _unique_names(paths: Sequence[str]) -> list[str]:
     common = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     names = [os.path.splitext(os.path.relpath(os.path.abspath(path), common))[0] for path in paths]
     if len(set(names)) < len(names):
-        raise DataError("two images differ in their ending only: rename one, so that each can have a label.")
+        raise DataError("two images differ in their extension only: rename one, so that each can have a label.")
     return names

@@ -15,7 +15,7 @@ from ppliteseg_paddle.reading.labels import read_stored
 from ppliteseg_paddle.reading.palettes import RGB
 
 IGNORED = 255
-MOST_COLORS = 256
+MAX_COLORS = 256
 
 
 class MaskFacts(NamedTuple):
@@ -58,7 +58,7 @@ def facts_of(path: str, as_colors: bool = False) -> MaskFacts:
         table = tuple(zip(*[iter(palette)] * 3)) if palette else ()
         return MaskFacts("values", count_codes(pixels.astype(np.uint8) if pixels.dtype == bool else pixels), table)
     counts = count_codes(codes(read_rgb(path)))
-    if len(counts) > MOST_COLORS:
+    if len(counts) > MAX_COLORS:
         raise DataError(
             f"mask {path} holds {len(counts):d} colors, more than classes can be: it is a photograph, or was saved as "
             "JPEG or smoothed. "
@@ -82,9 +82,9 @@ class Census:
         if facts.palette:
             used = max(facts.counts) + 1
             self.palettes.add(facts.palette[:used])
-        if len(self.colors) > MOST_COLORS:
+        if len(self.colors) > MAX_COLORS:
             raise DataError(
-                f"the masks hold more than {MOST_COLORS:d} colors in all ({path} is one of them): give the colors of "
+                f"the masks hold more than {MAX_COLORS:d} colors in all ({path} is one of them): give the colors of "
                 "the classes with "
                 "--colors FILE."
             )
@@ -117,11 +117,11 @@ def decide(
         )
     if table is not None:
         return _by_table(census, table)
-    grey = census.colors and all(len(set(color_of(code))) == 1 for code in census.colors)
-    if census.colors and not grey:
+    gray = census.colors and all(len(set(color_of(code))) == 1 for code in census.colors)
+    if census.colors and not gray:
         return _by_colors(census, class_names)
     values = collections.Counter(census.values)
-    for code, pixels in census.colors.items():  # grey colors are values written three times
+    for code, pixels in census.colors.items():  # gray colors are values written three times
         values[code & 255] += pixels
     return _by_values(dict(values), class_names, remap)
 
@@ -208,7 +208,7 @@ def _by_colors(census: Census, class_names: Sequence[str] | None) -> Form:
 def _by_values(found: dict[int, int], class_names: Sequence[str] | None, remap: Mapping[int, int] | None) -> Form:
     values = sorted(found)
     known = [value for value in values if value != IGNORED]
-    if values and (values[0] < 0 or (len(values) > MOST_COLORS)):
+    if values and (values[0] < 0 or (len(values) > MAX_COLORS)):
         raise DataError(
             f"the masks hold {len(values):d} values from {values[0]:d} to {values[-1]:d}: these are no class ids "
             "(instance ids, depth?)."

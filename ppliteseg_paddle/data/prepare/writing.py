@@ -1,4 +1,4 @@
-"""What every prepared data set gets: labels, lists, class names, each file whole or not at all."""
+"""What every prepared data set gets: labels, lists, class names, each file written atomically."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_text(path: str, text: str) -> None:
 
 
 def write_label(path: str, label: np.ndarray) -> None:
-    """Write a label as a grey PNG. Shape: (H, W) uint8. Raises: DataError: if it cannot be written."""
+    """Write a label as a gray PNG. Shape: (H, W) uint8. Raises: DataError: if it cannot be written."""
     with save_atomic(path, DataError) as temporary:
         Image.fromarray(label).save(temporary, "PNG")
 

@@ -26,7 +26,7 @@ def seed_samples(dataset, seed: int | None, start: int, batch_size: int, ranks: 
         return
     if seed is not None:
         draws.seed = seed
-    draws.go_on_from(epochs_done(len(dataset), start, batch_size, ranks))
+    draws.resume_from(epochs_done(len(dataset), start, batch_size, ranks))
 
 
 def progress_of(dataset, share: Callable[[], float]) -> Callable[[], None]:
@@ -64,7 +64,7 @@ def epochs_go_on(epochs: int, begin_epoch: Callable[[], None] = lambda: None):
             begin_epoch()
             if self.nranks > 1 and getattr(self.dataset, "draws", None) is not None:
                 # This rank has read only some of the images before: without it, another's numbers would come back.
-                self.dataset.draws.go_on_from(self.epoch)
+                self.dataset.draws.resume_from(self.epoch)
             return super().__iter__()
 
     with replaced(paddle.io, "DistributedBatchSampler", Sampler):
