@@ -1,4 +1,4 @@
-"""Results of benchmarks collected into a report: JSON, Markdown and the figure."""
+"""`ppliteseg report`: results of benchmarks collected into JSON, Markdown and a figure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,59 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ppliteseg_paddle.benchmark.markdown import markdown
 from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2
-from ppliteseg_paddle.files import save_atomic, write_json
-from ppliteseg_paddle.visual.report import describe_machine, markdown
+from ppliteseg_paddle.benchmark.tables import describe_machine, rows_of
+from ppliteseg_paddle.errors import ConfigError, DataError, suggest
+from ppliteseg_paddle.files import read_json, save_atomic, write_json
 from ppliteseg_paddle.visual.speed import draw
 
 FIGURE, REPORT = "accuracy_speed.png", "report"
+
+
+def read_result(path: str) -> dict[str, Any]:
+    """A file that `benchmark` or a study wrote, its rows in one list.
+
+    Raises: DataError: if it is missing or holds something else.
+    """
+    if not os.path.isfile(path):
+        raise DataError(f"{path} does not exist; give a file that 'ppliteseg benchmark --save_json' wrote.")
+    result = read_json(path)
+    rows = rows_of(result or {})
+    if not rows or "machine" not in result:
+        raise DataError(f"{path} holds no benchmark results; give a file that 'ppliteseg benchmark --save_json' wrote.")
+    return {
+        **{key: result[key] for key in ("protocol", "machine", "reported", "note", "title") if key in result},
+        "rows": rows,
+        "file": path,
+    }
+
+
+def read_accuracy(item: str) -> tuple[str, float]:
+    """Name and mIoU in percent of NAME=FILE, a file of `val --save_json`, or of NAME=PERCENT.
+
+    Raises: ConfigError: if it is neither.
+    """
+    name, equals, value = item.rpartition("=")
+    if not equals or not name:
+        raise ConfigError(f"--accuracy takes NAME=FILE or NAME=PERCENT, not '{item}'.")
+    try:
+        return name, float(value)
+    except ValueError:
+        metrics = read_json(value)
+    if not metrics or not isinstance(metrics.get("mIoU"), (int, float)):
+        raise ConfigError(
+            f"--accuracy {name}: {value} is neither a number nor a file with an mIoU, as 'val --save_json' writes it."
+        )
+    return name, 100.0 * metrics["mIoU"]
+
+
+def check_names(accuracies: Mapping[str, float], results: Sequence[Mapping[str, Any]]) -> None:
+    """Raises: ConfigError: for an accuracy whose name no result has."""
+    names = [row["name"] for result in results for row in result["rows"]]
+    for name in accuracies:
+        if name not in names:
+            raise ConfigError(f"--accuracy names '{name}', which no result has.{suggest(name, names)}")
 
 
 def write_report(

@@ -20,7 +20,7 @@ from ppliteseg_paddle.errors import ConfigError, DataError
 _GAIN = 1.02
 _BATCHES = (1, 2, 4, 8, 16)
 _MAX_STREAMS = 16
-_WINDOW_SECONDS, _ROUNDS = 1.0, 6
+_WINDOW_SECONDS, _WINDOWS = 1.0, 6
 
 
 class Plan(NamedTuple):
@@ -35,7 +35,7 @@ def throughput(
     images: dict[str, np.ndarray],
     streams: int | None = None,
     batch_size: int | None = None,
-    rounds: int = _ROUNDS,
+    windows: int = _WINDOWS,
     window: float = _WINDOW_SECONDS,
     progress: Callable[[str], None] = lambda what: None,
 ) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def throughput(
     Args:
         images: candidate's name -> (H, W, 3) uint8, BGR.
         streams, batch_size: fixed numbers in place of the search.
-        rounds, window: how many windows of how many seconds each one is measured in.
+        windows, window: how many windows of how many seconds each one is measured in.
         progress: told what has been measured.
     Returns: a row for each candidate, plain values, ready for JSON.
     Raises: ConfigError: for a batch that the graph does not take.
@@ -63,7 +63,7 @@ def throughput(
     try:
         rates: dict[str, list[float]] = {name: [] for name in crews}
         calls: dict[str, list[float]] = {name: [] for name in crews}
-        for _ in range(rounds):
+        for _ in range(windows):
             for name, crew in crews.items():
                 rate, seconds = crew.run(window)
                 rates[name].append(rate)
@@ -89,8 +89,7 @@ def _best(
     if batch_size is not None and batch_size > 1 and not open_batch:
         raise ConfigError(
             f"the graph in {candidate.artifact.folder} takes one image at a time, not {batch_size:d}; export it with "
-            "--input_shape -1 3 H W, or leave "
-            "--batch_size out."
+            "--input_shape -1 3 H W, or drop --batch_size."
         )
     threads = candidate.num_threads or default_threads()
     max_streams = min(_MAX_STREAMS, 2 * threads) if not (candidate.device or "").startswith("gpu") else _MAX_STREAMS
@@ -188,7 +187,7 @@ def _row(
 ) -> dict[str, Any]:
     ordered = sorted(rates)
     predictor, image = crew.predictors[0], crew.image
-    per_round = sorted(rate / reference for rate, reference in zip(rates, first))
+    per_window = sorted(rate / reference for rate, reference in zip(rates, first))
     batch, _ = predictor.preprocess(image)
     shape = [crew.plan.batch_size, *batch.shape[1:]]
     return {
@@ -203,9 +202,9 @@ def _row(
         "fps_p25": percentile(ordered, 25),
         "fps_p75": percentile(ordered, 75),
         "spread": (percentile(ordered, 75) - percentile(ordered, 25)) / median(rates),
-        "rounds": len(rates),
+        "windows": len(rates),
         "times_faster": {
-            name: percentile(per_round, percent) for name, percent in (("median", 50), ("p25", 25), ("p75", 75))
+            name: percentile(per_window, percent) for name, percent in (("median", 50), ("p25", 25), ("p75", 75))
         },
         "latency_in_flight": describe(seconds),
         "tried": tried,

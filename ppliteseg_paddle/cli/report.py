@@ -7,13 +7,13 @@ Accuracy of your models: --accuracy NAME=FILE with what `val --save_json` wrote,
 
 from __future__ import annotations
 
-import os
+import argparse
+from typing import Any
 
 from ppliteseg_paddle.cli.common import add_flags
-from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", nargs="+", required=True, metavar="FILE", help="JSON files of benchmarks")
     parser.add_argument(
         "--accuracy",
@@ -26,54 +26,17 @@ def add_arguments(parser) -> None:
     add_flags(parser, "save_dir", save_dir={"default": "output/report"})
 
 
-def run(args) -> dict:
-    from ppliteseg_paddle.benchmark.collect import write_report
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    from ppliteseg_paddle.benchmark.collect import check_names, read_accuracy, read_result, write_report
 
-    results = [_read(path) for path in args.results]
-    accuracies = dict(_accuracy(item) for item in args.accuracy)
-    names = [row["name"] for result in results for row in result["rows"]]
-    for name in accuracies:
-        if name not in names:
-            raise ConfigError(f"--accuracy names '{name}', which no result has.{suggest(name, names)}")
+    results = [read_result(path) for path in args.results]
+    accuracies = dict(read_accuracy(item) for item in args.accuracy)
+    check_names(accuracies, results)
     return write_report(results, args.save_dir, args.title, accuracies)
 
 
-def summary(result: dict) -> str:
+def summary(result: dict[str, Any]) -> str:
     lines = [f"written: {path}" for path in result["files"]]
     if not result["drawn"]:
-        lines.append("no picture: no result has an accuracy; give --accuracy NAME=FILE")
+        lines.append("no figure: no result has an accuracy; give --accuracy NAME=FILE")
     return "\n".join(lines)
-
-
-def _read(path: str) -> dict:
-    from ppliteseg_paddle.files import read_json
-    from ppliteseg_paddle.visual.report import rows_of
-
-    if not os.path.isfile(path):
-        raise DataError(f"{path} does not exist; give a file that 'ppliteseg benchmark --save_json' wrote.")
-    result = read_json(path)
-    rows = rows_of(result or {})
-    if not rows or "machine" not in result:
-        raise DataError(f"{path} holds no benchmark results; give a file that 'ppliteseg benchmark --save_json' wrote.")
-    return {
-        **{key: result[key] for key in ("protocol", "machine", "reported", "note", "title") if key in result},
-        "rows": rows,
-        "file": path,
-    }
-
-
-def _accuracy(item: str) -> tuple:
-    from ppliteseg_paddle.files import read_json
-
-    name, equals, value = item.rpartition("=")
-    if not equals or not name:
-        raise ConfigError(f"--accuracy takes NAME=FILE or NAME=PERCENT, not '{item}'.")
-    try:
-        return name, float(value)
-    except ValueError:
-        metrics = read_json(value)
-    if not metrics or not isinstance(metrics.get("mIoU"), (int, float)):
-        raise ConfigError(
-            f"--accuracy {name}: {value} is neither a number nor a file with an mIoU, as 'val --save_json' writes it."
-        )
-    return name, 100.0 * metrics["mIoU"]

@@ -84,15 +84,15 @@ def test_a_fixed_graph_keeps_its_own_resizing():
 
 
 def test_throughput_finds_a_number_of_streams_and_batch():
-    (row,) = throughput([candidate()], {"a": photograph(64, 96)}, rounds=2, window=0.0)
+    (row,) = throughput([candidate()], {"a": photograph(64, 96)}, windows=2, window=0.0)
     assert row["streams"] >= 1 and row["batch_size"] >= 1 and row["tried"]
-    assert row["input_shape"] == [row["batch_size"], 3, 64, 96] and row["fps"] > 0 and row["rounds"] == 2
+    assert row["input_shape"] == [row["batch_size"], 3, 64, 96] and row["fps"] > 0 and row["windows"] == 2
     assert {(each["streams"], each["batch_size"]) for each in row["tried"]} >= {(1, 1), (2, 1)}
     assert json.loads(json.dumps(row)) == row
 
 
 def test_throughput_takes_given_numbers():
-    (row,) = throughput([candidate()], {"a": photograph(64, 96)}, streams=1, batch_size=2, rounds=1, window=0.0)
+    (row,) = throughput([candidate()], {"a": photograph(64, 96)}, streams=1, batch_size=2, windows=1, window=0.0)
     assert (row["streams"], row["batch_size"], row["input_shape"], row["tried"]) == (1, 2, [2, 3, 64, 96], [])
 
 

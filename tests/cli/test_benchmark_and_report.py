@@ -6,8 +6,8 @@ import pytest
 from exported import photograph, small_folder
 
 from ppliteseg_paddle.benchmark.paper import REPORTED
+from ppliteseg_paddle.benchmark.tables import rows_of, text_table
 from ppliteseg_paddle.cli.main import main
-from ppliteseg_paddle.visual.report import rows_of, text_table
 
 QUICK = ["--warmup", "1", "--repeats", "2", "--device", "cpu", "--num_threads", "1"]
 

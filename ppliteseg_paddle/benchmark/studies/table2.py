@@ -172,7 +172,8 @@ def _order_notes(orders: dict[str, dict[str, Any]]) -> list[str]:
 
 def table(result: dict[str, Any]) -> str:
     """What a person reads."""
-    from ppliteseg_paddle.visual.report import accuracy_text, describe_machine, ratio_cells, reported_text, text_table
+    from ppliteseg_paddle.benchmark.tables import accuracy_text, describe_machine, ratio_cells, text_table
+    from ppliteseg_paddle.benchmark.text import reported_text
 
     rows = [
         [
