@@ -125,7 +125,7 @@ def test_report_draws_measured_accuracy_and_speed_beside_the_papers(tmp_path, me
 
 def test_report_without_an_accuracy_draws_nothing_and_says_so(tmp_path, measured, capsys):
     assert main(["report", "--results", str(measured), "--save_dir", str(tmp_path / "r")]) == 0
-    assert "no picture" in capsys.readouterr().out and not (tmp_path / "r" / "accuracy_speed.png").exists()
+    assert "no figure" in capsys.readouterr().out and not (tmp_path / "r" / "accuracy_speed.png").exists()
 
 
 @pytest.mark.parametrize(
