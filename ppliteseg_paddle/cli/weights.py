@@ -6,9 +6,14 @@ checkpoints, .safetensors, archives of one of these, and http(s) addresses of th
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ppliteseg_paddle.weights.names import Renamed
+    from ppliteseg_paddle.weights.rules import StateDict
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     raw = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     convert = actions.add_parser(
@@ -31,9 +36,9 @@ def add_arguments(parser) -> None:
     show.add_argument("file", metavar="FILE", help="weight file or http(s) address")
 
 
-def run(args) -> dict:
-    from ppliteseg_paddle.weights.files import read_weight_file
+def run(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.weights.names import describe, to_ours
+    from ppliteseg_paddle.weights.read import read_weight_file
 
     path = args.src if args.action == "convert" else args.file
     arrays, file_format = read_weight_file(path)
@@ -55,10 +60,10 @@ def run(args) -> dict:
     return {**result, **_convert(renamed, path, args.dst, args.to)}
 
 
-def _convert(renamed, src: str, dst: str, to: str) -> dict:
+def _convert(renamed: Renamed, src: str, dst: str, to: str) -> dict[str, Any]:
     from ppliteseg_paddle.errors import WeightsError
-    from ppliteseg_paddle.weights.files import write_state_dict
     from ppliteseg_paddle.weights.names import UNKNOWN, to_paddleseg
+    from ppliteseg_paddle.weights.write import write_state_dict
 
     if renamed.source == UNKNOWN:
         raise WeightsError(
@@ -70,7 +75,7 @@ def _convert(renamed, src: str, dst: str, to: str) -> dict:
     return {"written": dst, "to": to, "written_arrays": len(state)}
 
 
-def _parameters(arrays) -> dict:
+def _parameters(arrays: StateDict) -> dict[str, int]:
     """Numbers in the file: what training changes, and what normalisation keeps beside it."""
     statistics = ("._mean", "._variance", ".running_mean", ".running_var", ".num_batches_tracked", "._scale")
     counts = {"learned": 0, "statistics": 0}
@@ -79,10 +84,11 @@ def _parameters(arrays) -> dict:
     return counts
 
 
-def summary(result: dict) -> str:
-    what = f"PP-LiteSeg-{result['preset']}" if result["preset"] else result["backbone"] or "unknown model"
+def summary(result: dict[str, Any]) -> str:
+    what = f"PP-LiteSeg-{result['preset']}" if result["preset"] else result["backbone"]
     if not result["preset"] and result["levels"]:
-        what = f"a PP-LiteSeg with {result['levels']:d} fusions, backbone {result['backbone'] or 'other than STDC'}"
+        what = f"a PP-LiteSeg with {result['levels']:d} fusions on {result['backbone'] or 'another backbone'}"
+    what = what or ("unknown model" if result["names"] == "unknown" else result["names"])
     classes = f", {result['num_classes']:d} classes" if result["num_classes"] else ""
     lines = [
         f"{result['file']}: {what}{classes}",
@@ -103,6 +109,8 @@ def summary(result: dict) -> str:
     if result["action"] == "convert":
         whose = "PaddleSeg's" if result["to"] == "paddleseg" else "our"
         lines.append(f"wrote {result['written']}: {result['written_arrays']} arrays under {whose} names")
+        if result["levels"] and not result["backbone"]:
+            lines.append("its backbone is not known here: those names are unchanged")
         return "\n".join(lines)
     width = max(len(row["name"]) for row in result["arrays"])
     lines += ["", f"{len(result['arrays']):d} arrays:"]

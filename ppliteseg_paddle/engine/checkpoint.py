@@ -90,7 +90,7 @@ def check_files(folder: str) -> None:
 
     Raises: WeightsError
     """
-    from ppliteseg_paddle.weights.files import check_pickle
+    from ppliteseg_paddle.weights.read import check_pickle
 
     for file in (PARAMS, OPTIMIZER, EMA_PARAMS):
         if os.path.isfile(os.path.join(folder, file)):

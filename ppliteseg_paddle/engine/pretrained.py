@@ -16,7 +16,7 @@ def safe_pretrained():
     import paddle
     from paddleseg.utils import utils
 
-    from ppliteseg_paddle.weights.files import check_pickle
+    from ppliteseg_paddle.weights.read import check_pickle
     from ppliteseg_paddle.weights.load import load_by_name
 
     load = paddle.load

@@ -40,7 +40,7 @@ class PPLiteSegNet(nn.Layer):
         seg_head_channels: hidden channels of the segmentation head on each level, shallow to deep. All but
             the first serve deep supervision in training only.
         backbone_indices: which of the backbone's features are used. Default: the last ones, one a level of the head.
-        pretrained: path or URL of weights for the whole model (see `models.weights`).
+        pretrained: path or URL of weights for the whole model (see `weights.load`).
 
     Shape: (N, C, H, W) -> in training a list of logits (N, num_classes, H, W), one a level, shallow to deep; in
         evaluation a list with the first of them only. Where `full_size_logits` is set to False, the logits of

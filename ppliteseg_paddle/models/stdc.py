@@ -64,7 +64,7 @@ class STDCNet(nn.Layer):
     Args:
         blocks: number of `STDCBlock`s in the stages 3, 4 and 5.
         in_channels: channels of the image.
-        pretrained: path or URL of weights for this backbone (see `models.weights`).
+        pretrained: path or URL of weights for this backbone (see `weights.load`).
 
     Attributes: `feat_channels`, `feat_strides`: channels and stride of each feature that `forward` returns.
     Shape: (N, in_channels, H, W) -> five maps (N, feat_channels[i], ceil(H / s), ceil(W / s)), s = feat_strides[i].

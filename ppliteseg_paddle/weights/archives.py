@@ -8,6 +8,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from functools import partial
 from typing import IO, Callable, NamedTuple
 
 from ppliteseg_paddle.errors import DownloadError
@@ -57,10 +58,12 @@ def _tar_members(archive: tarfile.TarFile) -> list[_Member]:
             return "file" if info.isfile() else "folder"
         return "a link" if info.issym() or info.islnk() else "a device"
 
-    return [
-        _Member(info.name, info.size, kind(info), lambda info=info: archive.extractfile(info))
-        for info in archive.getmembers()
-    ]
+    def opened(info: tarfile.TarInfo) -> IO[bytes]:
+        file = archive.extractfile(info)
+        assert file is not None  # of a regular file; only these are opened
+        return file
+
+    return [_Member(info.name, info.size, kind(info), partial(opened, info)) for info in archive.getmembers()]
 
 
 def _zip_members(archive: zipfile.ZipFile) -> list[_Member]:
@@ -71,8 +74,7 @@ def _zip_members(archive: zipfile.ZipFile) -> list[_Member]:
         return "folder" if info.is_dir() else "file"
 
     return [
-        _Member(info.filename, info.file_size, kind(info), lambda info=info: archive.open(info))
-        for info in archive.infolist()
+        _Member(info.filename, info.file_size, kind(info), partial(archive.open, info)) for info in archive.infolist()
     ]
 
 

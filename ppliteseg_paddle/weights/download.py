@@ -13,6 +13,7 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 
 from ppliteseg_paddle.errors import DownloadError
 
@@ -36,8 +37,8 @@ def cache_folder() -> str:
 def fetch(url: str, folder: str | None = None) -> str:
     """Path of the file at `url`, downloaded unless it is in the cache.
 
-    A break leaves what has come, and the next attempt goes on from there, if the server says that its file is
-    still the same one. Processes that want one file at a time wait for the first of them.
+    After a break, the next attempt resumes from what has come, if the server says that its file is still the
+    same one. Processes that want one file at a time wait for the first of them.
 
     Args:
         url: http or https; "#sha256=..." at its end has the content checked against that hash.
@@ -114,8 +115,8 @@ def _download(address: str, path: str) -> None:
             _remove(tag)
             return
     raise DownloadError(
-        f"{address} came incomplete {ATTEMPTS:d} times: {_size(part):d} bytes so far. Run the same command again to go "
-        "on from there."
+        f"{address} came incomplete {ATTEMPTS:d} times: {_size(part):d} bytes so far. Run the same command again to "
+        "resume."
     )
 
 
@@ -142,7 +143,7 @@ def _transfer(address: str, part: str, tag_file: str) -> int | None:
         bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=os.path.basename(address))
         with bar, open(part, "ab" if start else "wb") as file:
             while True:
-                # Each chunk goes to disk at once: after a break, all that came is there to go on from.
+                # Each chunk goes to disk at once: after a break, all that came is there to resume from.
                 chunk = response.read1(CHUNK)
                 if not chunk:
                     return total
@@ -168,7 +169,7 @@ def _remove(*paths: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: str):
+def _locked(path: str) -> Iterator[None]:
     """One process at a time, where the system can lock files (Windows cannot in this way)."""
     try:
         import fcntl

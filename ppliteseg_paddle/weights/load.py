@@ -1,31 +1,34 @@
 """Put weight files into models: read, rename, check, load.
 
-Known by their names: state dicts of ours, of PaddleSeg's `PPLiteSeg`, of its STDC backbones, and of the STDC authors'
-PyTorch checkpoints (`weight_names`); by their content: Paddle's, PyTorch's and safetensors files (`weight_files`).
+Known by their names: our state dicts, those of PaddleSeg's `PPLiteSeg`, of its STDC backbones, and of the STDC authors'
+PyTorch checkpoints (`names`); by their content: Paddle's, PyTorch's and safetensors files (`read`).
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.errors import WeightsError
-from ppliteseg_paddle.weights.files import read_state_dict
 from ppliteseg_paddle.weights.names import (
-    BACKBONES,
     OURS,
     PADDLESEG,
     Renamed,
-    StateDict,
+    backbone_form,
     from_paddleseg,
     identify,
-    stdc_blocks,
     to_ours,
     to_paddleseg,
 )
+from ppliteseg_paddle.weights.read import read_state_dict
+from ppliteseg_paddle.weights.rules import StateDict
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 __all__ = ["LoadReport", "from_paddleseg", "load_by_name", "load_weights", "read_state_dict"]
 
@@ -42,14 +45,14 @@ class LoadReport:
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, list, list]] = field(default_factory=list)
+    mismatched: list[tuple[str, list[int], list[int]]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         return not (self.missing or self.unexpected or self.mismatched)
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = f"{len(self.loaded):d} arrays loaded ({self.source})"
         if self.mismatched:
             text += "; left as they were, the file has another number of classes: " + ", ".join(
@@ -64,14 +67,14 @@ class LoadReport:
         return text
 
 
-def load_weights(model, path: str, strict: bool = False) -> LoadReport:
+def load_weights(model: nn.Layer, path: str, strict: bool = False) -> LoadReport:
     """Load a weight file into `model`, in place, and log what was not loaded.
 
     A file of a backbone alone fits a whole model's backbone. A file for another number of classes fits but for
     the classifiers, unless `strict`. PaddleSeg's own `PPLiteSeg` takes its files and ours as well.
 
     Args:
-        path: path or http(s) address of a file in any form that `weight_files.read_weight_file` knows.
+        path: path or http(s) address of a file in any form that `read.read_weight_file` knows.
         strict: whether every array of the model must come from the file, and the file be of a model of the same form
             (to evaluate, predict or export).
     Raises: WeightsError: if the file cannot be read or does not fit; the model is unchanged then. DownloadError.
@@ -104,7 +107,7 @@ def load_weights(model, path: str, strict: bool = False) -> LoadReport:
     return report
 
 
-def load_by_name(model, path: str | None) -> None:
+def load_by_name(model: nn.Layer, path: str | None) -> None:
     """Load into a component of PaddleSeg what its `pretrained:` names, by PaddleSeg's rule: what fits by name and
     shape.
 
@@ -131,7 +134,7 @@ def load_by_name(model, path: str | None) -> None:
     _log.info("%s: %d of %d arrays loaded into %s", path, len(fitting), len(tensors), type(model).__name__)
 
 
-def _renamed(state: StateDict, targets: Iterable[str]) -> Renamed:
+def _renamed(state: StateDict, targets: Collection[str]) -> Renamed:
     """The file's arrays under the names that the model uses: ours, or those of PaddleSeg's `PPLiteSeg`."""
     if identify(targets) != PADDLESEG:
         return to_ours(state)
@@ -139,17 +142,13 @@ def _renamed(state: StateDict, targets: Iterable[str]) -> Renamed:
     return Renamed(to_paddleseg(state) if source == OURS else state, source)
 
 
-def _check_backbone(path: str, state: Iterable[str], targets: Iterable[str]) -> None:
-    """STDC2 has every array of STDC1, in the same shapes, and more: loaded into it, the network would be another
-    one."""
-    found, wanted = stdc_blocks(state), stdc_blocks(targets)
-    if any(found) and any(wanted) and found != wanted:
-        texts = [
-            f"{BACKBONES.get(blocks, 'another STDC')} ({', '.join(map(str, blocks))} blocks)"
-            for blocks in (found, wanted)
-        ]
+def _check_backbone(path: str, state: Collection[str], targets: Collection[str]) -> None:
+    """A backbone may have every array of another, in the same shapes, and more: loaded into that, it would be another
+    network."""
+    found, wanted = backbone_form(state), backbone_form(targets)
+    if found and wanted and found != wanted:
         raise WeightsError(
-            "weight file {} does not fit the model: its backbone is {}, the model's is {}.".format(path, *texts)
+            f"weight file {path} does not fit the model: its backbone is {found}, the model's is {wanted}."
         )
 
 

@@ -1,23 +1,22 @@
 """Whose names a state dict uses, and how they become ours and PaddleSeg's again.
 
-One table serves both ways. No model is needed: where the backbone's stages begin, the names themselves tell.
+One table serves both ways for neck, head and segmentation heads; a backbone tells its own names (`rules`). No model is
+needed.
 
-Source: PaddleSeg `models/pp_liteseg.py`, `models/backbones/stdcnet.py`, `models/layers/tensor_fusion.py`; the STDC
-authors' `nets/stdcnet.py`.
+Source: PaddleSeg `models/pp_liteseg.py`, `models/layers/tensor_fusion.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import WeightsError
-
-StateDict = dict[str, np.ndarray]
-Rows = Sequence[tuple[str, str]]
+from ppliteseg_paddle.weights.rules import BackboneNames, Rows, StateDict, family_of, numbers, translated
 
 # What wraps a model for several devices puts before every name (PyTorch, Paddle).
 WRAPPERS = ("module.", "_layers.")
@@ -33,48 +32,67 @@ HEAD: Rows = (
     ("seg_heads.{}.classifier.", "seg_heads.{}.conv_out."),
 )
 HEAD_LAYERS: Rows = (("conv.", "_conv."), ("bn.", "_batch_norm."))
-BLOCKS: Rows = (
-    ("convs.{}.", "conv_list.{}."),
-    ("downsample.conv.", "avd_layer.0."),
-    ("downsample.bn.", "avd_layer.1."),
-)
-STATISTICS: Rows = (("._mean", ".running_mean"), ("._variance", ".running_var"))  # (Paddle's, PyTorch's)
 
-# Of the ImageNet classifier, which a segmentation model has no use for.
-_CLASSIFIER = re.compile(r"(conv_last|gap|fc|bn|linear)\.")
-# Steps that PyTorch's normalisation has seen; Paddle keeps no such count.
-_COUNTER = ".num_batches_tracked"
+OURS, PADDLESEG, UNKNOWN = "ours", "PaddleSeg's PPLiteSeg", "unknown"
 
-OURS, OUR_BACKBONE = "ours", "our STDC backbone"
-PADDLESEG, PADDLESEG_BACKBONE = "PaddleSeg's PPLiteSeg", "PaddleSeg's STDC backbone"
-AUTHORS_BACKBONE = "the STDC authors' PyTorch backbone"
-UNKNOWN = "unknown"
-
-# Blocks in the backbone's stages 3 to 5, and channels of the head's levels. Equal to those in `models` (a test sees to
-# it).
-BACKBONES = {(2, 2, 2): "STDC1", (4, 5, 3): "STDC2"}
+# Backbone and channels of the head's levels. Equal to those in `models` (a test sees to it).
 PRESETS = {("STDC1", (32, 64, 128)): "T", ("STDC2", (64, 96, 128)): "B"}
 
 
 @dataclass
 class Renamed:
-    """A state dict under our names, whose names it had, and what was left out."""
+    """A state dict under our names, whose names it had, and which of them were skipped."""
 
     state: StateDict
     source: str
     ignored: list[str] = field(default_factory=list)
 
 
-def identify(state: Iterable[str]) -> str:
-    """Whose names these are: one of the constants above."""
-    names = list(state)
+def identify(names: Collection[str]) -> str:
+    """Whose names these are: OURS, PADDLESEG, what a backbone calls a file of its own, or UNKNOWN."""
     if any(name.startswith("ppseg_head.") for name in names):
         return PADDLESEG
-    if any(re.match(r"features\.\d+\.", name) for name in names):
-        return AUTHORS_BACKBONE if any(name.endswith(".running_mean") for name in names) else PADDLESEG_BACKBONE
     if any(name.startswith(("seg_heads.", "neck.", "head.")) for name in names):
         return OURS
-    return OUR_BACKBONE if any(re.match(r"stages\.\d+\.", name) for name in names) else UNKNOWN
+    family = family_of(names)
+    return UNKNOWN if family is None else family[1]
+
+
+@dataclass
+class Backbone:
+    """The backbone's part of a state dict: its names, and the family that knows them, if one does.
+
+    Attributes: `before`: what stands before the names in the state dict, "backbone." or nothing.
+    """
+
+    before: str
+    names: list[str]
+    family: BackboneNames | None
+    source: str | None
+
+    @classmethod
+    def of(cls, names: Collection[str]) -> Backbone:
+        whole = identify(names) in (OURS, PADDLESEG) or any(name.startswith("backbone.") for name in names)
+        before = "backbone." if whole else ""
+        inside = [name[len(before) :] for name in names if name.startswith(before)]
+        return cls(before, inside, *(family_of(inside) or (None, None)))
+
+    @property
+    def ours(self) -> BackboneNames | None:
+        """The family, if the names are ours."""
+        return self.family if self.family is not None and self.source == self.family.ours else None
+
+    def to_ours(self) -> dict[str, str | None]:
+        """Name in the state dict -> our name; None for one that is skipped."""
+        if self.family is None or self.ours:
+            return {self.before + name: self.before + name for name in self.names}
+        renamed = self.family.to_ours(self.names)
+        return {self.before + name: self.before + renamed[name] if name in renamed else None for name in self.names}
+
+    def to_paddleseg(self) -> dict[str, str]:
+        """Our name in the state dict -> PaddleSeg's; a backbone that nobody knows keeps its names."""
+        renamed = self.ours.to_paddleseg(self.names) if self.ours else {name: name for name in self.names}
+        return {self.before + name: self.before + renamed[name] for name in self.names}
 
 
 # --------------------------------------------------------------------------------------------
@@ -86,18 +104,20 @@ def to_ours(state: StateDict) -> Renamed:
     Raises: WeightsError: if a frozen `_scale` is not 1, which the attention here does not have.
     """
     state = _unwrapped(state)
-    source = identify(state)
-    if source in (OURS, OUR_BACKBONE, UNKNOWN):
-        return Renamed(state, source)
-    stages = _stages_from_layers(state)
+    source, backbone = identify(state), Backbone.of(state).to_ours()
     result = Renamed({}, source)
     for name, array in state.items():
-        if name.endswith(_COUNTER) or (source != PADDLESEG and _CLASSIFIER.match(name)):
-            result.ignored.append(name)
-        elif name.endswith("._scale"):
+        if name in backbone:
+            ours = backbone[name]
+        elif source == PADDLESEG and name.endswith("._scale"):
             _check_scale(name, array)
+            continue
         else:
-            result.state[_our_name(name, stages)] = array
+            ours = translated(name, HEAD, 1, 0, HEAD_LAYERS) if source == PADDLESEG else name
+        if ours is None:
+            result.ignored.append(name)
+        else:
+            result.state[ours] = array
     return result
 
 
@@ -109,43 +129,7 @@ def from_paddleseg(state: StateDict) -> StateDict:
     return to_ours(state).state
 
 
-def _our_name(name: str, stages: dict[int, str]) -> str:
-    match = re.match(r"(backbone\.)?features\.(\d+)\.", name)
-    if match and stages:
-        rest = name[match.end() :]
-        for ours, theirs in STATISTICS:
-            if rest.endswith(theirs):
-                rest = rest[: -len(theirs)] + ours
-        return (match.group(1) or "") + stages[int(match.group(2))] + _translated(rest, BLOCKS, 1, 0)
-    return _translated(name, HEAD, 1, 0, HEAD_LAYERS)
-
-
-def _stages_from_layers(state: Iterable[str]) -> dict[int, str]:
-    """Layer number in PaddleSeg's (and the authors') flat list -> our "stages.S." or "stages.S.B.".
-
-    A stage begins where a block halves the size. Empty if the backbone is no STDC.
-    """
-    layers, halving = set(), set()
-    for name in state:
-        match = re.match(r"(?:backbone\.)?features\.(\d+)\.(\w+)\.", name)
-        if match:
-            layers.add(int(match.group(1)))
-            if match.group(2) == "avd_layer":
-                halving.add(int(match.group(1)))
-    if not halving:
-        return {}
-    stages, stage, block = {}, -1, 0
-    for layer in sorted(layers):
-        if layer < 2:
-            stages[layer] = f"stages.{layer:d}."
-            stage = layer
-            continue
-        stage, block = (stage + 1, 0) if layer in halving else (stage, block + 1)
-        stages[layer] = f"stages.{stage:d}.{block:d}."
-    return stages
-
-
-def _check_scale(name: str, array: np.ndarray) -> None:
+def _check_scale(name: str, array: NDArray[np.generic]) -> None:
     if not np.all(array == 1):
         raise WeightsError(
             f"{name} is {np.ravel(array).tolist()}; PaddleSeg freezes it at 1, and the model here has no such factor."
@@ -163,50 +147,29 @@ def _unwrapped(state: StateDict) -> StateDict:
 # Back to PaddleSeg's names
 # --------------------------------------------------------------------------------------------
 def to_paddleseg(state: StateDict) -> StateDict:
-    """Rename a state dict of ours so that PaddleSeg's `PPLiteSeg`, or its STDC backbone, loads all of it.
+    """Rename a state dict under our names so that PaddleSeg's `PPLiteSeg`, or its STDC backbone, loads all of it.
 
-    The frozen `_scale` of its attention on mean and max (`UAFM_SpAtten`) is added.
+    The frozen `_scale` of its attention on mean and max (`UAFM_SpAtten`) is added. A backbone that does not tell its
+    names keeps them, as PaddleSeg's model keeps those of the backbone that it is given.
 
     Raises: WeightsError: if the names are not ours, or PaddleSeg's model cannot take this form.
     """
-    source = identify(state)
-    if source not in (OURS, OUR_BACKBONE):
+    source, backbone = identify(state), Backbone.of(state)
+    if source == OURS:
+        _check_form(state)
+    elif source == PADDLESEG or not backbone.ours:
         raise WeightsError(f"the names are not this project's ({source}), so they cannot become PaddleSeg's.")
-    _check_form(state, source)
-    layers = _layers_from_stages(state)
-    renamed = {}
+    of_backbone, renamed = backbone.to_paddleseg(), {}
     for name, array in state.items():
-        renamed[_their_name(name, layers)] = array
+        renamed[of_backbone.get(name) or translated(name, HEAD, 0, 1, HEAD_LAYERS)] = array
         match = re.fullmatch(r"head\.fusions\.(\d+)\.attention\.0\.conv\.weight", name)
         if match and list(array.shape[:2]) == [2, 4]:
             renamed[f"ppseg_head.arm_list.{match.group(1)}._scale"] = np.ones([1], np.float32)
     return renamed
 
 
-def _their_name(name: str, layers: dict[str, int]) -> str:
-    match = re.match(r"(backbone\.)?(stages\.\d+\.(?:\d+\.)?)", name)
-    if match and match.group(2) in layers:
-        rest = _translated(name[match.end() :], BLOCKS, 0, 1)
-        return f"{match.group(1) or ''}features.{layers[match.group(2)]}.{rest}"
-    return _translated(name, HEAD, 0, 1, HEAD_LAYERS)
-
-
-def _layers_from_stages(state: Iterable[str]) -> dict[str, int]:
-    found = set()
-    for name in state:
-        match = re.match(r"(?:backbone\.)?stages\.(\d+)\.(?:(\d+)\.)?", name)
-        if match:
-            found.add((int(match.group(1)), -1 if match.group(2) is None else int(match.group(2))))
-    return {
-        f"stages.{stage:d}." + (f"{block:d}." if block >= 0 else ""): layer
-        for layer, (stage, block) in enumerate(sorted(found))
-    }
-
-
-def _check_form(state: StateDict, source: str) -> None:
+def _check_form(state: StateDict) -> None:
     """PaddleSeg's model always has SPPM, and one fusion for each selected feature, the deepest included."""
-    if source == OUR_BACKBONE:
-        return
     neck = state.get("neck.convs.0.conv.weight")
     if neck is None:
         raise WeightsError("the model has no SPPM, without which PaddleSeg's PPLiteSeg cannot be built.")
@@ -221,27 +184,14 @@ def _check_form(state: StateDict, source: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------
-# The tables at work
-# --------------------------------------------------------------------------------------------
-def _translated(name: str, rows: Rows, source: int, target: int, layers: Rows | None = None) -> str:
-    """`name` with its beginning replaced by the first row that fits; then, if given, the layer after it likewise."""
-    for row in rows:
-        match = re.match(re.escape(row[source]).replace(r"\{\}", r"(\d+)"), name)
-        if match:
-            rest = name[match.end() :]
-            return row[target].format(*match.groups()) + (_translated(rest, layers, source, target) if layers else rest)
-    return name
-
-
-# --------------------------------------------------------------------------------------------
 # What a state dict is
 # --------------------------------------------------------------------------------------------
 def describe(state: StateDict) -> dict[str, object]:
     """Of a state dict under our names: backbone ("STDC1", "STDC2" or None), preset ("T", "B" or None), number of
-    classes
-    (None without segmentation heads), fusion levels."""
-    backbone = BACKBONES.get(stdc_blocks(state))
-    levels = _numbers(state, r"head\.fusions\.(\d+)\.")
+    classes (None without segmentation heads), fusion levels."""
+    part = Backbone.of(state)
+    backbone = part.ours.variant(part.names) if part.ours else None
+    levels = numbers(state, r"head\.fusions\.(\d+)\.")
     channels = tuple(
         int(state[f"head.fusions.{i:d}.conv_out.conv.weight"].shape[0])
         for i in levels
@@ -250,17 +200,13 @@ def describe(state: StateDict) -> dict[str, object]:
     classifier = state.get("seg_heads.0.classifier.weight")
     return {
         "backbone": backbone,
-        "preset": PRESETS.get((backbone, channels)),
+        "preset": next((preset for key, preset in PRESETS.items() if key == (backbone, channels)), None),
         "num_classes": None if classifier is None else int(classifier.shape[0]),
         "levels": len(levels),
     }
 
 
-def stdc_blocks(state: Iterable[str]) -> tuple[int, ...]:
-    """Blocks in the stages 3 to 5 of an STDC backbone, by our names; zeros if there is none."""
-    names = list(state)
-    return tuple(len(_numbers(names, rf"(?:backbone\.)?stages\.{stage}\.(\d+)\.")) for stage in (2, 3, 4))
-
-
-def _numbers(names: Iterable[str], pattern: str) -> list[int]:
-    return sorted({int(match.group(1)) for match in (re.match(pattern, name) for name in names) if match})
+def backbone_form(names: Collection[str]) -> str | None:
+    """The form of the backbone, by our names; None if there is no backbone, or none that tells."""
+    part = Backbone.of(names)
+    return part.ours.form(part.names) if part.ours else None

@@ -1,8 +1,7 @@
-"""Read pickles without running what they ask for: arrays, numbers, texts and containers only.
+"""Read pickles without executing code in them: arrays, numbers, texts and containers only.
 
 `.pdparams` files and PyTorch checkpoints are pickles, and a pickle may name any function to be called. Here each name
-is
-looked up in a table; whatever is not in it is refused before anything is called.
+is looked up in a table; whatever is not in it is refused before anything is called.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ import codecs
 import collections
 import pickle
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import WeightsError
 
@@ -41,14 +41,14 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return codecs.latin_1_encode(text)[0]
 
 
-def _scalar(dtype: np.dtype, *data: Any):
+def _scalar(dtype: np.dtype[Any], *data: Any) -> Any:
     if not isinstance(dtype, np.dtype) or dtype.hasobject:
         raise WeightsError("the file holds Python objects where numbers are expected")
     return np.frombuffer(data[0], dtype)[0] if data else dtype.type()
 
 
 def _numpy_names() -> dict[tuple[str, str], Any]:
-    names = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
+    names: dict[tuple[str, str], Any] = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
     for package in ("numpy.core.", "numpy._core."):  # before and since numpy 2
         for module, name in (("multiarray", "_reconstruct"), ("numeric", "_frombuffer")):
             names[(package + module, name)] = getattr(getattr(np.core, module), name)
@@ -73,7 +73,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
     names: dict[tuple[str, str], Any] = PLAIN_NAMES
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) in self.names:
             return self.names[(module, name)]
         raise WeightsError(
@@ -119,7 +119,7 @@ class TensorView:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def array(self, read: Callable[[Storage], np.ndarray]) -> np.ndarray:
+    def array(self, read: Callable[[Storage], NDArray[Any]]) -> NDArray[Any]:
         """The tensor's own copy of its numbers.
 
         Args: read: gives all numbers of a storage, as a flat array.
@@ -142,14 +142,14 @@ class TensorView:
         return np.array(view, order="C")
 
 
-def _rebuild_tensor(storage, offset, shape, strides, *_unused) -> TensorView:
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_unused: Any) -> TensorView:
     numbers = (offset, *shape, *strides)
     if not isinstance(storage, Storage) or any(not isinstance(n, int) or isinstance(n, bool) for n in numbers):
         raise WeightsError("the file describes a tensor in a form that PyTorch does not write")
     return TensorView(storage, offset, tuple(shape), tuple(strides))
 
 
-def _rebuild_parameter(tensor, *_unused):
+def _rebuild_parameter(tensor: Any, *_unused: Any) -> Any:
     return tensor
 
 
@@ -169,7 +169,7 @@ class TorchUnpickler(ArrayUnpickler):
         **{("torch", name): _StorageType(dtype) for name, dtype in STORAGE_TYPES.items()},
     }
 
-    def persistent_load(self, pid):
+    def persistent_load(self, pid: Any) -> Storage:
         """('storage', type, key, device, count[, view]), view being None or (key, start, count), as PyTorch 0.4
         wrote."""
         if (
@@ -183,7 +183,7 @@ class TorchUnpickler(ArrayUnpickler):
         return Storage(str(pid[2]), str(pid[1]), int(pid[4]), int(start))
 
 
-def numbers_from_bytes(data: bytes, storage_dtype: str, byte_order: str = "<") -> np.ndarray:
+def numbers_from_bytes(data: bytes, storage_dtype: str, byte_order: Literal["<", ">"] = "<") -> NDArray[Any]:
     """The flat array that a storage's bytes stand for; bfloat16 as float32."""
     if storage_dtype == "bfloat16":
         return (np.frombuffer(data, byte_order + "u2").astype(np.uint32) << 16).view(np.float32)

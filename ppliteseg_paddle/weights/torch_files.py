@@ -8,9 +8,10 @@ from __future__ import annotations
 import pickle
 import struct
 import zipfile
-from typing import Any, BinaryIO, Callable
+from typing import Any, BinaryIO, Callable, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import WeightsError
 from ppliteseg_paddle.weights.pickles import ArrayUnpickler, Storage, TensorView, TorchUnpickler, numbers_from_bytes
@@ -25,7 +26,7 @@ def is_torch_zip(path: str) -> bool:
         return _pickle_member(archive) is not None
 
 
-def _pickle_member(archive: zipfile.ZipFile):
+def _pickle_member(archive: zipfile.ZipFile) -> str | None:
     return next((name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")), None)
 
 
@@ -36,12 +37,14 @@ def read_torch_zip(path: str) -> Any:
     """
     with zipfile.ZipFile(path) as archive:
         member = _pickle_member(archive)
+        if member is None:
+            raise WeightsError("it is a zip file without PyTorch's data.pkl")
         root = member[: -len("data.pkl")]
         names = set(archive.namelist())
         order = archive.read(root + "byteorder") if root + "byteorder" in names else b"little"
-        cache: dict[str, np.ndarray] = {}
+        cache: dict[str, NDArray[Any]] = {}
 
-        def read(storage: Storage) -> np.ndarray:
+        def read(storage: Storage) -> NDArray[Any]:
             if storage.key not in cache:
                 name = root + "data/" + storage.key
                 if name not in names:
@@ -68,7 +71,7 @@ def read_torch_legacy(file: BinaryIO) -> Any:
     unpickler = _RecordingUnpickler(file)
     content = unpickler.load()
     keys = ArrayUnpickler(file).load()
-    order = "<" if system.get("little_endian", True) else ">"
+    order: Literal["<", ">"] = "<" if system.get("little_endian", True) else ">"
     storages = {}
     for key in keys:
         (count,) = struct.unpack(order + "q", _exactly(file, 8))
@@ -83,11 +86,11 @@ def read_torch_legacy(file: BinaryIO) -> Any:
 class _RecordingUnpickler(TorchUnpickler):
     """Notes the type of each storage: in this form the numbers follow, without their type."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO):
         super().__init__(file)
         self.dtypes: dict[str, str] = {}
 
-    def persistent_load(self, pid):
+    def persistent_load(self, pid: Any) -> Storage:
         storage = super().persistent_load(pid)
         self.dtypes[storage.key] = storage.dtype
         return storage
@@ -100,7 +103,7 @@ def _exactly(file: BinaryIO, count: int) -> bytes:
     return data
 
 
-def _with_arrays(value: Any, read: Callable[[Storage], np.ndarray]) -> Any:
+def _with_arrays(value: Any, read: Callable[[Storage], NDArray[Any]]) -> Any:
     if isinstance(value, TensorView):
         return value.array(read)
     if isinstance(value, dict):

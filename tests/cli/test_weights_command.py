@@ -7,7 +7,8 @@ import pytest
 from ppliteseg_paddle import pp_liteseg_b
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.models.stdc import STDCNet813
-from ppliteseg_paddle.weights.files import read_state_dict, write_state_dict
+from ppliteseg_paddle.weights.read import read_state_dict
+from ppliteseg_paddle.weights.write import write_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +58,41 @@ def test_a_backbone_is_named_as_one(tmp_path, capsys):
     assert f"{path}: STDC1\n" in capsys.readouterr().out
 
 
+def on_a_foreign_backbone():
+    """Arrays of a PP-LiteSeg on somebody's backbone, whose names look like STDC1's."""
+    head = {name: array.numpy() for name, array in pp_liteseg_b(num_classes=3).state_dict().items()}
+    head = {name: array for name, array in head.items() if not name.startswith("backbone.")}
+    blocks = [f"backbone.stages.{stage}.{block}.mixer.weight" for stage in range(5) for block in range(2)]
+    return {**head, **{name: np.zeros(3, np.float32) for name in blocks}}
+
+
+def test_a_model_on_a_foreign_backbone_is_shown_as_that(tmp_path, capsys):
+    path = str(tmp_path / "f.pdparams")
+    write_state_dict(path, on_a_foreign_backbone())
+    assert main(["weights", "show", path]) == 0
+    assert f"{path}: a PP-LiteSeg with 3 fusions on another backbone, 3 classes\n" in capsys.readouterr().out
+
+
+def test_a_foreign_backbones_arrays_keep_their_names_in_paddlesegs_file(tmp_path, capsys):
+    source, target = str(tmp_path / "f.pdparams"), str(tmp_path / "theirs.pdparams")
+    write_state_dict(source, on_a_foreign_backbone())
+    assert main(["weights", "convert", source, target, "--to", "paddleseg"]) == 0
+    assert "its backbone is not known here: those names are unchanged\n" in capsys.readouterr().out
+    backbone = {name for name in on_a_foreign_backbone() if name.startswith("backbone.")}
+    found = set(read_state_dict(target))
+    assert backbone == {name for name in found if name.startswith("backbone.")} and len(backbone) == 10
+    assert "ppseg_head.cm.conv_out._conv.weight" in found
+
+
 @pytest.mark.parametrize(
     "arrays, target, text",
     [
         ({"x": np.zeros(3)}, "out.pdparams", "names of no model known here (x, ...)"),
-        ({"stages.0.conv.weight": np.zeros(3)}, "out.pth", "weights can be written as .pdparams or .safetensors"),
+        (
+            {"seg_heads.0.classifier.weight": np.zeros((3, 1))},
+            "out.pth",
+            "weights can be written as .pdparams or .safetensors",
+        ),
     ],
 )
 def test_what_cannot_be_converted_is_one_line_and_writes_nothing(arrays, target, text, tmp_path, capsys):

@@ -7,7 +7,7 @@ from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.errors import WeightsError
-from ppliteseg_paddle.weights.files import write_state_dict
+from ppliteseg_paddle.weights.write import write_state_dict
 
 PADDLESEG = {"type": "PPLiteSeg", "num_classes": 11, "backbone": {"type": "STDC1"}}
 

@@ -11,8 +11,8 @@ from ppliteseg_paddle.models.fld import FLDHead
 from ppliteseg_paddle.models.sppm import SPPM
 from ppliteseg_paddle.models.stdc import STDCNet813, STDCNet1446
 from ppliteseg_paddle.models.uafm import PADDLESEG_ARM_TYPES
-from ppliteseg_paddle.weights.files import write_state_dict
 from ppliteseg_paddle.weights.load import from_paddleseg
+from ppliteseg_paddle.weights.write import write_state_dict
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,15 @@ from reference import PRESETS, paddleseg_model, randomise, state_of
 
 from ppliteseg_paddle import PPLiteSegNet, load_weights, pp_liteseg_b, pp_liteseg_t
 from ppliteseg_paddle.errors import WeightsError
-from ppliteseg_paddle.models import pp_liteseg, stdc
+from ppliteseg_paddle.models import pp_liteseg, stdc, stdc_names
 from ppliteseg_paddle.models.fld import FLDHead
+from ppliteseg_paddle.models.layers import ConvBNReLU
 from ppliteseg_paddle.models.sppm import SPPM
 from ppliteseg_paddle.models.uafm import PADDLESEG_ARM_TYPES
+from ppliteseg_paddle.registry import COMPONENTS
 from ppliteseg_paddle.weights import names as weight_names
-from ppliteseg_paddle.weights.files import write_state_dict
 from ppliteseg_paddle.weights.names import describe, identify, to_ours, to_paddleseg
+from ppliteseg_paddle.weights.write import write_state_dict
 
 BUILDERS = {"T": pp_liteseg_t, "B": pp_liteseg_b}
 
@@ -122,7 +124,108 @@ def test_a_file_says_which_model_it_is_of():
 
 
 def test_the_tables_agree_with_the_models():
-    assert {stdc.VARIANTS["STDCNet813"]: "STDC1", stdc.VARIANTS["STDCNet1446"]: "STDC2"} == weight_names.BACKBONES
+    called = {stdc.VARIANTS["STDCNet813"]: "STDC1", stdc.VARIANTS["STDCNet1446"]: "STDC2"}
+    assert called == stdc_names.VARIANTS
     for (backbone, channels), preset in weight_names.PRESETS.items():
         cls, out_channels, _ = pp_liteseg.PRESETS[preset]
-        assert (weight_names.BACKBONES[stdc.VARIANTS[cls.__name__]], out_channels) == (backbone, channels)
+        assert (called[stdc.VARIANTS[cls.__name__]], out_channels) == (backbone, channels)
+
+
+# --------------------------------------------------------------------------------------------
+# Backbones other than STDC
+# --------------------------------------------------------------------------------------------
+class Stages(paddle.nn.Layer):
+    """Somebody's backbone, whose stages are called `stages` too: two blocks each, as STDC1 has from the third on."""
+
+    feat_channels = (8, 16, 32, 64, 128)
+    feat_strides = (2, 4, 8, 16, 32)
+
+    def __init__(self):
+        super().__init__()
+        pairs = zip((3, *self.feat_channels), self.feat_channels)
+        self.stages = paddle.nn.LayerList(
+            [paddle.nn.Sequential(ConvBNReLU(a, b, 3, stride=2), ConvBNReLU(b, b, 3)) for a, b in pairs]
+        )
+
+    def forward(self, x):
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+def model_on(backbone):
+    channels = list(backbone.feat_channels)[-3:]
+    return PPLiteSegNet(3, backbone, SPPM(channels[-1]), FLDHead(channels, 128, [32, 64, 128]), [32, 64, 64])
+
+
+def test_a_foreign_backbone_is_not_taken_for_stdc():
+    alone, whole = state_of(Stages()), state_of(model_on(Stages()))
+    assert identify(alone) == "unknown" and describe(alone)["backbone"] is None
+    assert (identify(whole), describe(whole)["backbone"], describe(whole)["levels"]) == ("ours", None, 3)
+    torch_like = {"features.0.0.weight": np.zeros(3), "features.0.1.running_mean": np.zeros(3)}
+    assert identify(torch_like) == "unknown" and to_ours(torch_like).state.keys() == torch_like.keys()
+
+
+def test_a_foreign_backbone_keeps_its_names_in_a_file_for_paddleseg():
+    from paddleseg.models import PPLiteSeg
+
+    backbone = Stages()
+    whole = state_of(model_on(backbone))
+    theirs = PPLiteSeg(3, backbone, arm_out_chs=[32, 64, 128], seg_head_inter_chs=[32, 64, 64])
+    converted = to_paddleseg(whole)
+    assert set(converted) == set(state_of(theirs))
+    assert_equal_states(to_ours(converted).state, whole)
+    with pytest.raises(WeightsError, match="the names are not this project's"):
+        to_paddleseg(state_of(backbone))
+
+
+PLAIN_NET = """
+from paddle import nn
+
+
+class PlainNet(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.LayerList([nn.Conv2D(3, 8, 3), nn.Conv2D(8, 8, 3)])
+"""
+PLAIN_NET_NAMES = """
+from ppliteseg_paddle.weights.rules import BackboneNames
+
+
+class PlainNames(BackboneNames):
+    ours = "our PlainNet"
+    our_names = r"layers\\.\\d+\\.(weight|bias)"
+    foreign = {"somebody's PlainNet": r"blocks\\.\\d+\\.(weight|bias)"}
+    ignored = r"fc\\."
+    rows = (("layers.{}.", "blocks.{}."),)
+
+    def variant(self, names):
+        return "PlainNet"
+
+
+NAMES = PlainNames()
+"""
+
+
+def test_a_new_backbone_tells_its_names_in_a_file_of_its_own(tmp_path, monkeypatch):
+    package = tmp_path / "scratch_backbones"
+    package.mkdir()
+    for name, source in (("__init__", ""), ("plain_net", PLAIN_NET), ("plain_net_names", PLAIN_NET_NAMES)):
+        (package / f"{name}.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    row = "scratch_backbones.plain_net:PlainNet"
+    monkeypatch.setitem(COMPONENTS, "BACKBONES", (*COMPONENTS["BACKBONES"], row))
+    from scratch_backbones.plain_net import PlainNet
+
+    theirs = {name.replace("layers", "blocks"): array for name, array in state_of(PlainNet()).items()}
+    renamed = to_ours({**theirs, "fc.weight": np.zeros(3)})
+    assert (renamed.source, renamed.ignored) == ("somebody's PlainNet", ["fc.weight"])
+    assert identify(renamed.state) == "our PlainNet" and describe(renamed.state)["backbone"] == "PlainNet"
+    assert_equal_states(to_paddleseg(renamed.state), theirs)
+    path, other = str(tmp_path / "theirs.pdparams"), PlainNet()
+    write_state_dict(path, theirs)
+    assert load_weights(other, path, strict=True).complete
+    assert_equal_states(state_of(other), renamed.state)
+    assert identify(state_of(stdc.STDCNet813())) == "our STDC backbone"

@@ -10,7 +10,7 @@ from torch_format import WRITERS, Tensor, authors_state, write_legacy, write_zip
 from ppliteseg_paddle import load_weights, pp_liteseg_b
 from ppliteseg_paddle.errors import WeightsError
 from ppliteseg_paddle.models.stdc import STDCNet813
-from ppliteseg_paddle.weights.files import read_state_dict, read_weight_file
+from ppliteseg_paddle.weights.read import read_state_dict, read_weight_file
 
 
 @pytest.mark.parametrize("form", sorted(WRITERS))

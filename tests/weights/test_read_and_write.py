@@ -8,7 +8,8 @@ import paddle
 import pytest
 
 from ppliteseg_paddle.errors import WeightsError
-from ppliteseg_paddle.weights.files import check_pickle, read_state_dict, read_weight_file, write_state_dict
+from ppliteseg_paddle.weights.read import check_pickle, read_state_dict, read_weight_file
+from ppliteseg_paddle.weights.write import write_state_dict
 
 
 @pytest.fixture

@@ -1,34 +1,27 @@
-"""Read and write files of named arrays. What a file is, its content tells, not its name."""
+"""Read files of named arrays. What a file is, its content tells, not its name."""
 
 from __future__ import annotations
 
 import os
-import pickle
 import tempfile
 import zipfile
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import DependencyError, WeightsError
-from ppliteseg_paddle.files import save_atomic
 from ppliteseg_paddle.weights import archives, download
 from ppliteseg_paddle.weights.pickles import PICKLE_ERRORS, ArrayUnpickler
+from ppliteseg_paddle.weights.rules import StateDict
 from ppliteseg_paddle.weights.torch_files import LEGACY_MAGIC, is_torch_zip, read_torch_legacy, read_torch_zip
 
-StateDict = dict[str, np.ndarray]
-
-SUFFIXES = (".pdparams", ".safetensors")  # that can be written
-# paddle.save and paddle.load know a state dict by this entry: structured name -> parameter name.
-_NAME_TABLE = "StructuredToParameterName@@"
+# Of the weight files in an archive.
+SUFFIXES = (".pdparams", ".safetensors", ".pth", ".pt", ".ckpt")
 # Keys under which checkpoints hold the state dict among other things.
 _NESTED = ("state_dict", "model")
 
 
-# --------------------------------------------------------------------------------------------
-# Reading
-# --------------------------------------------------------------------------------------------
 def read_state_dict(path: str) -> StateDict:
     """Names and arrays of a weight file; see `read_weight_file`."""
     return read_weight_file(path)[0]
@@ -38,7 +31,7 @@ def read_weight_file(path: str) -> tuple[StateDict, str]:
     """Names and arrays of a weight file, and its format.
 
     Formats: Paddle's pickle (.pdparams), safetensors, PyTorch's zip and older pickles, and tar or zip archives that
-    hold one such file. Nothing that a file asks to be run is run.
+    hold one such file. Code in a file is never executed.
 
     Args: path: a path, or an http(s) address, which is downloaded first (`download.fetch`).
     Raises: WeightsError: if it is missing, unreadable, no file of arrays, or asks to run code; DownloadError.
@@ -72,9 +65,8 @@ def read_weight_file(path: str) -> tuple[StateDict, str]:
 
 
 def check_pickle(path: str) -> None:
-    """See that a pickle (.pdparams, .pdopt) holds arrays, numbers, texts and containers only, before Paddle reads it:
-    its own
-    reader runs whatever a file asks for.
+    """Check that a pickle (.pdparams, .pdopt) holds arrays, numbers, texts and containers only, before Paddle reads it:
+    Paddle's own reader executes whatever code a file names.
 
     Raises: WeightsError: if it asks for anything else, or cannot be read.
     """
@@ -87,7 +79,7 @@ def check_pickle(path: str) -> None:
 
 
 def sniff(path: str) -> str:
-    """ "archive", "zip" (PyTorch's), "safetensors", "web page" or "pickle" (whatever is none of the others).
+    """What a file is by its first bytes: "archive", "zip" (PyTorch's), "safetensors", "web page", or else "pickle".
 
     Raises: WeightsError: for a damaged zip file.
     """
@@ -110,7 +102,7 @@ def sniff(path: str) -> str:
     return "archive" if head[:1] != b"\x80" and archives.is_archive(path) else "pickle"
 
 
-def _read_pickle(path: str):
+def _read_pickle(path: str) -> tuple[Any, str]:
     with open(path, "rb") as file:
         first = ArrayUnpickler(file).load()
         if isinstance(first, int) and first == LEGACY_MAGIC:
@@ -118,7 +110,7 @@ def _read_pickle(path: str):
         return first, "Paddle"
 
 
-def _read_safetensors(path: str):
+def _read_safetensors(path: str) -> tuple[Any, str]:
     try:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -130,11 +122,11 @@ def _read_safetensors(path: str):
         raise ValueError(error) from error
 
 
-def _refuse_web_page(path: str):
+def _refuse_web_page(path: str) -> tuple[Any, str]:
     raise WeightsError("it is a web page, not weights: its download did not reach the file itself. Get it anew.")
 
 
-_READERS = {
+_READERS: dict[str, Callable[[str], tuple[Any, str]]] = {
     "pickle": _read_pickle,
     "zip": lambda path: (read_torch_zip(path), "PyTorch"),
     "safetensors": _read_safetensors,
@@ -148,7 +140,7 @@ def _read_archive(path: str) -> tuple[StateDict, str]:
         names = [
             name
             for name in archives.unpack(path, folder)
-            if name.endswith(SUFFIXES + (".pth", ".pt", ".ckpt")) and not os.path.basename(name).startswith(".")
+            if name.endswith(SUFFIXES) and not os.path.basename(name).startswith(".")
         ]
         chosen = [name for name in names if os.path.basename(name) == "model.pdparams"] or names
         if len(chosen) != 1:
@@ -170,7 +162,8 @@ def _arrays_of(content: Any, path: str) -> StateDict:
         if isinstance(content.get(key), dict):
             content = content[key]
             break
-    arrays = {str(name): _array(value) for name, value in content.items() if _array(value) is not None}
+    found = {str(name): _array(value) for name, value in content.items()}
+    arrays = {name: array for name, array in found.items() if array is not None}
     if not arrays:
         raise WeightsError(f"weight file {path} holds no arrays.")
     for name, array in arrays.items():
@@ -179,34 +172,8 @@ def _arrays_of(content: Any, path: str) -> StateDict:
     return arrays
 
 
-def _array(value: Any):
-    """An array as it is, and of the pair (name, array) that paddle.save writes outside state dicts, the array."""
+def _array(value: Any) -> NDArray[Any] | None:
+    """An array itself, and of the pair (name, array) that paddle.save writes outside state dicts, the array."""
     if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[0], str):
         value = value[1]
     return value if isinstance(value, np.ndarray) else None
-
-
-# --------------------------------------------------------------------------------------------
-# Writing
-# --------------------------------------------------------------------------------------------
-def write_state_dict(path: str, state: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as .pdparams (as paddle.save would) or .safetensors, by the suffix; whole or not at all.
-
-    Raises: WeightsError: for another suffix, or if the place cannot be written.
-    """
-    if not path.endswith(SUFFIXES):
-        raise WeightsError(f"{path}: weights can be written as {' or '.join(SUFFIXES)}; end the name so.")
-    state = {name: np.ascontiguousarray(array) for name, array in state.items()}
-    with save_atomic(path, WeightsError) as temporary, open(temporary, "wb") as file:
-        if path.endswith(".safetensors"):
-            file.write(_safetensors_bytes(path, state))
-        else:
-            pickle.dump({**state, _NAME_TABLE: {name: name for name in state}}, file, protocol=4)
-
-
-def _safetensors_bytes(path: str, state: StateDict) -> bytes:
-    try:
-        from safetensors.numpy import save
-    except ImportError:
-        raise DependencyError(f"writing {path} needs the package safetensors: pip install safetensors") from None
-    return save(state, metadata={"producer": "ppliteseg_paddle"})
