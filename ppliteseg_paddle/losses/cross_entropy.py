@@ -166,7 +166,7 @@ class OhemCELoss(PixelLoss):
         if not 0 < thresh < 1:
             raise ConfigError(f"OhemCELoss: thresh is {thresh!r}, but must be between 0 and 1.")
         if not isinstance(min_kept, int) or min_kept < 0:
-            raise ConfigError(f"OhemCELoss: min_kept is {min_kept!r}, but must be a whole number, 0 or more.")
+            raise ConfigError(f"OhemCELoss: min_kept is {min_kept!r}, but must be an integer, 0 or more.")
         self.thresh, self.min_kept = thresh, min_kept
 
     def factors(self, losses, label, counted, array):
@@ -177,10 +177,10 @@ class OhemCELoss(PixelLoss):
         hard = array.logical_and(counted, losses > bound)
         if int(hard.sum()) < self.min_kept:
             # The easy pixels' losses are all at most the bound, so the one that is searched for is, too.
-            hard = array.logical_and(counted, losses > self._kept_least(losses, counted))
+            hard = array.logical_and(counted, losses > self._min_kept_loss(losses, counted))
         return hard.astype("float32")
 
-    def _kept_least(self, losses, counted):
+    def _min_kept_loss(self, losses, counted):
         """The loss that is the `min_kept`-th from the largest."""
         if isinstance(losses, np.ndarray):
             values = losses[counted]
@@ -191,7 +191,7 @@ class OhemCELoss(PixelLoss):
 def kth_largest(values, k: int):
     """The k-th largest of `values`, float32 and none below 0, without sorting and without waiting for the device.
 
-    The bits of such numbers, read as whole numbers, are in the numbers' order; 31 halvings of their range find the one.
+    The bits of such numbers, read as integers, are in the numbers' order; 31 halvings of their range find the one.
     """
     bits = values.flatten().view("int32")
     low, high = paddle.zeros([1], "int64"), paddle.full([1], 2**31 - 1, "int64")

@@ -1,10 +1,8 @@
 """Parameters, multiply-adds, feature shapes and memory of a model, by part.
 
 The counting rule is that of `paddle.flops`, which PaddleSeg's tools print, so that figures can be compared: a
-convolution
-counts one multiply-add for each weight it applies, and one for its bias; a normalisation counts two for each number;
-average
-pooling counts its additions. What it leaves out is left out here too: activations, resizing, element-wise sums and
+convolution counts one multiply-add for each weight it applies, and one for its bias; a normalisation counts two for
+each number; average pooling counts its additions. Not counted, as there: activations, resizing, element-wise sums and
 products, the statistics of attention, and the final argmax.
 """
 

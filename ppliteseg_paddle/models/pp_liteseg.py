@@ -175,7 +175,7 @@ def _check_channels(channels: Sequence[int], neck, head, seg_head_channels: Sequ
         if found != wanted:
             raise ConfigError(f"{key} is {found}, but must be {wanted} ({reason}).")
     if not isinstance(num_classes, int) or num_classes < 1:
-        raise ConfigError(f"model.num_classes is {num_classes!r}, but must be a positive whole number.")
+        raise ConfigError(f"model.num_classes is {num_classes!r}, but must be a positive integer.")
 
 
 # preset -> backbone, channels of the head's levels and of the segmentation heads (shallow to deep)

@@ -25,15 +25,13 @@ class SPPM(nn.Layer):
         bin_sizes: bins along each side of each grid. Any input size is exact: a map that does not divide
             by a bin size gets the overlapping windows of adaptive pooling.
     Shape: (N, in_channels, H, W) -> (N, out_channels, H, W).
-    Raises: ConfigError: if a bin size is no positive whole number.
+    Raises: ConfigError: if a bin size is no positive integer.
     """
 
     def __init__(self, in_channels: int, out_channels: int = 128, bin_sizes: Sequence[int] = (1, 2, 4)):
         super().__init__()
         if not bin_sizes or any(not isinstance(b, int) or isinstance(b, bool) or b < 1 for b in bin_sizes):
-            raise ConfigError(
-                f"SPPM's bin_sizes must be positive whole numbers such as [1, 2, 4], but is {bin_sizes!r}."
-            )
+            raise ConfigError(f"SPPM's bin_sizes must be positive integers such as [1, 2, 4], but is {bin_sizes!r}.")
         self.in_channels, self.out_channels, self.bin_sizes = in_channels, out_channels, tuple(bin_sizes)
         self.convs = nn.LayerList([ConvBNReLU(in_channels, out_channels, 1, bias=True) for _ in bin_sizes])
         self.conv_out = ConvBNReLU(out_channels, out_channels, 3, bias=True)
@@ -98,7 +96,7 @@ def windows_in_graph(x, bins: int):
         length = size[axis].astype("int64")
         bin_numbers = paddle.unsqueeze(paddle.arange(bins, dtype="int64"), 1)
         start = paddle.floor_divide(bin_numbers * length, paddle.full([1], bins, "int64"))
-        # Ceiling of the end, in whole numbers.
+        # Ceiling of the end, in integers.
         end = paddle.floor_divide((bin_numbers + 1) * length + (bins - 1), paddle.full([1], bins, "int64"))
         cells = paddle.unsqueeze(paddle.arange(0, length, 1, dtype="int64"), 0)
         inside = paddle.logical_and(cells >= start, cells < end).astype("float32")

@@ -49,7 +49,7 @@ class STDCBlock(nn.Layer):
         first, *others = self.convs
         half = first(x)
         x = half
-        if self.downsample is not None:
+        if self.downsample is not None and self.pool is not None:
             x, half = self.downsample(half), self.pool(half)
         outputs = [half]
         for conv in others:

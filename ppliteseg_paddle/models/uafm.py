@@ -140,7 +140,7 @@ PADDLESEG_ARM_TYPES = {
 def build_fusion(name: str, skip_channels: int, deep_channels: int, out_channels: int, resize_mode: str = "bilinear"):
     """The fusion module called `name` in `FUSIONS`.
 
-    Raises: ConfigError: if there is none of that name; the text lists the names.
+    Raises: ConfigError: for another name; the text lists the names.
     """
     if name not in FUSIONS:
         if name in PADDLESEG_ARM_TYPES:

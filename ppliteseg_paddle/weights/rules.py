@@ -26,7 +26,7 @@ class BackboneNames:
 
     Attributes:
         ours: what such a file is called where its names are ours, such as "our STDC backbone".
-        our_names: a regular expression that every name of ours matches fully.
+        our_names: a regular expression that each of our names matches fully.
         foreign: what a file of somebody else's is called -> the same for those names.
         ignored: the same for the beginning of names in a foreign file that no segmentation model uses.
         rows: for `to_ours` and `to_paddleseg`, which subclasses may do in another way.

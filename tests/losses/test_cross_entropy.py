@@ -107,7 +107,7 @@ def test_a_label_with_a_channel_dimension_means_the_same(batch, loss):
     "arguments, text",
     [
         ((1.5, 10), "thresh is 1.5, but must be between 0 and 1"),
-        ((0.7, -1), "min_kept is -1, but must be a whole number, 0 or more"),
+        ((0.7, -1), "min_kept is -1, but must be an integer, 0 or more"),
     ],
 )
 def test_settings_out_of_range_are_refused(arguments, text):

@@ -112,17 +112,14 @@ def parts(**changes):
         ({"backbone_indices": [2, 3, 5]}, r"rising numbers from 0 to 4, as STDCNet813 returns 5 features"),
         ({"backbone_indices": [4, 3, 2]}, r"backbone_indices is \[4, 3, 2\]"),
         ({"backbone_indices": [3, 4]}, r"model\.head has 3 levels, but 2|model\.head has 3 levels, but \[3, 4\]"),
-        ({"num_classes": 0}, r"model\.num_classes is 0, but must be a positive whole number"),
+        ({"num_classes": 0}, r"model\.num_classes is 0, but must be a positive integer"),
         (
             {"head": {"fusion": "spatial_mean_mx"}},
             r"fusion 'spatial_mean_mx' is unknown\. Did you mean 'spatial_mean_max'",
         ),
         ({"head": {"fusion": "UAFM_ChAtten"}}, r"PaddleSeg's name; write 'channel_mean_max'"),
         ({"head": {"resize_mode": "bicubic"}}, r"resize_mode 'bicubic' is unknown\. Choose from: bilinear, nearest"),
-        (
-            {"neck": {"bin_sizes": [1, 0]}},
-            r"bin_sizes must be positive whole numbers such as \[1, 2, 4\], but is \[1, 0\]",
-        ),
+        ({"neck": {"bin_sizes": [1, 0]}}, r"bin_sizes must be positive integers such as \[1, 2, 4\], but is \[1, 0\]"),
     ],
 )
 def test_parts_that_disagree_are_named_with_what_was_found_and_what_fits(changes, text):

@@ -78,13 +78,13 @@ def test_two_addresses_that_end_alike_do_not_share_a_file(server, tmp_path):
     assert len(paths) == 2
 
 
-def test_a_broken_transfer_goes_on_from_where_it_stopped(server, tmp_path):
+def test_a_broken_transfer_resumes_where_it_stopped(server, tmp_path):
     server.breaks = [1000, 2000]
     assert read(download.fetch(server.url + "/x", str(tmp_path))) == CONTENT
     assert server.requests == [("/x", None), ("/x", "bytes=1000-"), ("/x", "bytes=3000-")]
 
 
-def test_a_later_command_goes_on_from_where_an_earlier_one_stopped(server, tmp_path, monkeypatch):
+def test_a_later_command_resumes_where_an_earlier_one_stopped(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "ATTEMPTS", 1)
     server.breaks = [5000]
     with pytest.raises(DownloadError, match="came incomplete 1 times: 5000 bytes so far. Run the same command again"):

@@ -17,7 +17,7 @@ from ppliteseg_paddle.weights.write import write_state_dict
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A model of ours with uneven weights, and its file."""
+    """One of our models with uneven weights, and its file."""
     paddle.seed(1)
     model = pp_liteseg_t(num_classes=3)
     randomise(model)
@@ -148,7 +148,7 @@ def test_a_file_of_three_fusions_may_start_a_model_of_two_but_not_stand_for_it(s
         load_weights(two_fusions(3), saved[1], strict=True)
 
 
-def test_what_was_left_out_is_logged_by_name(saved, tmp_path, caplog):
+def test_what_was_not_loaded_is_logged_by_name(saved, tmp_path, caplog):
     load_weights(pp_liteseg_t(num_classes=5), saved[1])
     assert "seg_heads.2.classifier.weight (file [3, 64, 1, 1], model [5, 64, 1, 1])" in caplog.text
     caplog.clear()
