@@ -6,12 +6,9 @@ Only argparse and our errors are imported here: `ppliteseg --help` must answer a
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ppliteseg_paddle.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ppliteseg_paddle.reading.label_sets import LabelSet
 
 
 def positive_int(text: str) -> int:
@@ -120,27 +117,6 @@ def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: dict[s
     """
     for name in names:
         parser.add_argument("--" + name, **{**FLAGS[name], **changes.get(name, {})})
-
-
-def palette_of(path: str | None, label_set: LabelSet) -> LabelSet:
-    """`label_set` in the colors of a palette file; itself without one.
-
-    Raises: DataError: if the file cannot be read or has too few colors.
-    """
-    if path is None:
-        return label_set
-    import dataclasses
-
-    from ppliteseg_paddle.errors import DataError
-    from ppliteseg_paddle.reading.palettes import read_colors
-
-    rows = read_colors(path)
-    if len(rows) != label_set.num_classes:
-        raise DataError(
-            f"palette {path} has {len(rows):d} colors, but there are {label_set.num_classes:d} classes: give one a "
-            "line, in the order of their ids."
-        )
-    return dataclasses.replace(label_set, palette=tuple(color for color, _ in rows))
 
 
 def test_config_from(args: argparse.Namespace, config_values: dict[str, Any]) -> dict[str, Any]:

@@ -182,20 +182,13 @@ def _write_metrics(path: str, metrics: dict, seconds: dict, training: dict, late
 
 def _write_grid(path: str, export: str, data: str, subtitle: str) -> None:
     """The validation scenes that show most classes (in their ground truth), with the exported model's masks."""
-    import numpy as np
-
     from ppliteseg_paddle import Predictor
-    from ppliteseg_paddle.reading.images import read_image
     from ppliteseg_paddle.reading.label_sets import label_set
-    from ppliteseg_paddle.reading.labels import read_label
     from ppliteseg_paddle.reading.lists import read_list
     from ppliteseg_paddle.visual.draw import write_image
-    from ppliteseg_paddle.visual.grid import Row, grid
+    from ppliteseg_paddle.visual.samples import richest_scenes_grid
 
-    pairs = [(image, read_label(label)) for image, label, _ in read_list(os.path.join(data, "val.txt"), data)]
-    pairs.sort(key=lambda pair: -len(np.unique(pair[1])))
-    predictor = Predictor(export)
-    rows = [Row(read_image(image), label, predictor.predict(image)) for image, label in pairs[:GRID_ROWS]]
-    write_image(
-        path, grid(rows, label_set("camvid"), title="Street scenes, segmented by PP-LiteSeg", subtitle=subtitle)
-    )
+    pairs = [(image, label) for image, label, _ in read_list(os.path.join(data, "val.txt"))]
+    title = "Street scenes, segmented by PP-LiteSeg"
+    predict = Predictor(export).predict
+    write_image(path, richest_scenes_grid(pairs, predict, label_set("camvid"), GRID_ROWS, title, subtitle))

@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ppliteseg_paddle.cli.common import add_flags, palette_of, positive_float, positive_int
+from ppliteseg_paddle.cli.common import add_flags, positive_float, positive_int
 from ppliteseg_paddle.deploy.predict_report import KINDS
 from ppliteseg_paddle.deploy.predict_report import summary as summary
 from ppliteseg_paddle.deploy.runtimes import backend_names
 from ppliteseg_paddle.deploy.sources import find_images, is_video
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.reading.label_sets import recolored
 
 # Flags of Predictor's keyword arguments.
 _OPTIONS = ("batch_size", "streams", "unknown_below", "is_slide", "crop_size", "stride")
@@ -165,7 +166,7 @@ def _open(args: argparse.Namespace, kinds: tuple[str, ...]) -> tuple[Any, Any]:
         raise ConfigError("give either --model_dir EXPORT, or --config FILE and --model_path WEIGHTS.")
     options = {name: getattr(args, name) for name in _OPTIONS}
     predictor = _exported(args, kinds, options) if args.model_dir else _trained(args, kinds, options)
-    return predictor, palette_of(args.palette, predictor.label_set)
+    return predictor, recolored(predictor.label_set, args.palette)
 
 
 def _exported(args: argparse.Namespace, kinds: tuple[str, ...], options: dict[str, Any]) -> Any:

@@ -5,10 +5,10 @@ Pure Python, so that the command line and the exported model's metadata can read
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ppliteseg_paddle.errors import ConfigError, suggest
-from ppliteseg_paddle.reading.palettes import COLORS, RGB, further_colors
+from ppliteseg_paddle.errors import ConfigError, DataError, suggest
+from ppliteseg_paddle.reading.palettes import COLORS, RGB, further_colors, read_colors
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,22 @@ def label_set(name: str) -> LabelSet:
     if name in LABEL_SETS:
         return LABEL_SETS[name]
     raise ConfigError(f"unknown label set '{name}'.{suggest(name, LABEL_SETS)}")
+
+
+def recolored(known: LabelSet, path: str | None) -> LabelSet:
+    """A label set in the colors of a palette file; itself without one.
+
+    Raises: DataError: if the file cannot be read, or has another number of colors than the set has classes.
+    """
+    if path is None:
+        return known
+    rows = read_colors(path)
+    if len(rows) != known.num_classes:
+        raise DataError(
+            f"palette {path} has {len(rows):d} colors, but there are {known.num_classes:d} classes: give one a line, "
+            "in the order of their ids."
+        )
+    return replace(known, palette=tuple(color for color, _ in rows))
 
 
 def palette_for(num_classes: int) -> tuple[RGB, ...]:

@@ -24,23 +24,10 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> dict:
-    from ppliteseg_paddle.data.cache import write_cache
-    from ppliteseg_paddle.engine import build
-    from ppliteseg_paddle.engine.data_checks import lists_pairs
-    from ppliteseg_paddle.errors import ConfigError
+    from ppliteseg_paddle.engine.build import load_config
+    from ppliteseg_paddle.engine.data_tools import cache_config
 
-    config = build.load_config(args.config, args.opts)
-    config.dic.pop("data_cache", None)  # the cache that is to be made
-    datasets = [build.build_train_dataset(config)] + (
-        [build.build_val_dataset(config)] if config.val_dataset_cfg else []
-    )
-    for dataset in datasets:
-        if not lists_pairs(dataset):
-            raise ConfigError(
-                f"{config.source.path}: data sets of type {type(dataset).__name__} do not list image and label files, "
-                "so they cannot be cached."
-            )
-    return {**write_cache(datasets, args.out, args.num_workers), "config": config.source.path}
+    return cache_config(load_config(args.config, args.opts), args.out, args.num_workers)
 
 
 def summary(result: dict) -> str:

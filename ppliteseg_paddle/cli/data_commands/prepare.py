@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from ppliteseg_paddle.cli.common import add_flags, count
-from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.errors import ConfigError
 
 HELP = "make a data set in PaddleSeg's form from what you have"
 
@@ -123,9 +123,10 @@ def _folder_arguments(parser) -> None:
 
 def _folder(args) -> dict:
     from ppliteseg_paddle.data.prepare.folder import carry_out, plan_folder
+    from ppliteseg_paddle.reading.lists import read_names
     from ppliteseg_paddle.reading.palettes import read_colors
 
-    names = _class_names(args.classes)
+    names = read_names(args.classes, "--classes") if args.classes else None
     table = read_colors(args.colors) if args.colors else None
     plan = plan_folder(
         args.images, args.masks, args.annotations, args.mask_suffix, names, _remap(args.remap), table, args.num_workers
@@ -134,19 +135,6 @@ def _folder(args) -> dict:
     if not args.yes:
         _confirm()
     return carry_out(plan, args.out, args.val, args.seed, args.num_workers)
-
-
-def _class_names(path):
-    if path is None:
-        return None
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            names = [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--classes {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    if not names or len(set(names)) < len(names):
-        raise DataError(f"--classes {path} must name each class once, one a line.")
-    return names
 
 
 def _remap(texts) -> dict:

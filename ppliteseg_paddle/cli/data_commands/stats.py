@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from ppliteseg_paddle.cli.common import add_flags, count, positive_int
 
 HELP = "class frequencies, loss weights, mean and deviation, and pictures of them"
@@ -25,43 +23,13 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> dict:
-    from ppliteseg_paddle.cli.common import palette_of
-    from ppliteseg_paddle.data.stats import dataset_stats
-    from ppliteseg_paddle.engine import build
-    from ppliteseg_paddle.visual.draw import write_image
-    from ppliteseg_paddle.visual.plots import class_distribution
+    from ppliteseg_paddle.engine.build import load_config
+    from ppliteseg_paddle.engine.data_tools import describe_config
 
-    config = build.load_config(args.config, args.opts)
-    dataset = (build.build_train_dataset if args.split == "train" else build.build_val_dataset)(config)
-    labels = palette_of(args.palette, build.label_set_of(config))
-    result = dataset_stats(dataset, labels.classes, args.num_workers)
-    title = f"{args.split}, {result['images']:d} images"
-    pictures = [
-        class_distribution(os.path.join(args.save_dir, "distribution.png"), result["classes"], labels.palette, title),
-        os.path.join(args.save_dir, "samples.png"),
-    ]
-    write_image(pictures[1], _samples(dataset, labels, args.samples, args.seed, title))
-    return {**result, "split": args.split, "pictures": pictures}
-
-
-def _samples(dataset, labels, number: int, seed: int, title: str):
-    import random
-
-    from ppliteseg_paddle.visual.grid import Row, grid
-
-    chosen = sorted(random.Random(seed).sample(range(len(dataset)), min(number, len(dataset))))
-    rows = []
-    for index in chosen:
-        image, label = dataset.read(index)
-        rows.append(
-            Row(
-                image if image.ndim == 3 else image[..., None].repeat(3, 2),
-                None,
-                label,
-                os.path.basename(dataset.file_list[index][0]),
-            )
-        )
-    return grid(rows, labels, "Samples", title, headings=("Image", "", "Label"))
+    config = load_config(args.config, args.opts)
+    return describe_config(
+        config, args.split, args.save_dir, args.samples, args.seed, args.palette, num_workers=args.num_workers
+    )
 
 
 def _number(value: float | None, digits: int) -> str:
