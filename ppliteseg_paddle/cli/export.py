@@ -1,23 +1,25 @@
 """Write a trained model as a folder for deployment: graph, weights, and deploy.yaml, which describes them.
 
-What was written is run on an image and compared with the model; if they differ, nothing is left behind."""
+Every graph is run on an image and compared with the model. If they differ, nothing is written."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
+from typing import Any
 
 from ppliteseg_paddle.cli.common import add_flags, shape
-from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
+from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export.formats import FORMATS
-from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration, read_calibration_list
+from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration
 from ppliteseg_paddle.export.options import ExportOptions
 
 # Flags that are fields of `ExportOptions` under the same name.
 _OPTIONS = ("formats", "input_shape", "dynamic_shape", "precision", "output_op", "preprocess_in_graph")
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(
         parser,
         "config",
@@ -33,8 +35,8 @@ def add_arguments(parser) -> None:
         choices=list(FORMATS),
         default=list(ExportOptions.formats),
         dest="formats",
-        help="one or several, into one folder; tensorrt is ONNX in the form that TensorRT builds its engines of "
-        "(default: %(default)s)",
+        help="one or several, into one folder; tensorrt is ONNX in the form that TensorRT builds its engines from "
+        f"(default: {' '.join(ExportOptions.formats)})",
     )
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
@@ -49,7 +51,7 @@ def add_arguments(parser) -> None:
         type=shape,
         nargs=3,
         metavar=("MIN", "OPT", "MAX"),
-        help="leave batch, height and width open between two shapes, with the one that is met most, as in "
+        help="leave batch, height and width open between two shapes, with the most frequent one between them, as in "
         "1,3,256,256 1,3,512,1024 4,3,1024,2048; TensorRT tunes its engines to them",
     )
     parser.add_argument(
@@ -68,9 +70,9 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--calib_data",
         metavar="LIST",
-        help="int8: a text file with 50 to 200 images, one a line, relative to the "
-        "list's folder; a label may follow each, as in a data set's list (where there are labels, the loss of mIoU is "
-        "measured on them, or on the validation set if it is there)",
+        help="int8: a text file with 50 to 200 images, one a line, relative to the list's folder; a label may follow "
+        "each, as in a data set's list (the loss of mIoU is measured on the validation set, or where it is not on this "
+        "machine, on these labels)",
     )
     parser.add_argument(
         "--calib_method",
@@ -81,7 +83,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--quant_report",
         metavar="FILE",
-        help="int8: write every layer's sensitivity as JSON, and beside it as Markdown and as a picture",
+        help="int8: write every layer's sensitivity as JSON, and beside it as Markdown and as a plot",
     )
     parser.add_argument(
         "--preprocess_in_graph",
@@ -99,26 +101,26 @@ def add_arguments(parser) -> None:
     )
 
 
-def run(args) -> dict:
-    from ppliteseg_paddle.engine.build import label_set_of
-    from ppliteseg_paddle.export.trained import load_trained, val_transforms
-
+def run(args: argparse.Namespace) -> dict[str, Any]:
     _check_quantisation(args)
-    config, model = load_trained(args.config, args.model_path, args.opts, args.device, args.verbose)
-    transforms = val_transforms(config)
-    from ppliteseg_paddle.export.pipeline import export_model
+    from ppliteseg_paddle.engine.build import label_set_of, load_config
+    from ppliteseg_paddle.export import trained
 
-    source, image = _check_image(args.image_path, config)
+    config = load_config(args.config, args.opts)
+    image_name, image = trained.check_image(config, args.image_path)
     options = ExportOptions(
         label_set=label_set_of(config),
-        transforms=transforms,
-        calibration=_calibration(args, config) if args.precision == "int8" else None,
+        transforms=trained.val_transforms(config),
+        calibration=trained.calibration(config, args.calib_data, args.calib_method) if args.calib_data else None,
         check_image=image,
         description={"config": os.path.basename(args.config), "weights": os.path.basename(args.model_path)},
         **{name: getattr(args, name) for name in _OPTIONS},
     )
+    model = trained.load_model(config, args.model_path, args.device, args.verbose)
+    from ppliteseg_paddle.export.pipeline import export_model
+
     report = export_model(model, args.save_dir, options)
-    report["check"]["image"] = source
+    report["check"]["image"] = image_name
     if args.quant_report:
         from ppliteseg_paddle.export.int8.report import write_quant_report
 
@@ -126,7 +128,7 @@ def run(args) -> dict:
     return report
 
 
-def summary(result: dict) -> str:
+def summary(result: dict[str, Any]) -> str:
     check, shape = result["check"], result["input"]["shape"]
     size = "any size" if result["input"]["dynamic"] else f"{shape[3]:d} x {shape[2]:d}"
     lines = [
@@ -138,8 +140,8 @@ def summary(result: dict) -> str:
     if result["image_input"]:
         lines.insert(
             2,
-            "            or images as they are, uint8 NHWC BGR of any size: "
-            f"{', '.join(name for name in result['formats'] if name != 'paddle')}",
+            "            or images without preprocessing, uint8 NHWC BGR of any size: "
+            f"{', '.join(name for name in result['formats'] if FORMATS[name].takes_images)}",
         )
     lines.append(f"compared    with the model on {check['image']}:")
     for name, values in check.get("formats", {result["formats"][0]: check}).items():
@@ -164,7 +166,7 @@ def summary(result: dict) -> str:
     )
 
 
-def _quantisation_lines(result: dict) -> list:
+def _quantisation_lines(result: dict[str, Any]) -> list[str]:
     values = result.get("quantisation")
     if not values:
         return []
@@ -184,7 +186,7 @@ def _quantisation_lines(result: dict) -> list:
     return lines + [f"report      {', '.join(result['quant_report'])}"] if "quant_report" in result else lines
 
 
-def _check_quantisation(args) -> None:
+def _check_quantisation(args: argparse.Namespace) -> None:
     if args.precision == "int8" and args.calib_data is None:
         raise ConfigError(
             "--precision int8 needs --calib_data LIST: a text file with 50 to 200 images, one a line, such as a data "
@@ -194,30 +196,3 @@ def _check_quantisation(args) -> None:
         for flag in ("calib_data", "quant_report"):
             if getattr(args, flag):
                 raise ConfigError(f"--{flag} is for --precision int8; give both, or neither.")
-
-
-def _calibration(args, config):
-    """What INT8 is measured on: the list, and the validation set where it is on this machine."""
-    from ppliteseg_paddle.engine.build import build_val_dataset
-
-    images = read_calibration_list(args.calib_data)
-    try:
-        validation = [tuple(pair[:2]) for pair in build_val_dataset(config).file_list if len(pair) > 1]
-    except PPLiteSegError:  # the data need not be on the machine that exports
-        validation = []
-    return Calibration(images, args.calib_method, validation)
-
-
-def _check_image(path, config):
-    """What to call the image that is compared on, and the image; None if it has to be generated."""
-    from ppliteseg_paddle.reading.images import read_image
-
-    if path is not None:
-        return path, read_image(path)
-    from ppliteseg_paddle.engine.build import build_val_dataset
-
-    try:
-        path = build_val_dataset(config).file_list[0][0]
-        return path, read_image(path)
-    except PPLiteSegError:  # the data need not be on the machine that exports
-        return "a generated image", None

@@ -1,11 +1,16 @@
-"""A trained model from its configuration and weights, ready to be exported or to predict."""
+"""A trained model as its configuration describes it: weights, transforms, and images to compare and calibrate on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
+from ppliteseg_paddle.export.int8.calibration import Calibration, read_calibration_list
+
 if TYPE_CHECKING:
+    import numpy as np
+
     from ppliteseg_paddle.deploy.predictor import Predictor
     from ppliteseg_paddle.deploy.preprocess import Preprocess
 
@@ -17,30 +22,40 @@ def load_trained(
     device: str | None = None,
     verbose: bool = False,
 ) -> tuple[Any, Any]:
-    """The configuration, and its model in evaluation mode with the weights of `model_path`.
+    """The configuration, and its model as `load_model` returns it.
 
-    Args: opts: changes of the configuration; device: None takes a GPU where there is one, else the CPU.
+    Args: opts: changes of the configuration.
     Raises: ConfigError, WeightsError.
     """
-    from ppliteseg_paddle.engine.build import build_model, load_config
+    from ppliteseg_paddle.engine.build import load_config
+
+    config = load_config(config_path, opts)
+    return config, load_model(config, model_path, device, verbose)
+
+
+def load_model(config: Any, model_path: str, device: str | None = None, verbose: bool = False) -> Any:
+    """The configuration's model with the weights of a file, in evaluation mode.
+
+    Args: config: from `engine.build.load_config`; device: None takes a GPU where there is one, else the CPU.
+    Raises: ConfigError: if the model cannot be built. WeightsError: if the file does not fit it.
+    """
+    from ppliteseg_paddle.engine.build import build_model
     from ppliteseg_paddle.engine.device import select_device
     from ppliteseg_paddle.weights.load import load_weights
 
-    config = load_config(config_path, opts)
     select_device(device)
     model = build_model(config, pretrained=False, verbose=verbose)
     load_weights(model, model_path, strict=True)
     model.eval()
-    return config, model
+    return model
 
 
 def val_transforms(config: Any) -> Preprocess:
-    """The validation transforms as a `Preprocess`.
+    """The validation transforms.
 
     Raises: ConfigError: if there are none, or one that cannot be applied to new images.
     """
     from ppliteseg_paddle.deploy.preprocess import Preprocess
-    from ppliteseg_paddle.errors import ConfigError
 
     block = config.dic.get("val_dataset") or {}
     if "transforms" not in block:
@@ -62,3 +77,38 @@ def trained_predictor(config: Any, model: Any, with_scores: bool, **options: Any
 
     output_op = "none" if with_scores else "argmax"
     return eager_predictor(model, label_set_of(config), val_transforms(config), output_op, **options)
+
+
+def check_image(config: Any, path: str | None = None) -> tuple[str, np.ndarray | None]:
+    """What to call the image on which export and model are compared, and the image: the one of `path`, or the first of
+    the validation set; None where that is not on this machine.
+
+    Raises: DataError: if `path` cannot be read.
+    """
+    from ppliteseg_paddle.reading.images import read_image
+
+    if path is not None:
+        return path, read_image(path)
+    pairs = _validation_files(config)
+    try:
+        return pairs[0][0], read_image(pairs[0][0])
+    except (IndexError, PPLiteSegError):
+        return "a generated image", None
+
+
+def calibration(config: Any, list_path: str, method: str = Calibration.method) -> Calibration:
+    """What INT8 is measured on: the images of a list, and the validation set where it is on this machine.
+
+    Raises: ConfigError, DataError: for an unknown method, or a list that cannot be read.
+    """
+    validation = [(pair[0], pair[1]) for pair in _validation_files(config) if len(pair) > 1]
+    return Calibration(read_calibration_list(list_path), method, validation)
+
+
+def _validation_files(config: Any) -> list[list[str]]:
+    from ppliteseg_paddle.engine.build import build_val_dataset
+
+    try:
+        return list(build_val_dataset(config).file_list)
+    except PPLiteSegError:  # the data need not be on the machine that exports
+        return []
