@@ -16,8 +16,8 @@ def safe_pretrained():
     import paddle
     from paddleseg.utils import utils
 
-    from ppliteseg_paddle.weights.read import check_pickle
     from ppliteseg_paddle.weights.load import load_by_name
+    from ppliteseg_paddle.weights.read import check_pickle
 
     load = paddle.load
 

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ppliteseg_paddle.data.prepare.folder import carry_out, plan_folder
+from ppliteseg_paddle.data.prepare.folder import Sources, carry_out, plan_folder
 from ppliteseg_paddle.data.prepare.label_forms import Census, convert, decide, facts_of
 from ppliteseg_paddle.data.prepare.pairing import pair_by_name
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.labels import read_label
 from ppliteseg_paddle.reading.lists import read_list
 
@@ -144,7 +145,7 @@ def test_palettes_that_differ_from_file_to_file_are_read_as_colors(tmp_path):
     for name, pixels, palette in (("a", [[0, 1]], [200, 0, 0, 0, 0, 200]), ("b", [[0, 1]], [0, 0, 200, 200, 0, 0])):
         save(images / (name + ".png"), np.zeros((1, 2, 3), np.uint8))
         save(masks / (name + ".png"), np.array(pixels, np.uint8), palette=palette)
-    plan = plan_folder(str(images), str(masks), **QUIET)
+    plan = plan_folder(Sources(str(images), str(masks)), **QUIET)
     assert plan.make(plan.pairing.pairs[0]).tolist() == [[1, 0]]
     assert plan.make(plan.pairing.pairs[1]).tolist() == [[0, 1]]
 
@@ -267,7 +268,7 @@ def test_labelme_shapes_are_drawn_in_their_order(tmp_path):
         },
     ]
     (images / "a.json").write_text(json.dumps({"shapes": shapes, "imagePath": "a.png"}))
-    plan = plan_folder(str(images), str(images), **QUIET)
+    plan = plan_folder(Sources(str(images), str(images)), **QUIET)
     assert plan.names == ("background", "car", "road")
     label = plan.make(plan.pairing.pairs[0])
     assert label.shape == (30, 40)
@@ -281,6 +282,18 @@ def test_labelme_shapes_are_drawn_in_their_order(tmp_path):
     )
     assert label[:2, :2].tolist() == [[1, 0], [0, 1]]
     assert (label == 2).sum() == 9
+
+
+def test_labelme_labels_of_a_rotated_photograph_fit_the_image_as_training_reads_it(tmp_path):
+    images, exif = folder_of_images(tmp_path, []), Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise: stored 40x30, shown 30x40
+    Image.new("RGB", (40, 30)).save(images / "a.png", exif=exif)
+    shape = {"label": "car", "points": [[0, 0], [10, 35]], "shape_type": "rectangle"}
+    (images / "a.json").write_text(json.dumps({"shapes": [shape]}))
+    plan = plan_folder(Sources(str(images), str(images)), **QUIET)
+    label = plan.make(plan.pairing.pairs[0])
+    assert label.shape == read_image(str(images / "a.png")).shape[:2] == (40, 30)
+    assert label[35, 10] == 1 and label[36, 10] == 0
 
 
 @pytest.mark.parametrize(
@@ -297,7 +310,7 @@ def test_labelme_shapes_are_drawn_in_their_order(tmp_path):
 def test_broken_labelme_shapes_are_reported_with_their_file(tmp_path, shape, words):
     images = folder_of_images(tmp_path, ["a.png"])
     (images / "a.json").write_text(json.dumps({"shapes": [shape]}))
-    plan = plan_folder(str(images), str(images), **QUIET)
+    plan = plan_folder(Sources(str(images), str(images)), **QUIET)
     with pytest.raises(DataError) as caught:
         plan.make(plan.pairing.pairs[0])
     assert words in str(caught.value) and "a.json" in str(caught.value)
@@ -350,7 +363,7 @@ def test_coco_instances_lie_on_a_background_smaller_ones_on_top(tmp_path):
             "bbox": [0, 0, 2, 30],
         },
     ]
-    plan = plan_folder(str(images), annotations=coco(tmp_path, annotations), **QUIET)
+    plan = plan_folder(Sources(str(images), annotations=coco(tmp_path, annotations)), **QUIET)
     assert plan.names == ("background", "car", "dog")
     label = plan.make(plan.pairing.pairs[0])
     assert (label[10, 10], label[5, 5], label[29, 39]) == (2, 1, 0)
@@ -370,7 +383,7 @@ def test_coco_panoptic_segments_become_their_categories(tmp_path):
             "segments_info": [{"id": segment, "category_id": 18}, {"id": 9, "category_id": 3}],
         }
     ]
-    plan = plan_folder(str(images), str(masks), coco(tmp_path, annotations), **QUIET)
+    plan = plan_folder(Sources(str(images), str(masks), coco(tmp_path, annotations)), **QUIET)
     assert plan.names == ("car", "dog")
     assert plan.make(plan.pairing.pairs[0]).tolist() == [[1, 255], [0, 0]]
 
@@ -392,7 +405,7 @@ def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
         truths[f"{i:02d}"] = truth = rng.integers(0, 3, (70, 90))
         cv2.imwrite(str(images / (f"{i:02d}.jpg")), rng.integers(0, 255, (70, 90, 3)).astype(np.uint8))
         save(masks / (f"{i:02d}_seg.png"), table[truth])
-    plan = plan_folder(str(images), str(masks), class_names=["sky", "rock", "sand"], **QUIET)
+    plan = plan_folder(Sources(str(images), str(masks), class_names=["sky", "rock", "sand"]), **QUIET)
     assert "( 10,  20,  30) ->   1  rock" in plan.describe()
     result = carry_out(plan, str(tmp_path / "out"), val=0.3, **QUIET)
     assert (result["train"], result["val"], result["class_names"]) == (7, 3, ["sky", "rock", "sand"])
@@ -415,6 +428,6 @@ def test_too_few_pairs_for_a_validation_list_are_reported(tmp_path):
     images = folder_of_images(tmp_path, ["a.png"])
     (tmp_path / "masks").mkdir()
     save(tmp_path / "masks" / "a.png", np.array([[0, 1]], np.uint8))
-    plan = plan_folder(str(images), str(tmp_path / "masks"), **QUIET)
+    plan = plan_folder(Sources(str(images), str(tmp_path / "masks")), **QUIET)
     with pytest.raises(DataError, match="1 pairs are too few .* --val 0"):
         carry_out(plan, str(tmp_path / "out"), **QUIET)

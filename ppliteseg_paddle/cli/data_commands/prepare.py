@@ -122,15 +122,14 @@ def _folder_arguments(parser) -> None:
 
 
 def _folder(args) -> dict:
-    from ppliteseg_paddle.data.prepare.folder import carry_out, plan_folder
+    from ppliteseg_paddle.data.prepare.folder import Sources, carry_out, plan_folder
     from ppliteseg_paddle.reading.lists import read_names
     from ppliteseg_paddle.reading.palettes import read_colors
 
     names = read_names(args.classes, "--classes") if args.classes else None
     table = read_colors(args.colors) if args.colors else None
-    plan = plan_folder(
-        args.images, args.masks, args.annotations, args.mask_suffix, names, _remap(args.remap), table, args.num_workers
-    )
+    sources = Sources(args.images, args.masks, args.annotations, args.mask_suffix, names, _remap(args.remap), table)
+    plan = plan_folder(sources, args.num_workers)
     print(plan.describe(), file=sys.stderr)
     if not args.yes:
         _confirm()

@@ -6,6 +6,7 @@ import functools
 import os
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
@@ -27,6 +28,27 @@ from ppliteseg_paddle.data.prepare.writing import (
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS, LABEL_EXTENSIONS
 from ppliteseg_paddle.reading.images import read_image
+from ppliteseg_paddle.reading.palettes import RGB
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a data set is made of.
+
+    Args:
+        images, masks: folders; `masks` may hold labelme's JSON files.
+        annotations: a COCO file.
+        mask_suffix: take only masks whose names end so.
+        class_names, remap, table: as in `label_forms.decide`.
+    """
+
+    images: str
+    masks: str | None = None
+    annotations: str | None = None
+    mask_suffix: str = ""
+    class_names: Sequence[str] | None = None
+    remap: Mapping[int, int] | None = None
+    table: Sequence[tuple[RGB, str]] | None = None
 
 
 class Plan(NamedTuple):
@@ -61,45 +83,32 @@ class Plan(NamedTuple):
 # --------------------------------------------------------------------------------------------
 # Looking
 # --------------------------------------------------------------------------------------------
-def plan_folder(
-    images: str,
-    masks: str | None = None,
-    annotations: str | None = None,
-    mask_suffix: str = "",
-    class_names: Sequence[str] | None = None,
-    remap: Mapping[int, int] | None = None,
-    table=None,
-    num_workers: int | None = None,
-    progress: bool = True,
-) -> Plan:
+def plan_folder(sources: Sources, num_workers: int | None = None, progress: bool = True) -> Plan:
     """Find pairs and the form of the labels.
 
-    Args:
-        images, masks: folders; `masks` may hold labelme's JSON files.
-        annotations: a COCO file.
-        mask_suffix: take only masks whose names end so.
-        class_names, remap, table: as in `label_forms.decide`.
     Raises: DataError: for what cannot be made out, or does not fit together.
     """
+    images, masks = sources.images, sources.masks
     found = find_files(images, IMAGE_EXTENSIONS)
-    if annotations:
-        return _plan_coco(found, images, annotations, masks)
+    if sources.annotations:
+        return _plan_coco(found, images, sources.annotations, masks)
     if not masks:
         raise DataError("give the folder of the labels with --masks, or a COCO file with --annotations.")
+    suffix = sources.mask_suffix
     labels = find_files(masks, LABEL_EXTENSIONS + (".json",))
     json_files = [path for path in labels if path.lower().endswith(".json")]
     if os.path.realpath(images) == os.path.realpath(masks):
-        labels = json_files or [path for path in labels if mask_suffix and _ends(path, mask_suffix)]
+        labels = json_files or [path for path in labels if suffix and _ends(path, suffix)]
         found = [path for path in found if path not in set(labels)]
         if not labels:
             raise DataError("images and masks are in one folder: say how the masks' names end, with --mask_suffix.")
     if json_files and len(json_files) * 2 >= len(labels):
-        return _plan_labelme(found, images, json_files, masks, class_names)
-    labels = [path for path in labels if path not in set(json_files) and _ends(path, mask_suffix)]
+        return _plan_labelme(found, images, json_files, masks, sources.class_names)
+    labels = [path for path in labels if path not in set(json_files) and _ends(path, suffix)]
     if not labels:
-        raise DataError(f"no mask in {masks} has a name that ends in '{mask_suffix}'.")
+        raise DataError(f"no mask in {masks} has a name that ends in '{suffix}'.")
     pairing = pair_by_name(found, labels, images, masks)
-    form = _form_of([mask for _, mask in pairing.pairs], class_names, remap, table, num_workers, progress)
+    form = _form_of([mask for _, mask in pairing.pairs], sources, num_workers, progress)
     return Plan(pairing, form.names, form.what, form.rows, functools.partial(_convert, form=form))
 
 
@@ -107,11 +116,11 @@ def _ends(path: str, suffix: str) -> bool:
     return os.path.splitext(path)[0].endswith(suffix) or path.endswith(suffix)
 
 
-def _form_of(paths, class_names, remap, table, num_workers, progress) -> Form:
-    census = _census(paths, table is not None, num_workers, progress)
+def _form_of(paths: list[str], sources: Sources, num_workers: int | None, progress: bool) -> Form:
+    census = _census(paths, sources.table is not None, num_workers, progress)
     if census.palettes_disagree:
         census = _census(paths, True, num_workers, progress)
-    return decide(census, class_names, remap, table)
+    return decide(census, sources.class_names, sources.remap, sources.table)
 
 
 def _census(paths, as_colors: bool, num_workers, progress) -> Census:
