@@ -23,8 +23,8 @@ def read_result(path: str) -> dict[str, Any]:
     """
     if not os.path.isfile(path):
         raise DataError(f"{path} does not exist; give a file that 'ppliteseg benchmark --save_json' wrote.")
-    result = read_json(path)
-    rows = rows_of(result or {})
+    result = read_json(path) or {}
+    rows = rows_of(result)
     if not rows or "machine" not in result:
         raise DataError(f"{path} holds no benchmark results; give a file that 'ppliteseg benchmark --save_json' wrote.")
     return {
@@ -112,7 +112,7 @@ def _with_accuracy(row: Mapping[str, Any], accuracies: Mapping[str, float]) -> d
     return dict(row)
 
 
-def _panels(result: Mapping[str, Any]) -> list[tuple]:
+def _panels(result: Mapping[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
     """(where, points) for each runtime and precision of a result."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in result["rows"]:

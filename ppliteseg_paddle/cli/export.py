@@ -10,6 +10,7 @@ import shlex
 from typing import Any
 
 from ppliteseg_paddle.cli.common import add_flags, shape
+from ppliteseg_paddle.deploy.runtimes import readers
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export.formats import FORMATS
 from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration
@@ -29,14 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         model_path={"required": True},
         save_dir={"default": "output/export"},
     )
+    run_by = [f"{name}: {', '.join(readers(name))}" for name in FORMATS]
     parser.add_argument(
         "--format",
         nargs="+",
         choices=list(FORMATS),
         default=list(ExportOptions.formats),
         dest="formats",
-        help="one or several, into one folder; tensorrt is ONNX in the form that TensorRT builds its engines from "
-        f"(default: {' '.join(ExportOptions.formats)})",
+        help="one or several, into one folder; tensorrt is ONNX in the form that TensorRT builds its engines from. Run "
+        f"by: {'; '.join(run_by)} (default: {' '.join(ExportOptions.formats)})",
     )
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(

@@ -121,6 +121,12 @@ def test_export_and_the_error_of_a_missing_package_know_a_registered_runtime(sev
     assert runtimes.install_hint("seven_runtime") == "pip install seven-runtime"
 
 
+def test_the_help_of_export_says_which_runtimes_run_a_format(seven, capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    assert "paddle:paddle-trt,paddle,paddle-native,seven;" in "".join(capsys.readouterr().out.split())
+
+
 def test_auto_takes_a_registered_runtime_in_its_place(seven, table):
     artifact = Artifact.read(export_folder())
     assert open_backend("auto", artifact, "cpu").name != "seven"  # the last row

@@ -20,6 +20,7 @@ from ppliteseg_paddle.benchmark.studies.torch_baseline import TorchBackend
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.interface import Backend, Options, split_device
+from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 from ppliteseg_paddle.deploy.shapes import Shape, ShapeRange
 from ppliteseg_paddle.deploy.tensorrt import TensorRtBackend
 from ppliteseg_paddle.deploy.tensorrt_plan import Plan
@@ -56,7 +57,7 @@ class EngineSpec(NamedTuple):
 
 
 # --------------------------------------------------------------------------------------------
-# Runtimes of `deploy.backends`
+# Runtimes of `deploy.runtimes`
 # --------------------------------------------------------------------------------------------
 def _backend(name: str) -> Callable[..., Engine]:
     def open_it(artifact: Artifact, precision: str, device: str, threads: int | None, shape: Shape) -> Engine:
@@ -176,16 +177,27 @@ def _torch(artifact: Artifact, precision: str, device: str, threads: int | None,
     return Engine(backend, backend.launch, backend.device != "cpu")
 
 
+def _of_table(name: str, devices: tuple[str, ...] | None = None, without: tuple[str, ...] = ()) -> EngineSpec:
+    """A runtime of `deploy.runtimes`, as its row there says.
+
+    Args: devices: those that are measured here, all by default; without: precisions that are not.
+    """
+    spec = RUNTIMES[name]
+    devices = devices or spec.devices
+    precisions = dict.fromkeys(precision for device in devices for precision in spec.precisions[device])
+    return EngineSpec(devices, spec.packages[:1], tuple(p for p in precisions if p not in without), _backend(name))
+
+
 _GPU_PRECISIONS = ("fp32", "tf32", "fp16", "int8")
 ENGINES: dict[str, EngineSpec] = {
     "tensorrt": EngineSpec(("gpu",), ("tensorrt",), _GPU_PRECISIONS, _tensorrt("tensorrt", "tensorrt")),
     "tensorrt-rtx": EngineSpec(("gpu",), ("tensorrt_rtx",), _GPU_PRECISIONS, _tensorrt("tensorrt_rtx", "tensorrt-rtx")),
     "onnxruntime-bound": EngineSpec(("gpu", "cpu"), ("onnxruntime",), _GPU_PRECISIONS, _onnxruntime_bound),
     "torch": EngineSpec(("gpu", "cpu"), ("torch", "onnx2torch"), ("fp32", "tf32", "fp16"), _torch),
-    "paddle": EngineSpec(("gpu", "cpu"), ("paddle",), ("fp32",), _backend("paddle")),
-    "paddle-trt": EngineSpec(("gpu",), ("paddle",), ("fp32", "fp16"), _backend("paddle-trt")),
-    "onnxruntime": EngineSpec(("cpu",), ("onnxruntime",), ("fp32", "int8"), _backend("onnxruntime")),
-    "openvino": EngineSpec(("cpu",), ("openvino",), ("fp32", "int8"), _backend("openvino")),
+    "paddle": _of_table("paddle"),
+    "paddle-trt": _of_table("paddle-trt", without=("int8",)),  # which needs images to calibrate with
+    "onnxruntime": _of_table("onnxruntime", devices=("cpu",)),  # on a GPU its tensors are bound, above
+    "openvino": _of_table("openvino"),
 }
 
 

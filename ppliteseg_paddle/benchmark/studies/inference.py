@@ -33,11 +33,12 @@ from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 from ppliteseg_paddle.reading.images import read_image
 
 CLOCKS = {"wall": "total", "cpu": "cpu"}  # in results -> as `timing.timed` calls it
 PREPROCESS = Preprocess([{"type": "Normalize"}])
-_FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "paddle": "paddle"}
+_ON_CPU = {name: spec for name, spec in RUNTIMES.items() if "cpu" in spec.devices}
 
 
 def build_ours(model: str, num_classes: int, model_path: str | None, image: np.ndarray) -> Any:
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         exports = {}
         for precision in dict.fromkeys(precision for _, precision in args.candidates):
-            formats = [_FORMATS[name] for name, each in args.candidates if each == precision]
+            formats = [_ON_CPU[name].graphs[0] for name, each in args.candidates if each == precision]
             exports[precision] = export_ours(
                 network, args.num_classes, size, os.path.join(folder, precision), formats, image, precision
             )
@@ -207,11 +208,9 @@ def int8_instructions() -> list[str]:
 
 def _candidate(text: str) -> tuple[str, str]:
     name, _, precision = text.partition(":")
-    if name not in _FORMATS or precision not in ("fp32", "fp16", "int8") or (name == "paddle" and precision != "fp32"):
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not BACKEND:PRECISION with a backend of {', '.join(_FORMATS)} and fp32, fp16 or int8 "
-            "(paddle: fp32)."
-        )
+    if name not in _ON_CPU or precision not in _ON_CPU[name].precisions["cpu"]:
+        known = "; ".join(f"{name}: {', '.join(spec.precisions['cpu'])}" for name, spec in _ON_CPU.items())
+        raise argparse.ArgumentTypeError(f"'{text}' is not BACKEND:PRECISION; known are {known}.")
     return name, precision
 
 
