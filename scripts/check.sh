@@ -8,7 +8,7 @@ declare -A CHECKS=(
   [lint]="python -m ruff check ."
   [format]="python -m ruff format --check ."
   [types]="python scripts/check_types.py"
-  [imports]="lint-imports"
+  [imports]="lint-imports --no-logo"
   [words]="python scripts/check_words.py"
 )
 chosen=("$@")

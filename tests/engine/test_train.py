@@ -384,7 +384,8 @@ def test_a_broken_label_that_the_sample_misses_ends_the_run_in_one_line(tmp_path
             device="cpu",
         )
     assert (
-        str(caught.value) == f"label {(data / 'labels' / '05.png')} does not exist: correct the list or dataset_root."
+        str(caught.value)
+        == f"label {(data / 'labels' / '05.png')} does not exist: correct the path, the list, or dataset_root."
     )
 
 
