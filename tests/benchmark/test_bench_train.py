@@ -9,6 +9,8 @@ from ppliteseg_paddle.benchmark.studies import training as train
 from ppliteseg_paddle.benchmark.studies.training_candidate import STAGES
 from ppliteseg_paddle.errors import PPLiteSegError
 
+pytestmark = pytest.mark.slow  # trains in processes
+
 OPTIONS = {"model": "T", "num_classes": 3, "batch_size": 2, "size": [32, 64], "min_kept": 100}
 
 

@@ -13,6 +13,8 @@ from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.deploy.sources import find_images
 from ppliteseg_paddle.environment import paddle_version
 
+pytestmark = pytest.mark.slow  # exports the whole model
+
 CONFIG = """
 batch_size: 2
 iters: 1

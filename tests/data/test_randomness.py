@@ -11,6 +11,8 @@ from ppliteseg_paddle.data.dataset import StreetScenes
 from ppliteseg_paddle.data.randomness import Draws
 from ppliteseg_paddle.data.transforms import FusedAugment
 
+pytestmark = pytest.mark.slow  # starts loading processes
+
 
 @pytest.fixture
 def root(tmp_path):

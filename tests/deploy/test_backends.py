@@ -21,6 +21,8 @@ from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
 
+pytestmark = pytest.mark.slow  # exports the whole model and runs it at large sizes
+
 CONVERTS = paddle_version() >= (3,) and all(
     importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "openvino", "paddle2onnx")
 )

@@ -19,6 +19,8 @@ from ppliteseg_paddle.engine.val import evaluate, val
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError, WeightsError
 from ppliteseg_paddle.weights.load import load_weights
 
+pytestmark = pytest.mark.slow  # trains
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):

@@ -9,6 +9,8 @@ from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 
+pytestmark = pytest.mark.slow  # exports the whole model
+
 needs_converter = pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
 RESIZED = [{"type": "Resize", "target_size": [128, 96]}, *TRANSFORMS]
 

@@ -19,6 +19,8 @@ from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
+pytestmark = pytest.mark.slow  # exports the whole model
+
 
 def export(save_dir, net=None, **options):
     from ppliteseg_paddle.export.options import ExportOptions

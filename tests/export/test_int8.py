@@ -13,6 +13,8 @@ from ppliteseg_paddle.export.int8 import accuracy as int8_accuracy
 from ppliteseg_paddle.export.int8 import sensitivity
 from ppliteseg_paddle.export.int8.calibration import Calibration, read_calibration_list
 
+pytestmark = pytest.mark.slow  # calibrates exports
+
 needs_converter = pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
 
 

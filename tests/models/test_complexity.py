@@ -12,6 +12,7 @@ from ppliteseg_paddle.models.sppm import SPPM
 from ppliteseg_paddle.models.stdc import STDCNet813
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "preset, build, parameters, macs", [("T", pp_liteseg_t, 8.04, 11.47), ("B", pp_liteseg_b, 12.25, 19.29)]
 )

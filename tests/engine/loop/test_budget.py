@@ -14,6 +14,8 @@ from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.budget import Budget, OpenEnd, ScheduleByTime
 from ppliteseg_paddle.errors import ConfigError
 
+pytestmark = pytest.mark.slow  # trains for seconds
+
 
 class Clock:
     """Seconds that pass only when a test says so."""

@@ -19,6 +19,8 @@ from ppliteseg_paddle.engine.loop.monitor import Monitor
 from ppliteseg_paddle.engine.train import set_seed
 from ppliteseg_paddle.models.pp_liteseg import pp_liteseg_t
 
+pytestmark = pytest.mark.slow  # trains in several processes
+
 HERE = os.path.dirname(rank_worker.__file__)
 
 

@@ -15,6 +15,8 @@ from ppliteseg_paddle.cli.ranks import RANK_FLAGS, without_flags
 from ppliteseg_paddle.engine.loop import launch
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
+pytestmark = pytest.mark.slow  # trains in several processes
+
 # In PYTHONPATH, so that the second rank ends itself in the middle of the run.
 SABOTAGE = """
 import os, signal, threading, time

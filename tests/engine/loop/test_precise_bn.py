@@ -14,6 +14,8 @@ from ppliteseg_paddle.engine.loop import precise_bn
 from ppliteseg_paddle.engine.loop.precise_bn import PreciseStatistics
 from ppliteseg_paddle.errors import ConfigError
 
+pytestmark = pytest.mark.slow  # trains
+
 
 class Images:
     """Random images, the last two of another size."""

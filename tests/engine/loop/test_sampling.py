@@ -14,6 +14,8 @@ from ppliteseg_paddle.engine.loop.sampling import epochs_done, epochs_go_on, pro
 from ppliteseg_paddle.engine.train import train
 from ppliteseg_paddle.errors import ConfigError
 
+pytestmark = pytest.mark.slow  # trains
+
 
 @pytest.mark.parametrize(
     "images, iteration, batch_size, ranks, expected",
