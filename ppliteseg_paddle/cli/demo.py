@@ -47,61 +47,24 @@ def run(args) -> dict:
     data, trained, export = (os.path.join(out, name) for name in ("data", "train", "export"))
     config = os.path.join(trained, "config.yml")
     steps = _Steps()
-    steps.run(
-        "data",
-        "synth",
-        "--out",
-        data,
-        "--train",
-        args.train,
-        "--val",
-        args.val,
-        "--size",
-        *args.size,
-        "--seed",
-        args.seed,
-    )
+    steps.run("data", "synth", out=data, train=args.train, val=args.val, size=args.size, seed=args.seed)
     training = steps.run(
         "train",
-        "--config",
-        args.config,
-        "--save_dir",
-        trained,
-        "--seed",
-        args.seed,
-        "--log_iters",
-        50,
-        "--num_workers",
-        args.num_workers,
-        *(["--iters", args.iters] if args.iters else []),
-        "--opts",
-        "train_dataset.dataset_root=" + data,
-        "val_dataset.dataset_root=" + data,
+        config=args.config,
+        save_dir=trained,
+        seed=args.seed,
+        log_iters=50,
+        num_workers=args.num_workers,
+        iters=args.iters,
+        opts=[f"{split}_dataset.dataset_root={data}" for split in ("train", "val")],
     )
     weights = training["model_path"]
-    metrics = steps.run("val", "--config", config, "--model_path", weights)
-    steps.run("export", "--config", config, "--model_path", weights, "--save_dir", export)
-    steps.run(
-        "predict",
-        "--model_dir",
-        export,
-        "--image_path",
-        os.path.join(data, "val.txt"),
-        "--save_dir",
-        os.path.join(out, "predictions"),
-    )
-    latency = steps.run(
-        "benchmark",
-        "--model_dir",
-        export,
-        "--input_shape",
-        1,
-        3,
-        args.size[1],
-        args.size[0],
-        "--save_json",
-        os.path.join(out, "benchmark.json"),
-    )
+    metrics = steps.run("val", config=config, model_path=weights)
+    steps.run("export", config=config, model_path=weights, save_dir=export)
+    predictions = os.path.join(out, "predictions")
+    steps.run("predict", model_dir=export, image_path=os.path.join(data, "val.txt"), save_dir=predictions)
+    shape, report = [1, 3, *args.size[::-1]], os.path.join(out, "benchmark.json")
+    latency = steps.run("benchmark", model_dir=export, input_shape=shape, save_json=report)
     _write_metrics(os.path.join(out, "metrics.json"), metrics, steps.seconds, training, latency)
     subtitle = (
         f"PP-LiteSeg-T after {training['iterations']} iterations on {args.train} generated scenes: mIoU "
@@ -145,13 +108,17 @@ def summary(result: dict) -> str:
 class _Steps:
     """Runs commands of this program in this process, and remembers how long each took."""
 
-    def __init__(self):
-        self.seconds = {}
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
 
-    def run(self, command: str, *arguments) -> dict:
+    def run(self, command: str, *action: str, **flags) -> dict:
+        """Run a command with flags; a list gives a flag several values, None leaves it to its default."""
         from ppliteseg_paddle.cli.main import parse
 
-        argv = [str(argument) for argument in arguments]
+        argv = list(action)
+        for name, value in flags.items():
+            if value is not None:
+                argv += ["--" + name, *(map(str, value) if isinstance(value, list) else [str(value)])]
         print(f"\n$ ppliteseg {command} {' '.join(argv)}", file=sys.stderr, flush=True)
         args = parse(command, argv)
         start = time.perf_counter()

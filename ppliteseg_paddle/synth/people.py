@@ -119,66 +119,47 @@ class Pedestrian(_Figure):
         self.bag_color = rng.color(rng.pick(_CLOTHES), 0.3)
         self.hat = rng.chance(0.12)
 
-    def paint(self) -> None:
-        if not self._ready():
-            return
+    def _joints(self) -> dict[str, np.ndarray]:
+        """Where the parts of the body are on the canvas."""
         k, step, girth = self.size, self.step, self.girth
         hip, knee, chest, neck = 0.88 * k, 0.47 * k, 1.30 * k, 1.45 * k
         bend = abs(step) * 0.35
-        joints = self._place(
-            [
-                (0, hip, 0.09),
-                (0, hip, -0.09),
-                (step * 0.55 + bend * 0.2, knee, 0.1),
-                (-step * 0.45 + bend * 0.2, knee, -0.1),
-                (step - max(0, -step) * 0.1, 0.04, 0.1),
-                (-step - max(0, step) * 0.1, 0.04, -0.1),
-                (0, chest, 0),
-                (0.02, neck, 0),
-                (0.03, 1.61 * k, 0),
-                (0, 1.40 * k, 0.2 * girth),
-                (0, 1.40 * k, -0.2 * girth),
-                (-step * 0.4, 1.1 * k, 0.25 * girth),
-                (step * 0.4, 1.1 * k, -0.25 * girth),
-                (-step * 0.7 + 0.06, 0.86 * k, 0.24 * girth),
-                (step * 0.7 + 0.06, 0.86 * k, -0.24 * girth),
-                (0, hip - 0.05, 0),
-                (-0.2, 1.2 * k, 0),
-                (step + 0.13, 0.03, 0.1),
-                (-step + 0.13, 0.03, -0.1),
-                (0, 0.55 * k, 0),
-                (0, 1.40 * k, 0),
-            ]
-        )
-        (
-            hip_l,
-            hip_r,
-            knee_l,
-            knee_r,
-            foot_l,
-            foot_r,
-            _,
-            neck_p,
-            head,
-            sh_l,
-            sh_r,
-            el_l,
-            el_r,
-            ha_l,
-            ha_r,
-            pelvis,
-            pack,
-            toe_l,
-            toe_r,
-            hem,
-            shoulders,
-        ) = joints
+        offsets = {
+            "hip_l": (0, hip, 0.09),
+            "hip_r": (0, hip, -0.09),
+            "knee_l": (step * 0.55 + bend * 0.2, knee, 0.1),
+            "knee_r": (-step * 0.45 + bend * 0.2, knee, -0.1),
+            "foot_l": (step - max(0, -step) * 0.1, 0.04, 0.1),
+            "foot_r": (-step - max(0, step) * 0.1, 0.04, -0.1),
+            "chest": (0, chest, 0),
+            "neck": (0.02, neck, 0),
+            "head": (0.03, 1.61 * k, 0),
+            "sh_l": (0, 1.40 * k, 0.2 * girth),
+            "sh_r": (0, 1.40 * k, -0.2 * girth),
+            "el_l": (-step * 0.4, 1.1 * k, 0.25 * girth),
+            "el_r": (step * 0.4, 1.1 * k, -0.25 * girth),
+            "ha_l": (-step * 0.7 + 0.06, 0.86 * k, 0.24 * girth),
+            "ha_r": (step * 0.7 + 0.06, 0.86 * k, -0.24 * girth),
+            "pelvis": (0, hip - 0.05, 0),
+            "pack": (-0.2, 1.2 * k, 0),
+            "toe_l": (step + 0.13, 0.03, 0.1),
+            "toe_r": (-step + 0.13, 0.03, -0.1),
+            "hem": (0, 0.55 * k, 0),
+            "shoulders": (0, 1.40 * k, 0),
+        }
+        return dict(zip(offsets, self._place(list(offsets.values()))))
+
+    def paint(self) -> None:
+        if not self._ready():
+            return
+        joints, girth = self._joints(), self.girth
+        pelvis, shoulders = joints["pelvis"], joints["shoulders"]
         left_far = math.cos(self.heading - self.stage.camera.yaw + math.pi / 2) * 1.0 > 0
         shoe = np.array([34.0, 36, 40])
         wide = abs(math.cos(self.heading - self.stage.camera.yaw))
         torso = (0.22 + 0.16 * wide) * girth
-        legs = [(hip_l, knee_l, foot_l, toe_l), (hip_r, knee_r, foot_r, toe_r)]
-        arms = [(sh_l, el_l, ha_l), (sh_r, el_r, ha_r)]
+        legs = [[joints[f"{part}_{side}"] for part in ("hip", "knee", "foot", "toe")] for side in "lr"]
+        arms = [[joints[f"{part}_{side}"] for part in ("sh", "el", "ha")] for side in "lr"]
         if not left_far:
             legs, arms = legs[::-1], arms[::-1]
         leg_color = self.skin if self.skirt else self.legs
@@ -188,18 +169,29 @@ class Pedestrian(_Figure):
             self._limb(b, c, 0.125, 0.085, leg_color, factor)
             self._limb(c, d, 0.09, 0.07, shoe)
         if self.bag == "back" and wide < 0.8:
-            self._limb(pack, (pack + pelvis) / 2, 0.26, 0.26, self.bag_color)
+            self._limb(joints["pack"], (joints["pack"] + pelvis) / 2, 0.26, 0.26, self.bag_color)
         self._limb(shoulders, pelvis, torso, torso * 0.88, self.top)
         if self.coat or self.skirt:
             self._limb(
-                pelvis, hem, torso * 0.88, torso * (1.05 if self.skirt else 0.98), self.legs if self.skirt else self.top
+                pelvis,
+                joints["hem"],
+                torso * 0.88,
+                torso * (1.05 if self.skirt else 0.98),
+                self.legs if self.skirt else self.top,
             )
         if self.bag == "back" and math.cos(self.heading - self.stage.camera.yaw) > 0.5:
             self._limb((shoulders * 3 + pelvis) / 4, (shoulders + pelvis * 2) / 3, 0.27, 0.3, self.bag_color)
-        self._limb(neck_p, head, 0.11, 0.1, self.skin, 0.85)
-        self._head(head)
+        self._limb(joints["neck"], joints["head"], 0.11, 0.1, self.skin, 0.85)
+        self._head(joints["head"])
         if self.hat:
-            self._limb(head + (0, -0.10 * self.metre), head + (0, -0.06 * self.metre), 0.16, 0.2, self.top, 0.8)
+            self._limb(
+                joints["head"] + (0, -0.10 * self.metre),
+                joints["head"] + (0, -0.06 * self.metre),
+                0.16,
+                0.2,
+                self.top,
+                0.8,
+            )
         self._arm(arms[1], 1.0)
         if self.bag == "hand":
             self._limb(
