@@ -116,11 +116,12 @@ def _corners(height: int, width: int) -> np.ndarray:
     """((height + 1) * (width + 1), 4): blocks by rows; the outermost have cells on one side only, which count twice."""
     rows, columns = (np.clip(np.arange(-1, side + 1), 0, side - 1) for side in (height, width))
     numbers = rows[:, np.newaxis] * width + columns
-    return np.stack([numbers[:-1, :-1], numbers[:-1, 1:], numbers[1:, :-1], numbers[1:, 1:]], axis=-1).reshape(-1, 4)
+    around = [numbers[:-1, :-1], numbers[:-1, 1:], numbers[1:, :-1], numbers[1:, 1:]]
+    return np.asarray(np.stack(around, axis=-1).reshape(-1, 4))
 
 
 def _weights(factor: int) -> np.ndarray:
     """(factor * factor, 4): each pixel's weights of the four cells around its block, with half-pixel centres."""
     second = (np.arange(factor) + 0.5) / factor
     one = np.stack([1 - second, second], axis=1)
-    return np.einsum("ia,jb->ijab", one, one).reshape(factor * factor, 4)
+    return np.asarray(np.einsum("ia,jb->ijab", one, one).reshape(factor * factor, 4))

@@ -45,7 +45,7 @@ def compare_format(
     return compare(open_format(name, written, device if device.startswith("gpu") else "cpu"), model, image)
 
 
-def compare(exported: Predictor, model, image: np.ndarray) -> dict[str, Any]:
+def compare(exported: Predictor, model: Any, image: np.ndarray) -> dict[str, Any]:
     """Compare an exported model with the model that it was made of, on one image, at the size of what leaves the graph.
 
     Returns: `differing_pixels` (share), `largest_margin` (the largest gap between the two best logits among

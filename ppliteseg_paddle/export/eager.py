@@ -49,7 +49,7 @@ class EagerBackend(Backend):
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
-            return self._form(paddle.to_tensor(batch)).numpy()
+            return np.asarray(self._form(paddle.to_tensor(batch)).numpy())
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "runtime": "Paddle", "version": paddle.__version__, "device": self.device}

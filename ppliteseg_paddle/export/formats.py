@@ -48,7 +48,8 @@ class Format:
 
     def write(self, source: Any, artifact: Artifact, folder: str) -> dict[str, str]:
         """Write the graph of a `network.Source`. Returns: the file of each role."""
-        return _load(self.writer)(source, artifact, folder)
+        roles: dict[str, str] = _load(self.writer)(source, artifact, folder)
+        return roles
 
     def check_further(self, *arguments: Any) -> dict[str, Any]:
         """Run `further_checks`; {} where the row has none."""
@@ -108,4 +109,5 @@ def names_where(holds: Callable[[Format], bool]) -> str:
 
 def _load(target: str) -> Callable[..., Any]:
     module, name = target.split(":")
-    return getattr(importlib.import_module(module), name)
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function

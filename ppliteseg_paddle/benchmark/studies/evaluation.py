@@ -46,7 +46,7 @@ def measure(
     label, wide = paddle.to_tensor(label), paddle.to_tensor(label.astype(np.int64))
     baseline = paddlesegs_areas()
 
-    def forward():
+    def forward() -> Any:
         return paddle.argmax(model(image)[0], axis=1, keepdim=True, dtype="int32").numpy()
 
     with paddle.no_grad():

@@ -92,7 +92,7 @@ def by_operator(times: Times) -> list[dict[str, Any]]:
     ]
 
 
-def run(args) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> dict[str, Any]:
     artifact = Artifact.read(args.model_dir)
     form, measure = RUNTIMES[args.backend]
     if form not in artifact.graphs:

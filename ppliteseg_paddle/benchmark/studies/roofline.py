@@ -9,12 +9,17 @@ operator before them.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto, TensorProto
 
 BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "int8": 1}
 # Operators that runtimes compute within the one before them, or that cost nothing.
@@ -70,7 +75,7 @@ def count(path: str) -> dict[str, int]:
     return {"macs": macs, "numbers": numbers}
 
 
-def _weight(name: str, graph, sizes) -> tuple[int, ...]:
+def _weight(name: str, graph: GraphProto, sizes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     """A convolution's weight, also behind a DequantizeLinear node."""
     if name in sizes:
         return sizes[name]
@@ -93,7 +98,7 @@ def bounds(
 # --------------------------------------------------------------------------------------------
 def arithmetic(folder: str, precision: str, large: bool) -> tuple[Artifact, int]:
     """Dense 1x1 convolutions, one after the other. Returns the artifact, and its multiply-adds."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
     layers, side = (8, 64) if large else (2, 32)
     random, nodes, constants, last = np.random.RandomState(0), [], [], "x"
@@ -125,27 +130,32 @@ def arithmetic(folder: str, precision: str, large: bool) -> tuple[Artifact, int]
         ]
         last = f"y{i:d}"
     shape = (1, _CHANNELS, side, side)
-    return _artifact(
-        folder, nodes, constants, last, shape, precision, TensorProto.FLOAT
-    ), layers * _CHANNELS**2 * side * side
+    return _artifact(folder, nodes, constants, last, shape, precision), layers * _CHANNELS**2 * side * side
 
 
 def memory(folder: str, precision: str, large: bool) -> tuple[Artifact, int]:
     """One pass over a large tensor. Returns the artifact, and the bytes that it reads and writes."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
     shape = (1, 16, 2048, 2048) if large else (1, 4, 2048, 2048)
     nodes = [helper.make_node("Mul", ["x", "two"], ["y"])]
-    made = _artifact(
-        folder, nodes, [numpy_helper.from_array(np.float32(2), "two")], "y", shape, precision, TensorProto.FLOAT
-    )
+    made = _artifact(folder, nodes, [numpy_helper.from_array(np.float32(2), "two")], "y", shape, precision)
     return made, 2 * 4 * int(np.prod(shape))  # float32: it is the memory's speed that counts
 
 
-def _artifact(folder: str, nodes, constants, last: str, shape, precision: str, kind: int) -> Artifact:
+def _artifact(
+    folder: str,
+    nodes: Sequence[NodeProto],
+    constants: Sequence[TensorProto],
+    last: str,
+    shape: tuple[int, ...],
+    precision: str,
+) -> Artifact:
+    """A graph from "x" to `last`, both float32 of one shape, in every form that the runtimes read."""
     import onnx
-    from onnx import helper
+    from onnx import TensorProto, helper
 
+    kind = TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
         "ceiling",

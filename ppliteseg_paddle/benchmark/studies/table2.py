@@ -27,6 +27,7 @@ from ppliteseg_paddle.benchmark.studies.networks import (
     network,
     parse_weights,
 )
+from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError, PPLiteSegError
 
 NOTES = (
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise ArtifactError(
             f"no row could be measured: {'; '.join('{}: {}'.format(*item) for item in failures.items())}"
         )
-    result = {
+    result: dict[str, Any] = {
         "protocol": "paper",
         "title": "Table 2",
         "weights": weights or "random",
@@ -75,25 +76,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {**result, "files": written["files"], "notes": notes}
 
 
-def _exports(keys: Sequence[str], folder: str, formats: Sequence[str], weights: dict[str, str]):
-    """Export what is not there yet. Returns artifacts, and why others could not be exported."""
+def _exports(
+    keys: Sequence[str], folder: str, formats: Sequence[str], weights: dict[str, str]
+) -> tuple[dict[str, Artifact], dict[str, str]]:
+    """Export what is missing. Returns: artifacts, and why others could not be exported."""
     from tqdm import tqdm
 
-    from ppliteseg_paddle.deploy.artifact import Artifact
-
-    artifacts, failures = {}, {}
+    artifacts: dict[str, Artifact] = {}
+    failures: dict[str, str] = {}
     for key in tqdm(keys, desc="exports", file=sys.stderr, disable=None):
         path = os.path.join(folder, key)
         try:
             artifacts[key] = Artifact.read(path)
-            same = (artifacts[key].model.get("network"), artifacts[key].model.get("weights")) == (
-                key,
-                weights.get(key, "random"),
-            )
+            model = artifacts[key].model
+            same = (model.get("network"), model.get("weights")) == (key, weights.get(key, "random"))
             if same and set(formats) - {"openvino"} <= set(artifacts[key].graphs):
                 continue
         except ArtifactError:
-            pass  # none there yet
+            pass  # not exported yet
         try:
             artifacts[key] = export(Export(key, formats, weights=weights.get(key)), path)
         except (ArtifactError, ConfigError) as error:  # the other networks are measured all the same
@@ -102,7 +102,9 @@ def _exports(keys: Sequence[str], folder: str, formats: Sequence[str], weights: 
     return artifacts, failures
 
 
-def _measure(backend: str, artifacts: dict[str, Any], failures: dict[str, str], args) -> list[dict[str, Any]]:
+def _measure(
+    backend: str, artifacts: dict[str, Artifact], failures: dict[str, str], args: argparse.Namespace
+) -> list[dict[str, Any]]:
     from tqdm import tqdm
 
     from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, Candidate, paper, paper_image

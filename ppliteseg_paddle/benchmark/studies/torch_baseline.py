@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 
 from ppliteseg_paddle.deploy.interface import Backend, split_device
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
-def for_onnx2torch(path: str):
+
+def for_onnx2torch(path: str) -> ModelProto:
     """An ONNX file in the form that onnx2torch 1.5 takes: it looks for weights among the initializers, where Paddle's
-    converter writes
-    `Constant` nodes, and it does not know `auto_pad` of convolutions without strides, which is half of what the kernel
-    reaches.
+    converter writes `Constant` nodes, and it does not know `auto_pad` of convolutions without strides, which is half of
+    what the kernel reaches.
 
     Returns: an `onnx.ModelProto` that computes the same.
     """
@@ -78,7 +80,7 @@ class TorchBackend(Backend):
                 f"PyTorch {self.version} cannot run {path} through onnx2torch: {' '.join(str(error).split())[:200]}."
             ) from error
 
-    def _record(self):
+    def _record(self) -> Any:
         torch = self._torch
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())

@@ -17,6 +17,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from ppliteseg_paddle.benchmark.environment import machine
@@ -79,7 +80,7 @@ class Worker:
 
 
 @contextlib.contextmanager
-def workers(options: dict[str, Any], num_threads: int):
+def workers(options: dict[str, Any], num_threads: int) -> Iterator[dict[str, Worker]]:
     """name -> `Worker` for all candidates; they end with the block."""
     started: dict[str, Worker] = {}
     try:

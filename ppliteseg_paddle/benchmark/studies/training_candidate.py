@@ -54,7 +54,7 @@ class Candidate:
         ]
         self.ours = who != BASELINE
 
-    def _loss(self, logits_list):
+    def _loss(self, logits_list: list[Any]) -> Any:
         from paddleseg.core.train import loss_computation
 
         if self.ours:
@@ -90,8 +90,7 @@ class Candidate:
         return {"total": time.perf_counter() - begin}
 
     def loss_memory(self) -> dict[str, float]:
-        """The most memory, in MiB, that `loss` had beyond what the process held before; right only as the first work
-        that a
+        """The peak memory, in MiB, of `loss` beyond what the process held before. Right only as the first work that a
         candidate does, as later ones use again what was allocated before. Linux only."""
         before = _memory("VmRSS")
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:

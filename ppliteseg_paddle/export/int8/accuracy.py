@@ -69,4 +69,4 @@ def miou(matrix: np.ndarray) -> float:
     """mIoU of a confusion matrix."""
     from ppliteseg_paddle.engine.metrics import scores
 
-    return scores(matrix)["mIoU"]
+    return float(scores(matrix)["mIoU"])

@@ -155,4 +155,4 @@ def _small_label(path: str, size: Sequence[int]) -> np.ndarray:
 
 
 def _sum(total: np.ndarray | None, matrix: np.ndarray) -> np.ndarray:
-    return matrix if total is None else total + matrix
+    return matrix if total is None else np.add(total, matrix)
