@@ -151,7 +151,7 @@ def _small_label(path: str, size: Sequence[int]) -> np.ndarray:
 
     label = read_label(path)
     rows, columns = (((np.arange(side) + 0.5) * full / side).astype(int) for side, full in zip(size, label.shape))
-    return label[np.ix_(rows, columns)][np.newaxis]
+    return np.asarray(label[np.ix_(rows, columns)][np.newaxis])
 
 
 def _sum(total: np.ndarray | None, matrix: np.ndarray) -> np.ndarray:
