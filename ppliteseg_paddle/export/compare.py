@@ -36,12 +36,9 @@ def open_format(name: str, artifact: Artifact, device: str = "cpu") -> Predictor
     return Predictor.of(alone, open_backend("auto", alone, device=device))
 
 
-def compare_format(
-    name: str, graph: dict[str, str], artifact: Artifact, folder: str, model: Any, image: np.ndarray
-) -> dict[str, Any]:
-    """`compare` for the graph of one format, just written to `folder`."""
+def compare_format(name: str, written: Artifact, model: Any, image: np.ndarray) -> dict[str, Any]:
+    """`compare` for the graph of one format."""
     device = paddle.get_device() if FORMATS[name].on_model_device else "cpu"
-    written = replace(artifact, folder=folder, graphs={name: graph})
     return compare(open_format(name, written, device if device.startswith("gpu") else "cpu"), model, image)
 
 

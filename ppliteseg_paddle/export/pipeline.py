@@ -50,7 +50,8 @@ def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str,
             graphs, checks = {}, {}
             for name in options.formats:
                 graphs[name] = FORMATS[name].write(source, artifact, folder)
-                checks[name] = _check_format(name, graphs[name], source, artifact, folder, image, save_dir)
+                written = replace(artifact, folder=folder, graphs={name: graphs[name]})
+                checks[name] = _check_format(name, written, source, image, save_dir)
             artifact = replace(artifact, folder=folder, graphs=graphs, check=_summary_of(checks))
             quantisation = _quantisation(source, artifact)
             artifact.write()
@@ -103,25 +104,23 @@ def _check_image(options: ExportOptions, artifact: Artifact) -> np.ndarray:
 # --------------------------------------------------------------------------------------------
 # Compare
 # --------------------------------------------------------------------------------------------
-def _check_format(
-    name: str, graph: dict[str, str], source: Source, artifact: Artifact, folder: str, image: np.ndarray, save_dir: str
-) -> dict[str, Any]:
+def _check_format(name: str, written: Artifact, source: Source, image: np.ndarray, save_dir: str) -> dict[str, Any]:
     """Compare one written format with the model. Returns what `deploy.yaml` says of it.
 
     A mask tells little of how far the scores are off, so the same graph with logits as its output is compared, too.
     """
     row = FORMATS[name]
-    check = compare_format(name, graph, artifact, folder, source.model, image)
-    int8 = artifact.precision == "int8"
+    check = compare_format(name, written, source.model, image)
+    int8 = written.precision == "int8"
     if source.calibration is None or source.calibration.sensitivity:
-        require_equal(check, save_dir, artifact.precision if row.rounds_to_fp16 or int8 else "fp32")
+        require_equal(check, save_dir, written.precision if row.rounds_to_fp16 or int8 else "fp32")
     if "max_difference" not in check:
-        with tempfile.TemporaryDirectory(dir=folder) as aside:
-            scores = replace(artifact, output=output_tensor("none", artifact.label_set, artifact.input.shape))
-            scored = compare_format(name, row.write(source, scores, aside), scores, aside, source.model, image)
-            check["max_difference"] = scored["max_difference"]
-    written = replace(artifact, folder=folder, graphs={name: graph})
-    return {**check, **row.check_further(graph, written, source.model, image, save_dir)}
+        with tempfile.TemporaryDirectory(dir=written.folder) as aside:
+            logits = output_tensor("none", written.label_set, written.input.shape)
+            scores = replace(written, folder=aside, output=logits)
+            scores = replace(scores, graphs={name: row.write(source, scores, aside)})
+            check["max_difference"] = compare_format(name, scores, source.model, image)["max_difference"]
+    return {**check, **row.check_further(written, source.model, image, save_dir)}
 
 
 def _summary_of(checks: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -51,16 +51,16 @@ def write(source: Source, artifact: Artifact, folder: str) -> dict[str, str]:
     return {"model": MODEL_FILE, "fp16": FP16_FILE}
 
 
-def check_on_gpu(
-    graph: dict[str, str], written: Artifact, model: Any, image: np.ndarray, save_dir: str
-) -> dict[str, Any]:
+def check_on_gpu(written: Artifact, model: Any, image: np.ndarray, save_dir: str) -> dict[str, Any]:
     """Compare the fp16 graph, and the engine where there is a GPU to build one.
 
     Raises: ArtifactError: if one differs from the model.
     """
     found = {}
-    if "fp16" in graph:
-        found["fp16"] = compare_format("tensorrt", {"model": graph["fp16"]}, written, written.folder, model, image)
+    roles = written.graphs["tensorrt"]
+    if "fp16" in roles:
+        fp16 = replace(written, graphs={"tensorrt": {"model": roles["fp16"]}})
+        found["fp16"] = compare_format("tensorrt", fp16, model, image)
         require_equal(found["fp16"], save_dir, "fp16")
     try:
         backend = open_backend("tensorrt", written)
