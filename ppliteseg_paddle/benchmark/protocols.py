@@ -122,8 +122,7 @@ def rest_between(backends: Iterable[Any]) -> float:
 
 def resizing_to(artifact: Artifact, size: tuple[int, int]) -> Artifact:
     """An artifact whose preprocessing ends at the network's size: itself if it does so already or has it inside its
-    graph, else
-    with a Resize to `size` before Normalize."""
+    graph, else with a Resize to `size` before Normalize."""
     policy = artifact.preprocess.resize_policy
     if policy or artifact.in_graph or not artifact.input.dynamic:
         return artifact

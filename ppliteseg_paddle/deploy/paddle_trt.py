@@ -64,8 +64,7 @@ class PaddleTrtBackend(Backend):
         if self._is_json and not paddle_trt_plan.PRECISION_NAMES[self.precision][1]:
             raise ArtifactError(
                 f"paddle.tensorrt of Paddle {self.version} does not calibrate, so the backend 'paddle-trt' has no INT8 "
-                f"for {self._model}; take the "
-                "backend 'tensorrt', or precision fp16."
+                f"for {self._model}; take the backend 'tensorrt', or precision fp16."
             )
         shapes = options.dynamic_shape or artifact.dynamic_shape or _shapes_of(artifact)
         name = engine_name(
@@ -87,8 +86,7 @@ class PaddleTrtBackend(Backend):
         except (RuntimeError, ValueError, NotImplementedError, OSError, TypeError) as error:  # what Paddle's C++ raises
             raise ArtifactError(
                 f"Paddle {self.version} cannot run {self._model} with TensorRT: {reason(error)}. Take another backend, "
-                "or export with the installed Paddle "
-                f"(it was written by {writer})."
+                f"or export with the installed Paddle (it was written by {writer})."
             ) from error
 
     @property

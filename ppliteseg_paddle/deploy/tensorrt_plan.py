@@ -82,8 +82,7 @@ def make_plan(
     if typed and precision == "fp16" and "fp16" not in roles:
         raise ArtifactError(
             f"TensorRT {version} computes in the types that the graph says, and this one has none in 16 bits; export "
-            "it with "
-            "--format tensorrt --precision fp16."
+            "it with --format tensorrt --precision fp16."
         )
     network_flags = (
         ("EXPLICIT_BATCH",)
