@@ -149,6 +149,25 @@ def test_weights_have_a_scale_a_channel_and_seven_bits(data, tmp_path):
 
 
 @needs_converter
+def test_lists_and_labels_are_read_as_training_reads_them(data, tmp_path):
+    """A byte-order mark, blank lines, a palette file and a 16-bit file."""
+    from PIL import Image
+
+    lines = data.read_text().splitlines()
+    data.write_text("\n\n".join(lines), encoding="utf-8-sig")
+    ids = cv2.imread(str(data.parent / "0_label.png"), cv2.IMREAD_UNCHANGED)
+    palette = Image.fromarray(ids)
+    palette.putpalette([value for i in range(256) for value in (i, 255 - i, 0)])
+    palette.save(data.parent / "0_label.png")
+    wide = cv2.imread(str(data.parent / "1_label.png"), cv2.IMREAD_UNCHANGED).astype(np.uint16)
+    cv2.imwrite(str(data.parent / "1_label.png"), wide)
+    images = read_calibration_list(str(data))
+    assert [os.path.basename(image) for image, _ in images] == ["0.png", "1.png", "2.png"]
+    report = export(tmp_path / "export", Calibration(images, progress=False))
+    assert report["quantisation"]["accuracy"]["images"] == 3
+
+
+@needs_converter
 def test_layers_that_hurt_are_kept_in_float(data, tmp_path, monkeypatch):
     monkeypatch.setattr(sensitivity, "TRIAL_PIXELS", 1e-9)
     pairs = [(image, None) for image, _ in read_calibration_list(str(data))]
@@ -202,6 +221,8 @@ def test_int8_without_images_and_for_paddle_is_refused_before_any_work(tmp_path)
         export(tmp_path / "export", None)
     with pytest.raises(ConfigError, match="for the formats onnx, openvino and tensorrt"):
         export(tmp_path / "export", Calibration([("a.png", None)]), formats=("paddle", "onnx"))
+    with pytest.raises(ConfigError, match="calibration is for precision int8, not fp16; give both, or neither"):
+        export(tmp_path, Calibration([("a.png", None)]), precision="fp16")
     with pytest.raises(ConfigError, match="unknown calib_method 'minmx'. Did you mean 'minmax'"):
         Calibration([("a.png", None)], "minmx")
     with pytest.raises(DataError, match="no calibration images"):
