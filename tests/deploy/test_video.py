@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -156,3 +158,24 @@ def test_a_recording_keeps_real_time_where_the_model_is_slower_than_the_camera()
     pace = Pace(10)
     assert [pace.times(seconds) for seconds in (0.1, 0.2, 0.5, 1.0)] == [1, 1, 3, 5]
     assert [pace.times(seconds) for seconds in (1.0, 1.1, 1.25)] == [1, 1, 1]  # a fast one: nothing is dropped
+
+
+def test_importing_and_reading_leave_the_environment_alone_and_damaged_files_print_nothing(tmp_path):
+    write_video(tmp_path / "whole.mp4")
+    whole = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    code = """
+import os, sys
+import cv2  # sets variables of its own
+before = dict(os.environ)
+from ppliteseg_paddle.deploy.video import VideoReader
+from ppliteseg_paddle.errors import DataError
+try:
+    VideoReader(sys.argv[1])
+except DataError:
+    assert dict(os.environ) == before
+else:
+    sys.exit("the file was not refused")
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "cut.mp4"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
