@@ -7,6 +7,8 @@ from PIL import Image
 
 from ppliteseg_paddle.cli.main import main
 
+pytestmark = pytest.mark.slow  # trains, exports and predicts
+
 CONFIG = os.path.join(os.path.dirname(__file__), "..", "..", "configs", "streetscenes", "ppliteseg_t_streetscenes.yml")
 
 
