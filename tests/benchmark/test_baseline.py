@@ -28,6 +28,7 @@ def test_models_that_differ_are_not_compared():
         baseline.copy_weights(baseline.build_ours("T", 7), baseline.build("B", 7))
 
 
+@pytest.mark.slow
 def test_the_baselines_own_export_gives_class_ids_in_32_bits(tmp_path):
     files = baseline.export(baseline.build("T", 7), (1, 3, 64, 96), str(tmp_path))
     assert set(files) == {"model", "params"} and set(files.values()) == set(os.listdir(tmp_path))

@@ -46,6 +46,7 @@ def run(tmp_path, *arguments):
     return main(common + [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_networks_are_compared_with_the_cpu_and_measured_round_robin(tmp_path, tiny, capsys):
     assert (
         run(

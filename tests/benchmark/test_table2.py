@@ -43,6 +43,7 @@ def test_accuracies_are_the_papers_and_marked_so():
     ]
 
 
+@pytest.mark.slow
 def test_the_table_is_written_as_markdown_json_and_picture(tmp_path, small, capsys):
     arguments = [
         "--save_dir",

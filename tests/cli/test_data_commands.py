@@ -165,6 +165,7 @@ def test_help_stays_cheap():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_miniature_cityscapes_goes_all_the_way_and_the_official_evaluator_agrees(tmp_path, capsys):
     root = tmp_path / "city"
     make_cityscapes(root)

@@ -228,6 +228,7 @@ def test_memory_that_is_not_there_is_reported(root, monkeypatch):
 # --- commands ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_fills_a_folder_that_training_uses(root, tmp_path, capsys):
     config = write_config(tmp_path / "c.yml", values(root, batch_size=2, iters=2))
     cache = str(tmp_path / "cache")

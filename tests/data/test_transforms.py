@@ -343,6 +343,9 @@ def test_it_works_in_paddlesegs_compose_and_draws_from_numpys_seed(photo, label)
     from paddleseg.cvlibs import manager
     from paddleseg.transforms import Compose
 
+    from ppliteseg_paddle import register
+
+    register()
     compose = Compose(
         [
             manager.TRANSFORMS["FusedAugment"](

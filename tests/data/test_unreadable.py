@@ -56,6 +56,7 @@ def test_wrong_labels_are_never_skipped(root):
         data[1]
 
 
+@pytest.mark.slow
 def test_a_training_skips_them_and_says_so_in_its_result(root, tmp_path):
     (root / "images" / "06.png").write_bytes(b"damaged")
     config = load_config(

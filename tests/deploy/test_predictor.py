@@ -26,11 +26,13 @@ def assert_same_masks(predictor, height, width):
     assert check["largest_margin"] <= NEAR_TIE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(360, 480), (333, 517), (64, 64), (97, 211)], ids=str)
 def test_one_dynamic_export_equals_the_model_at_every_size(size):
     assert_same_masks(exported_predictor(), *size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["paddle", "paddle-native"])
 def test_every_backend_gives_the_models_masks(backend):
     predictor = Predictor(export_folder(), backend=backend, num_threads=1)

@@ -136,6 +136,7 @@ def test_a_probe_that_hangs_is_ended():
     assert probes.run_probe("import time; time.sleep(60)", timeout=0.5) == (False, "did not answer within 0.5 s", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["convolution", "paddleseg and registry"])
 def test_the_probes_that_matter_pass_in_this_environment(name):
     outcome = probes.run_probe({probe.name: probe.code for probe in probes.PROBES}[name])

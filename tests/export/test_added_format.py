@@ -75,6 +75,7 @@ def export(save_dir, net, **options):
     return export_model(net, str(save_dir), options)
 
 
+@pytest.mark.slow
 def test_a_format_that_was_added_is_written_compared_and_predicted_with(scratch, tmp_path):
     report = export(tmp_path / "export", model())
     assert report["formats"] == ["scratch"] and "scratch_model.pdiparams" in report["files"]

@@ -20,6 +20,7 @@ def relative_difference(a, b):
     return np.abs(a - b).max() / np.abs(a).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["T", "B"])
 def test_with_the_same_weights_all_logits_equal_those_of_paddlesegs_model(preset, by_paddle):
     theirs = paddleseg_model(preset)
@@ -37,6 +38,7 @@ def test_with_the_same_weights_all_logits_equal_those_of_paddlesegs_model(preset
             assert relative_difference(a, b) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm_type", list(PADDLESEG_ARM_TYPES))
 def test_every_fusion_equals_paddlesegs_arm_type_and_gets_gradients(arm_type):
     theirs = paddleseg_model("T", arm_type=arm_type)

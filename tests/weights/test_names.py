@@ -25,6 +25,7 @@ def assert_equal_states(found, expected):
         assert found[name].dtype == array.dtype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset, arm_type", [("T", arm) for arm in PADDLESEG_ARM_TYPES] + [("B", "UAFM_SpAtten")])
 def test_to_our_names_and_back_gives_the_very_file(preset, arm_type):
     state = state_of(paddleseg_model(preset, 3, arm_type))
@@ -43,6 +44,7 @@ def test_a_backbones_names_go_to_ours_and_back(preset):
     assert_equal_states(to_paddleseg(to_ours(state).state), state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["T", "B"])
 def test_paddlesegs_model_loads_a_converted_file_with_nothing_missing(preset, tmp_path, capsys):
     ours = BUILDERS[preset](num_classes=5)

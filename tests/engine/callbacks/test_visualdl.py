@@ -146,6 +146,7 @@ def config(tmp_path_factory):
     return load_config(write_config(root / "c.yml", values(root)))
 
 
+@pytest.mark.slow
 def test_the_same_images_are_drawn_at_every_evaluation(config, tmp_path, watch):
     samples = boards.Samples(build_val_dataset(config), config)
     assert [name for name, _, _ in samples.pairs] == ["1 09", "2 11", "3 13"]

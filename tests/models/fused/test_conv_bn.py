@@ -94,6 +94,7 @@ def training_step(network, image, label):
     return [float(loss) for loss in losses], gradients, {name: t.numpy() for name, t in network.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["pp_liteseg_t", "pp_liteseg_b"])
 def test_a_whole_network_has_the_losses_statistics_and_gradients_of_float64(preset, counted, by_paddle):
     paddle.seed(1)
@@ -127,6 +128,7 @@ def float64_gradients(block, x, z, grad_z):
     return paddle.grad((result * passed.astype("float64") * grad_z.astype("float64")).sum(), tensors)
 
 
+@pytest.mark.slow
 def test_every_block_of_a_network_has_float64s_gradients_for_what_it_was_given(counted):
     """One block's own scratch memory and primitives serve many others: no gradient may be another block's."""
     network = ppliteseg_paddle.pp_liteseg_b(num_classes=5)
