@@ -1,4 +1,4 @@
-"""The whole way once, on generated street scenes: data, training, evaluation, export, prediction, latency.
+"""All steps once, on generated street scenes: data, training, evaluation, export, prediction, latency.
 
 Each step is a command of its own, shown before it runs, so that you can repeat it with other settings.
 Writes to --save_dir: metrics.json, grid.png, export/, benchmark.json, and what led to them."""

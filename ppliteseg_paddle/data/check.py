@@ -1,4 +1,4 @@
-"""Check whole data sets before they cost a training run: every file, every label value, both splits against each other.
+"""Check complete data sets before training: every file, every label value, both splits against each other.
 
 Pairs are read in processes; what is kept of one is a few numbers, so the memory does not depend on the images.
 """

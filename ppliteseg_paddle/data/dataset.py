@@ -112,8 +112,7 @@ class CheckedDataset(paddle.io.Dataset):
             if not os.path.basename(label).startswith(frame + "_"):
                 raise DataError(
                     f"{image} is paired with {label}: an image has no label, or a label no image. Run: ppliteseg data "
-                    "prepare "
-                    f"cityscapes --root {dataset.dataset_root}"
+                    f"prepare cityscapes --root {dataset.dataset_root}"
                 )
         return checked
 

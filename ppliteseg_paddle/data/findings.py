@@ -58,14 +58,14 @@ KINDS: dict[str, Kind] = {
     ),
     "one_class": Kind(
         ERROR,
-        "all labels hold one and the same class",
+        "all labels hold the same single class",
         "the model learns to answer it everywhere",
         "binary masks of 0 and 255 need 255 -> 1 (ppliteseg data prepare folder does it); else look at how the labels "
         "were made",
     ),
     "no_labels": Kind(
         ERROR,
-        "no pixel is labelled in the whole set",
+        "no pixel is labelled in the data set",
         "the loss is empty (nan or 0) and nothing is learnt",
         "look at ignore_index and at how the labels were made",
     ),

@@ -2,8 +2,7 @@
 
 Images are BGR, uint8. Brightness and contrast equal Pillow's in every value, given the same mean; saturation and
 sharpness to one level; hue to twelve, and 0.7 on average even on noise, because Pillow cuts hue and saturation down to
-whole
-255ths where OpenCV rounds (the shift of one 255th that comes of this is in ours, too).
+whole 255ths where OpenCV rounds (the shift of one 255th that comes of this is in ours, too).
 
 Source: PaddleSeg `transforms/functional.py`, Pillow's ImageEnhance.
 """
@@ -30,8 +29,7 @@ class ColorJitter:
     """Brightness, contrast, saturation, hue and sharpness, each with its probability, in random order.
 
     Args: those of PaddleSeg's `RandomDistort`, with its defaults. A range r draws the factor from 1 - r to 1 + r, of
-        hue
-        the shift from -r to r.
+        hue the shift from -r to r.
     Raises: ConfigError: for a value out of range.
     """
 

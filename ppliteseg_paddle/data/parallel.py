@@ -69,8 +69,7 @@ def _in_processes(function, jobs, workers: int) -> Iterator:
     # Forked processes start at once; where forking is unsafe or absent they are spawned.
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else "spawn"
     # One thread a process, or OpenCV's own would fight over the cores. Set here, not in the processes: after a fork
-    # OpenCV
-    # would wait for ever for the threads that its parent had.
+    # OpenCV would wait for ever for the threads that its parent had.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     spawned = {"initializer": cv2.setNumThreads, "initargs": (1,)} if method == "spawn" else {}

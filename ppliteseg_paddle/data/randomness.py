@@ -12,9 +12,8 @@ class Draws:
     """One stream of random numbers for each reading of each image of a data set.
 
     The n-th reading of image i draws from a generator seeded with (seed, i, n). So the numbers are the same with any
-    number
-    of worker processes and in any order of reading, workers never repeat each other's, and each epoch has numbers of
-    its own.
+    number of worker processes and in any order of reading, workers never repeat each other's, and each epoch has
+    numbers of its own.
     The counters lie in memory that worker processes share: the data loader starts new ones in every epoch, and what a
     worker keeps for itself is lost.
 

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 
 # Largest displacement, in source pixels, that a window may have against the resized whole image; an eighth of the steps
-# to
-# which OpenCV's warpAffine and remap round.
+# to which OpenCV's warpAffine and remap round.
 MAX_SHIFT = 1 / 256
 _EXACT_PERIOD = 64  # result pixels to go back at most for a start without any displacement
 

@@ -31,8 +31,7 @@ def frame_of(path: str) -> str:
     if not match:
         raise DataError(
             f"{path} is not named as Cityscapes names its frames (berlin_000000_000019_leftImg8bit.png), and the "
-            "server finds "
-            "the ground truth by this name."
+            "server finds the ground truth by this name."
         )
     return match.group(1)
 
@@ -78,9 +77,9 @@ def label_ids(mask: np.ndarray) -> np.ndarray:
 def write_prediction(folder: str, image_path: str, mask: np.ndarray) -> str:
     """Write the prediction of one image; returns its path."""
     path = os.path.join(folder, file_name(image_path))
-    picture = Image.fromarray(label_ids(mask))
+    image = Image.fromarray(label_ids(mask))
     with save_atomic(path, DataError) as temporary:
-        picture.save(temporary, "PNG")
+        image.save(temporary, "PNG")
     return path
 
 

@@ -37,21 +37,17 @@ class FusedAugment:
 
     Args:
         crop_size: [width, height]; later_crop_sizes: [[share, [width, height]], ...], the crops from those shares of
-            the run
-            on, such as [[0.75, [480, 360]]]: small ones first learn more in the same time. The training engine tells
-            the
-            share at the start of each epoch (`set_progress`).
+            the run on, such as [[0.75, [480, 360]]]: small ones first learn more in the same time. The training engine
+            tells the share at the start of each epoch (`set_progress`).
         im_padding_value, label_padding_value: what fills a crop larger than the scaled image, at the right and below
-            (before
-            the flip). With jitter the first is cut to an integer, as `RandomDistort` does.
+            (before the flip). With jitter the first is cut to an integer, as `RandomDistort` does.
         min_scale_factor, max_scale_factor, scale_step_size: step 0 draws any number between them.
         flip_prob: of a horizontal flip.
         distort: arguments of `RandomDistort`; {} takes its defaults, None leaves colors alone.
         mean, std: of `Normalize`, one number or one per channel (RGB).
         rare_class_crops: share of the samples whose crop is laid around a pixel of one of `rare_classes` (drawn among
-            those
-            that the label holds, then among its pixels; where the pixel comes to lie in the crop is random). 0 as in
-            PaddleSeg.
+            those that the label holds, then among its pixels; where the pixel comes to lie in the crop is random). 0 as
+            in PaddleSeg.
         rare_classes: class ids.
     Shape: image (H, W, 3) or (H, W), label (H, W); gives float32 (C, h, w) and uint8 (h, w).
     Raises: ConfigError: for a value out of range.

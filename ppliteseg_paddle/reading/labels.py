@@ -51,10 +51,10 @@ def read_label(path: str) -> NDArray[Any]:
             "colors to ids (0, 1, 2, ...; 255 = ignored) and save it as a gray or palette PNG."
         )
     if label.dtype.kind == "f":
-        whole = label.astype(np.int64) if np.isfinite(label).all() else None
-        if whole is None or (whole != label).any():
+        ids = label.astype(np.int64) if np.isfinite(label).all() else None
+        if ids is None or (ids != label).any():
             raise DataError(f"label {path} holds floating-point numbers: save class ids as integers.")
-        label = whole
+        label = ids
     if label.dtype != np.uint8 and label.size and label.min() >= 0 and label.max() <= 255:
         label = label.astype(np.uint8)
     return label

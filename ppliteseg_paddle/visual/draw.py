@@ -36,12 +36,12 @@ def colorise(mask: np.ndarray, palette: Sequence[RGB], stripes: bool = True) -> 
     Shape: mask (H, W) uint8 or uint16; returns (H, W, 3) uint8, BGR.
     """
     table = color_table(palette, values=_VALUES[mask.dtype])
-    picture = cv2.LUT(cv2.merge([mask] * 3), table.reshape(256, 1, 3)) if len(table) == 256 else table[mask]
+    drawn = cv2.LUT(cv2.merge([mask] * 3), table.reshape(256, 1, 3)) if len(table) == 256 else table[mask]
     if stripes:
         void = mask >= len(palette)
         if void.any():
-            picture[void & stripe_pattern(*mask.shape)] = VOID_STRIPE[::-1]
-    return picture
+            drawn[void & stripe_pattern(*mask.shape)] = VOID_STRIPE[::-1]
+    return drawn
 
 
 def stripe_pattern(height: int, width: int) -> np.ndarray:
@@ -92,8 +92,7 @@ def class_borders(mask: np.ndarray) -> np.ndarray:
 # --------------------------------------------------------------------------------------------
 def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB]) -> None:
     """Write a mask as a PNG whose values are the class ids. In 8 bits it has a palette, so that viewers show the
-    classes'
-    colors; in 16 bits, for which PNG has no palettes, it is gray.
+    classes' colors; in 16 bits, for which PNG has no palettes, it is gray.
 
     Shape: mask (H, W) uint8 or uint16.
     Raises: DataError: if the file cannot be written; none is left half-written.
@@ -120,21 +119,21 @@ def _write_indexed(path: str, values: np.ndarray, table: np.ndarray | None) -> N
     """Args: table: (256, 3) uint8, BGR; None writes gray values."""
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(values))
+    drawn = Image.fromarray(np.ascontiguousarray(values))
     if table is not None:
-        picture.putpalette(np.ascontiguousarray(table[:, ::-1]).tobytes(), "RGB")
+        drawn.putpalette(np.ascontiguousarray(table[:, ::-1]).tobytes(), "RGB")
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    drawn.save(buffer, "PNG")
     write_bytes(path, buffer.getvalue(), DataError)
 
 
 def write_image(path: str, image: np.ndarray) -> None:
-    """Write a picture; the ending of `path` says in which format.
+    """Write an image; the extension of `path` says in which format.
 
     Shape: image (H, W, 3) uint8, BGR.
     Raises: DataError: if the format is unknown or the file cannot be written; none is left half-written.
     """
-    ending = os.path.splitext(path)[1]
-    if not ending or not cv2.haveImageWriter("picture" + ending):
-        raise DataError(f"cannot write {path}: OpenCV has no picture format '{ending}'; use .png or .jpg.")
-    write_bytes(path, cv2.imencode(ending, image)[1].tobytes(), DataError)
+    extension = os.path.splitext(path)[1]
+    if not extension or not cv2.haveImageWriter("image" + extension):
+        raise DataError(f"cannot write {path}: OpenCV has no image format '{extension}'; use .png or .jpg.")
+    write_bytes(path, cv2.imencode(extension, image)[1].tobytes(), DataError)

@@ -106,7 +106,7 @@ def _mask_cell(mask: np.ndarray | None, label_set, width: int, height: int) -> n
     large = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
     cell = cv2.resize(colorise(large, label_set.palette, stripes=False), (width, height), interpolation=cv2.INTER_AREA)
     void = (large >= label_set.num_classes).astype(np.float32)
-    # Stripes are drawn at the picture's scale, so that they look alike in all cells and in the legend.
+    # Stripes are drawn at the figure's scale, so that they look alike in all cells and in the legend.
     void = cv2.resize(void, (width, height), interpolation=cv2.INTER_AREA) > 0.5
     cell[void & stripe_pattern(height, width)] = VOID_STRIPE[::-1]
     return cell
@@ -176,14 +176,14 @@ class _Canvas:
     def line(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         self._draw.line([start, end], fill=_LINE, width=1)
 
-    def paste(self, position: tuple[int, int], picture: np.ndarray, radius: int = _RADIUS) -> None:
-        """A BGR picture with round corners."""
+    def paste(self, position: tuple[int, int], image: np.ndarray, radius: int = _RADIUS) -> None:
+        """A BGR image with round corners."""
         from PIL import Image
 
         self._page.paste(
-            Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1])),
+            Image.fromarray(np.ascontiguousarray(image[:, :, ::-1])),
             position,
-            _rounded(picture.shape[1], picture.shape[0], radius),
+            _rounded(image.shape[1], image.shape[0], radius),
         )
 
     def bgr(self) -> np.ndarray:

@@ -109,8 +109,7 @@ def _panel(axis, where: str, points: list[Point], authors: bool) -> None:
 
 def _label_places(points: Sequence[Point]) -> list[tuple[int, int]]:
     """Right of the point; where another one of nearly the same accuracy stands close to the right, left of it, or above
-    it
-    where there is no room."""
+    it where there is no room."""
     widest = max(point["fps"] for point in points)
     places = []
     for i, point in enumerate(points):

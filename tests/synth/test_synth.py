@@ -159,7 +159,7 @@ def test_a_folder_with_other_files_is_refused_and_they_survive_overwriting(tmp_p
     assert (tmp_path / "images" / "mine.jpg").read_text() == "mine"
 
 
-def test_an_interrupted_run_leaves_no_lists_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_no_lists_and_resumes_where_it_stopped(tmp_path, monkeypatch):
     from ppliteseg_paddle.synth import worker
 
     real, drawn = worker.render_scene, []

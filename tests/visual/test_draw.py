@@ -65,7 +65,7 @@ def test_an_overlay_of_another_size_is_refused_with_both_sizes():
 
 
 def test_a_picture_in_an_unknown_format_or_place_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no picture format '.abc'"):
+    with pytest.raises(DataError, match="no image format '.abc'"):
         write_image(str(tmp_path / "a.abc"), photograph(8, 8))
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ppliteseg_paddle.cli.common import add_flags, count, positive_int
 
-HELP = "look for everything in a data set that training would stumble over"
+HELP = "find everything in a data set that training would fail on"
 _WORDS = {"error": "ERROR", "warning": "warning", "note": "note"}
 
 

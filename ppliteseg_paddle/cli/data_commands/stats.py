@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ppliteseg_paddle.cli.common import add_flags, count, positive_int
 
-HELP = "class frequencies, loss weights, mean and deviation, and pictures of them"
+HELP = "class frequencies, loss weights, mean and deviation, and figures of them"
 
 
 def add_arguments(parser) -> None:
     add_flags(parser, "config", config={"required": True})
     parser.add_argument("--split", choices=["train", "val"], default="train", help="which list")
-    add_flags(parser, "save_dir", save_dir={"default": "output/data_stats", "help": "where the pictures go"})
+    add_flags(parser, "save_dir", save_dir={"default": "output/data_stats", "help": "where the figures go"})
     parser.add_argument("--samples", type=positive_int, default=6, metavar="N", help="images in samples.png")
     parser.add_argument("--seed", type=count, default=0, metavar="N", help="which images those are")
     parser.add_argument("--palette", metavar="FILE", help="colors of the classes, one 'R G B name' a line")

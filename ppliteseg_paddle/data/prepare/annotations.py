@@ -44,12 +44,10 @@ def labelme_names(path: str) -> list[str]:
 
 def labelme_label(path: str, size: tuple[int, int], names: Sequence[str]) -> np.ndarray:
     """Draw a labelme file's shapes in their order, each over those before it, as labelme's own exporter does. (labelme
-    is a
-    desktop program that brings Qt along; its shapes are drawn here with the same Pillow calls.)
+    is a desktop program that brings Qt along; its shapes are drawn here with the same Pillow calls.)
 
     Args: size: (width, height) of the image; names: of the classes, in order; pixels without a shape are class 0 if
-        that
-        is `BACKGROUND`, else ignored.
+        that is `BACKGROUND`, else ignored.
     Shape: returns (H, W) uint8.
     Raises: DataError: for a label or shape type that is not known.
     """

@@ -24,8 +24,7 @@ SPLITS = tuple(EXPECTED)
 # Source of names and colors: the data set's own label_colors.txt (Brostow et al., "Semantic object classes in video",
 # 2009).
 # Source of the grouping: the 11 groups of Sturgess et al. 2009 as Badrinarayanan et al. (SegNet, 2017) use them. SegNet
-# published
-# labels, not a table; this is the table in common use for the same groups. Every class but Void finds one.
+# published labels, not a table; this is the table in common use for the same groups. Every class but Void has one.
 CLASSES_32: dict[str, tuple[RGB, str | None]] = {
     "Animal": ((64, 128, 64), "pedestrian"),
     "Archway": ((192, 0, 128), "building"),
@@ -127,8 +126,8 @@ def _original_pairs(root: str) -> list[tuple[str, str, str]]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name != "labels11")
         for name in sorted(names):
-            stem, ending = os.path.splitext(name)
-            if ending.lower() in (".png", ".jpg") and _FRAME.match(stem):
+            stem, extension = os.path.splitext(name)
+            if extension.lower() in (".png", ".jpg") and _FRAME.match(stem):
                 (labels if stem.endswith("_L") else images)[stem[:-2] if stem.endswith("_L") else stem] = os.path.join(
                     folder, name
                 )

@@ -114,7 +114,7 @@ def _unpack(root: str, name: str) -> bool:
 
     from ppliteseg_paddle.weights.archives import unpack
 
-    aside = tempfile.mkdtemp(prefix=".unpacking-", dir=root)  # an interrupted run must not look like a whole folder
+    aside = tempfile.mkdtemp(prefix=".unpacking-", dir=root)  # an interrupted run must not look like a complete folder
     try:
         for path in found:
             unpack(path, aside, largest_bytes=64 << 30)
@@ -146,7 +146,7 @@ def _frames(root: str, split: str) -> list[Frame]:
 # --------------------------------------------------------------------------------------------
 def _make_labels(frames: list[Frame], split: str, num_workers, progress) -> tuple[int, int, list[str]]:
     """How many were made, how many were there, and the images without annotation."""
-    todo = [frame for frame in frames if not _whole(frame.label)]
+    todo = [frame for frame in frames if not _complete(frame.label)]
     if split == "test":  # its published annotations are dummies
         return 0, len(frames) - len(todo), []
     results = run_parallel(_make_label, todo, num_workers, f"labels of {split}", "label", progress)
@@ -154,7 +154,7 @@ def _make_labels(frames: list[Frame], split: str, num_workers, progress) -> tupl
     return len(todo) - len(without), len(frames) - len(todo), without
 
 
-def _whole(path: str) -> bool:
+def _complete(path: str) -> bool:
     return os.path.isfile(path) and os.path.getsize(path) > 0
 
 

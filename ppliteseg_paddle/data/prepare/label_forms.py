@@ -61,8 +61,7 @@ def facts_of(path: str, as_colors: bool = False) -> MaskFacts:
     if len(counts) > MAX_COLORS:
         raise DataError(
             f"mask {path} holds {len(counts):d} colors, more than classes can be: it is a photograph, or was saved as "
-            "JPEG or smoothed. "
-            "Export the masks as PNG without anti-aliasing."
+            "JPEG or smoothed. Export the masks as PNG without anti-aliasing."
         )
     return MaskFacts("colors", counts)
 
@@ -85,8 +84,7 @@ class Census:
         if len(self.colors) > MAX_COLORS:
             raise DataError(
                 f"the masks hold more than {MAX_COLORS:d} colors in all ({path} is one of them): give the colors of "
-                "the classes with "
-                "--colors FILE."
+                "the classes with --colors FILE."
             )
 
     @property
