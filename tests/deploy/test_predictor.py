@@ -5,7 +5,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from exported import LABELS, eager, export_folder, exported_predictor, few_ties, model, photograph
+from exported import LABELS, eager, export_folder, exported_predictor, few_ties, model, photograph, small_folder
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError
@@ -43,6 +43,7 @@ def test_every_backend_gives_the_models_masks(backend):
     assert described["onednn"] == (backend == "paddle")
 
 
+@pytest.mark.slow
 def test_an_image_of_a_few_pixels_is_segmented_too():
     image = photograph(33, 31)
     assert np.mean(exported_predictor().predict(image) != eager().predict(image)) < 0.005
@@ -52,13 +53,14 @@ def test_an_image_of_a_few_pixels_is_segmented_too():
 def test_a_path_and_its_pixels_give_one_mask(tmp_path):
     path = tmp_path / "photo.png"
     cv2.imwrite(str(path), photograph(96, 128))
-    expected = exported_predictor().predict(photograph(96, 128))
-    assert np.array_equal(exported_predictor().predict(path), expected)
-    assert np.array_equal(exported_predictor().predict(str(path)), expected)
+    predictor = Predictor(small_folder("argmax"))
+    expected = predictor.predict(photograph(96, 128))
+    assert np.array_equal(predictor.predict(path), expected)
+    assert np.array_equal(predictor.predict(str(path)), expected)
 
 
 def test_auto_takes_the_first_backend_that_works_and_names_it():
-    predictor = exported_predictor()
+    predictor = Predictor(small_folder("argmax"))
     assert predictor.backend.name == "paddle" and predictor.backend.device in ("cpu", "gpu:0")
 
 
@@ -70,7 +72,7 @@ def test_auto_skips_a_backend_that_fails_and_says_so(monkeypatch, caplog):
 
     monkeypatch.setitem(RUNTIMES, "paddle", dataclasses.replace(RUNTIMES["paddle"], open=broken))
     with caplog.at_level("WARNING", logger="ppliteseg_paddle"):
-        predictor = Predictor(export_folder())
+        predictor = Predictor(small_folder("argmax"))
     assert predictor.backend.name == "paddle-native"
     assert "'paddle' is skipped for 'paddle-native': does not run here" in caplog.text
 
@@ -86,7 +88,7 @@ def test_auto_skips_a_backend_that_fails_and_says_so(monkeypatch, caplog):
 )
 def test_an_option_that_cannot_be_is_refused(options, error, words):
     with pytest.raises(error, match=words):
-        Predictor(export_folder(), **options)
+        Predictor(small_folder("argmax"), **options)
 
 
 def test_a_gpu_that_is_not_there_is_refused():
@@ -94,7 +96,7 @@ def test_a_gpu_that_is_not_there_is_refused():
 
     count = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     with pytest.raises((ConfigError, DependencyError), match=f"gpu:{count:d}"):
-        Predictor(export_folder(), device=f"gpu:{count:d}")
+        Predictor(small_folder("argmax"), device=f"gpu:{count:d}")
 
 
 def test_a_missing_runtime_is_named_with_its_install_command(monkeypatch):
@@ -106,7 +108,7 @@ def test_a_missing_runtime_is_named_with_its_install_command(monkeypatch):
     )
     for backend in ("paddle", "auto"):
         with pytest.raises(DependencyError, match="needs paddle, which is not installed.*pip install paddlepaddle"):
-            Predictor(export_folder(), backend=backend)
+            Predictor(small_folder("argmax"), backend=backend)
 
 
 def test_a_graph_that_paddle_cannot_read_is_reported_with_both_versions(tmp_path):
@@ -117,7 +119,7 @@ def test_a_graph_that_paddle_cannot_read_is_reported_with_both_versions(tmp_path
 
     from ppliteseg_paddle.deploy.artifact import Artifact
 
-    shutil.copytree(export_folder(), tmp_path / "export")
+    shutil.copytree(small_folder("argmax"), tmp_path / "export")
     artifact = Artifact.read(tmp_path / "export")
     (tmp_path / "export" / artifact.graphs["paddle"]["model"]).write_text('{"base_code": {"magic": "pir"}}')
     artifact.write()  # new hashes: the file is as it was meant to be, and no graph
@@ -137,9 +139,9 @@ def test_a_graph_that_paddle_cannot_read_is_reported_with_both_versions(tmp_path
 
 def test_a_wrong_image_is_a_data_error():
     with pytest.raises(DataError, match="does not exist"):
-        exported_predictor().predict("nowhere.jpg")
+        Predictor(small_folder("argmax")).predict("nowhere.jpg")
     with pytest.raises(DataError, match="gray"):
-        exported_predictor().predict(np.zeros((8, 8), np.uint8))
+        Predictor(small_folder("argmax")).predict(np.zeros((8, 8), np.uint8))
 
 
 def test_deployment_loads_neither_paddleseg_nor_training_code(tmp_path):
@@ -160,7 +162,9 @@ loaded = [name for name in sys.modules if any(name == room or name.startswith(ro
 assert not loaded, loaded
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, export_folder(), str(tmp_path / "photo.png")], capture_output=True, text=True
+        [sys.executable, "-c", code, small_folder("argmax"), str(tmp_path / "photo.png")],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""  # what native code prints there must not mix with a program's output

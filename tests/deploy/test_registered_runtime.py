@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from exported import export_folder
+from exported import small_folder
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.cli.main import main
@@ -77,7 +77,7 @@ def run_json(capsys, *argv):
 
 
 def test_a_registered_runtime_predicts(seven):
-    mask = Predictor(export_folder(), "seven").predict(np.zeros((32, 48, 3), np.uint8))
+    mask = Predictor(small_folder("argmax"), "seven").predict(np.zeros((32, 48, 3), np.uint8))
     assert mask.shape == (32, 48) and (mask == 7).all()
 
 
@@ -93,14 +93,21 @@ def test_predict_runs_on_a_registered_runtime(seven, tmp_path, capsys):
     import cv2
 
     cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((32, 48, 3), np.uint8))
-    flags = ["--model_dir", export_folder(), "--image_path", tmp_path / "photo.png", "--save_dir", tmp_path / "out"]
+    flags = [
+        "--model_dir",
+        small_folder("argmax"),
+        "--image_path",
+        tmp_path / "photo.png",
+        "--save_dir",
+        tmp_path / "out",
+    ]
     status, result = run_json(capsys, "predict", *flags, "--backend", "seven", "--outputs", "mask")
     assert status == 0 and result["backend"]["runtime"] == "Seven"
     assert (cv2.imread(str(tmp_path / "out" / "mask" / "photo.png"), cv2.IMREAD_UNCHANGED)[..., 0] >= 0).all()
 
 
 def test_benchmark_measures_a_registered_runtime(seven, capsys):
-    flags = ["--model_dir", export_folder(), "--backend", "seven", "--input_shape", 1, 3, 32, 48]
+    flags = ["--model_dir", small_folder("argmax"), "--backend", "seven", "--input_shape", 1, 3, 32, 48]
     status, result = run_json(capsys, "benchmark", *flags, "--repeats", 2, "--warmup", 0)
     assert status == 0 and result["backend"]["name"] == "seven" and result["stages"]["forward"]["median_ms"] >= 0
 
@@ -128,7 +135,7 @@ def test_the_help_of_export_says_which_runtimes_run_a_format(seven, capsys):
 
 
 def test_auto_takes_a_registered_runtime_in_its_place(seven, table):
-    artifact = Artifact.read(export_folder())
+    artifact = Artifact.read(small_folder("argmax"))
     assert open_backend("auto", artifact, "cpu").name != "seven"  # the last row
     del table["seven"]
     runtimes.register(seven, before="paddle")
@@ -143,7 +150,7 @@ def test_a_runtime_that_is_not_installed_is_one_line_with_its_install_command(ta
     with pytest.raises(
         DependencyError, match="'absent' needs a_package_of_no_name.*Install it with: pip install absent"
     ):
-        open_backend("absent", Artifact.read(export_folder()))
+        open_backend("absent", Artifact.read(small_folder("argmax")))
 
 
 @pytest.mark.parametrize("name", ["paddle", "auto"])
