@@ -155,7 +155,7 @@ def _write_grid(path: str, export: str, data: str, subtitle: str) -> None:
     from ppliteseg_paddle.visual.draw import write_image
     from ppliteseg_paddle.visual.samples import richest_scenes_grid
 
-    pairs = [(image, label) for image, label, _ in read_list(os.path.join(data, "val.txt"))]
+    pairs = [(image, label) for image, label, _ in read_list(os.path.join(data, "val.txt")) if label]
     title = "Street scenes, segmented by PP-LiteSeg"
     predict = Predictor(export).predict
     write_image(path, richest_scenes_grid(pairs, predict, label_set("camvid"), GRID_ROWS, title, subtitle))

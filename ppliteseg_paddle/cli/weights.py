@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    raw = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    raw: dict[str, Any] = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     convert = actions.add_parser(
         "convert",
         help="write a file under other names or in another format",

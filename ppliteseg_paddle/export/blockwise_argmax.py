@@ -10,9 +10,10 @@ part of the cost where borders are few, and below the ordinary form's cost where
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -112,7 +113,7 @@ def _factor(model: ModelProto, resize: NodeProto) -> tuple[list[int], int] | Non
     return (before[1:], factor) if exact and factor % 2 == 0 else None
 
 
-def _corners(height: int, width: int) -> np.ndarray:
+def _corners(height: int, width: int) -> NDArray[Any]:
     """((height + 1) * (width + 1), 4): blocks by rows; the outermost have cells on one side only, which count twice."""
     rows, columns = (np.clip(np.arange(-1, side + 1), 0, side - 1) for side in (height, width))
     numbers = rows[:, np.newaxis] * width + columns
@@ -120,7 +121,7 @@ def _corners(height: int, width: int) -> np.ndarray:
     return np.asarray(np.stack(around, axis=-1).reshape(-1, 4))
 
 
-def _weights(factor: int) -> np.ndarray:
+def _weights(factor: int) -> NDArray[Any]:
     """(factor * factor, 4): each pixel's weights of the four cells around its block, with half-pixel centres."""
     second = (np.arange(factor) + 0.5) / factor
     one = np.stack([1 - second, second], axis=1)

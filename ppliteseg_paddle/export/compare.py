@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
@@ -36,13 +37,13 @@ def open_format(name: str, artifact: Artifact, device: str = "cpu") -> Predictor
     return Predictor.of(alone, open_backend("auto", alone, device=device))
 
 
-def compare_format(name: str, written: Artifact, model: Any, image: np.ndarray) -> dict[str, Any]:
+def compare_format(name: str, written: Artifact, model: Any, image: NDArray[Any]) -> dict[str, Any]:
     """`compare` for the graph of one format."""
     device = paddle.get_device() if FORMATS[name].on_model_device else "cpu"
     return compare(open_format(name, written, device if device.startswith("gpu") else "cpu"), model, image)
 
 
-def compare(exported: Predictor, model: Any, image: np.ndarray) -> dict[str, Any]:
+def compare(exported: Predictor, model: Any, image: NDArray[Any]) -> dict[str, Any]:
     """Compare an exported model with the model that it was made of, on one image, at the size of what leaves the graph.
 
     Returns: `differing_pixels` (share), `largest_margin` (the largest gap between the two best logits among

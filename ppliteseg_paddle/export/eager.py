@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.interface import Backend
 from ppliteseg_paddle.deploy.predictor import Predictor
@@ -16,7 +17,7 @@ from ppliteseg_paddle.export.options import ExportOptions
 from ppliteseg_paddle.reading.label_sets import LabelSet
 
 
-class GraphForm(paddle.nn.Layer):
+class GraphForm(paddle.nn.Layer):  # type: ignore[misc]  # paddle is not followed
     """What is exported: the model's first logits, then `output_op`.
 
     The mask is as small as its ids allow: less to copy.
@@ -47,7 +48,7 @@ class EagerBackend(Backend):
         self._form.eval()
         self.device = paddle.get_device()
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         with paddle.no_grad():
             return np.asarray(self._form(paddle.to_tensor(batch)).numpy())
 

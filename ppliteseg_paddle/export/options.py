@@ -10,7 +10,7 @@ from ppliteseg_paddle.errors import ConfigError, suggest
 from ppliteseg_paddle.export.formats import FORMATS, check_known, names_where
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
     from ppliteseg_paddle.deploy.preprocess import Preprocess
     from ppliteseg_paddle.deploy.shapes import ShapeRange
@@ -49,7 +49,7 @@ class ExportOptions:
     calibration: Calibration | None = None
     output_op: str = "argmax"
     preprocess_in_graph: bool = False
-    check_image: np.ndarray | None = None
+    check_image: NDArray[Any] | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.folder import writing
@@ -94,7 +94,7 @@ def check_classes(model: Any, label_set: LabelSet) -> None:
         )
 
 
-def _check_image(options: ExportOptions, artifact: Artifact) -> np.ndarray:
+def _check_image(options: ExportOptions, artifact: Artifact) -> NDArray[Any]:
     if options.check_image is not None:
         return options.check_image
     shape = artifact.dynamic_shape.opt if artifact.dynamic_shape else artifact.input.shape
@@ -104,7 +104,7 @@ def _check_image(options: ExportOptions, artifact: Artifact) -> np.ndarray:
 # --------------------------------------------------------------------------------------------
 # Compare
 # --------------------------------------------------------------------------------------------
-def _check_format(name: str, written: Artifact, source: Source, image: np.ndarray, save_dir: str) -> dict[str, Any]:
+def _check_format(name: str, written: Artifact, source: Source, image: NDArray[Any], save_dir: str) -> dict[str, Any]:
     """Compare one written format with the model. Returns what `deploy.yaml` says of it.
 
     A mask tells little of how far the scores are off, so the same graph with logits as its output is compared, too.

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
@@ -51,7 +51,7 @@ def write(source: Source, artifact: Artifact, folder: str) -> dict[str, str]:
     return {"model": MODEL_FILE, "fp16": FP16_FILE}
 
 
-def check_on_gpu(written: Artifact, model: Any, image: np.ndarray, save_dir: str) -> dict[str, Any]:
+def check_on_gpu(written: Artifact, model: Any, image: NDArray[Any], save_dir: str) -> dict[str, Any]:
     """Compare the fp16 graph, and the engine where there is a GPU to build one.
 
     Raises: ArtifactError: if one differs from the model.

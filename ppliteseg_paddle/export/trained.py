@@ -9,7 +9,7 @@ from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 from ppliteseg_paddle.export.int8.calibration import Calibration, read_calibration_list
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
     from ppliteseg_paddle.deploy.predictor import Predictor
     from ppliteseg_paddle.deploy.preprocess import Preprocess
@@ -79,7 +79,7 @@ def trained_predictor(config: Any, model: Any, with_scores: bool, **options: Any
     return eager_predictor(model, label_set_of(config), val_transforms(config), output_op, **options)
 
 
-def check_image(config: Any, path: str | None = None) -> tuple[str, np.ndarray | None]:
+def check_image(config: Any, path: str | None = None) -> tuple[str, NDArray[Any] | None]:
     """What to call the image on which export and model are compared, and the image: the one of `path`, or the first of
     the validation set; None where that is not on this machine.
 

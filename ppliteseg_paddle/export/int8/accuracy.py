@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.export.int8.calibration import Calibration, progress_bar
@@ -65,7 +66,7 @@ def measure_loss(exact: Predictor, quantized: Mapping[str, Predictor], calibrati
     return {"images": len(pairs), "on": on, "fp32_mIoU": float_miou, **worst, "formats": formats}
 
 
-def miou(matrix: np.ndarray) -> float:
+def miou(matrix: NDArray[Any]) -> float:
     """mIoU of a confusion matrix."""
     from ppliteseg_paddle.engine.metrics import scores
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
     from tqdm import tqdm
 
 METHODS = ("minmax", "entropy", "percentile")
@@ -70,7 +70,7 @@ def measure_ranges(
     network: str,
     input_name: str,
     operators: Sequence[str],
-    batch: Callable[[str], np.ndarray],
+    batch: Callable[[str], NDArray[Any]],
     calibration: Calibration,
     aside: str,
 ) -> tuple[Any, int]:
@@ -113,7 +113,7 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[i] for i in places]
 
 
-def progress_bar(calibration: Calibration, total: int, what: str, unit: str) -> tqdm:
+def progress_bar(calibration: Calibration, total: int, what: str, unit: str) -> tqdm[Any]:
     """A bar on stderr, where it is wanted and stderr is a terminal."""
     from tqdm import tqdm
 
@@ -124,9 +124,9 @@ def progress_bar(calibration: Calibration, total: int, what: str, unit: str) -> 
 class _Once:
     """A calibration reader of one batch."""
 
-    def __init__(self, inputs: dict[str, np.ndarray]) -> None:
-        self._inputs: dict[str, np.ndarray] | None = inputs
+    def __init__(self, inputs: dict[str, NDArray[Any]]) -> None:
+        self._inputs: dict[str, NDArray[Any]] | None = inputs
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
         inputs, self._inputs = self._inputs, None
         return inputs

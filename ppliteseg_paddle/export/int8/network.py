@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ConfigError
@@ -75,7 +75,7 @@ class Network:
         outputs, inputs, height, width = self._weights[self._convolutions[layer].input[1]]
         return f"{height:d}x{width:d}, {(f'{outputs:d} apart' if inputs == 1 else f'{inputs:d} -> {outputs:d}')}"
 
-    def batch(self, image: str) -> np.ndarray:
+    def batch(self, image: str) -> NDArray[Any]:
         """The network's input for an image file."""
         from ppliteseg_paddle.reading.images import read_image
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.export.blockwise_argmax import last_resize
@@ -115,13 +116,13 @@ class Probe:
             "lost_points": None if exact is None or rounded is None else 100 * (miou(exact) - miou(rounded)),
         }
 
-    def _confusion(self, ids: np.ndarray, label: np.ndarray) -> np.ndarray:
+    def _confusion(self, ids: NDArray[Any], label: NDArray[Any]) -> NDArray[Any]:
         from ppliteseg_paddle.engine.metrics import confusion_matrix
 
         label_set = self._network.artifact.label_set
         return confusion_matrix(ids, label, label_set.num_classes, label_set.ignore_index)
 
-    def _run(self, path: str) -> Iterator[np.ndarray]:
+    def _run(self, path: str) -> Iterator[NDArray[Any]]:
         """The small map of logits of each batch."""
         import onnx
         import onnxruntime
@@ -145,7 +146,7 @@ class Probe:
             yield session.run(None, {self._network.input_name: batch})[0]
 
 
-def _small_label(path: str, size: Sequence[int]) -> np.ndarray:
+def _small_label(path: str, size: Sequence[int]) -> NDArray[Any]:
     """A label at the size of the small map, (1, h, w)."""
     from ppliteseg_paddle.reading.labels import read_label
 
@@ -154,5 +155,5 @@ def _small_label(path: str, size: Sequence[int]) -> np.ndarray:
     return np.asarray(label[np.ix_(rows, columns)][np.newaxis])
 
 
-def _sum(total: np.ndarray | None, matrix: np.ndarray) -> np.ndarray:
+def _sum(total: NDArray[Any] | None, matrix: NDArray[Any]) -> NDArray[Any]:
     return matrix if total is None else np.add(total, matrix)
