@@ -94,6 +94,8 @@ def write_pair(folder: str, job: Job) -> str:
         "dtype": "uint8",
         "error": "",
     }
+    image: np.ndarray | None
+    label: np.ndarray | None
     try:
         image, label = read_pair(image_path, label_path, form.img_channels, form.num_classes, form.ignore_index)
         header.update(shape=list(image.shape), dtype=str(label.dtype) if label is not None else "")
@@ -110,7 +112,7 @@ def write_pair(folder: str, job: Job) -> str:
             file.write(text.ljust(HEADER_BYTES))
             for pixels in (image, label):
                 if pixels is not None:
-                    file.write(np.ascontiguousarray(pixels))
+                    file.write(np.ascontiguousarray(pixels).data)
         os.replace(temporary, path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None

@@ -47,7 +47,7 @@ class PairReport(NamedTuple):
 # --------------------------------------------------------------------------------------------
 # One pair
 # --------------------------------------------------------------------------------------------
-def inspect_pair(pair: Sequence[str | None], form: Form, images: bool = True) -> PairReport:
+def inspect_pair(pair: tuple[str, str | None], form: Form, images: bool = True) -> PairReport:
     """Read an image and its label, and say what is wrong with them.
 
     Args: images: False looks at the label alone.
@@ -92,7 +92,7 @@ def _try(problems, kind, first, function, *arguments):
 
 def _digest(pixels: np.ndarray) -> bytes:
     """Equal for equal pixels, whatever file format they are in."""
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=12)
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=12)
     digest.update(repr(pixels.shape).encode())
     return digest.digest()
 
@@ -184,7 +184,8 @@ def check_datasets(
     Returns: "findings" (rows of `findings.Finding.to_dict`), "splits" (sizes, class pixels, class images), "complete",
         "errors" (how many findings training would fail on).
     """
-    found, splits, seen = Findings(), {}, {}
+    found, splits = Findings(), {}
+    seen: dict[bytes, tuple[Any, ...]] = {}
     for name, dataset in datasets.items():
         form = Form(dataset.num_classes, dataset.ignore_index, getattr(dataset, "img_channels", 3))
         pairs = dataset.file_list
@@ -238,7 +239,8 @@ def crop_size_of(dataset) -> tuple[int, int] | None:
     for transform in getattr(getattr(dataset, "transforms", None), "transforms", []):
         size = getattr(transform, "crop_size", None)
         if isinstance(size, (list, tuple)) and len(size) == 2:
-            return tuple(map(int, size if isinstance(transform, FusedAugment) else size[::-1]))
+            width, height = size if isinstance(transform, FusedAugment) else size[::-1]
+            return int(width), int(height)
     return None
 
 
@@ -259,7 +261,7 @@ def _check_existence(pairs, chosen: Sequence[int], name: str, found: Findings) -
                 found.add("missing", name, f"{path} does not exist: correct the list or dataset_root.")
 
 
-def _compare(seen: dict[bytes, tuple], report: PairReport, name: str, path: str, found: Findings) -> None:
+def _compare(seen: dict[bytes, tuple[Any, ...]], report: PairReport, name: str, path: str, found: Findings) -> None:
     if report.image_digest not in seen:
         seen[report.image_digest] = (name, path, report.label_digest)
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import cv2  # noqa: F401  before paddle: see environment.load_image_codecs_before_paddle
 import numpy as np
@@ -20,7 +21,7 @@ from ppliteseg_paddle.data.randomness import Draws, seed_globals
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 from ppliteseg_paddle.reading.images import UnreadableError
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet
 from ppliteseg_paddle.reading.lists import read_list, read_names
 from ppliteseg_paddle.reading.pairs import read_pair
 
@@ -41,7 +42,7 @@ class CheckedDataset(paddle.io.Dataset):
     Source: PaddleSeg `datasets/dataset.py` and `transforms/transforms.py::Compose`, whose numbers it gives.
     """
 
-    label_set = None
+    label_set: LabelSet | None = None
     img_channels = 3
     origin = ""  # how to get the data, for the error message where they are missing
     list_path: str | None = None
@@ -88,7 +89,7 @@ class CheckedDataset(paddle.io.Dataset):
             raise ConfigError(f"mode is '{self.mode}', so {self.mode}_path is needed: the list of 'image label' pairs.")
         self.list_path = self.find_list(expand_env(list_path))
         pairs = read_list(self.list_path, self.dataset_root, separator, needs_label=self.mode != "test")
-        self.file_list = [[image, label] for image, label, _ in pairs]
+        self.file_list: list[Any] = [[image, label] for image, label, _ in pairs]
         self.draws = Draws(
             len(self.file_list)
         )  # read by `FusedAugment`, and in worker processes by PaddleSeg's transforms
@@ -140,7 +141,8 @@ class CheckedDataset(paddle.io.Dataset):
 
     def decode(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """`read` from the files themselves, whatever cache there is."""
-        return read_pair(*self.file_list[index], self.img_channels, self.num_classes, self.ignore_index)
+        image, label = self.file_list[index]
+        return read_pair(image, label, self.img_channels, self.num_classes, self.ignore_index)
 
     def use_cache(self, where: str) -> None:
         """From now on take decoded pairs from a folder of `ppliteseg data cache`, or ("memory") keep them once read.

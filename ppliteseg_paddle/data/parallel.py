@@ -7,7 +7,7 @@ import itertools
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Callable, TypeVar
@@ -49,7 +49,7 @@ def run_parallel(
     from tqdm import tqdm
 
     workers = min(default_workers() if num_workers is None else num_workers, len(jobs) // 2)
-    results = map(function, jobs) if workers <= 1 else _in_processes(function, jobs, workers)
+    results: Iterator[Result] = map(function, jobs) if workers <= 1 else _in_processes(function, jobs, workers)
     try:
         yield from tqdm(
             results,
@@ -61,11 +61,13 @@ def run_parallel(
             file=sys.stderr,
         )
     finally:
-        if workers > 1:
+        if isinstance(results, Generator):
             results.close()  # an unfinished consumer must not leave processes behind
 
 
-def _in_processes(function, jobs, workers: int) -> Iterator:
+def _in_processes(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int
+) -> Generator[Result, None, None]:
     # Forked processes start at once; where forking is unsafe or absent they are spawned.
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else "spawn"
     # One thread a process, or OpenCV's own would fight over the cores. Set here, not in the processes: after a fork

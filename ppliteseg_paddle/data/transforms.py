@@ -127,7 +127,7 @@ class FusedAugment:
         scale = generator.uniform(low, high) if steps is None else float(steps[generator.integers(len(steps))])
         size = max(int(round(scale * width)), 1), max(int(round(scale * height)), 1)
         margins = [max(have - want, 0) for have, want in zip(size, self.crop_size)]
-        offset = tuple(int(generator.integers(margin + 1)) for margin in margins)
+        offset = int(generator.integers(margins[0] + 1)), int(generator.integers(margins[1] + 1))
         if self.rare_class_crops and label is not None and generator.random() < self.rare_class_crops:
             offset = self._rare_offset(label, size, margins, generator) or offset
         flip = bool(generator.random() < self.flip_prob)
@@ -145,7 +145,8 @@ class FusedAugment:
         row, column = divmod(int(pixels[generator.integers(len(pixels))]), small.shape[1])
         place = [(column + 0.5) * step * size[0] / label.shape[1], (row + 0.5) * step * size[1] / label.shape[0]]
         inside = generator.random(2) * self.crop_size
-        return tuple(int(np.clip(p - i, 0, margin)) for p, i, margin in zip(place, inside, margins))
+        x, y = (int(np.clip(p - i, 0, margin)) for p, i, margin in zip(place, inside, margins))
+        return x, y
 
     # --- carrying out -----------------------------------------------------------------------
     def apply(
@@ -207,7 +208,7 @@ class FusedAugment:
 
     def sample(self, image: np.ndarray, label: np.ndarray | None, generator: np.random.Generator):
         """Draw and apply."""
-        choices = self.draw(image.shape[:2], generator, label, gray=image.ndim == 2)
+        choices = self.draw((image.shape[0], image.shape[1]), generator, label, gray=image.ndim == 2)
         return self.apply(image, label, choices)
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:

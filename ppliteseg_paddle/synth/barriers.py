@@ -81,7 +81,9 @@ class FenceLook:
             )
         self.spacing = rng.between(0.11, 0.2)
 
-    def draw(self, kind: str, stage: Stage, columns: int, rows: int, scale: float, factor) -> tuple[np.ndarray, object]:
+    def draw(
+        self, kind: str, stage: Stage, columns: int, rows: int, scale: float, factor
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """One panel (rows, columns, 3) and where it is solid, or None."""
         rng, color = stage.rng, self.color * factor
         if kind in ("planks", "wall"):
@@ -101,16 +103,16 @@ class FenceLook:
             for i in range(bar * 2):
                 mask[:, min(i, columns - 1) :: step] = 255
             return image, mask
-        step = self.spacing * scale * (0.7 if kind == "pickets" else 1.0)
+        pitch = self.spacing * scale * (0.7 if kind == "pickets" else 1.0)
         thin = bar if kind != "mesh" else 1
-        if step < 2.0:
+        if pitch < 2.0:
             mask[::2, ::2] = mask[1::2, 1::2] = 255  # too fine to resolve
         else:
-            thin = max(1, int(round(step * (0.6 if kind == "pickets" else 0.25))))
-            for x in np.arange(0, columns, step):
-                mask[:, int(x) : int(x) + thin] = 255
+            thin = max(1, int(round(pitch * (0.6 if kind == "pickets" else 0.25))))
+            for left in np.arange(0, columns, pitch):
+                mask[:, int(left) : int(left) + thin] = 255
             if kind == "mesh":
-                for y in np.arange(0, rows, step):
+                for y in np.arange(0, rows, pitch):
                     mask[int(y) : int(y) + 1] = 255
         mask[: bar + 1] = 255
         low = int(rows * 0.86)

@@ -23,6 +23,8 @@ _RED, _WHITE, _BLUE, _YELLOW, _BLACK, _GREEN = (
 class _Upright:
     """Something at (s, z) that is flat or thin and faces along the street."""
 
+    tall: float
+
     def __init__(self, stage: Stage, s: float, z: float) -> None:
         self.stage, self.s, self.z = stage, s, z
 

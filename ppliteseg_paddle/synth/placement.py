@@ -126,7 +126,8 @@ def _furniture(stage: Stage, side: int) -> list:
 
 def _people(stage: Stage, side: int) -> list:
     rng, street = stage.rng, stage.street
-    plan, out = street.sides[side], []
+    plan = street.sides[side]
+    out: list[Pedestrian | Bicycle] = []
     groups = int(rng.between(0, 5.5) * street.traits["people"] * 0.8 + 0.3)
     for _ in range(groups):
         z = 4 + 46 * rng.unit() ** 1.2

@@ -57,7 +57,7 @@ class Rng:
     def side(self) -> int:
         return 1 if self.unit() < 0.5 else -1
 
-    def color(self, base: tuple[float, float, float], spread: float) -> np.ndarray:
+    def color(self, base: Sequence[float] | np.ndarray, spread: float) -> np.ndarray:
         """`base` (BGR, 0-255) with a change of brightness and a smaller one of hue."""
         gain = 1.0 + self.between(-spread, spread)
         return np.array([min(255.0, max(3.0, c * gain * (1.0 + self.between(-spread, spread) * 0.35))) for c in base])

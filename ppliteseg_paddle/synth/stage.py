@@ -24,7 +24,7 @@ class Stage:
     street: Street
     light: Light
     rng: Rng
-    ground: Ground | None = None
+    ground: Ground = field(init=False)  # laid when the street is known
     contacts: list[list] = field(default_factory=list)
 
     def ground_contact(self, s: float, z: float, half_s: float, half_z: float) -> None:

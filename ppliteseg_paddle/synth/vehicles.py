@@ -130,7 +130,7 @@ class Vehicle(VehicleShape):
                 CAR,
             )
         radius = self.row["wheel"]
-        for x in self.wheels():
+        for along in self.wheels():
             for w in (-1, 1):
                 if self.detail and self.eye_w * w < self.width / 2:
-                    self.wheel(x, w * (self.width / 2 * 0.97 - 0.1), radius, dark, CAR)
+                    self.wheel(along, w * (self.width / 2 * 0.97 - 0.1), radius, dark, CAR)

@@ -23,7 +23,7 @@ def draw_job(job: Job) -> None:
     """Draw one scene and write both files, the label last."""
     _, split, index, seed, size = job
     rng = np.random.default_rng(np.random.SeedSequence((seed, SPLITS.index(split), index)))
-    image, label = render_scene(rng, tuple(size))
+    image, label = render_scene(rng, (size[0], size[1]))
     image_path, label_path = job_paths(job)
     write_file(image_path, cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
     write_file(label_path, cv2.imencode(".png", label, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes())

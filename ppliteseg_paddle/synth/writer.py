@@ -206,13 +206,16 @@ def _start(share: list[Job], news: queue.SimpleQueue) -> subprocess.Popen:
         encoding="utf-8",
     )
 
+    assert process.stdin is not None and process.stdout is not None  # pipes, as asked for
+    to_worker, from_worker = process.stdin, process.stdout
+
     def follow() -> None:
         try:
-            with process.stdin as stdin:
+            with to_worker as stdin:
                 stdin.write(json.dumps(share))
         except BrokenPipeError:
             pass  # it has ended already; its exit status says more
-        for line in process.stdout:
+        for line in from_worker:
             news.put(line)
         news.put(process.wait())
 

@@ -198,4 +198,4 @@ def _rounded(width: int, height: int, radius: int):
     ImageDraw.Draw(large).rounded_rectangle(
         (0, 0, width * _SMOOTH - 1, height * _SMOOTH - 1), radius * _SMOOTH, fill=255
     )
-    return large.resize((width, height), Image.BOX)
+    return large.resize((width, height), Image.Resampling.BOX)

@@ -160,7 +160,7 @@ class Coco:
         annotation = self._segments.get(image["id"])
         if annotation is None:
             raise DataError(f"{self.path} has no annotation of the image {image['file_name']}.")
-        path = os.path.join(self.mask_folder, annotation["file_name"])
+        path = os.path.join(self.mask_folder or "", annotation["file_name"])
         segments = codes(read_rgb(path)[..., ::-1])
         label = np.full(segments.shape, IGNORED, np.uint8)
         for segment in annotation["segments_info"]:

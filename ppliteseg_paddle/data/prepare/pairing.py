@@ -27,7 +27,7 @@ class Pairing(NamedTuple):
     pairs: list[tuple[str, str]]
     images_alone: list[str]
     masks_alone: list[str]
-    pattern: Pattern
+    pattern: Pattern | None  # None where annotations name the images
 
 
 def find_files(folder: str, extensions: Sequence[str]) -> list[str]:

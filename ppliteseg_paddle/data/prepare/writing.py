@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import Optional
 
 import numpy as np
 from PIL import Image
@@ -11,7 +12,7 @@ from PIL import Image
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.files import save_atomic, write_bytes
 
-Pair = tuple[str, str]
+Pair = tuple[str, Optional[str]]
 
 
 def write_text(path: str, text: str) -> None:
