@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import yaml
+from PIL import Image
 
 HEIGHT, WIDTH = 48, 64
 
@@ -64,3 +65,11 @@ def values(root, **changes):
 def write_config(path, content):
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return str(path)
+
+
+def save_pixels(path, pixels, mode=None, palette=None):
+    picture = Image.fromarray(pixels)
+    if palette is not None:
+        picture.putpalette(palette, "RGB")
+    (picture.convert(mode) if mode else picture).save(path)
+    return path

@@ -1,198 +1,18 @@
 """`predict` on videos and cameras, its outputs and options. Images, folders and lists are in test_cli_deploy.py."""
 
-import _thread
 import importlib.util
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import cv2
 import numpy as np
 import pytest
-from exported import photograph, small_folder
-from PIL import Image
+from commands import files_in, run_json, values_of, write_photo, write_video
+from exported import small_folder
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.cli.main import main
-from ppliteseg_paddle.deploy.video import VideoReader, VideoWriter
-from ppliteseg_paddle.visual.draw import overlay
-
-
-def run_json(capsys, *argv):
-    """Exit status, and the result that --json prints."""
-    status = main(["predict", *map(str, argv), "--json"])
-    return status, json.loads(capsys.readouterr().out)
-
-
-def write_video(path, count=12, height=64, width=96):
-    with VideoWriter(path, 12) as out:
-        for i in range(count):
-            out.write(np.roll(photograph(height, width), 2 * i, axis=1))
-    return out.path
-
-
-def write_photo(path, height=64, width=96):
-    cv2.imwrite(str(path), photograph(height, width))
-    return path
-
-
-def files_in(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def values_of(path):
-    with Image.open(path) as file:
-        return np.asarray(file), file.mode
-
-
-# --------------------------------------------------------------------------------------------
-# Videos
-# --------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["drive.mp4", "drive.avi"])
-def test_a_video_goes_in_and_an_overlay_video_of_its_frames_and_size_comes_out(tmp_path, capsys, name):
-    path = write_video(tmp_path / name)
-    status, result = run_json(
-        capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out"
-    )
-    assert status == 0 and files_in(tmp_path / "out") == ["overlay/" + name]
-    assert (result["frames"], result["size"], result["video_fps"], result["frames_missing"]) == (12, [96, 64], 12.0, 0)
-    assert result["fps"] > 0 and result["outputs"] == {"overlay": str(tmp_path / "out" / "overlay" / name)}
-    predictor = Predictor(small_folder())
-    with VideoReader(path) as given, VideoReader(tmp_path / "out" / "overlay" / name) as written:
-        assert (written.size, written.frame_count, written.fps) == (given.size, given.frame_count, given.fps)
-        pairs = list(zip(given, written))
-    assert len(pairs) == 12
-    for frame, picture in pairs:
-        expected = overlay(frame, predictor.predict(frame), predictor.label_set.palette)
-        assert np.abs(picture.astype(int) - expected).mean() < 12 < np.abs(picture.astype(int) - frame).mean()
-
-
-def test_every_output_of_a_video_has_its_frames(tmp_path, capsys):
-    path = write_video(tmp_path / "drive.avi", 5, 47, 65)
-    status, result = run_json(
-        capsys,
-        "--model_dir",
-        small_folder(),
-        "--image_path",
-        path,
-        "--save_dir",
-        tmp_path / "out",
-        "--outputs",
-        "mask",
-        "overlay",
-        "color",
-        "confidence",
-        "--batch_size",
-        2,
-        "--streams",
-        2,
-    )
-    masks = [f"mask/drive/{i:06d}.png" for i in range(5)]
-    assert status == 0 and files_in(tmp_path / "out") == ["color/drive.avi", "confidence/drive.avi"] + masks + [
-        "overlay/drive.avi"
-    ]
-    assert (result["batch_size"], result["streams"]) == (2, 2)
-    with VideoReader(path) as video:
-        for frame, mask in zip(video, masks):
-            assert np.mean(values_of(tmp_path / "out" / mask)[0] != Predictor(small_folder()).predict(frame)) < 0.001
-    for kind in ("overlay", "color", "confidence"):
-        with VideoReader(tmp_path / "out" / kind / "drive.avi") as video:
-            assert video.size == (65, 47) and len(list(video)) == 5
-
-
-def test_a_video_may_be_cut_short_by_request_and_is_reported_if_it_is_damaged(tmp_path, capsys):
-    path = write_video(tmp_path / "drive.avi", 20)
-    status, result = run_json(
-        capsys, "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out", "--max_frames", 3
-    )
-    assert status == 0 and result["frames"] == 3 and result["frames_missing"] == 0
-    os.truncate(path, os.path.getsize(path) // 2)
-    assert (
-        main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")]) == 0
-    )
-    assert "more frames, which could not be decoded: it may be cut off" in capsys.readouterr().out
-
-
-def test_an_interrupted_video_leaves_nothing_half_written(tmp_path, capsys, monkeypatch):
-    from ppliteseg_paddle.deploy import results
-
-    path, write = write_video(tmp_path / "drive.mp4"), results.VideoResults.write
-
-    def interrupted(self, *arguments):
-        write(self, *arguments)
-        if self.frames == 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(results.VideoResults, "write", interrupted)
-    assert (
-        main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")])
-        == 130
-    )
-    assert files_in(tmp_path / "out") == []
-    assert capsys.readouterr().err.strip().endswith("interrupted")
-
-
-class Camera:
-    """Gives frames without end, and Ctrl-C after the sixth."""
-
-    def __init__(self, number):
-        assert number == 2
-        self.count = 0
-
-    def isOpened(self):
-        return True
-
-    def read(self):
-        self.count += 1
-        if self.count == 6:
-            _thread.interrupt_main()
-        return True, photograph(64, 96)
-
-    def get(self, what):
-        return 10.0 if what == cv2.CAP_PROP_FPS else 0.0
-
-    def release(self):
-        pass
-
-
-def test_a_camera_is_recorded_until_ctrl_c(tmp_path, capsys, monkeypatch):
-    real = cv2.VideoCapture
-    monkeypatch.setattr(
-        cv2, "VideoCapture", lambda source, *rest: real(source, *rest) if isinstance(source, str) else Camera(source)
-    )
-    status, result = run_json(capsys, "--model_dir", small_folder(), "--camera", 2, "--save_dir", tmp_path / "out")
-    assert status == 0 and files_in(tmp_path / "out") == ["overlay/camera2.mp4"]
-    assert (
-        6 <= result["frames"] <= 18
-    )  # all that were read: six, and those that the reader took while Ctrl-C was under way
-    with VideoReader(tmp_path / "out" / "overlay" / "camera2.mp4") as video:
-        assert video.fps == 10.0 and video.frame_count >= result["frames"]
-
-
-def test_a_second_ctrl_c_ends_a_camera_that_has_stopped_answering(tmp_path, capsys, monkeypatch):
-    class Silent(Camera):
-        def read(self):
-            if self.count == 3:
-                _thread.interrupt_main()
-                while (
-                    signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-                ):  # until the first one has been heard
-                    time.sleep(0.01)
-                _thread.interrupt_main()
-                time.sleep(1)
-            self.count += 1
-            return True, photograph(64, 96)
-
-    real = cv2.VideoCapture
-    monkeypatch.setattr(
-        cv2, "VideoCapture", lambda source, *rest: real(source, *rest) if isinstance(source, str) else Silent(source)
-    )
-    assert main(["predict", "--model_dir", small_folder(), "--camera", "2", "--save_dir", str(tmp_path / "out")]) == 130
-    assert files_in(tmp_path / "out") == [] and capsys.readouterr().err.strip().endswith("interrupted")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # --------------------------------------------------------------------------------------------
@@ -202,6 +22,7 @@ def test_colors_and_confidences_are_written_on_request(tmp_path, capsys):
     photo = write_photo(tmp_path / "photo.png")
     status, _ = run_json(
         capsys,
+        "predict",
         "--model_dir",
         small_folder(),
         "--image_path",
@@ -234,7 +55,7 @@ def test_unknown_pixels_are_written_and_counted(tmp_path, capsys):
         "--unknown_below",
         limit,
     ]
-    status, result = run_json(capsys, *argv)
+    status, result = run_json(capsys, "predict", *argv)
     mask, _ = values_of(tmp_path / "out" / "mask" / "photo.png")
     assert status == 0 and result["unknown"] == {"id": 255, "share": round(float(np.mean(mask == 255)), 6)}
     assert 0.2 < result["unknown"]["share"] < 0.8
@@ -249,6 +70,7 @@ def test_masks_of_300_classes_are_16_bit_pngs(tmp_path, capsys):
     folder = small_folder("argmax", None, 300)
     status, _ = run_json(
         capsys,
+        "predict",
         "--model_dir",
         folder,
         "--image_path",
@@ -279,6 +101,7 @@ def test_batches_of_mixed_sizes_give_every_image_its_files(tmp_path, capsys):
     (tmp_path / "in" / "bad.png").write_bytes(b"no image")
     status, result = run_json(
         capsys,
+        "predict",
         "--model_dir",
         small_folder(),
         "--image_path",
@@ -310,6 +133,7 @@ def test_large_images_go_through_sliding_windows(tmp_path, capsys, output_op, jo
     photo = write_photo(tmp_path / "photo.png", 100, 150)
     status, result = run_json(
         capsys,
+        "predict",
         "--model_dir",
         small_folder(output_op),
         "--image_path",

@@ -1,8 +1,5 @@
 """Folders of images and masks of many kinds become class ids."""
 
-import base64
-import io
-import json
 from pathlib import Path
 
 import cv2
@@ -11,13 +8,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from tiny_data import save_pixels
 
 from ppliteseg_paddle.data.prepare.folder import Sources, carry_out, plan_folder
 from ppliteseg_paddle.data.prepare.label_forms import Census, convert, decide, facts_of
 from ppliteseg_paddle.data.prepare.pairing import pair_by_name
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.labels import read_label
 from ppliteseg_paddle.reading.lists import read_list
 
@@ -31,16 +27,8 @@ def form_of(paths, **how):
     return decide(census, **how)
 
 
-def save(path, pixels, mode=None, palette=None):
-    picture = Image.fromarray(pixels)
-    if palette is not None:
-        picture.putpalette(palette, "RGB")
-    (picture.convert(mode) if mode else picture).save(path)
-    return path
-
-
 def converted(tmp_path, pixels, **how):
-    path = save(tmp_path / "mask.png", pixels)
+    path = save_pixels(tmp_path / "mask.png", pixels)
     form = form_of([path], **how)
     return convert(str(path), form), form
 
@@ -56,7 +44,7 @@ def test_any_color_masks_of_a_given_table_are_recovered_exactly(tmp_path, table,
     rng = np.random.default_rng(seed)
     truths = [rng.integers(0, len(table), (7, 9)).astype(np.uint8) for _ in range(masks)]
     paths = [
-        save(tmp_path / (f"{i:d}.png"), np.array(table, np.uint8)[truth], "RGBA" if alpha else None)
+        save_pixels(tmp_path / (f"{i:d}.png"), np.array(table, np.uint8)[truth], "RGBA" if alpha else None)
         for i, truth in enumerate(truths)
     ]
     form = form_of(paths, table=[(color, f"class {i:d}") for i, color in enumerate(table)])
@@ -70,7 +58,7 @@ def test_any_color_masks_of_a_given_table_are_recovered_exactly(tmp_path, table,
 def test_without_a_table_each_color_becomes_one_class(tmp_path, table, seed):
     truth = np.random.default_rng(seed).integers(0, len(table), (6, 8))
     truth.flat[: len(table)] = np.arange(len(table))
-    path = save(tmp_path / "mask.png", np.array(table, np.uint8)[truth])
+    path = save_pixels(tmp_path / "mask.png", np.array(table, np.uint8)[truth])
     form = form_of([path])
     ids = convert(str(path), form)
     found = {row.source: row.id for row in form.rows}
@@ -133,7 +121,7 @@ def test_gray_colors_are_values_written_three_times(tmp_path):
 
 
 def test_a_palette_image_keeps_its_indices(tmp_path):
-    path = save(tmp_path / "m.png", np.array([[0, 1, 2]], np.uint8), palette=[0, 0, 0, 9, 0, 0, 0, 9, 0])
+    path = save_pixels(tmp_path / "m.png", np.array([[0, 1, 2]], np.uint8), palette=[0, 0, 0, 9, 0, 0, 0, 9, 0])
     form = form_of([path])
     assert convert(str(path), form).tolist() == [[0, 1, 2]]
 
@@ -143,8 +131,8 @@ def test_palettes_that_differ_from_file_to_file_are_read_as_colors(tmp_path):
     for folder in (images, masks):
         folder.mkdir()
     for name, pixels, palette in (("a", [[0, 1]], [200, 0, 0, 0, 0, 200]), ("b", [[0, 1]], [0, 0, 200, 200, 0, 0])):
-        save(images / (name + ".png"), np.zeros((1, 2, 3), np.uint8))
-        save(masks / (name + ".png"), np.array(pixels, np.uint8), palette=palette)
+        save_pixels(images / (name + ".png"), np.zeros((1, 2, 3), np.uint8))
+        save_pixels(masks / (name + ".png"), np.array(pixels, np.uint8), palette=palette)
     plan = plan_folder(Sources(str(images), str(masks)), **QUIET)
     assert plan.make(plan.pairing.pairs[0]).tolist() == [[1, 0]]
     assert plan.make(plan.pairing.pairs[1]).tolist() == [[0, 1]]
@@ -195,8 +183,8 @@ def test_masks_that_fit_nothing_are_reported(tmp_path, pixels, how, words):
 
 def test_ids_and_colors_in_one_folder_are_refused(tmp_path):
     paths = [
-        save(tmp_path / "a.png", np.zeros((2, 2), np.uint8)),
-        save(tmp_path / "b.png", np.array([[[1, 2, 3]]], np.uint8)),
+        save_pixels(tmp_path / "a.png", np.zeros((2, 2), np.uint8)),
+        save_pixels(tmp_path / "b.png", np.array([[[1, 2, 3]]], np.uint8)),
     ]
     with pytest.raises(DataError, match="several kinds: .*a.png holds class ids, .*b.png colors"):
         form_of(paths)
@@ -241,153 +229,6 @@ def test_names_that_have_nothing_in_common_are_reported():
         pair_by_name(["i/abc.jpg"], ["m/123.png"], "i", "m")
 
 
-# --- annotations ------------------------------------------------------------------------------
-
-
-def folder_of_images(tmp_path, names, size=(40, 30)):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for name in names:
-        save(folder / name, np.zeros((size[1], size[0], 3), np.uint8))
-    return folder
-
-
-def test_labelme_shapes_are_drawn_in_their_order(tmp_path):
-    images = folder_of_images(tmp_path, ["a.png"])
-    stored = io.BytesIO()
-    Image.fromarray(np.array([[255, 0], [0, 255]], np.uint8)).save(stored, "PNG")
-    shapes = [
-        {"label": "car", "points": [[5, 5], [20, 5], [20, 20], [5, 20]], "shape_type": "polygon"},
-        {"label": "road", "points": [[10, 10], [12, 12]], "shape_type": "rectangle"},
-        {"label": "__ignore__", "points": [[30, 20], [33, 20]], "shape_type": "circle"},
-        {
-            "label": "car",
-            "points": [[0, 0], [1, 1]],
-            "shape_type": "mask",
-            "mask": base64.b64encode(stored.getvalue()).decode(),
-        },
-    ]
-    (images / "a.json").write_text(json.dumps({"shapes": shapes, "imagePath": "a.png"}))
-    plan = plan_folder(Sources(str(images), str(images)), **QUIET)
-    assert plan.names == ("background", "car", "road")
-    label = plan.make(plan.pairing.pairs[0])
-    assert label.shape == (30, 40)
-    assert (label[5, 5], label[20, 20], label[21, 21], label[11, 11], label[20, 30], label[29, 39]) == (
-        1,
-        1,
-        0,
-        2,
-        255,
-        0,
-    )
-    assert label[:2, :2].tolist() == [[1, 0], [0, 1]]
-    assert (label == 2).sum() == 9
-
-
-def test_labelme_labels_of_a_rotated_photograph_fit_the_image_as_training_reads_it(tmp_path):
-    images, exif = folder_of_images(tmp_path, []), Image.Exif()
-    exif[0x0112] = 6  # a quarter turn clockwise: stored 40x30, shown 30x40
-    Image.new("RGB", (40, 30)).save(images / "a.png", exif=exif)
-    shape = {"label": "car", "points": [[0, 0], [10, 35]], "shape_type": "rectangle"}
-    (images / "a.json").write_text(json.dumps({"shapes": [shape]}))
-    plan = plan_folder(Sources(str(images), str(images)), **QUIET)
-    label = plan.make(plan.pairing.pairs[0])
-    assert label.shape == read_image(str(images / "a.png")).shape[:2] == (40, 30)
-    assert label[35, 10] == 1 and label[36, 10] == 0
-
-
-@pytest.mark.parametrize(
-    "shape, words",
-    [
-        ({"label": "a", "points": [[0, 0]], "shape_type": "polygon"}, "a polygon of 'a' has 1 points; it needs 3"),
-        ({"label": "a", "points": [], "shape_type": "star"}, "unknown shape type 'star'"),
-        (
-            {"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": "!"},
-            "the stored mask of 'a' cannot be decoded",
-        ),
-    ],
-)
-def test_broken_labelme_shapes_are_reported_with_their_file(tmp_path, shape, words):
-    images = folder_of_images(tmp_path, ["a.png"])
-    (images / "a.json").write_text(json.dumps({"shapes": [shape]}))
-    plan = plan_folder(Sources(str(images), str(images)), **QUIET)
-    with pytest.raises(DataError) as caught:
-        plan.make(plan.pairing.pairs[0])
-    assert words in str(caught.value) and "a.json" in str(caught.value)
-
-
-def coco(tmp_path, annotations, **more):
-    path = tmp_path / "coco.json"
-    path.write_text(
-        json.dumps(
-            {
-                "images": [{"id": 5, "file_name": "a.png", "width": 40, "height": 30}],
-                "annotations": annotations,
-                "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}],
-                **more,
-            }
-        )
-    )
-    return str(path)
-
-
-def test_coco_instances_lie_on_a_background_smaller_ones_on_top(tmp_path):
-    images = folder_of_images(tmp_path, ["a.png", "b.png"])
-    square = lambda x, y, side: [[x, y, x + side, y, x + side, y + side, x, y + side]]  # noqa: E731
-    annotations = [
-        {
-            "id": 1,
-            "image_id": 5,
-            "category_id": 18,
-            "segmentation": square(8, 8, 4),
-            "area": 16,
-            "iscrowd": 0,
-            "bbox": [8, 8, 4, 4],
-        },
-        {
-            "id": 2,
-            "image_id": 5,
-            "category_id": 3,
-            "segmentation": square(4, 4, 16),
-            "area": 256,
-            "iscrowd": 0,
-            "bbox": [4, 4, 16, 16],
-        },
-        {
-            "id": 3,
-            "image_id": 5,
-            "category_id": 3,
-            "segmentation": {"size": [30, 40], "counts": [0, 60, 1140]},
-            "area": 60,
-            "iscrowd": 1,
-            "bbox": [0, 0, 2, 30],
-        },
-    ]
-    plan = plan_folder(Sources(str(images), annotations=coco(tmp_path, annotations)), **QUIET)
-    assert plan.names == ("background", "car", "dog")
-    label = plan.make(plan.pairing.pairs[0])
-    assert (label[10, 10], label[5, 5], label[29, 39]) == (2, 1, 0)
-    assert ((label == 255).sum(), (label == 2).sum(), (label == 1).sum()) == (60, 16, 240)
-    assert [path.split("/")[-1] for path in plan.pairing.images_alone] == ["b.png"]
-
-
-def test_coco_panoptic_segments_become_their_categories(tmp_path):
-    images, masks = folder_of_images(tmp_path, ["a.png"], (2, 2)), tmp_path / "masks"
-    masks.mkdir()
-    segment = 7 + 256 * 2 + 65536
-    save(masks / "a_pan.png", np.array([[[7, 2, 1], [0, 0, 0]], [[9, 0, 0], [9, 0, 0]]], np.uint8))
-    annotations = [
-        {
-            "image_id": 5,
-            "file_name": "a_pan.png",
-            "segments_info": [{"id": segment, "category_id": 18}, {"id": 9, "category_id": 3}],
-        }
-    ]
-    plan = plan_folder(Sources(str(images), str(masks), coco(tmp_path, annotations)), **QUIET)
-    assert plan.names == ("car", "dog")
-    assert plan.make(plan.pairing.pairs[0]).tolist() == [[1, 255], [0, 0]]
-
-
 # --- the whole ---------------------------------------------------------------------------------
 
 
@@ -404,7 +245,7 @@ def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
     for i in range(10):
         truths[f"{i:02d}"] = truth = rng.integers(0, 3, (70, 90))
         cv2.imwrite(str(images / (f"{i:02d}.jpg")), rng.integers(0, 255, (70, 90, 3)).astype(np.uint8))
-        save(masks / (f"{i:02d}_seg.png"), table[truth])
+        save_pixels(masks / (f"{i:02d}_seg.png"), table[truth])
     plan = plan_folder(Sources(str(images), str(masks), class_names=["sky", "rock", "sand"]), **QUIET)
     assert "( 10,  20,  30) ->   1  rock" in plan.describe()
     result = carry_out(plan, str(tmp_path / "out"), val=0.3, **QUIET)
@@ -425,9 +266,10 @@ def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
 
 
 def test_too_few_pairs_for_a_validation_list_are_reported(tmp_path):
-    images = folder_of_images(tmp_path, ["a.png"])
+    (tmp_path / "images").mkdir()
+    save_pixels(tmp_path / "images" / "a.png", np.zeros((30, 40, 3), np.uint8))
     (tmp_path / "masks").mkdir()
-    save(tmp_path / "masks" / "a.png", np.array([[0, 1]], np.uint8))
-    plan = plan_folder(Sources(str(images), str(tmp_path / "masks")), **QUIET)
+    save_pixels(tmp_path / "masks" / "a.png", np.array([[0, 1]], np.uint8))
+    plan = plan_folder(Sources(str(tmp_path / "images"), str(tmp_path / "masks")), **QUIET)
     with pytest.raises(DataError, match="1 pairs are too few .* --val 0"):
         carry_out(plan, str(tmp_path / "out"), **QUIET)
