@@ -2,6 +2,7 @@ import numpy as np
 import paddle
 import pytest
 from reference import PRESETS, paddleseg_model, randomise, state_of
+from registered import component, registered
 
 from ppliteseg_paddle import PPLiteSegNet, load_weights, pp_liteseg_b, pp_liteseg_t
 from ppliteseg_paddle.errors import WeightsError
@@ -13,6 +14,7 @@ from ppliteseg_paddle.models.uafm import PADDLESEG_ARM_TYPES
 from ppliteseg_paddle.registry import COMPONENTS
 from ppliteseg_paddle.weights import names as weight_names
 from ppliteseg_paddle.weights.names import describe, identify, to_ours, to_paddleseg
+from ppliteseg_paddle.weights.rules import families, family_of
 from ppliteseg_paddle.weights.write import write_state_dict
 
 BUILDERS = {"T": pp_liteseg_t, "B": pp_liteseg_b}
@@ -181,6 +183,19 @@ def test_a_foreign_backbone_keeps_its_names_in_a_file_for_paddleseg():
     assert_equal_states(to_ours(converted).state, whole)
     with pytest.raises(WeightsError, match="the names are not this project's"):
         to_paddleseg(state_of(backbone))
+
+
+@pytest.mark.parametrize("target", registered("BACKBONES"))
+def test_every_backbone_that_tells_its_names_knows_them_and_gets_them_back(target):
+    state = state_of(component(target)())
+    family = family_of(state)
+    if family is None:  # it keeps them wherever it goes
+        assert to_ours(state).state.keys() == state.keys()
+        return
+    names, source = family
+    assert source == names.ours and names.form(state)
+    assert_equal_states(to_ours(to_paddleseg(state)).state, state)
+    assert all(other is names or other.source(state) is None for other in families())
 
 
 PLAIN_NET = """

@@ -1,17 +1,27 @@
 import pytest
 
+from ppliteseg_paddle.models.fused import block as blocks
 from ppliteseg_paddle.models.fused import onednn
 
 
 @pytest.fixture(autouse=True)
 def onednn_computes(monkeypatch):
     """Whatever PPLITESEG_ONEDNN says outside: these tests are about oneDNN's path."""
-    outside = onednn.library()
+    library = onednn.library  # which a test may replace
+    outside = library()
     if outside is None:
         monkeypatch.delenv("PPLITESEG_ONEDNN", raising=False)
-        onednn.library.cache_clear()
-    if onednn.library() is None:
+        library.cache_clear()
+    if library() is None:
         pytest.skip("this Paddle has no oneDNN of version 3, or this processor no AVX2")
     yield
     if outside is None:
-        onednn.library.cache_clear()
+        library.cache_clear()
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often oneDNN computed forward, in a list of one."""
+    calls, forward = [0], blocks.Block.forward
+    monkeypatch.setattr(blocks.Block, "forward", lambda *args: calls.__setitem__(0, calls[0] + 1) or forward(*args))
+    return calls

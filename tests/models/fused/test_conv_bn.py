@@ -2,54 +2,20 @@
 computes when."""
 
 import copy
-import os
-import subprocess
-import sys
 import threading
-import weakref
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
+from one_block import SHAPES, assert_close, layer
 from paddle import nn
 
 import ppliteseg_paddle
 from ppliteseg_paddle.losses.cross_entropy import CELoss
-from ppliteseg_paddle.models.fused import block as blocks
 from ppliteseg_paddle.models.fused import conv_bn as convolution
 from ppliteseg_paddle.models.fused import onednn
 from ppliteseg_paddle.models.layers import ConvBN, ConvBNReLU
-
-# in, out, kernel, stride, groups, height, width
-SHAPES = [
-    (16, 32, 3, 1, 1, 9, 12),
-    (3, 32, 3, 2, 1, 33, 47),
-    (32, 64, 3, 2, 1, 12, 15),
-    (64, 32, 1, 1, 1, 7, 5),
-    (40, 24, 3, 1, 1, 8, 8),
-    (32, 32, 3, 2, 32, 11, 14),
-    (1024, 128, 1, 1, 1, 1, 1),
-    (64, 11, 3, 1, 1, 6, 8),
-]
-
-
-@pytest.fixture
-def counted(monkeypatch):
-    """How often oneDNN computed forward, in a list of one."""
-    calls, forward = [0], blocks.Block.forward
-    monkeypatch.setattr(blocks.Block, "forward", lambda *args: calls.__setitem__(0, calls[0] + 1) or forward(*args))
-    return calls
-
-
-def layer(cls=ConvBNReLU, shape=SHAPES[0], seed=0):
-    """A block with numbers of its own everywhere, and a batch for it."""
-    paddle.seed(seed)
-    in_channels, out_channels, kernel, stride, groups, height, width = shape
-    made = cls(in_channels, out_channels, kernel, stride=stride, groups=groups)
-    made.bn.weight.set_value(paddle.rand([out_channels]) + 0.5)
-    made.bn.bias.set_value(paddle.randn([out_channels]) * 0.3)
-    return made, paddle.randn([3, in_channels, height, width]) + 0.2
 
 
 def everything(made, batch):
@@ -67,12 +33,6 @@ def everything(made, batch):
     if not batch.stop_gradient:
         values["x"] = batch.grad
     return {name: value.numpy() for name, value in values.items()}
-
-
-def assert_close(found, expected, tolerance):
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert np.abs(found[name] - value).max() <= tolerance * max(np.abs(value).max(), 1e-3), name
 
 
 @pytest.mark.parametrize("cls", [ConvBNReLU, ConvBN])
@@ -303,78 +263,3 @@ def test_synchronised_batch_norm_is_left_to_paddle():
     made, batch = layer()
     made.bn = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(made.bn))[0]
     assert convolution._block(made.conv, made.bn, batch, True) is None
-
-
-# --------------------------------------------------------------------------------------------
-# What may happen between forward and backward
-# --------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("changed", ["input", "conv.weight", "bn.weight", "bn.bias"])
-def test_what_was_changed_in_place_since_is_an_error_as_with_paddles_layers(changed, counted, by_paddle):
-    def change_between(made):
-        x = batch.clone()
-        z = made(x)
-        tensor = x if changed == "input" else dict(made.named_parameters())[changed]
-        with paddle.no_grad():
-            tensor.scale_(1.5)
-        with pytest.raises((RuntimeError, OSError), match="modified by an inplace operation"):
-            z.sum().backward()
-        assert paddle.is_grad_enabled()
-
-    made, batch = layer()
-    batch.stop_gradient = False
-    by_paddle(change_between, copy.deepcopy(made))
-    assert counted == [0]
-    change_between(made)
-    assert counted == [1]
-
-
-def test_an_input_of_which_a_copy_is_kept_is_not_kept_itself():
-    made, batch = layer()
-    x = batch * 1
-    same, reference = convolution._block(made.conv, made.bn, x, True)._x.same, weakref.ref(x)
-    z = made(x)
-    del x
-    assert (reference() is not None) == same
-    z.sum().backward()
-
-
-@pytest.mark.parametrize(
-    "asked", [["x"], ["conv.weight"], ["x", "conv.weight"], ["conv.weight", "bn.weight", "bn.bias"]]
-)
-def test_paddle_grad_gives_the_gradients_that_it_is_asked_for(asked, counted, by_paddle):
-    """Through two blocks, of which the first may have none that is asked for."""
-
-    def gradients(first, second):
-        x = batch.clone().detach()
-        x.stop_gradient = False
-        tensors = [x if name == "x" else dict(second.named_parameters())[name] for name in asked]
-        found = paddle.grad((second(first(x)) ** 2).sum(), tensors)
-        return {name: gradient.numpy() for name, gradient in zip(asked, found)}
-
-    (first, batch), (second, _) = layer(), layer(shape=(32, 16, 3, 1, 1, 9, 12))
-    expected = by_paddle(gradients, copy.deepcopy(first), copy.deepcopy(second))
-    if convolution._PADDLE_2:  # it cannot be told which gradients it is to drop
-        with pytest.raises(ValueError, match="should return None"):
-            gradients(first, second)
-        return
-    assert_close(gradients(first, second), expected, 1e-4)
-    assert counted == [2]
-
-
-def test_a_gradient_of_the_gradient_is_refused_in_words():
-    """In a process of its own, which a fault of this kind has ended before."""
-    code = """
-import paddle
-from ppliteseg_paddle.models.layers import ConvBNReLU
-x = paddle.randn([2, 16, 9, 9])
-x.stop_gradient = False
-try:
-    paddle.grad((ConvBNReLU(16, 32, 3)(x) ** 2).sum(), [x], create_graph=True)
-except Exception as error:
-    print(error)
-"""
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PPLITESEG_ONEDNN": "1"}
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert "no gradient of a gradient (create_graph=True): set PPLITESEG_ONEDNN=0" in ended.stdout
