@@ -16,7 +16,7 @@ from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.preprocess import Preprocess
-from ppliteseg_paddle.deploy.runtimes import RUNTIMES
+from ppliteseg_paddle.deploy.runtimes import RUNTIMES, readers
 from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
@@ -166,7 +166,7 @@ def test_above_256_classes_masks_have_16_bits_in_every_format(tmp_path, batch):
 # --------------------------------------------------------------------------------------------
 # Graphs of other versions of Paddle
 # --------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["paddle", "paddle-native"])
+@pytest.mark.parametrize("name", [name for name in INSTALLED if "paddle" in RUNTIMES[name].graphs])
 def test_every_paddle_runs_the_graph_that_paddle_2_wrote(name):
     """The folder holds an export of `small_model()`, and the mask that it gave there."""
     written = os.path.join(os.path.dirname(os.path.abspath(__file__)), "written_by_paddle_2.6.2")
@@ -181,7 +181,7 @@ def test_every_paddle_runs_the_graph_that_paddle_2_wrote(name):
 
 
 @pytest.mark.skipif(paddle_version() >= (3,), reason="this Paddle reads .json")
-@pytest.mark.parametrize("name", ["paddle", "paddle-native", "paddle-trt", "auto"])
+@pytest.mark.parametrize("name", [*readers("paddle"), "auto"])
 def test_paddle_2_is_told_apart_from_a_json_graph_on_one_line(tmp_path, name):
     shutil.copytree(folder(), tmp_path / "export")
     artifact = Artifact.read(tmp_path / "export")

@@ -5,7 +5,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from exported import LABELS, eager, export_folder, exported_predictor, few_ties, model, photograph, small_folder
+from exported import LABELS, eager, exported_predictor, few_ties, model, photograph, small_folder
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError
@@ -30,17 +30,6 @@ def assert_same_masks(predictor, height, width):
 @pytest.mark.parametrize("size", [(360, 480), (333, 517), (64, 64), (97, 211)], ids=str)
 def test_one_dynamic_export_equals_the_model_at_every_size(size):
     assert_same_masks(exported_predictor(), *size)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["paddle", "paddle-native"])
-def test_every_backend_gives_the_models_masks(backend):
-    predictor = Predictor(export_folder(), backend=backend, num_threads=1)
-    assert predictor.backend.name == backend
-    assert_same_masks(predictor, 333, 517)
-    described = predictor.backend.describe()
-    assert described["runtime"] == "Paddle Inference" and described["num_threads"] == 1
-    assert described["onednn"] == (backend == "paddle")
 
 
 @pytest.mark.slow

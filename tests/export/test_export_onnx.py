@@ -6,12 +6,14 @@ import pytest
 from exported import LABELS, TRANSFORMS, eager, export_formats, few_ties, model, photograph, small_model
 
 from ppliteseg_paddle import Predictor
+from ppliteseg_paddle.deploy.runtimes import RUNTIMES, readers
 from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 
 pytestmark = pytest.mark.slow  # exports the whole model
 
 needs_converter = pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
+on_every_reader = pytest.mark.parametrize("backend", [name for name in readers("onnx") if RUNTIMES[name].installed])
 RESIZED = [{"type": "Resize", "target_size": [128, 96]}, *TRANSFORMS]
 
 
@@ -48,14 +50,14 @@ def assert_equals_the_model(exported, size):
 
 
 @needs_converter
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@on_every_reader
 @pytest.mark.parametrize("size", [(333, 517), (64, 64), (97, 211)], ids=str)
 def test_one_dynamic_export_equals_the_model_at_every_size(backend, size):
     assert_equals_the_model(predictor(backend), size)
 
 
 @needs_converter
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@on_every_reader
 def test_a_batch_gives_each_images_own_mask(backend):
     images = [photograph(96, 128), photograph(96, 128)[:, ::-1]]
     batch = np.concatenate([predictor(backend).preprocess(image)[0] for image in images])
@@ -66,7 +68,7 @@ def test_a_batch_gives_each_images_own_mask(backend):
 
 
 @needs_converter
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@on_every_reader
 @pytest.mark.parametrize("size", [(333, 517), (120, 80)], ids=str)
 def test_a_graph_that_preprocesses_takes_images_as_they_are(backend, size):
     exported = predictor(backend, (1, 3, 333, 517), True)
