@@ -1,14 +1,11 @@
 """Fixes of what fails in the installed PaddleSeg and Paddle. Each states its reason, where it applies and when it can
-go. `register()` applies them; what the environment needs before Paddle's import is in `environment`.
+go. `register()` applies them. PaddleSeg's losses are fixed where they are built, see `compat_losses`; what the
+environment needs before Paddle's import is in `environment`.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
-
-from ppliteseg_paddle.environment import paddle_version
 
 if TYPE_CHECKING:
     import paddle
@@ -68,39 +65,3 @@ def calculate_area(
         count(pred, known),
         count(label, paddle.ones_like(known)),
     )
-
-
-@contextlib.contextmanager
-def paddleseg_arithmetic() -> Iterator[None]:
-    """Arithmetic between tensors of integers and of floats meanwhile, whose result has the left one's type.
-
-    Reason: PaddleSeg's losses multiply masks of integers with floats, as Paddle 2 lets them; Paddle 3 raises a
-        TypeError.
-    Can go: when PaddleSeg's release computes its losses on Paddle 3.
-    """
-    import paddle
-
-    if (paddle_version() or (0,)) < (3,):
-        yield
-        return
-    operations = {
-        name: getattr(paddle.Tensor, name)
-        for name in ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__")
-    }
-
-    def of_the_left_type(operation):
-        def operate(self, other):
-            mixed = isinstance(other, paddle.Tensor) and paddle.is_floating_point(self) != paddle.is_floating_point(
-                other
-            )
-            return operation(self, other.astype(self.dtype) if mixed else other)
-
-        return operate
-
-    for name, operation in operations.items():
-        setattr(paddle.Tensor, name, of_the_left_type(operation))
-    try:
-        yield
-    finally:
-        for name, operation in operations.items():
-            setattr(paddle.Tensor, name, operation)

@@ -16,12 +16,12 @@ from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.weights.load import load_weights
 
 ITERS = 3
-build_parts = trainer._build_parts
+build_parts = trainer.build_parts
 
 
 def with_fixed_statistics(*args, **kwargs):
     parts = build_parts(*args, **kwargs)
-    for layer in parts["model"].sublayers():
+    for layer in parts.model.sublayers():
         if hasattr(layer, "_use_global_stats"):
             layer._use_global_stats = True
     return parts
@@ -29,7 +29,7 @@ def with_fixed_statistics(*args, **kwargs):
 
 def losses(config_path, batch_size, save_dir, fixed):
     """The losses that a run records, image for image the same whatever the number of ranks."""
-    trainer._build_parts = with_fixed_statistics if fixed else build_parts
+    trainer.build_parts = with_fixed_statistics if fixed else build_parts
     try:
         trainer.train(
             load_config(config_path, iters=ITERS, batch_size=batch_size),
@@ -41,7 +41,7 @@ def losses(config_path, batch_size, save_dir, fixed):
             device="cpu",
         )
     finally:
-        trainer._build_parts = build_parts
+        trainer.build_parts = build_parts
     if distributed.rank():
         return None
     with open(save_dir + "/train.json") as file:
@@ -74,7 +74,7 @@ def main(config_path, out):
         "plain": losses(config_path, 2, out + "/plain", False),
         "fixed": losses(config_path, 2, out + "/fixed", True),
     }
-    distributed.meet()
+    distributed.barrier()
     result["scores"] = scores(config_path, out + "/plain/iter_3/model.pdparams")
     result["precise"] = precise(config_path, out + "/plain/iter_3/model.pdparams")
     result["share"] = list(distributed.share(5))

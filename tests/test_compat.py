@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppliteseg_paddle import compat, environment
+from ppliteseg_paddle import compat
 
 
 def count_by_class(pred, label, num_classes, ignore_index=255):
@@ -59,14 +59,3 @@ def test_areas_equal_a_count_class_by_class(rng):
 def test_areas_of_maps_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"must have one shape, but are \[1, 2, 2\] and \[1, 2, 3\]"):
         compat.calculate_area(paddle.zeros([1, 2, 2], "int32"), paddle.zeros([1, 2, 3], "int64"), 2)
-
-
-def test_paddlesegs_arithmetic_gives_the_left_type_and_ends():
-    whole, parts = paddle.to_tensor([3, 4]), paddle.to_tensor([0.5, 1.5])
-    with compat.paddleseg_arithmetic():
-        assert (parts + whole).tolist() == [3.5, 5.5]
-        assert (parts * whole).tolist() == [1.5, 6.0]
-        assert (whole * (parts > 1).astype("float32")).dtype == paddle.int64
-    if environment.paddle_version() >= (3,):
-        with pytest.raises(TypeError):
-            parts + whole

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Container, Sequence
+from typing import Any
 
 from ppliteseg_paddle.cli.common import count, positive_int
 
 # name -> keyword arguments of `add_argument`. The spelling is that of `paddle.distributed.launch`, but for --node_rank.
-RANK_FLAGS = {
+RANK_FLAGS: dict[str, dict[str, Any]] = {
     "nproc_per_node": dict(
         type=positive_int, metavar="N", help="processes on this machine, one a device; on the CPU they share its cores"
     ),
     "devices": dict(metavar="LIST", help="GPUs of this machine to use, one process each, as in 0,1,2"),
     "nnodes": dict(metavar="N", help="machines; start the same command on each (default: 1)"),
-    "master": dict(metavar="HOST:PORT", help="with --nnodes: a port of the first machine where all meet"),
+    "master": dict(metavar="HOST:PORT", help="with --nnodes: a port of the first machine, reached by all"),
     "node_rank": dict(
         type=count, metavar="N", help="with --nnodes: this machine's number, 0 for the first (default: as they come)"
     ),
@@ -21,7 +23,7 @@ RANK_FLAGS = {
 }
 
 
-def add_rank_flags(parser) -> None:
+def add_rank_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "several devices or machines (any of these starts one process a device; see docs/distributed.md)"
     )
@@ -29,9 +31,10 @@ def add_rank_flags(parser) -> None:
         group.add_argument("--" + name, **arguments)
 
 
-def launched_instead(args, save_dir: str | None = None) -> dict | None:
-    """The result of `args`' command line run on several processes, if it asks for them and this is not one of them;
-    else None.
+def launched_instead(args: argparse.Namespace, save_dir: str | None = None) -> dict[str, Any] | None:
+    """Run the command line of `args` on several processes, if it asks for them and this is not one of them.
+
+    Returns: the result; None where this process is to do the work.
 
     Args: save_dir: of a training run; gets the logs.
     """
@@ -47,7 +50,7 @@ def launched_instead(args, save_dir: str | None = None) -> dict | None:
     return launch(without_flags(args._argv, RANK_FLAGS), device=args.device, **given)
 
 
-def without_flags(argv: Sequence[str], names) -> list[str]:
+def without_flags(argv: Sequence[str], names: Container[str]) -> list[str]:
     """A command line without the flags of these names and their values."""
     kept, skip = [], False
     for item in argv:

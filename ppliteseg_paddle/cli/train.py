@@ -5,15 +5,21 @@ resolved, ready for val, predict and export) and train.json (losses and evaluati
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import shlex
+from typing import Any
 
 from ppliteseg_paddle.cli.common import add_flags, count, positive_float, positive_int
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
+from ppliteseg_paddle.engine.options import TrainOptions
 from ppliteseg_paddle.errors import ConfigError
 
 
-def add_arguments(parser) -> None:
-    add_flags(parser, "config", "save_dir", "iters", "batch_size", "learning_rate", config={"required": True})
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_flags(parser, "config", config={"required": True})
+    add_flags(parser, "save_dir", save_dir={"default": TrainOptions.save_dir})
+    add_flags(parser, "iters", "batch_size", "learning_rate")
     parser.add_argument(
         "--global_batch_size",
         type=positive_int,
@@ -31,21 +37,21 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--save_interval",
         type=positive_int,
-        default=1000,
+        default=TrainOptions.save_interval,
         metavar="N",
         help="iterations between checkpoints (default: %(default)s)",
     )
     parser.add_argument(
         "--log_iters",
         type=positive_int,
-        default=10,
+        default=TrainOptions.log_iters,
         metavar="N",
         help="iterations between log lines (default: %(default)s)",
     )
     parser.add_argument(
         "--keep_checkpoint_max",
         type=count,
-        default=5,
+        default=TrainOptions.keep_checkpoint_max,
         metavar="N",
         help="checkpoints to keep; 0 keeps all (default: %(default)s)",
     )
@@ -60,18 +66,14 @@ def add_arguments(parser) -> None:
         action="store_true",
         help="keep learning rate, iterations and min_kept where devices or batch differ from the recipe's",
     )
-    parser.add_argument("--resume_model", metavar="DIR", help="go on from this checkpoint folder (iter_N)")
+    parser.add_argument("--resume_model", metavar="DIR", help="resume from this checkpoint folder (iter_N)")
     add_flags(
         parser,
-        "model_path",
-        "device",
-        "num_workers",
-        "precision",
-        "amp_level",
-        "seed",
-        "opts",
-        "verbose",
+        *("model_path", "device", "num_workers", "precision", "amp_level", "seed", "opts", "verbose"),
         model_path={"help": "weights to start from (.pdparams, .safetensors, ...: see `weights --help`)"},
+        num_workers={"default": TrainOptions.num_workers},
+        precision={"default": TrainOptions.precision},
+        amp_level={"default": TrainOptions.amp_level},
     )
     parser.add_argument(
         "--full_check", action="store_true", help="check all of the data before the start, not a sample"
@@ -79,48 +81,34 @@ def add_arguments(parser) -> None:
     add_rank_flags(parser)
 
 
-def run(args) -> dict:
+def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.max_minutes and args.iters:
         raise ConfigError("--iters and --max_minutes both say when training ends: give one of them.")
+    options = options_of(args)
     result = launched_instead(args, args.save_dir)
     if result is not None:
         return result
     from ppliteseg_paddle.engine.loop.launch import noting
 
     with noting() as note:
-        note["result"] = _train(args)
+        note["result"] = _train(args, options)
     return note["result"]
 
 
-def _train(args) -> dict:
+def options_of(args: argparse.Namespace) -> TrainOptions:
+    """The options that a command line asks for. Every field of `TrainOptions` but `callbacks` has a flag."""
+    names = {field.name for field in dataclasses.fields(TrainOptions)} - {"callbacks", "auto_scale"}
+    return TrainOptions(auto_scale=not args.no_auto_scale, **{name: getattr(args, name) for name in names})
+
+
+def _train(args: argparse.Namespace, options: TrainOptions) -> dict[str, Any]:
     from ppliteseg_paddle.engine.build import load_config
-    from ppliteseg_paddle.engine.train import train
+    from ppliteseg_paddle.engine.train import run_training
 
-    config = load_config(args.config, args.opts, args.iters, _batch_size(args), args.learning_rate)
-    return train(
-        config,
-        save_dir=args.save_dir,
-        do_eval=args.do_eval,
-        save_interval=args.save_interval,
-        log_iters=args.log_iters,
-        num_workers=args.num_workers,
-        use_vdl=args.use_vdl,
-        use_ema=args.use_ema,
-        resume_model=args.resume_model,
-        keep_checkpoint_max=args.keep_checkpoint_max,
-        model_path=args.model_path,
-        device=args.device,
-        precision=args.precision,
-        amp_level=args.amp_level,
-        seed=args.seed,
-        full_check=args.full_check,
-        auto_scale=not args.no_auto_scale,
-        verbose=args.verbose,
-        max_minutes=args.max_minutes,
-    )
+    return run_training(load_config(args.config, args.opts, args.iters, _batch_size(args), args.learning_rate), options)
 
 
-def _batch_size(args):
+def _batch_size(args: argparse.Namespace) -> int | None:
     """Images in a step on one device."""
     if args.global_batch_size is None:
         return args.batch_size
@@ -138,7 +126,7 @@ def _batch_size(args):
     return args.global_batch_size // ranks()
 
 
-def summary(result: dict) -> str:
+def summary(result: dict[str, Any]) -> str:
     if "rank" in result:
         return f"rank {result['rank']} is done"
     lines = [

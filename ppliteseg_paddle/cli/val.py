@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+from typing import Any
+
 from ppliteseg_paddle.cli.common import TEST_FLAGS, add_flags, test_config_from
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
+from ppliteseg_paddle.engine.options import EvalOptions
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, "config", "model_path", "save_json", config={"required": True}, model_path={"required": True})
     add_flags(parser, *TEST_FLAGS)
     add_flags(
@@ -14,14 +18,14 @@ def add_arguments(parser) -> None:
         "batch_size",
         batch_size={
             "help": "images at once where their sizes agree; of use on a GPU (default: %(default)s)",
-            "default": 1,
+            "default": EvalOptions.batch_size,
         },
     )
     add_flags(parser, "device", "num_workers", "precision", "amp_level", "opts", "verbose")
     add_rank_flags(parser)
 
 
-def run(args) -> dict:
+def run(args: argparse.Namespace) -> dict[str, Any]:
     result = launched_instead(args)
     if result is not None:
         return result
@@ -32,7 +36,7 @@ def run(args) -> dict:
     return note["result"]
 
 
-def _val(args) -> dict:
+def _val(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.loop.distributed import rank
     from ppliteseg_paddle.engine.val import val
@@ -57,7 +61,7 @@ def _val(args) -> dict:
     return result
 
 
-def summary(result: dict) -> str:
+def summary(result: dict[str, Any]) -> str:
     if "rank" in result:
         return f"rank {result['rank']} is done"
     width = max([5] + [len(name) for name in result["class_names"]])

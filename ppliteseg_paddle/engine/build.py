@@ -87,6 +87,7 @@ def make_builder(config, verbose: bool = False):
     from paddleseg.cvlibs import SegBuilder
     from paddleseg.datasets import Dataset
 
+    from ppliteseg_paddle.compat_losses import fixed
     from ppliteseg_paddle.data.dataset import CheckedDataset
 
     class Builder(SegBuilder):
@@ -96,8 +97,7 @@ def make_builder(config, verbose: bool = False):
                 super().show_msg(name, cfg)
 
         def build_component_impl(self, component_class, *args, **kwargs):
-            if component_class is Dataset:
-                component_class = CheckedDataset
+            component_class = CheckedDataset if component_class is Dataset else fixed(component_class)
             try:
                 built = super().build_component_impl(component_class, *args, **kwargs)
                 # PaddleSeg's data sets that differ in their lists only, as Cityscapes does.
@@ -268,6 +268,9 @@ def quiet_paddleseg(level: int = 0):
     meanwhile."""
     from paddleseg.utils import logger
 
+    if not hasattr(logger, "log_level"):  # as in PaddleSeg's develop branch, which training refuses
+        yield
+        return
     before, logger.log_level = logger.log_level, level
     try:
         yield

@@ -9,6 +9,7 @@ from ppliteseg_paddle.errors import ConfigError, WeightsError
 from ppliteseg_paddle.files import read_json, write_json
 
 PARAMS, OPTIMIZER, EMA_PARAMS = "model.pdparams", "model.pdopt", "ema_model.pdparams"
+STATES = ".pdstates"  # extension of the scores that PaddleSeg 2.9.1 saves beside weights
 BEST_FILE = "best.json"
 _ITER_FOLDER = re.compile(r"iter_(\d+)")
 

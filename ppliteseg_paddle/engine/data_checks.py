@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,14 @@ from ppliteseg_paddle.data.check import QUICK_SAMPLE, check_datasets, first_erro
 from ppliteseg_paddle.data.findings import WARNING
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.images import UnreadableError
+
+SAMPLE = 64  # pairs that are read before the start
+SAMPLE_SECONDS = 10.0  # and no longer than this
 
 
 def check_config(
-    config, sample: int | None = None, num_workers: int | None = None, progress: bool = True
+    config: Any, sample: int | None = None, num_workers: int | None = None, progress: bool = True
 ) -> dict[str, Any]:
     """Check the training and validation set of a configuration.
 
@@ -38,10 +43,10 @@ def check_config(
     return {**result, "class_names": names, "config": config.source.path}
 
 
-def check_before_training(config, datasets: Mapping[str, Any], full: bool = False) -> None:
+def check_before_training(config: Any, datasets: Mapping[str, Any], full: bool = False) -> None:
     """What is quick to see: that all files exist, and what a sample of the labels holds; or, with `full`, everything.
 
-    Prints warnings. From here on the data sets go past unreadable files, as far as the configuration allows.
+    Prints warnings. From here on the data sets skip unreadable files, as far as the configuration allows.
 
     Raises: DataError: for what training would fail on.
     """
@@ -62,23 +67,63 @@ def check_before_training(config, datasets: Mapping[str, Any], full: bool = Fals
             )
 
 
-def unreadable_share(config) -> float:
-    """The share of a data set's pairs that may be left out as unreadable."""
+def check_data(config: Any, datasets: Mapping[str, Any], full: bool = False, look: bool = True) -> None:
+    """Read a sample of the pairs, or with `full` all, or without `look` none.
+
+    Raises: DataError: for what training would fail on.
+    """
+    for name, dataset in datasets.items():
+        if dataset is not None:
+            skip_unreadable(config, dataset)
+            if look and not full:
+                check_sample(dataset, {"train": "training", "val": "validation"}[name])
+    if look:
+        check_before_training(config, datasets, full)
+
+
+def check_sample(dataset: Any, name: str, count: int = SAMPLE, seconds: float = SAMPLE_SECONDS) -> int:
+    """Read pairs spread evenly over the data set, so that a broken one is found before hours of training.
+
+    Returns: how many were read. Data sets of other packages are not looked into.
+    Raises: DataError: for the first pair that cannot serve.
+    """
+    if not hasattr(dataset, "read"):
+        return 0
+    from tqdm import tqdm
+
+    size = len(dataset)
+    count = min(count, size)
+    indices = sorted({round(i * (size - 1) / max(count - 1, 1)) for i in range(count)})
+    deadline = time.time() + seconds
+    for done, index in enumerate(tqdm(indices, desc=f"checking {name} images", unit="image", leave=False), start=1):
+        try:
+            dataset.read(index)
+        except UnreadableError as error:
+            if getattr(dataset, "unreadable", None) is None:
+                raise
+            dataset.unreadable.add(index, error)
+        if time.time() > deadline:
+            return done
+    return len(indices)
+
+
+def unreadable_share(config: Any) -> float:
+    """The share of a data set's pairs that may be skipped as unreadable."""
     return float(value_of(config.dic, "max_unreadable_share"))
 
 
-def skip_unreadable(config, dataset) -> None:
-    """Let a data set leave unreadable files out, where the allowed share comes to one or more."""
+def skip_unreadable(config: Any, dataset: Any) -> None:
+    """Let a data set skip unreadable files, where the allowed share comes to one or more."""
     share = unreadable_share(config)
     if hasattr(dataset, "skip_unreadable") and int(share * len(dataset)):
         dataset.skip_unreadable(share)
 
 
-def skipped(*datasets) -> list[str]:
-    """The images that data sets have left out so far."""
+def skipped(*datasets: Any) -> list[str]:
+    """The images that data sets have skipped so far."""
     return [path for dataset in datasets if getattr(dataset, "unreadable", None) for path in dataset.unreadable.paths()]
 
 
-def lists_pairs(dataset) -> bool:
+def lists_pairs(dataset: Any) -> bool:
     """Whether a data set tells which files it reads, and is read by us."""
     return hasattr(dataset, "file_list") and hasattr(dataset, "read")

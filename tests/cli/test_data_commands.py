@@ -51,7 +51,7 @@ def test_train_with_a_full_check_finds_what_a_sample_does_not(config, capsys, mo
 
     label = config[0] / "labels" / "02.png"
     cv2.imwrite(str(label), np.full((48, 64), 44, np.uint8))
-    monkeypatch.setattr(train, "check_sample", lambda *args: 0)
+    monkeypatch.setattr(data_checks, "check_sample", lambda *args: 0)
     monkeypatch.setattr(data_checks, "QUICK_SAMPLE", 1)
     monkeypatch.setattr(
         train.build,

@@ -161,12 +161,7 @@ def training(monkeypatch):
         ),
     )
 
-    class Loop:
-        @staticmethod
-        def train(*args, **kwargs):
-            pytest.fail("the fault got past the start of the training")
-
-    monkeypatch.setattr(trainer, "loop_module", Loop)
+    monkeypatch.setattr(trainer, "_loop", lambda *args: pytest.fail("the fault was not seen before the training"))
     return lambda config, tmp_path: trainer.train(config, save_dir=str(tmp_path / "output"), device="cpu")
 
 

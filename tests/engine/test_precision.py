@@ -2,8 +2,10 @@
 
 import paddle
 import pytest
+from loop_run import a_run, evaluation
 
 from ppliteseg_paddle.engine.loop import precision
+from ppliteseg_paddle.engine.loop.evaluation import fast_and_noted
 from ppliteseg_paddle.errors import ConfigError
 
 
@@ -27,23 +29,35 @@ def test_a_gpu_without_bf16_is_refused_with_what_it_has(monkeypatch):
     precision.check_precision("fp16", "gpu:1")
 
 
-def test_the_loop_trains_in_bf16_without_a_loss_scale_where_it_asks_for_fp16(monkeypatch):
-    asked = []
-    monkeypatch.setattr(paddle.amp, "auto_cast", lambda **arguments: asked.append(arguments))
-    before = paddle.amp.GradScaler
+def test_the_loop_trains_in_bf16_without_a_loss_scale_where_it_asks_for_fp16(tmp_path):
+    run = a_run(tmp_path, precision="bf16")
     assert precision.precision_of_the_loop("bf16") == "fp16"
-    with precision.loop_in_bf16("bf16"):
-        paddle.amp.auto_cast(level="O1", enable=True)
-        scaler = paddle.amp.GradScaler(init_loss_scaling=1024)
-        loss = paddle.ones([1])
-        assert scaler.scale(loss) is loss
-    assert asked == [{"level": "O1", "enable": True, "dtype": "bfloat16"}]
-    assert paddle.amp.GradScaler is before
+    for replace in (precision.auto_cast, precision.decorate):
+        asked = replace(run, lambda **arguments: arguments)(level="O1", enable=True)
+        assert asked == {"level": "O1", "enable": True, "dtype": "bfloat16"}
+    scaler = precision.loss_scaler(run, paddle.amp.GradScaler)(init_loss_scaling=1024)
+    loss = paddle.ones([1])
+    assert scaler.scale(loss) is loss
 
 
 @pytest.mark.parametrize("name", ["fp32", "fp16"])
-def test_other_precisions_stay_the_loops_own(name):
-    auto_cast = paddle.amp.auto_cast
+def test_other_precisions_stay_the_loops_own(tmp_path, name):
+    run, original = a_run(tmp_path, precision=name), object()
     assert precision.precision_of_the_loop(name) == name
-    with precision.loop_in_bf16(name):
-        assert paddle.amp.auto_cast is auto_cast
+    for replace in (precision.auto_cast, precision.decorate, precision.loss_scaler):
+        assert replace(run, original) is original
+
+
+def test_the_loops_evaluation_computes_in_bf16_too(tmp_path, monkeypatch):
+    """The loop, which knows no bf16, asks for fp16 there."""
+    from ppliteseg_paddle.engine import val
+
+    asked = []
+
+    def evaluate(model, dataset, **options):
+        asked.append(options["precision"])
+        return {**evaluation(0.5), "class_precision": [1.0, 1.0], "images": 1, "dice": 0.5}
+
+    monkeypatch.setattr(val, "evaluate", evaluate)
+    fast_and_noted(a_run(tmp_path, precision="bf16"), None)("model", "data", precision="fp16", amp_level="O1")
+    assert asked == ["bf16"]

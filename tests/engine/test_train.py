@@ -10,11 +10,15 @@ import numpy as np
 import paddle
 import pytest
 import yaml
+from loop_run import a_monitor
 from tiny_data import make_data, values, write_config
 
+from ppliteseg_paddle.engine import data_checks
 from ppliteseg_paddle.engine import record as record_module
 from ppliteseg_paddle.engine import train as trainer
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
+from ppliteseg_paddle.engine.loop.monitor import Callback
+from ppliteseg_paddle.engine.options import TrainOptions
 from ppliteseg_paddle.engine.val import evaluate, val
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError, WeightsError
 from ppliteseg_paddle.weights.load import load_weights
@@ -129,7 +133,7 @@ def test_evaluation_equals_paddlesegs(run, config_path, arguments):
     np.testing.assert_allclose(ours["class_precision"], precision, atol=1e-7)
 
 
-def test_a_resumed_run_goes_on_and_keeps_record_best_model_and_averages(run, config_path, tmp_path):
+def test_a_resumed_run_continues_and_keeps_record_best_model_and_averages(run, config_path, tmp_path):
     import shutil
 
     save_dir = str(tmp_path / "again")
@@ -210,27 +214,26 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_record(config_path, tmp_
     assert record["finished"] is False and record["train"][0]["loss"] > 0
 
 
-def test_ctrl_c_says_how_to_go_on(config_path, tmp_path, monkeypatch, capsys):
-    from ppliteseg_paddle.engine.loop import surroundings as loop
+def test_ctrl_c_says_how_to_resume(config_path, tmp_path, capsys):
+    class Interrupt(Callback):
+        def on_step(self, monitor, read, whole):
+            if monitor.steps == 2:
+                raise KeyboardInterrupt
 
-    logged = loop.Monitor.logged
-
-    def interrupt(self, message):
-        if "iter: 2/" in message:
-            raise KeyboardInterrupt
-        return logged(self, message)
-
-    monkeypatch.setattr(loop.Monitor, "logged", interrupt)
     (tmp_path / "o" / "iter_900").mkdir(parents=True)
     for name in ("model.pdparams", "model.pdopt"):
         (tmp_path / "o" / "iter_900" / name).write_text("of another run")
     with pytest.raises(KeyboardInterrupt):
         trainer.train(
-            load_config(config_path), save_dir=str(tmp_path / "o"), log_iters=1, save_interval=1, device="cpu"
+            load_config(config_path),
+            save_dir=str(tmp_path / "o"),
+            log_iters=1,
+            save_interval=1,
+            device="cpu",
+            callbacks=[Interrupt()],
         )
-    assert f"go on with: --resume_model {(tmp_path / 'o' / 'iter_1')}\n" in capsys.readouterr().err
+    assert f"resume with: --resume_model {(tmp_path / 'o' / 'iter_1')}\n" in capsys.readouterr().err
     assert [row["iter"] for row in read(str(tmp_path / "o"), "train.json")["train"]] == [1]
-    monkeypatch.setattr(loop.Monitor, "logged", logged)
     result = trainer.train(
         load_config(config_path, iters=2),
         save_dir=str(tmp_path / "o"),
@@ -253,14 +256,13 @@ def test_the_record_is_written_at_events_and_else_so_seldom_that_it_costs_nothin
 
     monkeypatch.setattr(record_module, "write_json", write_in_a_second)
     monkeypatch.setattr(record_module.time, "monotonic", lambda: clock[0])
-    record = record_module.Record(str(tmp_path), load_config(config_path), 0, None, "cpu", "fp32", 0.0, None)
-    watch = trainer.Monitor(None, str(tmp_path))
+    record = record_module.Record(TrainOptions(save_dir=str(tmp_path)), load_config(config_path), 0, "cpu", 0.0)
+    monitor = a_monitor(tmp_path)
     for seconds, rows in ((0, 1), (60, 2), (39, 3), (2, 4), (50, 5)):
         clock[0] += seconds
-        watch.rows = [{}] * rows
-        record.write_now_and_then(watch)
-    watch.checkpoints.append("o/iter_5")
-    record.write_now_and_then(watch)
+        monitor.rows = [{}] * rows
+        record.on_log(monitor, {})
+    record.on_save(monitor)
     assert writes == [1, 4, 5]
 
 
@@ -281,6 +283,9 @@ def test_the_time_of_work_that_is_thrown_away_does_not_count(start, seconds):
     "options, arguments, kind, expected",
     [
         ({}, {"precision": "fp16", "device": "cpu"}, ConfigError, "--precision fp16 needs a GPU"),
+        ({}, {"precision": "fp64"}, ConfigError, "--precision 'fp64' is not allowed: choose from fp32, fp16, bf16"),
+        ({}, {"log_iters": 0}, ConfigError, "--log_iters 0 is not allowed: give an integer of at least 1"),
+        ({}, {"max_minutes": -1}, ConfigError, "--max_minutes -1 is not allowed: give a number above 0"),
         ({"batch_size": 9}, {}, DataError, "has 8 images, fewer than one batch of 9"),
         ({}, {"resume_model": "nowhere/iter_3"}, ConfigError, "there is no such folder"),
         ({}, {"model_path": "nowhere.pdparams"}, WeightsError, "nowhere.pdparams does not exist"),
@@ -376,8 +381,7 @@ def test_a_broken_label_is_found_before_the_start(tmp_path):
 def test_a_broken_label_that_the_sample_misses_ends_the_run_in_one_line(tmp_path, monkeypatch, num_workers):
     data = make_data(tmp_path / "data")
     os.remove(data / "labels" / "05.png")
-    monkeypatch.setattr(trainer, "SAMPLE", 0)
-    monkeypatch.setattr(trainer, "check_sample", lambda *args: 0)
+    monkeypatch.setattr(data_checks, "check_sample", lambda *args: 0)
     with pytest.raises(DataError) as caught:
         trainer.train(
             load_config(write_config(tmp_path / "c.yml", values(data))),
@@ -386,8 +390,12 @@ def test_a_broken_label_that_the_sample_misses_ends_the_run_in_one_line(tmp_path
             device="cpu",
         )
     assert (
+<<<<<<< HEAD
         str(caught.value)
         == f"label {(data / 'labels' / '05.png')} does not exist: correct the path, the list, or dataset_root."
+=======
+        str(caught.value) == f"label {(data / 'labels' / '05.png')} does not exist: correct the path, the list, or dataset_root."
+>>>>>>> 540451b (PaddleSeg's loop over private names: one table of seams, checked before each run; callbacks; TrainOptions; losses fixed each)
     )
 
 
@@ -403,10 +411,10 @@ def test_the_sample_is_spread_evenly_and_bounded_in_time():
             self.seen.append(index)
 
     data = Data()
-    assert trainer.check_sample(data, "training", count=5) == 5
+    assert data_checks.check_sample(data, "training", count=5) == 5
     assert data.seen == [0, 25, 50, 74, 99]
-    assert trainer.check_sample(data, "training", count=5, seconds=-1) == 1
-    assert trainer.check_sample(range(3), "training") == 0
+    assert data_checks.check_sample(data, "training", count=5, seconds=-1) == 1
+    assert data_checks.check_sample(range(3), "training") == 0
 
 
 def test_the_saved_configuration_is_complete(run):

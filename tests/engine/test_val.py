@@ -3,15 +3,16 @@
 import numpy as np
 import paddle
 import pytest
+from loop_run import a_run
 from mini_cityscapes import official
 from PIL import Image
 from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle.data.submission import LABEL_IDS
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
-from ppliteseg_paddle.engine.loop.surroundings import loop_module
+from ppliteseg_paddle.engine.loop.evaluation import fast_and_noted
 from ppliteseg_paddle.engine.metrics import confusion_matrix, confusion_on_device, scores
-from ppliteseg_paddle.engine.val import evaluate, fast_evaluation, stack_equals
+from ppliteseg_paddle.engine.val import evaluate, stack_equals
 from ppliteseg_paddle.reading.label_sets import label_set
 
 
@@ -67,7 +68,7 @@ def test_figures_from_the_device_equal_the_official_cityscapes_evaluators(rng, t
     )
 
 
-def test_neighbours_of_one_size_and_way_back_are_stacked():
+def test_neighbors_of_one_size_and_way_back_are_stacked():
     def sample(height, info=()):
         return {
             "img": np.zeros((3, height, 8), np.float32),
@@ -88,13 +89,30 @@ def test_batches_give_the_figures_of_single_images(parts, arguments):
     assert together["class_iou"] == pytest.approx(alone["class_iou"], abs=1e-2)
 
 
-def test_the_loops_evaluation_gives_paddlesegs_figures_and_prints_them(parts, monkeypatch):
-    module = loop_module()
-    slow, lines = module.evaluate, []
-    monkeypatch.setattr(module, "logger", type("Logger", (), {"info": staticmethod(lines.append)}))
-    with fast_evaluation():
-        fast = module.evaluate(*parts, num_workers=0, precision="fp32", amp_level="O1", print_detail=True)
-    assert module.evaluate is slow
+def test_the_loops_evaluation_gives_paddlesegs_figures_and_prints_them(parts, tmp_path, capsys):
+    from paddleseg.core.val import evaluate as slow
+
+    run = a_run(tmp_path)
+    fast = fast_and_noted(run, slow)(*parts, num_workers=0, precision="fp32", amp_level="O1", print_detail=True)
+    lines = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
     for ours, theirs in zip(fast, slow(*parts, print_detail=False)):
         np.testing.assert_allclose(ours, theirs, atol=1e-7)
     assert lines[0].startswith(f"[EVAL] #Images: 5 mIoU: {fast[0]:.4f} Acc: {fast[1]:.4f}") and len(lines) == 2
+    assert run.monitor.pending[0]["mIoU"] == fast[0]
+
+
+def test_the_area_under_the_curve_is_left_to_paddlesegs_own_evaluation(tmp_path, capsys):
+    from paddleseg.utils import logger
+
+    space = {"logger": logger, "progbar": None}
+    exec(
+        "def evaluate(model, eval_dataset, auc_roc=False, print_detail=True):\n"
+        "    progbar.Progbar(target=1, verbose=1).update(1)\n"
+        "    logger.info('[EVAL] Auc_roc: 0.9')\n"
+        "    return 0.5, 0.9, [0.5], [0.5], 0.8",
+        space,
+    )
+    run = a_run(tmp_path)
+    assert fast_and_noted(run, space["evaluate"])("model", "data", auc_roc=True)[0] == 0.5
+    assert "[EVAL] Auc_roc: 0.9" in capsys.readouterr().out
+    assert (run.monitor.pending[0]["mIoU"], space["progbar"]) == (0.5, None)

@@ -1,8 +1,9 @@
 import numpy as np
 import paddle
 import pytest
+from mixed_types import mixed_types
 
-from ppliteseg_paddle import compat, environment
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.losses.cross_entropy import CELoss, OhemCELoss, kth_largest
 from ppliteseg_paddle.losses.upsampled_softmax import upsampling_matrix
@@ -124,7 +125,7 @@ def paddleseg_loss(name, **options):
     loss = getattr(losses, name)(ignore_index=IGNORED, **options)
 
     def with_mixed_types(logits, label):
-        with compat.paddleseg_arithmetic():
+        with mixed_types():
             return loss(logits, label).reshape([])
 
     return with_mixed_types

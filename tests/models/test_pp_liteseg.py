@@ -1,6 +1,7 @@
 import numpy as np
 import paddle
 import pytest
+from mixed_types import mixed_types
 from reference import paddleseg_model, state_of
 
 from ppliteseg_paddle import PPLiteSegNet, pp_liteseg_b, pp_liteseg_t
@@ -225,7 +226,6 @@ def test_a_training_steps_gradients_equal_those_of_paddlesegs_model_and_loss():
     from paddleseg.core.train import loss_computation
     from paddleseg.models.losses import OhemCrossEntropyLoss
 
-    from ppliteseg_paddle.compat import paddleseg_arithmetic
     from ppliteseg_paddle.losses.cross_entropy import OhemCELoss
 
     theirs, ours = paddleseg_model("T"), pp_liteseg_t(num_classes=11)
@@ -235,7 +235,7 @@ def test_a_training_steps_gradients_equal_those_of_paddlesegs_model_and_loss():
 
     def their_losses(logits_list):
         losses = {"types": [OhemCrossEntropyLoss(min_kept=3000)] * 3, "coef": [1, 1, 1]}
-        with paddleseg_arithmetic():
+        with mixed_types():
             return loss_computation(logits_list, label, None, losses)
 
     def our_losses(logits_list):

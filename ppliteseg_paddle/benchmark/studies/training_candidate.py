@@ -106,20 +106,13 @@ def _memory(name: str) -> float:
 
 def main(arguments: list[str]) -> int:
     """Answer each line "step", "loss" or "loss_memory" of stdin with a line of JSON on stdout."""
-    from ppliteseg_paddle.compat import paddleseg_arithmetic
-
     options: dict[str, Any] = json.loads(arguments[0])
     # Paddle and PaddleSeg print, too; answers have the real stdout for themselves.
     answers, sys.stdout = sys.stdout, sys.stderr
-    with paddleseg_arithmetic():
-        candidate = Candidate(**options)
-        work: dict[str, Callable] = {
-            "step": candidate.step,
-            "loss": candidate.loss,
-            "loss_memory": candidate.loss_memory,
-        }
-        for line in sys.stdin:
-            print(json.dumps(work[line.strip()]()), file=answers, flush=True)
+    candidate = Candidate(**options)
+    work: dict[str, Callable] = {"step": candidate.step, "loss": candidate.loss, "loss_memory": candidate.loss_memory}
+    for line in sys.stdin:
+        print(json.dumps(work[line.strip()]()), file=answers, flush=True)
     return 0
 
 

@@ -1,10 +1,8 @@
 """The line that a person watches while a model trains.
 
-On a terminal one line is kept up to date on stderr, and what PaddleSeg logs scrolls past above it; its `[TRAIN]` lines
-would only
-repeat the line, so they are left out there. In a file or a pipe there is no such line: PaddleSeg's own log stands there
-unchanged, one
-`[TRAIN]` line every `log_iters` steps, for programs that read it.
+On a terminal one line is kept up to date on stderr, and the log scrolls past above it; lines that would only repeat it
+are not logged there. In a file or a pipe there is no such line: the log is PaddleSeg's, one `[TRAIN]` line every
+`log_iters` steps, for programs that read it.
 """
 
 from __future__ import annotations
@@ -12,14 +10,12 @@ from __future__ import annotations
 import collections
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ppliteseg_paddle.engine.loop.monitor import Callback
-from ppliteseg_paddle.engine.loop.surroundings import replaced
+from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 
 RECENT = 50  # steps over which times are averaged
-_SILENT_ON_A_TERMINAL = ("[TRAIN]", "Start evaluating", "[EVAL] #Images", "[EVAL] Class")  # shown in other words
 
 
 class ProgressLine(Callback):
@@ -40,7 +36,7 @@ class ProgressLine(Callback):
         images: int,
         save_interval: int = 1000,
         evaluates: bool = False,
-        budget=None,
+        budget: Any = None,
         classes: Sequence[str] = (),
     ):
         self.total, self.start, self.images, self.save_interval, self.evaluates = (
@@ -55,25 +51,25 @@ class ProgressLine(Callback):
         self.loss: float | None = None
         self.evaluating: dict[bool, float] = {}  # averaged weights or plain ones -> seconds of their last evaluation
         self.bar: Any = None
-        self.in_words = False  # whether evaluations are told in our words, as PaddleSeg's are left out
+        self.tells_evaluations = False  # in words, where PaddleSeg's lines of them are not logged
 
     # --- what happens ---
-    def stepped(self, watch, read: float, whole: float) -> None:
+    def on_step(self, monitor: Monitor, read: float, whole: float) -> None:
         self.recent.append((read, whole))
         if self.bar is not None:
             self.bar.total = int(str(self.total))
-            self.bar.set_description_str(self.text(watch.steps, watch.optimizer.get_lr()), refresh=False)
-            self.bar.update(watch.steps - self.bar.n)
+            self.bar.set_description_str(self.text(monitor.steps, monitor.optimizer.get_lr()), refresh=False)
+            self.bar.update(monitor.steps - self.bar.n)
 
-    def logged(self, watch, row) -> None:
+    def on_log(self, monitor: Monitor, row: dict[str, Any]) -> None:
         self.loss = row["loss"]
 
-    def evaluated(self, watch, model, evaluation) -> None:
+    def on_eval(self, monitor: Monitor, model: Any, evaluation: dict[str, Any]) -> None:
         self.evaluating[evaluation["ema"]] = evaluation["seconds"]
-        if self.in_words:
+        if self.tells_evaluations:
             from tqdm import tqdm
 
-            tqdm.write(evaluation_lines(evaluation, watch.steps, self.classes), file=sys.stdout)
+            tqdm.write(evaluation_lines(evaluation, monitor.steps, self.classes), file=sys.stdout)
 
     # --- in words ---
     def text(self, iteration: int, rate: float) -> str:
@@ -121,69 +117,24 @@ def evaluation_lines(evaluation: dict[str, Any], iteration: int, classes: Sequen
 # On the screen
 # --------------------------------------------------------------------------------------------
 @contextlib.contextmanager
-def shown(line: ProgressLine):
-    """Draw `line` on stderr where that is a terminal, and keep PaddleSeg's output from breaking it.
-
-    Reason: PaddleSeg prints its log and an evaluation bar of its own to stdout, the bar also into files, where it is
-        litter.
-    """
-    from paddleseg.core import val
-    from paddleseg.utils import logger
+def shown(line: ProgressLine) -> Iterator[None]:
+    """Draw `line` on stderr where that is a terminal; what `loop.log.say` logs goes above it."""
     from tqdm import tqdm
 
-    terminal = sys.stderr.isatty()
-    with replaced(val, "progbar", _EvaluationBars if terminal else _NoBars):
-        if not terminal:
+    if not sys.stderr.isatty():
+        yield
+        return
+    with tqdm(
+        total=int(str(line.total)),
+        initial=line.start,
+        file=sys.stderr,
+        dynamic_ncols=True,
+        mininterval=0.2,
+        bar_format="{percentage:3.0f}%|{bar:12}| {desc}",
+        desc="first step",
+    ) as line.bar:
+        try:
             yield
-            return
-        line.in_words = sys.stdout.isatty()
-
-        def log(level=2, message=""):
-            if line.in_words and message.startswith(_SILENT_ON_A_TERMINAL):
-                return
-            with tqdm.external_write_mode(file=sys.stdout):
-                original(level, message)
-
-        with (
-            replaced(logger, "log", log) as original,
-            tqdm(
-                total=int(str(line.total)),
-                initial=line.start,
-                file=sys.stderr,
-                dynamic_ncols=True,
-                mininterval=0.2,
-                bar_format="{percentage:3.0f}%|{bar:12}| {desc}",
-                desc="first step",
-            ) as line.bar,
-        ):
-            try:
-                yield
-            finally:
-                line.bar.refresh()
-        line.bar = None
-
-
-class _NoBars:
-    """In place of PaddleSeg's module of bars."""
-
-    class Progbar:
-        def __init__(self, target, **kwargs):
-            self.target = target
-
-        def update(self, current, values=None):
-            """Nothing to draw."""
-
-
-class _EvaluationBars:
-    class Progbar:
-        def __init__(self, target, **kwargs):
-            from tqdm import tqdm
-
-            self.bar = tqdm(
-                total=target, desc="evaluating", unit="batch", leave=False, file=sys.stderr, dynamic_ncols=True
-            )
-
-        def update(self, current, values=None):
-            self.bar.update(current - self.bar.n)
-            if current >= self.bar.total:
-                self.bar.close()
+        finally:
+            line.bar.refresh()
+    line.bar = None

@@ -1,4 +1,4 @@
-"""All that shows a run to a person, around the loop: the progress line, VisualDL, the picture of the curves."""
+"""All that shows a run to a person: the log's lines or a progress line, VisualDL, the plot of the curves."""
 
 from __future__ import annotations
 
@@ -7,85 +7,66 @@ import glob
 import os
 import shlex
 import sys
-from typing import Any, Callable
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from ppliteseg_paddle.engine.build import label_set_of
-from ppliteseg_paddle.engine.callbacks.progress import ProgressLine, duration, shown
-from ppliteseg_paddle.engine.callbacks.visualdl import Board, Samples, written
-from ppliteseg_paddle.engine.loop.monitor import Callback
+from ppliteseg_paddle.engine.callbacks.curves import Curves
+from ppliteseg_paddle.engine.callbacks.progress import ProgressLine, shown
+from ppliteseg_paddle.engine.callbacks.visualdl import Board, Samples
+from ppliteseg_paddle.engine.loop.distributed import ranks
+from ppliteseg_paddle.engine.loop.log import LogLines
+from ppliteseg_paddle.engine.loop.run import LoopRun
+from ppliteseg_paddle.engine.options import TrainOptions
 from ppliteseg_paddle.errors import PPLiteSegError
 
-CURVES_FILE = "curves.png"
+if TYPE_CHECKING:
+    from ppliteseg_paddle.engine.loop.budget import Budget
+    from ppliteseg_paddle.engine.parts import Parts
+    from ppliteseg_paddle.engine.record import Record
 
 
 @contextlib.contextmanager
 def show_run(
-    watch,
-    config,
-    parts: dict[str, Any],
-    history: Callable[[], dict[str, Any]],
-    total: int,
-    budget=None,
-    ranks: int = 1,
-    save_interval: int = 1000,
-    use_vdl: bool = False,
-    use_ema: bool = False,
-    precision: str = "fp32",
-    amp_level: str = "O1",
-    first: bool = True,
-):
-    """Let the callbacks of a run see it.
-
-    Args:
-        watch: the `Monitor` that they join; parts: model and data sets.
-        history: gives what is to stand in train.json; total: iterations, may be a `budget.OpenEnd`.
-        first: whether this is the first of the ranks; the others show nothing.
-        The rest: as `train.train`.
-    """
-    if not first:
-        with written(None) if use_vdl else contextlib.nullcontext():
-            yield
-        return
-    classes = label_set_of(config).classes
+    run: LoopRun, config: Any, options: TrainOptions, parts: Parts, record: Record, budget: Budget | None
+) -> Iterator[None]:
+    """Let the callbacks of a run watch it, on the first of the ranks."""
+    monitor, classes = run.monitor, label_set_of(config).classes
     line = ProgressLine(
-        total, watch.start, config.batch_size * ranks, save_interval, parts["val_dataset"] is not None, budget, classes
+        run.iters,
+        monitor.start,
+        config.batch_size * ranks(),
+        options.save_interval,
+        evaluates=parts.val_dataset is not None,
+        budget=budget,
+        classes=classes,
     )
-    watch.callbacks += [line, Curves(watch.save_dir, history)]
-    board = None
-    if use_vdl:
-        samples = Samples(parts["val_dataset"], config, use_ema, precision=precision, amp_level=amp_level)
-        board = Board(watch.save_dir, classes, watch.start, samples if samples.pairs else None)
-        if not watch.start or not glob.glob(os.path.join(watch.save_dir, "vdlgraph.*")):
-            board.add_graph(parts["model"], _input_shape(parts["train_dataset"]))
-        watch.callbacks.append(board)
-        print(f"to watch it: visualdl --logdir {shlex.quote(watch.save_dir)}", flush=True)
-    with written(board) if use_vdl else contextlib.nullcontext(), shown(line):
+    # On a terminal the progress line and its evaluations say it all; a log in a file is for programs, too.
+    line.tells_evaluations = sys.stderr.isatty() and sys.stdout.isatty()
+    run.log_lines = not line.tells_evaluations
+    lines = [LogLines(run.iters)] if run.log_lines else []
+    monitor.callbacks = [*monitor.callbacks, *lines, line, Curves(options.save_dir, record.contents)]
+    with contextlib.ExitStack() as open_ones:
+        if options.use_vdl:
+            board = _board(config, options, parts, monitor.start, classes)
+            monitor.callbacks.append(board)
+            open_ones.enter_context(board.writing())
+            print(f"to watch it: visualdl --logdir {shlex.quote(options.save_dir)}", flush=True)
+        open_ones.enter_context(shown(line))
         yield
 
 
-class Curves(Callback):
-    """curves.png in the run's folder, drawn anew at each checkpoint; after a resume with all that was before.
-
-    Args: history: gives what is to stand in train.json.
-    """
-
-    def __init__(self, save_dir: str, history: Callable[[], dict[str, Any]]):
-        self.path, self.history, self.fault = os.path.join(save_dir, CURVES_FILE), history, ""
-
-    def saved(self, watch) -> None:
-        from ppliteseg_paddle.visual.plots import training_curves
-
-        record = self.history()
-        title = f"{os.path.basename(record['config'])}: iteration {watch.steps:d}, after {duration(record['seconds'])}"
-        try:
-            training_curves(self.path, record, title)
-        except PPLiteSegError as error:  # a run of days does not end for a picture
-            if str(error) != self.fault:
-                print(f"warning: no {CURVES_FILE}: {error}", file=sys.stderr)
-            self.fault = str(error)
+def _board(config: Any, options: TrainOptions, parts: Parts, start: int, classes: Any) -> Board:
+    samples = Samples(
+        parts.val_dataset, config, options.use_ema, precision=options.precision, amp_level=options.amp_level
+    )
+    board = Board(options.save_dir, classes, start, samples if samples.pairs else None)
+    if not start or not glob.glob(os.path.join(options.save_dir, "vdlgraph.*")):
+        board.add_graph(parts.model, _input_shape(parts.train_dataset))
+    return board
 
 
-def _input_shape(dataset):
+def _input_shape(dataset: Any) -> list[int]:
     """Of the images before their transforms, which draw at random; 512x512 where the data set does not tell."""
     if not hasattr(dataset, "read"):
         return [1, 3, 512, 512]

@@ -1,10 +1,8 @@
 """What a run writes for VisualDL: scalars, predictions beside the truth, and the model's graph.
 
-PaddleSeg's loop writes losses, learning rate, times, mIoU and accuracy by itself; it gets a `Board` as its writer,
-which adds what it leaves
-out: each class's IoU, kappa, images/s, pictures. After a resume the curves go on in one piece: VisualDL shows the
-    newest file of a folder
-only, so the records up to the checkpoint are carried over into it.
+To the scalars that PaddleSeg's loop writes, under the same names (losses, learning rate, times, mIoU and accuracy), it
+adds each class's IoU, kappa, images/s, and images. After a resume the curves continue in one piece: VisualDL shows the
+newest file of a folder only, so the records up to the checkpoint are carried over into it.
 """
 
 from __future__ import annotations
@@ -15,11 +13,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ppliteseg_paddle.engine.loop.monitor import Callback
-from ppliteseg_paddle.engine.loop.surroundings import replaced
+from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.errors import PPLiteSegError
 
 SAMPLES = 3  # validation images whose predictions are shown
@@ -28,25 +25,21 @@ FLUSH_SECONDS = 5  # VisualDL's own 120 leave the page empty for two minutes
 
 
 class Board(Callback):
-    """Stands where the loop expects VisualDL's `LogWriter`, and hears of the run as an callback.
+    """Writes a run for VisualDL.
 
     Args:
-        save_dir: where the records go; start: iteration from which the run goes on, 0 for a fresh one.
+        save_dir: where the records go; start: iteration from which the run resumes, 0 for a fresh one.
         classes: their names; samples: whose predictions are shown at each evaluation.
     """
 
     def __init__(self, save_dir: str, classes: Sequence[str], start: int = 0, samples: Samples | None = None):
-        self.save_dir, self.classes, self.start, self.samples = (
-            save_dir,
-            [_tag(name) for name in classes],
-            start,
-            samples,
-        )
-        self.watch: Any = None
+        self.save_dir, self.classes, self.start = save_dir, [_tag(name) for name in classes], start
+        self.samples = samples
         self.writer: Any = None
 
-    # --- in place of LogWriter ---
-    def open(self) -> None:
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Open a file of records, and close it however the run ends."""
         from visualdl import LogWriter
 
         earlier = sorted(glob.glob(os.path.join(self.save_dir, "vdlrecords.*.log")))
@@ -55,35 +48,30 @@ class Board(Callback):
         self.writer = LogWriter(self.save_dir, file_name=name, flush_secs=FLUSH_SECONDS)
         for record in kept:
             self.writer._get_file_writer().add_record(record)
-
-    def add_scalar(self, tag: str, value, step: int) -> None:
-        """From the loop. The first loss after a resume in the middle of a window is that of fewer steps, see
-        `Monitor.logged`."""
-        value = float(value) * (self.watch.correction if self.watch and tag.startswith("Train/loss") else 1)
-        self.writer.add_scalar(tag, value, step)
-
-    def close(self) -> None:
-        if self.writer is not None:
+        try:
+            yield
+        finally:
             self.writer.close()
-            self.writer = None
 
-    # --- what the loop leaves out ---
-    def logged(self, watch, row) -> None:
-        self.watch = watch
-        self.writer.add_scalar("Train/ips", row["ips"], row["iter"])
+    def on_log(self, monitor: Monitor, row: dict[str, Any]) -> None:
+        for name in ("loss", "lr", "batch_cost", "reader_cost", "ips"):
+            self.writer.add_scalar(f"Train/{name}", row[name], row["iter"])
+        outputs = monitor.losses[1:]
+        for index, loss in enumerate(outputs if len(outputs) > 1 else ()):
+            self.writer.add_scalar(f"Train/loss_{index:d}", float(loss), row["iter"])
 
-    def evaluated(self, watch, model, evaluation) -> None:
-        step, ema = watch.steps, evaluation["ema"]
-        self.writer.add_scalar("Evaluate/Ema_Kappa" if ema else "Evaluate/Kappa", evaluation["kappa"], step)
+    def on_eval(self, monitor: Monitor, model: Any, evaluation: dict[str, Any]) -> None:
+        step, ema = monitor.steps, evaluation["ema"]
+        for name, key in (("mIoU", "mIoU"), ("Acc", "acc"), ("Kappa", "kappa")):
+            self.writer.add_scalar(f"Evaluate/{'Ema_' if ema else ''}{name}", evaluation[key], step)
         for name, value in zip(self.classes, evaluation["class_iou"]):
-            self.writer.add_scalar(f"{('IoU_Ema' if ema else 'IoU')}/{name}", value, step)
+            self.writer.add_scalar(f"{'IoU_Ema' if ema else 'IoU'}/{name}", value, step)
         if self.samples is not None and self.samples.ema == ema:
-            for name, picture in self.samples.draw(model, step):
-                self.writer.add_image(f"Predictions/{name}", picture[:, :, ::-1], step)
+            for name, image in self.samples.draw(model, step):
+                self.writer.add_image(f"Predictions/{name}", image[:, :, ::-1], step)
 
-    def add_graph(self, model, shape: Sequence[int]) -> None:
-        """Write the model's graph. A model that cannot be traced trains all the same: that is said, and the page has no
-        graph."""
+    def add_graph(self, model: Any, shape: Sequence[int]) -> None:
+        """Write the model's graph. A model that cannot be traced trains without one, with a warning."""
         from ppliteseg_paddle.engine.callbacks.visualdl_graph import model_graph
         from ppliteseg_paddle.files import save_atomic
 
@@ -152,34 +140,8 @@ class Samples:
 # --------------------------------------------------------------------------------------------
 # Records
 # --------------------------------------------------------------------------------------------
-@contextlib.contextmanager
-def written(board: Board | None):
-    """Reason: the loop opens VisualDL's writer by itself, in each rank, a new file after each resume, and leaves it
-    open on an error."""
-    import visualdl
-
-    if board is not None:
-        board.open()
-    try:
-        with replaced(visualdl, "LogWriter", lambda *args, **kwargs: board or _Silent()):
-            yield
-    finally:
-        if board is not None:
-            board.close()
-
-
-class _Silent:
-    """The writer of all ranks but the first."""
-
-    def add_scalar(self, tag, value, step):
-        """Nothing."""
-
-    def close(self):
-        """Nothing."""
-
-
 def records_up_to(path: str, step: int) -> list[Any]:
-    """VisualDL's records of a file, up to an iteration; what a killed run has left half-written is left out."""
+    """VisualDL's records of a file, up to an iteration; what a killed run has left half-written is skipped."""
     from google.protobuf.message import DecodeError
     from visualdl.proto import record_pb2
     from visualdl.reader.record_reader import RecordReader

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from ppliteseg_paddle.engine.loop.monitor import Callback
+from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 from ppliteseg_paddle.files import SOURCE_ROOT, read_json, write_json
 
@@ -104,7 +104,7 @@ def launch(
             )
         except KeyboardInterrupt:
             if _noted_checkpoint(notes):
-                print(f"\nstopped; go on with: --resume_model {_noted_checkpoint(notes)}", file=sys.stderr)
+                print(f"\nstopped; resume with: --resume_model {_noted_checkpoint(notes)}", file=sys.stderr)
             raise
         told = {
             int(name[5:-5]): read_json(os.path.join(notes, name)) or {}
@@ -209,7 +209,7 @@ def _failure(
     if number is None or "lost" in told.get(number, {}):
         silent = [n for n in _numbers(log_dir) if n not in told]
         number = silent[0] if silent else number
-    how = (f" Go on with: --resume_model {checkpoint}") if checkpoint else ""
+    how = (f" Resume with: --resume_model {checkpoint}") if checkpoint else ""
     if number is None:
         return RankFailed(f"the launcher ended with status {failed['status']}; the logs are in {log_dir}.{how}")
     cause = told.get(number, {}).get("error") or (
@@ -238,8 +238,8 @@ class NoteCheckpoints(Callback):
     def __init__(self, resumed: str | None):
         self._note(resumed)
 
-    def saved(self, watch) -> None:
-        self._note(watch.saved)
+    def on_save(self, monitor: Monitor) -> None:
+        self._note(monitor.saved)
 
     @staticmethod
     def _note(folder: str | None) -> None:

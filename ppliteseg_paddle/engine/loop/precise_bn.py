@@ -1,10 +1,8 @@
 """Batch norm's statistics counted anew for the final weights.
 
 What training leaves are averages over its last steps: of weights that still moved, and of crops, scales and colors that
-    no
-evaluation shows. After the last step, before its evaluation and checkpoint, the statistics are counted over training
-images as an
-evaluation sees them. That costs forward passes only.
+no evaluation shows. After the last step, before its evaluation and checkpoint, the statistics are counted over training
+images as an evaluation sees them. That costs forward passes only.
 
 Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576, section 3.
 """
@@ -19,8 +17,9 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ppliteseg_paddle.engine.loop.data_parallel import AfterStep
 from ppliteseg_paddle.engine.loop.distributed import rank, ranks, sum_over_ranks
-from ppliteseg_paddle.engine.loop.surroundings import loop_module, replaced
+from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.errors import ConfigError
 
 
@@ -28,12 +27,11 @@ class PreciseStatistics:
     """Sets a model's batch norm statistics to those of training images.
 
     Args:
-        dataset: what the model is trained on, of ours (`CheckedDataset`).
+        dataset: what the model is trained on (`CheckedDataset`).
         transforms: `Compose` of an evaluation.
         images: how many are read, spread evenly over the data set; each rank reads its share.
-        batch_size: images of one size that go through the model together; 2 at least, as a pooled map of one image has
-            no variance:
-            an image that is left over is not counted.
+        batch_size: images of one size in a forward pass; at least 2, as a pooled map of one image has no variance: an
+            image that is left over is not counted.
         autocast: gives the context of mixed precision.
     """
 
@@ -145,7 +143,7 @@ def precise_statistics_of(config, builder, dataset, autocast) -> PreciseStatisti
         )
     if config.to_static_training:
         raise ConfigError(
-            f"{config.source.path}: precise_bn and to_static_training do not go together: set one of them to 0."
+            f"{config.source.path}: precise_bn and to_static_training exclude each other: set one of them to 0."
         )
     if not hasattr(dataset, "transformed"):
         raise ConfigError(
@@ -159,31 +157,25 @@ def precise_statistics_of(config, builder, dataset, autocast) -> PreciseStatisti
     )
 
 
-@contextlib.contextmanager
-def precise_at_the_end(statistics: PreciseStatistics | None, model, start: int, iters):
-    """Reason: the loop evaluates and saves right after its last step. Its calls of the profiler and of the averaging
-    (EMA) are places that
-    it passes before, on every rank."""
-    if statistics is None:
-        yield
-        return
-    module, done = loop_module(), [start]
-    profiler, update = module.train_profiler, module.update_ema_model
+# --------------------------------------------------------------------------------------------
+# At the end of the loop, which evaluates and saves right after its last step
+# --------------------------------------------------------------------------------------------
+def precise_at_the_end(run: LoopRun, profiler: Any) -> Any:
+    """`train_profiler` after whose last step the model's statistics are counted."""
 
-    class Profiler:
-        def __getattr__(self, name):
-            return getattr(profiler, name)
+    def then() -> None:
+        if run.precise_bn is not None and run.at_the_end:
+            run.precise_bn(run.model)
 
-        def add_profiler_step(self, *args, **kwargs):
-            profiler.add_profiler_step(*args, **kwargs)
-            done[0] += 1
-            if done[0] == iters:
-                statistics(model)
+    return AfterStep(profiler, then)
 
-    def update_and_count(ema_model, *args, **kwargs):
+
+def precise_average_at_the_end(run: LoopRun, update: Callable) -> Callable:
+    """`update_ema_model` after whose last call the averaged model's statistics are counted."""
+
+    def update_and_count(ema_model: Any, *args: Any, **kwargs: Any) -> None:
         update(ema_model, *args, **kwargs)
-        if done[0] == iters:
-            statistics(ema_model)
+        if run.precise_bn is not None and run.at_the_end:
+            run.precise_bn(ema_model)
 
-    with replaced(module, "train_profiler", Profiler()), replaced(module, "update_ema_model", update_and_count):
-        yield
+    return update_and_count

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from typing import Callable
 
-from ppliteseg_paddle.engine.loop.surroundings import replaced
+from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.errors import ConfigError
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
@@ -12,8 +14,7 @@ DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 
 def check_precision(precision: str, device: str) -> None:
     """See that the device set by `select_device` computes in this precision: on others Paddle fails in the middle of
-    the first
-    step, or computes in fp32 with a warning only, as on every CPU (Paddle 2.6 to 3.3, fp16 and bf16 alike).
+    the first step, or computes in fp32 with a warning only, as on every CPU (Paddle 2.6 to 3.3, fp16 and bf16 alike).
 
     Raises: ConfigError
     """
@@ -39,7 +40,7 @@ def check_precision(precision: str, device: str) -> None:
         )
 
 
-def autocast(precision: str, amp_level: str = "O1"):
+def autocast(precision: str, amp_level: str = "O1") -> contextlib.AbstractContextManager:
     """Paddle's mixed precision as PaddleSeg's loop switches it on; nothing for fp32."""
     import paddle
 
@@ -55,25 +56,22 @@ def autocast(precision: str, amp_level: str = "O1"):
     )
 
 
+# --------------------------------------------------------------------------------------------
+# bf16 in the loop, which trains in fp16 or not at all: what it asks of `paddle.amp` in fp16 is done in bf16, without a
+# loss scale, as bf16 has the range of fp32
+# --------------------------------------------------------------------------------------------
 def precision_of_the_loop(precision: str) -> str:
-    """What to tell PaddleSeg's loop, which knows fp32 and fp16; `loop_in_bf16` does the rest."""
+    """What to tell PaddleSeg's loop, which knows fp32 and fp16."""
     return "fp16" if precision == "bf16" else precision
 
 
-@contextlib.contextmanager
-def loop_in_bf16(precision: str):
-    """Reason: the loop trains in fp16 or not at all. For bf16 what it asks of `paddle.amp` in fp16 is done in bf16, and
-    without a
-    loss scale: bf16 has the range of fp32."""
-    if precision != "bf16":
-        yield
-        return
-    import paddle
+def auto_cast(run: LoopRun, original: Callable) -> Callable:
+    return original if run.precision != "bf16" else functools.partial(original, dtype="bfloat16")
 
-    auto_cast, scaler, decorate = paddle.amp.auto_cast, paddle.amp.GradScaler, paddle.amp.decorate
-    with (
-        replaced(paddle.amp, "auto_cast", lambda *args, **kwargs: auto_cast(*args, **{**kwargs, "dtype": "bfloat16"})),
-        replaced(paddle.amp, "GradScaler", lambda *args, **kwargs: scaler(enable=False)),
-        replaced(paddle.amp, "decorate", lambda *args, **kwargs: decorate(*args, **{**kwargs, "dtype": "bfloat16"})),
-    ):
-        yield
+
+def decorate(run: LoopRun, original: Callable) -> Callable:
+    return original if run.precision != "bf16" else functools.partial(original, dtype="bfloat16")
+
+
+def loss_scaler(run: LoopRun, original: Callable) -> Callable:
+    return original if run.precision != "bf16" else lambda *args, **kwargs: original(enable=False)

@@ -3,10 +3,10 @@ resume."""
 
 from __future__ import annotations
 
-import contextlib
-from typing import Callable
+from collections.abc import Iterator
+from typing import Any, Callable
 
-from ppliteseg_paddle.engine.loop.surroundings import replaced
+from ppliteseg_paddle.engine.loop.run import LoopRun
 
 
 def epochs_done(images: int, iteration: int, batch_size: int, ranks: int = 1) -> int:
@@ -15,8 +15,8 @@ def epochs_done(images: int, iteration: int, batch_size: int, ranks: int = 1) ->
     return -(-iteration // max(iterations, 1))
 
 
-def seed_samples(dataset, seed: int | None, start: int, batch_size: int, ranks: int = 1) -> None:
-    """Let a training set of ours draw what belongs to the seed and to the epochs from `start` on.
+def seed_samples(dataset: Any, seed: int | None, start: int, batch_size: int, ranks: int = 1) -> None:
+    """Let a training set draw what belongs to the seed and to the epochs from `start` on.
 
     All ranks get one seed, unlike for Paddle's and NumPy's generators: what is drawn for an image then does not depend
     on the rank that reads it.
@@ -29,7 +29,7 @@ def seed_samples(dataset, seed: int | None, start: int, batch_size: int, ranks: 
     draws.resume_from(epochs_done(len(dataset), start, batch_size, ranks))
 
 
-def progress_of(dataset, share: Callable[[], float]) -> Callable[[], None]:
+def progress_of(dataset: Any, share: Callable[[], float]) -> Callable[[], None]:
     """What to call when an epoch begins: tells the data set's transforms the share of the run that is done, if they ask
     for it."""
     transforms = [
@@ -45,27 +45,25 @@ def progress_of(dataset, share: Callable[[], float]) -> Callable[[], None]:
     return begin_epoch
 
 
-@contextlib.contextmanager
-def epochs_go_on(epochs: int, begin_epoch: Callable[[], None] = lambda: None):
-    """Call `begin_epoch` before the first sample of each epoch is read, in this process, and number the epochs from
-    `epochs` on.
+def resumed_sampler(run: LoopRun, original: type) -> type:
+    """`DistributedBatchSampler` that calls `run.begin_epoch` before the first sample of each epoch is read, in this
+    process, and numbers the epochs from `run.epochs` on.
 
     Reason: the loop's sampler shuffles by the number of the epoch, and counts from 0 again after a resume, so that the
     orders of the first epochs come back. And the loop tells nobody that an epoch begins.
     """
-    import paddle
 
-    class Sampler(paddle.io.DistributedBatchSampler):
-        def __init__(self, *args, **kwargs):
+    class Sampler(original):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.epoch = epochs
+            self.epoch = run.epochs
+            run.monitor.steps_per_epoch = max(len(self), 1)
 
-        def __iter__(self):  # called when the loader starts, before it reads ahead or forks workers
-            begin_epoch()
+        def __iter__(self) -> Iterator[Any]:  # called when the loader starts, before it reads ahead or forks workers
+            run.begin_epoch()
             if self.nranks > 1 and getattr(self.dataset, "draws", None) is not None:
                 # This rank has read only some of the images before: without it, another's numbers would come back.
                 self.dataset.draws.resume_from(self.epoch)
             return super().__iter__()
 
-    with replaced(paddle.io, "DistributedBatchSampler", Sampler):
-        yield
+    return Sampler

@@ -2,23 +2,19 @@
 
 import glob
 import os
+import pathlib
 
 import cv2
 import numpy as np
 import paddle
 import pytest
+from loop_run import a_monitor
 from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
 from ppliteseg_paddle.engine.callbacks import visualdl as boards
-from ppliteseg_paddle.engine.loop import surroundings as loop
 
 CLASSES = ("road", "tram/rail %")
-
-
-class Optimizer:
-    def get_lr(self):
-        return 0.01
 
 
 def evaluation(ema=False):
@@ -26,12 +22,12 @@ def evaluation(ema=False):
 
 
 def row(iteration):
-    return {"iter": iteration, "ips": 8.0, "loss": 0.5}
+    return {"iter": iteration, "ips": 8.0, "loss": 1 / iteration, "lr": 0.01, "batch_cost": 0.5, "reader_cost": 0.25}
 
 
 @pytest.fixture
-def watch(tmp_path):
-    return loop.Monitor(Optimizer(), str(tmp_path), log_iters=10)
+def monitor(tmp_path):
+    return a_monitor(tmp_path, log_iters=10)
 
 
 def read(path, kind):
@@ -48,96 +44,74 @@ def newest(folder):
     return sorted(glob.glob(os.path.join(str(folder), "vdlrecords.*")))[-1]
 
 
-def as_the_loop_does(folder):
-    from visualdl import LogWriter
-
-    return LogWriter(str(folder))
-
-
-def test_the_loops_scalars_and_ours_stand_in_one_file(tmp_path, watch):
+def test_losses_times_and_scores_stand_in_one_file_under_paddlesegs_names(tmp_path, monitor):
     board = boards.Board(str(tmp_path), CLASSES)
-    with boards.written(board):
-        writer = as_the_loop_does(tmp_path)
-        board.logged(watch, row(10))
-        writer.add_scalar("Train/loss", 0.5, 10)
-        watch.steps = 10
-        board.evaluated(watch, None, evaluation())
-        board.evaluated(watch, None, evaluation(ema=True))
-        writer.add_scalar("Evaluate/mIoU", 0.5, 10)
+    monitor.losses = np.array([0.1, 0.06, 0.04])
+    with board.writing():
+        board.on_log(monitor, row(10))
+        monitor.steps = 10
+        board.on_eval(monitor, None, evaluation())
+        board.on_eval(monitor, None, evaluation(ema=True))
     assert len(glob.glob(str(tmp_path / "vdlrecords.*"))) == 1
     scalars = read(newest(tmp_path), "scalar")
     assert {tag: values for tag, ((_, values),) in scalars.items()} == {
+        "Train/loss": pytest.approx(0.1),
+        "Train/loss_0": pytest.approx(0.06),
+        "Train/loss_1": pytest.approx(0.04),
+        "Train/lr": pytest.approx(0.01),
+        "Train/batch_cost": 0.5,
+        "Train/reader_cost": 0.25,
         "Train/ips": 8.0,
-        "Train/loss": 0.5,
+        "Evaluate/mIoU": 0.5,
+        "Evaluate/Acc": pytest.approx(0.9),
         "Evaluate/Kappa": pytest.approx(0.8),
         "IoU/road": 0.75,
         "IoU/tram-rail ": 0.25,
+        "Evaluate/Ema_mIoU": 0.5,
+        "Evaluate/Ema_Acc": pytest.approx(0.9),
         "Evaluate/Ema_Kappa": pytest.approx(0.8),
         "IoU_Ema/road": 0.75,
         "IoU_Ema/tram-rail ": 0.25,
-        "Evaluate/mIoU": 0.5,
     }
 
 
-def test_after_a_resume_the_curves_go_on_in_one_piece(tmp_path, watch):
-    with boards.written(boards.Board(str(tmp_path), CLASSES)):
-        writer = as_the_loop_does(tmp_path)
-        for step in (10, 20, 30):
-            writer.add_scalar("Train/loss", 1 / step, step)
-    resumed = boards.Board(str(tmp_path), CLASSES, start=20)
-    with boards.written(resumed):
-        as_the_loop_does(tmp_path).add_scalar("Train/loss", 0.5, 30)
-    assert read(newest(tmp_path), "scalar")["Train/loss"] == [
-        (10, pytest.approx(0.1)),
-        (20, pytest.approx(0.05)),
-        (30, 0.5),
-    ]
+def write_rows(board, monitor, *iterations):
+    with board.writing():
+        for iteration in iterations:
+            board.on_log(monitor, row(iteration))
 
 
-def test_records_of_a_killed_run_that_end_in_the_middle_are_read_up_to_there(tmp_path):
-    with boards.written(boards.Board(str(tmp_path), CLASSES)):
-        writer = as_the_loop_does(tmp_path)
-        for step in (10, 20):
-            writer.add_scalar("Train/loss", 0.5, step)
-    path = newest(tmp_path)
-    os.truncate(path, os.path.getsize(path) - 5)
-    assert [record.values[0].id for record in boards.records_up_to(path, 99)] == [10]
+def losses_in(folder):
+    return read(newest(folder), "scalar")["Train/loss"]
 
 
-def test_a_fresh_run_in_an_old_folder_begins_anew(tmp_path):
+def test_after_a_resume_the_curves_continue_in_one_piece(tmp_path, monitor):
+    write_rows(boards.Board(str(tmp_path), CLASSES), monitor, 10, 20, 30)
+    write_rows(boards.Board(str(tmp_path), CLASSES, start=20), monitor, 40)
+    assert losses_in(tmp_path) == [(i, pytest.approx(1 / i)) for i in (10, 20, 40)]
+
+
+def test_records_of_a_killed_run_that_end_in_the_middle_are_read_up_to_there(tmp_path, monitor):
+    write_rows(boards.Board(str(tmp_path), CLASSES), monitor, 10, 20)
+    path = pathlib.Path(newest(tmp_path))
+    path.write_bytes(path.read_bytes()[:-5])
+    kept = boards.records_up_to(str(path), 99)
+    assert [record.values[0].id for record in kept] == [10] * 5 + [20] * 4
+
+
+def test_a_fresh_run_in_an_old_folder_begins_anew(tmp_path, monitor):
     for _ in range(2):
-        with boards.written(boards.Board(str(tmp_path), CLASSES)):
-            as_the_loop_does(tmp_path).add_scalar("Train/loss", 0.5, 10)
+        write_rows(boards.Board(str(tmp_path), CLASSES), monitor, 10)
     assert len(glob.glob(str(tmp_path / "vdlrecords.*"))) == 2
-    assert read(newest(tmp_path), "scalar")["Train/loss"] == [(10, 0.5)]
+    assert losses_in(tmp_path) == [(10, pytest.approx(0.1))]
 
 
-def test_the_first_loss_after_a_resume_in_mid_window_is_corrected(tmp_path, watch):
+def test_an_error_leaves_the_records_readable(tmp_path, monitor):
     board = boards.Board(str(tmp_path), CLASSES)
-    watch.correction = 2.0
-    with boards.written(board):
-        board.logged(watch, row(20))
-        for tag in ("Train/loss", "Train/loss_0", "Train/lr"):
-            board.add_scalar(tag, 0.25, 20)
-    scalars = read(newest(tmp_path), "scalar")
-    assert [scalars[tag][0][1] for tag in ("Train/loss", "Train/loss_0", "Train/lr")] == [0.5, 0.5, 0.25]
-
-
-def test_other_ranks_write_nothing(tmp_path):
-    with boards.written(None):
-        writer = as_the_loop_does(tmp_path)
-        writer.add_scalar("Train/loss", 0.5, 10)
-        writer.close()
-    assert os.listdir(tmp_path) == []
-
-
-def test_visualdl_itself_is_put_back(tmp_path):
-    import visualdl
-
-    before = visualdl.LogWriter
-    with pytest.raises(KeyError), boards.written(boards.Board(str(tmp_path), CLASSES)):
+    with pytest.raises(KeyError), board.writing():
+        board.on_log(monitor, row(10))
         raise KeyError
-    assert visualdl.LogWriter is before
+    assert losses_in(tmp_path) == [(10, pytest.approx(0.1))]
 
 
 @pytest.fixture(scope="module")
@@ -147,16 +121,16 @@ def config(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_same_images_are_drawn_at_every_evaluation(config, tmp_path, watch):
+def test_the_same_images_are_drawn_at_every_evaluation(config, tmp_path, monitor):
     samples = boards.Samples(build_val_dataset(config), config)
     assert [name for name, _, _ in samples.pairs] == ["1 09", "2 11", "3 13"]
     model = build_model(config)
     model.train()
     board = boards.Board(str(tmp_path), CLASSES, samples=samples)
-    with boards.written(board):
-        for watch.steps in (10, 20):
-            board.evaluated(watch, model, evaluation())
-            board.evaluated(watch, model, evaluation(ema=True))  # not these
+    with board.writing():
+        for monitor.steps in (10, 20):
+            board.on_eval(monitor, model, evaluation())
+            board.on_eval(monitor, model, evaluation(ema=True))  # not these
     assert model.training
     from visualdl import LogReader
 

@@ -129,7 +129,7 @@ def test_a_schedule_that_depends_on_all_rates_before_is_refused(clock, schedule)
 def test_ranks_agree_on_the_time_without_waiting_for_each_other_once_more(clock, monkeypatch):
     """They come from the transfer of the gradients."""
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
-    monkeypatch.setattr(distributed, "meet", lambda: pytest.fail("waited"))
+    monkeypatch.setattr(distributed, "barrier", lambda: pytest.fail("waited"))
     monkeypatch.setattr(paddle.distributed, "all_reduce", lambda tensor: tensor.add_(paddle.zeros_like(tensor)))
     budget = Budget(1, iters=100, ranks=2, clock=clock)
     clock.seconds += 15

@@ -11,12 +11,12 @@ import numpy as np
 import paddle
 import pytest
 import rank_worker
+from loop_run import a_run as loop_run
 from tiny_data import make_data, values, write_config
 
-from ppliteseg_paddle.engine.loop import distributed
-from ppliteseg_paddle.engine.loop import surroundings as loop
-from ppliteseg_paddle.engine.loop.monitor import Monitor
-from ppliteseg_paddle.engine.train import set_seed
+from ppliteseg_paddle.engine.loop import data_parallel, distributed
+from ppliteseg_paddle.engine.loop.rank_end import RankLost, end_jointly
+from ppliteseg_paddle.engine.parts import set_seed
 from ppliteseg_paddle.models.pp_liteseg import pp_liteseg_t
 
 pytestmark = pytest.mark.slow  # trains in several processes
@@ -115,7 +115,7 @@ def test_the_first_rank_alone_prints_and_writes(two_ranks):
 
 
 def test_a_single_process_takes_all_and_waits_for_nobody():
-    distributed.meet()
+    distributed.barrier()
     assert list(distributed.share(3)) == [0, 1, 2]
     assert distributed.sum_over_ranks(np.array([3])).tolist() == [3]
 
@@ -128,7 +128,7 @@ def test_gradients_are_averaged_in_one_buffer_of_all(monkeypatch):
     model.weight.stop_gradient = False
     loss = model.weight.sum()  # the bias is not used
     loss.backward()
-    average = distributed._Average(model)
+    average = data_parallel.GradientMean(model)
     average()
     assert model.weight.grad.numpy().tolist() == [[2.0, 2.0]] * 3
     assert model.bias.grad.numpy().tolist() == [1.5, 1.5]
@@ -170,9 +170,9 @@ def test_ranks_draw_different_numbers_from_one_seed():
     ],
 )
 def test_errors_of_the_transfer_are_told_from_others(text, lost, tmp_path):
-    run = distributed._Run(None, None, Monitor(None, str(tmp_path)))
-    expected = distributed.RankLost if lost else RuntimeError
-    with pytest.raises(expected) as caught, distributed._end_together(run):
+    run = loop_run(tmp_path)
+    expected = RankLost if lost else RuntimeError
+    with pytest.raises(expected) as caught, end_jointly(run):
         raise RuntimeError(text)
     if lost:
         assert str(caught.value).startswith(
@@ -182,9 +182,7 @@ def test_errors_of_the_transfer_are_told_from_others(text, lost, tmp_path):
 
 def a_run(tmp_path):
     model = paddle.nn.Linear(3, 2)
-    return distributed._Run(
-        model, paddle.optimizer.SGD(0.1, parameters=model.parameters()), Monitor(None, str(tmp_path))
-    )
+    return loop_run(tmp_path, model, paddle.optimizer.SGD(0.1, parameters=model.parameters()))
 
 
 def test_a_rank_told_to_end_after_an_update_saves_that_step(tmp_path):
@@ -192,9 +190,9 @@ def test_a_rank_told_to_end_after_an_update_saves_that_step(tmp_path):
     it."""
     run = a_run(tmp_path)
     run.updating = True
-    advice = f"ends after iteration 0; go on with: --resume_model {tmp_path / 'iter_1'}"
-    lost = pytest.raises(distributed.RankLost, match=advice)
-    with lost, loop.safe_saving(run.watch), distributed._end_together(run):
+    advice = f"ends after iteration 0; resume with: --resume_model {tmp_path / 'iter_1'}"
+    lost = pytest.raises(RankLost, match=advice)
+    with lost, end_jointly(run):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
     assert {"model.pdparams", "model.pdopt"} <= set(os.listdir(tmp_path / "iter_1"))
@@ -207,13 +205,13 @@ def test_the_checkpoint_of_another_run_is_neither_advised_nor_taken_for_saved(tm
         for name in ("model.pdparams", "model.pdopt"):
             (tmp_path / "o" / (f"iter_{number:d}") / name).write_text("of another run")
     run.done = 1
-    lost = pytest.raises(distributed.RankLost, match=f"go on with: --resume_model {tmp_path / 'o' / 'iter_1'}")
-    with lost, loop.safe_saving(run.watch), distributed._end_together(run):
+    lost = pytest.raises(RankLost, match=f"resume with: --resume_model {tmp_path / 'o' / 'iter_1'}")
+    with lost, end_jointly(run):
         raise RuntimeError("gloo: connection closed")
     assert sorted(paddle.load(str(tmp_path / "o" / "iter_1" / "model.pdparams"))) == ["bias", "weight"]
 
 
-def test_mixed_precision_updates_whole_too(tmp_path):
+def test_mixed_precision_updates_completely_too(tmp_path):
     """Under a loss scale the loop calls `minimize`, not `step`; a signal in the middle of it waits for its end."""
     run = a_run(tmp_path)
 
@@ -228,9 +226,9 @@ def test_mixed_precision_updates_whole_too(tmp_path):
             return "updated"
 
     run.optimizer = optimizer = Optimizer()
-    lost = pytest.raises(distributed.RankLost, match="launcher ended this rank")
-    with lost, distributed._end_together(run), distributed._data_parallel(run):
-        run.watch.save_dir = str(tmp_path / "unused")
+    lost = pytest.raises(RankLost, match="launcher ended this rank")
+    with lost, end_jointly(run), data_parallel.complete_updates(run):
+        run.monitor.save_dir = str(tmp_path / "unused")
         run.optimizer = paddle.optimizer.SGD(0.1, parameters=run.model.parameters())  # what is saved
         optimizer.minimize(0.5)
     assert optimizer.seen == (True, 0.5) and not run.torn

@@ -29,7 +29,7 @@ if os.environ.get("PADDLE_TRAINER_ID") == "1":
 """
 
 
-def test_a_rank_that_dies_ends_the_run_with_its_name_and_a_checkpoint_to_go_on_from(tmp_path, monkeypatch, capfd):
+def test_a_rank_that_dies_ends_the_run_with_its_name_and_a_checkpoint_to_resume_from(tmp_path, monkeypatch, capfd):
     root, save_dir = make_data(tmp_path / "data"), tmp_path / "o"
     config = write_config(root / "c.yml", values(root))
     (tmp_path / "site").mkdir()
@@ -82,7 +82,7 @@ def test_the_rank_that_ended_first_is_named_not_the_one_that_missed_it(tmp_path)
     error = failure(tmp_path, 3, rank=0, told={0: {"lost": "another rank has ended"}}, checkpoint="o/iter_4")
     assert error.exit_status == 3
     assert str(error) == (
-        f"rank 1 ended without a word; its log is {(tmp_path / 'workerlog.1')}. Go on with: --resume_model o/iter_4"
+        f"rank 1 ended without a word; its log is {(tmp_path / 'workerlog.1')}. Resume with: --resume_model o/iter_4"
     )
 
 
@@ -141,7 +141,7 @@ def test_the_first_rank_leaves_word_of_its_checkpoints(tmp_path, monkeypatch):
     monkeypatch.setenv(launch.NOTES, str(tmp_path))
     notes = launch.NoteCheckpoints("o/iter_3")
     assert json.loads((tmp_path / "checkpoint.json").read_text()) == {"folder": "o/iter_3"}
-    notes.saved(SimpleNamespace(saved="o/iter_9"))
+    notes.on_save(SimpleNamespace(saved="o/iter_9"))
     assert json.loads((tmp_path / "checkpoint.json").read_text()) == {"folder": "o/iter_9"}
 
 
@@ -163,4 +163,4 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(launch, "_follow", interrupted)
     with pytest.raises(KeyboardInterrupt):
         launch.launch(["train"], nproc_per_node=2, log_dir=str(tmp_path))
-    assert capsys.readouterr().err == "\nstopped; go on with: --resume_model o/iter_7\n"
+    assert capsys.readouterr().err == "\nstopped; resume with: --resume_model o/iter_7\n"

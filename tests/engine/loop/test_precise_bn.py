@@ -62,7 +62,7 @@ def test_the_statistics_become_those_of_all_pixels(rng, training):
     assert np.array_equal(net.conv.weight.numpy(), weights)
 
 
-def test_an_image_without_a_second_one_of_its_size_is_left_out(rng, capsys):
+def test_an_image_without_a_second_one_of_its_size_is_skipped(rng, capsys):
     data, net = Images(rng, 6), Net()  # four of one size: three and one; two of another
     PreciseStatistics(data, lambda image: image, 100, 3)(net)
     pixels = np.concatenate([data.images[i].reshape(3, -1) for i in (0, 1, 2, 4, 5)], axis=1).astype(np.float64)
@@ -140,7 +140,7 @@ def test_the_last_checkpoint_has_precise_statistics_in_the_plain_and_in_the_aver
     [
         ({"precise_bn": 1}, "precise_bn: expected a number of images: 0 .off., or 2 and more, found 1"),
         ({"precise_bn": 4, "val_dataset": None}, "precise_bn needs a val_dataset"),
-        ({"precise_bn": 4, "to_static_training": True}, "precise_bn and to_static_training do not go together"),
+        ({"precise_bn": 4, "to_static_training": True}, "precise_bn and to_static_training exclude each other"),
     ],
 )
 def test_what_it_cannot_do_is_told_before_the_start(root, tmp_path, changes, words):

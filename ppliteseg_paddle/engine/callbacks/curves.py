@@ -1,0 +1,37 @@
+"""curves.png: what train.json holds, drawn."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Callable
+
+from ppliteseg_paddle.engine.callbacks.progress import duration
+from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
+from ppliteseg_paddle.errors import PPLiteSegError
+
+CURVES_FILE = "curves.png"
+
+
+class Curves(Callback):
+    """curves.png in the run's folder, drawn anew at each checkpoint; after a resume with all that was before.
+
+    Args: history: gives what is to be in train.json.
+    """
+
+    def __init__(self, save_dir: str, history: Callable[[Monitor], dict[str, Any]]):
+        self.path, self.history, self.fault = os.path.join(save_dir, CURVES_FILE), history, ""
+
+    def on_save(self, monitor: Monitor) -> None:
+        from ppliteseg_paddle.visual.plots import training_curves
+
+        record = self.history(monitor)
+        title = (
+            f"{os.path.basename(record['config'])}: iteration {monitor.steps:d}, after {duration(record['seconds'])}"
+        )
+        try:
+            training_curves(self.path, record, title)
+        except PPLiteSegError as error:  # a run of days does not end for a figure
+            if str(error) != self.fault:
+                print(f"warning: no {CURVES_FILE}: {error}", file=sys.stderr)
+            self.fault = str(error)

@@ -1,0 +1,65 @@
+"""One training run as the seams of the loop see it: its parts, and how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable
+
+from ppliteseg_paddle.engine.loop.distributed import barrier
+from ppliteseg_paddle.engine.loop.monitor import Monitor
+
+if TYPE_CHECKING:
+    from ppliteseg_paddle.engine.loop.precise_bn import PreciseStatistics
+
+
+@dataclass
+class LoopRun:
+    """What the replacements in `seams.SEAMS` share.
+
+    Args:
+        iters, save_interval: as the loop's own; `iters` may be a `budget.OpenEnd`.
+        precision: fp32, fp16 or bf16; resume_model: folder that the run resumes from.
+        ema_decay: of the averaged weights; epochs: that were begun before this run.
+        begin_epoch: called before the first sample of each epoch is read.
+        precise_bn: counts batch norm's statistics at the end.
+        log_lines: whether PaddleSeg's lines are logged; a progress line on a terminal tells the same in other words.
+    """
+
+    model: Any
+    optimizer: Any
+    monitor: Monitor
+    iters: int
+    save_interval: int = 1000
+    precision: str = "fp32"
+    resume_model: str | None = None
+    ema_decay: float = 0.999
+    epochs: int = 0
+    begin_epoch: Callable[[], None] = lambda: None
+    precise_bn: PreciseStatistics | None = None
+    log_lines: bool = True
+    ema_model: Any = None  # as soon as the loop has shown it
+    # How far it is.
+    done: int = field(init=False)  # steps whose update is complete
+    updating: bool = False  # after the gradients of a step, before it counts as done
+    torn: bool = False  # some weights are a step ahead of others
+    stopped: bool = False  # told to end by the launcher while they were
+    apart: bool = True  # the first rank may have done more than others since the last transfer
+
+    def __post_init__(self) -> None:
+        self.done = self.monitor.start
+
+    @property
+    def at_the_end(self) -> bool:
+        """Whether the last step's update is complete."""
+        return self.done == self.iters
+
+    @property
+    def saves_now(self) -> bool:
+        """Whether an evaluation or a checkpoint follows the step that is just done."""
+        return self.done % self.save_interval == 0 or self.at_the_end
+
+    def barrier(self) -> None:
+        """Before a transfer of every step."""
+        if self.apart:
+            barrier()
+            self.apart = False

@@ -1,0 +1,51 @@
+"""What the loop does in each step: its losses and times, read where the loop computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Callable
+
+from ppliteseg_paddle.engine.loop.run import LoopRun
+
+
+def read_losses(run: LoopRun, original: Callable) -> Callable:
+    """`sum`, which the loop calls once a step, on the list of its losses, whoever has computed them."""
+
+    def add_up(losses: Sequence[Any]) -> Any:
+        total = original(losses)
+        run.monitor.computed(total, losses)
+        return total
+
+    return add_up
+
+
+def losses_with_a_dimension(run: LoopRun, original: Callable) -> Callable:
+    """`loss_computation` for PaddleSeg 2.8.0, which indexes each loss: since Paddle 2.5 a loss has no dimension. (Our
+    model has its own `loss_computation`, which the loop prefers; this is for PaddleSeg's models.)"""
+
+    def compute(*args: Any, **kwargs: Any) -> list[Any]:
+        return [loss.reshape([1]) if loss.ndim == 0 else loss for loss in original(*args, **kwargs)]
+
+    return compute
+
+
+def noted_times(run: LoopRun, original: type) -> type:
+    """`TimeAverager`, of which the loop has one for waiting and one for complete steps. The end of a step is told here:
+    its loss is read, and neither the evaluation nor the checkpoint has begun."""
+    waited = [0.0]
+
+    class Averager(original):
+        def record(self, usetime: float, num_samples: int | None = None) -> None:
+            super().record(usetime, num_samples)
+            if num_samples is None:  # only complete steps are counted in images
+                waited[0] = usetime
+            else:
+                run.monitor.stepped(waited[0], usetime, num_samples)
+
+    return Averager
+
+
+def no_operation_count(run: LoopRun, original: Callable) -> Callable:
+    """`paddle.flops`, which prints a page of tables and warnings after the last iteration, and fails for models whose
+    forward it cannot trace, when all work is already saved."""
+    return lambda *args, **kwargs: 0
