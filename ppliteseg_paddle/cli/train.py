@@ -1,7 +1,7 @@
 """Train the model of a configuration in PaddleSeg's loop.
 
-Writes to --save_dir: iter_N/ (checkpoints), best_model/ (with --do_eval), config.yml (all values
-resolved, ready for val, predict and export) and train.json (losses and evaluations)."""
+Writes to --save_dir: iter_N/ (checkpoints), best_model/ (with --do_eval), config.yml (all values resolved, ready for
+val, predict and export) and train.json (losses and evaluations)."""
 
 from __future__ import annotations
 

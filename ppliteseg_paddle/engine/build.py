@@ -191,7 +191,7 @@ def build_model(config, pretrained: bool = True, verbose: bool = False):
     """The model of a configuration.
 
     Args:
-        pretrained: False leaves out every `pretrained:` in the file, where weights are loaded afterwards anyway.
+        pretrained: False skips every `pretrained:` in the file, where weights are loaded afterwards anyway.
     """
     return build(make_builder(config if pretrained else without_pretrained(config), verbose), "model", verbose)
 
@@ -281,7 +281,7 @@ def quiet_paddleseg(level: int = 0):
 def check_dataset_size(dataset, batch_size: int, ranks: int = 1) -> None:
     """See that an epoch holds at least one full batch: PaddleSeg's loop drops incomplete ones and would spin for ever.
 
-    Raises: DataError: with both numbers and the mend.
+    Raises: DataError: with both numbers and the fix.
     """
     per_rank = -(-len(dataset) // ranks)
     if per_rank < batch_size:

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, checked before a run goes on from them, the best one kept."""
+"""Checkpoints on disk: checked before a run resumes from them, the best one kept. `loop.saving` writes them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ITER_FOLDER = re.compile(r"iter_(\d+)")
 
 
 # --------------------------------------------------------------------------------------------
-# Going on from a checkpoint
+# Resuming from a checkpoint
 # --------------------------------------------------------------------------------------------
 def check_resume(folder: str, iters: int) -> int:
-    """See that a run can go on from `folder`.
+    """See that a run can resume from `folder`.
 
     Returns: the iteration that it holds; PaddleSeg's loop reads it from the folder's name, too.
-    Raises: ConfigError: if it is no checkpoint folder, or holds all of `iters`; WeightsError: if a file lacks.
+    Raises: ConfigError: if it is no checkpoint folder, or holds all of `iters`; WeightsError: if a file is missing.
     """
     name = os.path.basename(os.path.normpath(folder))
     if not os.path.isdir(folder):
@@ -41,7 +41,7 @@ def check_resume(folder: str, iters: int) -> int:
         if not os.path.isfile(path) or not os.path.getsize(path):
             raise WeightsError(
                 f"--resume_model {folder}: {file} is missing or empty, so this checkpoint was not finished. "
-                "Go on from an earlier one."
+                "Resume from an earlier one."
             )
     start = int(match.group(1))
     if start >= iters:
@@ -58,8 +58,7 @@ def check_fits(model, folder: str, by_time: bool = False) -> None:
 
     Args: by_time: whether the run has a budget of time.
     Raises: WeightsError: if a file cannot be read or asks to run code, or a name or shape differs; ConfigError: for a
-        checkpoint of
-        a run by time, if this one is not.
+        checkpoint of a run by time, if this one is not.
     """
     import paddle
 
@@ -72,7 +71,7 @@ def check_fits(model, folder: str, by_time: bool = False) -> None:
     saved = paddle.load(path, return_numpy=True)
     if not isinstance(saved, dict) or "LR_Scheduler" not in saved:
         raise WeightsError(
-            f"{path} holds no state of an optimizer with a learning-rate scheduler, so the run cannot go on from it: "
+            f"{path} holds no state of an optimizer with a learning-rate scheduler, so the run cannot resume from it: "
             f"start from the weights alone, with --model_path {os.path.join(folder, PARAMS)}."
         )
     seconds = saved["LR_Scheduler"].get("seconds")
@@ -132,7 +131,7 @@ def has_finite_weights(folder: str) -> bool:
 
 
 def latest_checkpoint(save_dir: str) -> str | None:
-    """The finished checkpoint with the highest iteration in `save_dir`; None if there is none."""
+    """The finished checkpoint with the highest iteration in `save_dir`; None if there is no finished one."""
     best = (-1, None)
     for name in os.listdir(save_dir) if os.path.isdir(save_dir) else ():
         match = _ITER_FOLDER.fullmatch(name)
@@ -150,7 +149,7 @@ class BestModel:
 
     Args:
         folder: `save_dir`/best_model; the score stands in best.json in it, beside the weights.
-        resumed: whether the run goes on, so that the score on disk counts.
+        resumed: whether the run is resumed, so that the score on disk counts.
     """
 
     def __init__(self, folder: str, resumed: bool):

@@ -1,9 +1,9 @@
 """Figures of merit of a segmentation, from one confusion matrix, equal to PaddleSeg's.
 
-The conventions are PaddleSeg's, so that figures compare: ignored pixels count nowhere, and a class
-that occurs neither in the labels nor in the predictions has an IoU and a Dice of 0 and lowers the
-mean. `mIoU_present` leaves such classes out, as the evaluation of `cityscapesscripts` does; `present`
-tells which ones occur. The two are equal where every class occurs.
+The conventions are PaddleSeg's, so that figures compare: ignored pixels count nowhere, and a class that occurs neither
+in the labels nor in the predictions has an IoU and a Dice of 0 and lowers the mean. `mIoU_present` omits such classes, as
+the evaluation of `cityscapesscripts` does; `present` tells which ones occur. The two are equal where every class
+occurs.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 PRECISIONS, AMP_LEVELS = ("fp32", "fp16", "bf16"), ("O1", "O2")
 
 
-def _check_integer(name: str, value: Any, at_least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise ConfigError(f"--{name} {value!r} is not allowed: give an integer of at least {at_least:d}.")
+def _check_integer(name: str, value: Any, minimum: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ConfigError(f"--{name} {value!r} is not allowed: give an integer of at least {minimum:d}.")
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
@@ -69,8 +69,8 @@ class TrainOptions:
     callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
-        for name, at_least in (("save_interval", 1), ("log_iters", 1), ("num_workers", 0), ("keep_checkpoint_max", 0)):
-            _check_integer(name, getattr(self, name), at_least)
+        for name, minimum in (("save_interval", 1), ("log_iters", 1), ("num_workers", 0), ("keep_checkpoint_max", 0)):
+            _check_integer(name, getattr(self, name), minimum)
         if self.seed is not None:
             _check_integer("seed", self.seed, 0)
         _check_choice("precision", self.precision, PRECISIONS)

@@ -21,8 +21,7 @@ class _PaddleItself:
 
 class EvaluationPredictor:
     """Predicts as the evaluation does, test-time augmentation and sliding windows included, so that its masks have the
-    mIoU
-    that `val` reports.
+    mIoU that `val` reports.
 
     Args: model: in evaluation mode; config: from `build.load_config`.
     Attributes: `label_set`; `backend`, which says what runs.

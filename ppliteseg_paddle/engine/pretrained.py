@@ -22,8 +22,7 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[Any]:
 @contextlib.contextmanager
 def safe_pretrained():
     """Reason: `pretrained:` of PaddleSeg's backbones and models goes to Paddle's own reader, which runs whatever a
-    pickle
-    asks for, and its downloads are unpacked without a look at the paths in them."""
+    pickle asks for, and its downloads are unpacked without a look at the paths in them."""
     import paddle
     from paddleseg.utils import utils
 

@@ -1,8 +1,7 @@
 """Fit a recipe to other hardware: learning rate, iterations and OHEM's share by the linear rule.
 
 A recipe says in its configuration what its numbers were chosen for, `recipe: {devices: 4, batch_size: 4}`, which
-PaddleSeg's
-own `Config` carries along and never reads.
+PaddleSeg's own `Config` carries along and never reads.
 
 Source: Goyal et al., "Accurate, Large Minibatch SGD" (arXiv 1706.02677), section 2.1, for the linear rule.
 """
@@ -29,9 +28,8 @@ def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given
     """What to change in `config` so that training on this hardware follows the recipe.
 
     The learning rate grows with the images of a step, which average the gradient; iterations and warm-up shrink with
-    them, so
-    that as many images are seen; `min_kept` of OHEM grows with one device's images, as it counts pixels of one device's
-    batch.
+    them, so that as many images are seen; `min_kept` of OHEM grows with one device's images, as it counts pixels of one
+    device's batch.
 
     Args:
         config: the values of a configuration; nothing is changed in it.

@@ -38,8 +38,8 @@ def train(config: Any, **options: Any) -> dict[str, Any]:
         options: fields of `TrainOptions`, as in `train(config, save_dir="output", do_eval=True)`.
 
     Returns: iterations, final_loss, best_mIoU, best_iteration, paths, seconds.
-    Raises: ConfigError, DataError, WeightsError, DependencyError: before the start, for whatever would
-        fail later; PPLiteSegError: if the loss stops being a number.
+    Raises: ConfigError, DataError, WeightsError, DependencyError: before the start, for whatever would fail later;
+        PPLiteSegError: if the loss stops being a number.
     Source: PaddleSeg `core/train.py`, and its `tools/train.py` for the order of the steps.
     """
     return run_training(config, TrainOptions(**options))

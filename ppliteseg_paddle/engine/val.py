@@ -91,8 +91,8 @@ def _loader(dataset: Any, indices: Sequence[int], batch_size: int, num_workers: 
 
 
 def stack_equals(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Batches of those neighbors that one forward pass can take: of one size, and of one way back to the
-    size of their label.
+    """Batches of those neighbors that one forward pass can take: of one size, and of one way back to the size of their
+    label.
 
     Args: samples: as a data set in mode "val" gives them, with "img", "label" and "trans_info".
     Shape: "img" (N, 3, H, W) and "label" (N, 1, H', W') of each batch.

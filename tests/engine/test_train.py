@@ -389,14 +389,8 @@ def test_a_broken_label_that_the_sample_misses_ends_the_run_in_one_line(tmp_path
             num_workers=num_workers,
             device="cpu",
         )
-    assert (
-<<<<<<< HEAD
-        str(caught.value)
-        == f"label {(data / 'labels' / '05.png')} does not exist: correct the path, the list, or dataset_root."
-=======
-        str(caught.value) == f"label {(data / 'labels' / '05.png')} does not exist: correct the path, the list, or dataset_root."
->>>>>>> 540451b (PaddleSeg's loop over private names: one table of seams, checked before each run; callbacks; TrainOptions; losses fixed each)
-    )
+    label = data / "labels" / "05.png"
+    assert str(caught.value) == f"label {label} does not exist: correct the path, the list, or dataset_root."
 
 
 def test_the_sample_is_spread_evenly_and_bounded_in_time():

@@ -1,9 +1,8 @@
 """The model's graph in the form that VisualDL's page shows: operators inside their layers, with shapes.
 
 VisualDL draws a graph from Paddle 2's program description, which Paddle 3 neither saves (it writes `model.json`) nor
-traces for every
-operator. So on Paddle 3 the model is traced to the new representation, and that is written down as a program
-description.
+traces for every operator. So on Paddle 3 the model is traced to the new representation, and that is written down as a
+program description.
 """
 
 from __future__ import annotations

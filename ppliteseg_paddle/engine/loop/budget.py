@@ -1,10 +1,9 @@
 """Training for a given time in place of a given number of iterations.
 
 PaddleSeg's loop counts to `iters`, and its schedules are functions of the iteration. With a budget both follow the
-clock: the
-loop gets an `iters` that it reaches when the time is up, and the schedule is asked for the iteration that it would be
-at if
-`iters` of the configuration were spread evenly over the time. Warm-up and decay thereby keep their shares of the run.
+clock: the loop gets an `iters` that it reaches when the time is up, and the schedule is asked for the iteration that it
+would be at if `iters` of the configuration were spread evenly over the time. Warm-up and decay thereby keep their
+shares of the run.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ class Budget:
         return max(1, round((self.total - self._reserve() - self.used) * self.steps / spent))
 
     def resume(self, seconds: float) -> None:
-        """Go on after `seconds` of the budget are used."""
+        """Continue after `seconds` of the budget are used."""
         self.earlier = self.used = float(seconds)
 
     def _agreed(self, seconds: float) -> float:

@@ -49,7 +49,7 @@ def launch(
     log_dir: str | None = None,
     device: str | None = None,
 ) -> dict[str, Any]:
-    """Run a command line of ours on several ranks of this machine, and wait for them.
+    """Run one of our commands on several ranks of this machine, and wait for them.
 
     Args:
         argv: the command and its flags, without those of this function.
@@ -230,7 +230,7 @@ def _ending(status: int) -> str:
 
 
 class NoteCheckpoints(Callback):
-    """Leaves for `launch` which checkpoint the run can go on from, however it ends.
+    """Leaves for `launch` which checkpoint the run can resume from, however it ends.
 
     Args: resumed: the one that it begins with.
     """

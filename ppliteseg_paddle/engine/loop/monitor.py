@@ -178,8 +178,8 @@ class Monitor:
         self.tell("on_eval", model, self.pending[-1])
 
     def may_save(self, path: str) -> bool:
-        """Whether the loop's save to `path` is to happen: not where it would put a worse model over the best one, nor
-        a score where nothing was evaluated."""
+        """Whether the loop's save to `path` is to happen: not where it would put a worse model over the best one, nor a
+        score where nothing was evaluated."""
         best = self._best_of(path)
         if not self.evaluations:
             return best is None and not path.endswith(STATES)

@@ -130,8 +130,7 @@ def precise_statistics_of(config, builder, dataset, autocast) -> PreciseStatisti
     """What the configuration's `precise_bn` asks for; None without it.
 
     Raises: ConfigError: without a val_dataset, whose transforms say how an evaluation sees an image; for a data set
-        that is not ours; with
-        to_static_training, whose compiled steps have the momentum inside.
+        that is not ours; with to_static_training, whose compiled steps have the momentum inside.
     """
     images = config.dic.get("precise_bn")
     if not images:

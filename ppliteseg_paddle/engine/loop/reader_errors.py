@@ -16,10 +16,10 @@ from ppliteseg_paddle.errors import PPLiteSegError
 def reader_errors() -> Iterator[None]:
     """Bring an error of a reading thread or worker process into the main thread as it was raised.
 
-    Reason: Paddle's DataLoader reads in a thread even without workers. An error there is printed as
-    a traceback; the main thread then waits for ever (without workers), or gets an opaque SystemError
-    about a killed queue (with workers). `threading.excepthook` is replaced meanwhile, as Python has no other place
-    for what ends a thread; errors of other threads are passed to whoever had it before.
+    Reason: Paddle's DataLoader reads in a thread even without workers. An error there is printed as a traceback; the
+    main thread then waits for ever (without workers), or gets an opaque SystemError about a killed queue (with
+    workers). `threading.excepthook` is replaced meanwhile, as Python has no other place for what ends a thread; errors
+    of other threads are passed to whoever had it before.
     """
     before = threading.excepthook
     # While an evaluation reads, the training reader continues, and its error is found by whoever reads next.

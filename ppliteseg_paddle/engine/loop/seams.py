@@ -1,7 +1,7 @@
 """Where this package joins PaddleSeg's training loop: one table, checked before each run.
 
-The loop runs as PaddleSeg wrote it: its own code, over a private copy of its module's names (see `rebind`). A seam is
-a name that the loop looks up and that means something else in that copy. Nothing changes for anybody else in the
+The loop runs as PaddleSeg wrote it: its own code, over a private copy of its module's names (see `rebind`). A seam is a
+name that the loop looks up and that means something else in that copy. Nothing changes for anybody else in the
 process: neither PaddleSeg's modules nor Paddle's are touched.
 """
 

@@ -157,7 +157,7 @@ def test_a_checkpoint_carries_the_time_that_was_used(clock):
 
 
 class Ticks:
-    """A clock that goes on by a second each time a step reads it."""
+    """A clock that advances by a second each time a step reads it."""
 
     def __init__(self, monkeypatch):
         self.passed = 0.0

@@ -154,7 +154,7 @@ def test_a_launcher_that_has_not_heard_of_ctrl_c_is_ended_though_its_pipe_is_ful
     assert capfd.readouterr().err.count("step of a run") == 20000
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_says_how_to_resume(tmp_path, monkeypatch, capsys):
     def interrupted(command, environment):
         with open(os.path.join(environment[launch.NOTES], "checkpoint.json"), "w") as file:
             json.dump({"folder": "o/iter_7"}, file)
