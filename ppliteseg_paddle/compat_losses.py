@@ -39,7 +39,15 @@ def _fix_of(loss: type) -> type | None:
     return None if casts_itself or (paddle_version() or (0,)) < (3,) else FIXES_OF_2_8.get(loss.__name__)
 
 
-class _CrossEntropy:
+class _Fix:
+    """Stands before a loss of PaddleSeg among the bases of the class that `fixed` makes."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+class _CrossEntropy(_Fix):
     """Of `CrossEntropyLoss` and `DistillCrossEntropyLoss`: the mean over pixels, weighted by class."""
 
     def _post_process_loss(
@@ -62,7 +70,7 @@ class _CrossEntropy:
         return loss.mean() / (paddle.gather(coef.flatten(), indices).mean() + self.EPS)
 
 
-class _PointCrossEntropy:
+class _PointCrossEntropy(_Fix):
     def forward(
         self,
         logits: tuple[paddle.Tensor, paddle.Tensor],
@@ -114,14 +122,14 @@ def _hard_pixels(loss: Any, logit: paddle.Tensor, label: paddle.Tensor) -> paddl
     return (each.reshape(kept.shape) * kept).mean() / (kept.mean() + loss.EPS)
 
 
-class _Ohem:
+class _Ohem(_Fix):
     def forward(self, logit: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
         """Shape: logit (N, C, H, W); label (N, H, W) or (N, 1, H, W)."""
         label = label.unsqueeze(1) if label.ndim != logit.ndim else label
         return _hard_pixels(self, logit, label.astype("int64"))
 
 
-class _OhemEdgeAttention:
+class _OhemEdgeAttention(_Fix):
     def forward(self, logits: tuple[paddle.Tensor, paddle.Tensor], label: paddle.Tensor) -> paddle.Tensor:
         """Shape: logits of the classes (N, C, H, W) and of edges (N, 1, H, W); label (N, H, W) or (N, 1, H, W)."""
         import paddle
@@ -134,14 +142,14 @@ class _OhemEdgeAttention:
         return _hard_pixels(self, logit, paddle.where(edge > self.edge_threshold, label, elsewhere))
 
 
-class _RelaxBoundary:
+class _RelaxBoundary(_Fix):
     def custom_nll(
         self,
         logit: paddle.Tensor,
         label: paddle.Tensor,
         class_weights: paddle.Tensor | None = None,
-        border_weights: paddle.Tensor | None = None,
-        ignore_mask: paddle.Tensor | None = None,
+        border_weights: Any = None,
+        ignore_mask: Any = None,
     ) -> paddle.Tensor:
         """On Paddle 2 PaddleSeg 2.8.0 rounds each logarithm to an integer here; this is 2.9.1's value.
 
@@ -158,7 +166,7 @@ class _RelaxBoundary:
         return -likelihood.sum() / (pixels - ignore_mask.sum() + 1)
 
 
-class _RMI:
+class _RMI(_Fix):
     def forward_sigmoid(
         self, logits_4D: paddle.Tensor, labels_4D: paddle.Tensor, do_rmi: bool = False
     ) -> paddle.Tensor:
@@ -173,7 +181,7 @@ class _RMI:
         return self.rmi_lower_bound(labels, F.sigmoid(logits_4D) * known.unsqueeze(1) + _CLIP_MIN)
 
 
-class _DualTask:
+class _DualTask(_Fix):
     def forward(self, logit: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Shape: logit (N, C, H, W); labels (N, H, W) or (N, 1, H, W)."""
         import paddle.nn.functional as F
@@ -194,11 +202,11 @@ class _DualTask:
         return total
 
 
-class _Dice:
+class _Dice(_Fix):
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """PaddleSeg sets ignored pixels to class 0 in the labels themselves: the losses after it train on them, and a
         loss before it cannot compute its gradient."""
-        return super().forward(logits, labels.clone())
+        return super().forward(logits, labels.clone())  # type: ignore[misc]
 
 
 FIXES_OF_ALL: dict[str, type] = {"DiceLoss": _Dice}

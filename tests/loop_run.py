@@ -5,6 +5,7 @@ import paddle
 from ppliteseg_paddle.engine.loop.monitor import Monitor
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.engine.loop.saving import atomic
+from ppliteseg_paddle.engine.val import evaluate
 
 
 class Optimizer:
@@ -17,7 +18,7 @@ def a_monitor(save_dir, **options):
 
 
 def a_run(save_dir, model=None, optimizer=None, iters=90, monitor=None, **options):
-    return LoopRun(model, optimizer, monitor or a_monitor(save_dir), iters, **options)
+    return LoopRun(model, optimizer, monitor or a_monitor(save_dir), iters, evaluate, **options)
 
 
 def evaluation(miou):

@@ -1,8 +1,8 @@
 """Figures of merit of a segmentation, from one confusion matrix, equal to PaddleSeg's.
 
 The conventions are PaddleSeg's, so that figures compare: ignored pixels count nowhere, and a class that occurs neither
-in the labels nor in the predictions has an IoU and a Dice of 0 and lowers the mean. `mIoU_present` omits such classes, as
-the evaluation of `cityscapesscripts` does; `present` tells which ones occur. The two are equal where every class
+in the labels nor in the predictions has an IoU and a Dice of 0 and lowers the mean. `mIoU_present` omits such classes,
+as the evaluation of `cityscapesscripts` does; `present` tells which ones occur. The two are equal where every class
 occurs.
 """
 
@@ -90,3 +90,9 @@ def _kappa(hit, predicted, labelled) -> float:
     agreed = hit.sum() / total
     by_chance = float((predicted.astype(np.float64) * labelled).sum()) / (total * total)
     return float((agreed - by_chance) / (1 - by_chance)) if by_chance != 1 else float("nan")
+
+
+def scores_line(result: dict[str, Any]) -> str:
+    """What was measured, in one line."""
+    names = {"mIoU": "mIoU", "Acc": "acc", "Kappa": "kappa", "Dice": "dice"}
+    return " ".join([f"#Images: {result['images']:d}"] + [f"{name}: {result[key]:.4f}" for name, key in names.items()])

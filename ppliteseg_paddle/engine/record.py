@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ppliteseg_paddle.engine.callbacks.curves import CURVES_FILE
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS, BestModel
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
@@ -18,7 +17,7 @@ from ppliteseg_paddle.engine.options import TrainOptions
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json, write_json
 
-HISTORY_FILE, CONFIG_FILE = "train.json", "config.yml"
+HISTORY_FILE, CONFIG_FILE, CURVES_FILE = "train.json", "config.yml", "curves.png"
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from ppliteseg_paddle.engine.loop.sampling import epochs_done, progress_of, seed
 from ppliteseg_paddle.engine.options import TrainOptions
 from ppliteseg_paddle.engine.parts import Parts, build_parts, fit_recipe, set_seed
 from ppliteseg_paddle.engine.record import CONFIG_FILE, HISTORY_FILE, Record, recorded, seconds_at
+from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.errors import ConfigError, DependencyError
 from ppliteseg_paddle.files import read_json, save_atomic
 
@@ -152,6 +153,7 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
         parts.optimizer,
         monitor,
         _iters(config, budget, start),
+        evaluate,
         options.save_interval,
         precision=options.precision,
         resume_model=options.resume_model,

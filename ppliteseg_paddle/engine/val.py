@@ -109,12 +109,6 @@ def stack_equals(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**group, "img": np.stack(group["img"]), "label": np.stack(group["label"])} for group in groups]
 
 
-def scores_line(result: dict[str, Any]) -> str:
-    """What was measured, in one line."""
-    names = {"mIoU": "mIoU", "Acc": "acc", "Kappa": "kappa", "Dice": "dice"}
-    return " ".join([f"#Images: {result['images']:d}"] + [f"{name}: {result[key]:.4f}" for name, key in names.items()])
-
-
 def val(
     config: Any,
     model_path: str | None = None,

@@ -8,9 +8,8 @@ from typing import Any, Callable
 
 from ppliteseg_paddle.engine.callbacks.progress import duration
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
+from ppliteseg_paddle.engine.record import CURVES_FILE
 from ppliteseg_paddle.errors import PPLiteSegError
-
-CURVES_FILE = "curves.png"
 
 
 class Curves(Callback):

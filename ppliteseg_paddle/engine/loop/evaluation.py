@@ -12,6 +12,7 @@ from ppliteseg_paddle.engine.loop.distributed import rank
 from ppliteseg_paddle.engine.loop.log import run_log, say
 from ppliteseg_paddle.engine.loop.rebind import rebound
 from ppliteseg_paddle.engine.loop.run import LoopRun
+from ppliteseg_paddle.engine.metrics import scores_line
 
 # In place of a validation set where the run has none: PaddleSeg 2.9.1 saves a score with each checkpoint, and fails
 # where nothing was evaluated. The loop gets a score that it takes for the best; neither is saved nor logged.
@@ -46,12 +47,10 @@ def fast_and_noted(run: LoopRun, original: Callable) -> Callable:
 
 
 def _fast(run: LoopRun, model: Any, dataset: Any, print_detail: bool, arguments: dict[str, Any]) -> tuple:
-    from ppliteseg_paddle.engine.val import evaluate, scores_line
-
     arguments = {name: value for name, value in arguments.items() if name not in _SLOW}
     arguments["precision"] = run.precision  # the loop knows no bf16
     # A bar would litter a log.
-    result = evaluate(model, dataset, progress=print_detail and sys.stderr.isatty(), **arguments)
+    result = run.evaluate(model, dataset, progress=print_detail and sys.stderr.isatty(), **arguments)
     if print_detail and rank() == 0 and run.log_lines:
         say(f"[EVAL] {scores_line(result)}")
         say(f"[EVAL] Class IoU: {' '.join(f'{value:.4f}' for value in result['class_iou'])}")

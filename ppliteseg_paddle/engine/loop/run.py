@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 from ppliteseg_paddle.engine.loop.distributed import barrier
 from ppliteseg_paddle.engine.loop.monitor import Monitor
-
-if TYPE_CHECKING:
-    from ppliteseg_paddle.engine.loop.precise_bn import PreciseStatistics
 
 
 @dataclass
@@ -21,7 +18,7 @@ class LoopRun:
         precision: fp32, fp16 or bf16; resume_model: folder that the run resumes from.
         ema_decay: of the averaged weights; epochs: that were begun before this run.
         begin_epoch: called before the first sample of each epoch is read.
-        precise_bn: counts batch norm's statistics at the end.
+        evaluate: as `engine.val.evaluate`; precise_bn: recomputes a model's batch norm statistics at the end.
         log_lines: whether PaddleSeg's lines are logged; a progress line on a terminal tells the same in other words.
     """
 
@@ -29,13 +26,14 @@ class LoopRun:
     optimizer: Any
     monitor: Monitor
     iters: int
+    evaluate: Callable[..., dict[str, Any]]
     save_interval: int = 1000
     precision: str = "fp32"
     resume_model: str | None = None
     ema_decay: float = 0.999
     epochs: int = 0
     begin_epoch: Callable[[], None] = lambda: None
-    precise_bn: PreciseStatistics | None = None
+    precise_bn: Callable[[Any], None] | None = None
     log_lines: bool = True
     ema_model: Any = None  # as soon as the loop has shown it
     # How far it is.
