@@ -59,6 +59,7 @@ LAYERS = (
             ("registry", "our components", "in PaddleSeg"),
             ("environment", "what Paddle needs", "before its import"),
             ("compat", "fixes of PaddleSeg", "and Paddle"),
+            ("compat_losses", "its losses on", "Paddle 3"),
             ("files", "atomic", "writes"),
             ("errors", "one-line errors,", "exit statuses"),
         ),

@@ -173,7 +173,7 @@ def _check_root(config, name: str) -> None:
     from ppliteseg_paddle.data.dataset import existing_root
 
     key, root = name + ".dataset_root", block["dataset_root"]
-    origin = getattr(find_component(block["type"])[1], "origin", "")
+    origin = getattr(_class_of(block), "origin", "")
     variable = config.source.variables.get(key)
     same = [
         part + ".dataset_root"
@@ -228,7 +228,7 @@ def num_classes_of(config) -> int:
     for block in (values["model"], values["train_dataset"]):
         if "num_classes" in block:
             return int(block["num_classes"])
-    return int(find_component(values["train_dataset"]["type"])[1].NUM_CLASSES)
+    return int(_class_of(values["train_dataset"]).NUM_CLASSES)
 
 
 def label_set_of(config) -> LabelSet:
@@ -240,9 +240,7 @@ def label_set_of(config) -> LabelSet:
     for block in (values.get("val_dataset"), values["train_dataset"]):
         if not block:
             continue
-        found = find_component(block["type"])
-        known = getattr(found[1], "label_set", None) if found else None
-        known = known or LABEL_SETS.get(KNOWN_LABELS.get(block["type"], ""))
+        known = getattr(_class_of(block), "label_set", None) or LABEL_SETS.get(KNOWN_LABELS.get(block["type"], ""))
         if known is not None and known.num_classes == classes:
             return known
         names = _names_in(block.get("dataset_root"), classes)
@@ -291,6 +289,12 @@ def check_dataset_size(dataset, batch_size: int, ranks: int = 1) -> None:
             f"image{('' if len(dataset) == 1 else 's')}{share}, fewer than one batch of {batch_size:d}. Use "
             f"--batch_size {per_rank:d}, or add images."
         )
+
+
+def _class_of(block: dict[str, Any]) -> Any:
+    """The component that a block of a checked configuration names."""
+    found = find_component(block["type"])
+    return found[1] if found else None
 
 
 def _key_of(config, type_name: str) -> str:

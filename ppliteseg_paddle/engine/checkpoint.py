@@ -132,7 +132,7 @@ def has_finite_weights(folder: str) -> bool:
 
 def latest_checkpoint(save_dir: str) -> str | None:
     """The finished checkpoint with the highest iteration in `save_dir`; None if there is no finished one."""
-    best = (-1, None)
+    best: tuple[int, str | None] = (-1, None)
     for name in os.listdir(save_dir) if os.path.isdir(save_dir) else ():
         match = _ITER_FOLDER.fullmatch(name)
         folder = os.path.join(save_dir, name)

@@ -53,7 +53,7 @@ def check_before_training(config: Any, datasets: Mapping[str, Any], full: bool =
     datasets = {name: dataset for name, dataset in datasets.items() if dataset is not None and lists_pairs(dataset)}
     share = unreadable_share(config)
     names = list(build.label_set_of(config).classes)
-    quick = {} if full else {"sample": QUICK_SAMPLE, "images": False, "num_workers": 0}
+    quick: dict[str, Any] = {} if full else {"sample": QUICK_SAMPLE, "images": False, "num_workers": 0}
     result = check_datasets(datasets, names, config.batch_size, share, **quick)
     fault = first_error(result)
     if fault:

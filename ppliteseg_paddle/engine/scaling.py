@@ -93,7 +93,9 @@ def apply_changes(config: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 
 def _reference(recipe: Any) -> tuple[int, int]:
-    numbers = [recipe.get(key) for key in ("devices", "batch_size")] if isinstance(recipe, Mapping) else [None]
+    numbers: list[Any] = (
+        [recipe.get(key) for key in ("devices", "batch_size")] if isinstance(recipe, Mapping) else [None]
+    )
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in numbers):
         raise ConfigError(
             f"recipe is {recipe!r}; it must name the hardware of the recipe, as in {{devices: 4, batch_size: 4}}."

@@ -100,7 +100,10 @@ class OpenEnd(int):
     Reason: the loop compares its iteration with `iters` and with nothing else. Any other use sees the estimated number.
     """
 
-    def __new__(cls, budget: Budget, start: int = 0):
+    budget: Budget
+    start: int
+
+    def __new__(cls, budget: Budget, start: int = 0) -> OpenEnd:
         number = super().__new__(cls, budget.iters)
         number.budget, number.start = budget, start
         return number

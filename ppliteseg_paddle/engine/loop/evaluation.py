@@ -1,4 +1,4 @@
-"""The loop's evaluations: by `engine.val.evaluate`, and noted."""
+"""The loop's evaluations: by the run's own `evaluate`, and noted."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ class Bars:
         def __init__(self, target: int, **kwargs: Any):
             from tqdm import tqdm
 
+            self.target = target
             self.bar = tqdm(
                 total=target,
                 desc="evaluating",
@@ -77,5 +78,5 @@ class Bars:
 
         def update(self, current: int, values: Any = None) -> None:
             self.bar.update(current - self.bar.n)
-            if current >= self.bar.total:
+            if current >= self.target:
                 self.bar.close()

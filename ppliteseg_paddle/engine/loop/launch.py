@@ -164,7 +164,7 @@ def _follow(command: list[str], environment: dict[str, str]) -> dict[str, Any] |
     failed = None
     before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
     try:
-        for line in process.stdout:
+        for line in process.stdout or ():
             text = line.decode("utf-8", "replace")
             match = _FAILED.match(text)
             if match:

@@ -33,7 +33,7 @@ def reader_errors() -> Iterator[None]:
         caught.append(args.exc_value)
         reader._exit_thread_unexpectedly()  # kills the queue on which the main thread waits
 
-    note.caught = caught
+    note.caught = caught  # type: ignore[attr-defined]
     threading.excepthook = note
     try:
         yield
