@@ -17,7 +17,7 @@ def a_monitor(save_dir, **options):
     return Monitor(Optimizer(), str(save_dir), **options)
 
 
-def a_run(save_dir, model=None, optimizer=None, iters=90, monitor=None, **options):
+def a_run(save_dir, model=None, optimizer=None, iters=90, monitor=None, evaluate=evaluate, **options):
     return LoopRun(model, optimizer, monitor or a_monitor(save_dir), iters, evaluate, **options)
 
 

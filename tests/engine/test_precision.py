@@ -48,16 +48,14 @@ def test_other_precisions_stay_the_loops_own(tmp_path, name):
         assert replace(run, original) is original
 
 
-def test_the_loops_evaluation_computes_in_bf16_too(tmp_path, monkeypatch):
+def test_the_loops_evaluation_computes_in_bf16_too(tmp_path):
     """The loop, which knows no bf16, asks for fp16 there."""
-    from ppliteseg_paddle.engine import val
-
     asked = []
 
     def evaluate(model, dataset, **options):
         asked.append(options["precision"])
         return {**evaluation(0.5), "class_precision": [1.0, 1.0], "images": 1, "dice": 0.5}
 
-    monkeypatch.setattr(val, "evaluate", evaluate)
-    fast_and_noted(a_run(tmp_path, precision="bf16"), None)("model", "data", precision="fp16", amp_level="O1")
+    run = a_run(tmp_path, precision="bf16", evaluate=evaluate)
+    fast_and_noted(run, None)("model", "data", precision="fp16", amp_level="O1")
     assert asked == ["bf16"]
