@@ -152,7 +152,7 @@ def _write_grid(path: str, export: str, data: str, subtitle: str) -> None:
     from ppliteseg_paddle import Predictor
     from ppliteseg_paddle.reading.label_sets import label_set
     from ppliteseg_paddle.reading.lists import read_list
-    from ppliteseg_paddle.visual.draw import write_image
+    from ppliteseg_paddle.visual.png import write_image
     from ppliteseg_paddle.visual.samples import richest_scenes_grid
 
     pairs = [(image, label) for image, label, _ in read_list(os.path.join(data, "val.txt")) if label]

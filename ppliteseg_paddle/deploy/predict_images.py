@@ -144,8 +144,8 @@ def _pack(save_dir: str, items: Sequence[Item]) -> dict[str, Any]:
 
 
 def _draw_grid(path: str, rows: Sequence[tuple[Any, ...]], labels: LabelSet, title: str) -> None:
-    from ppliteseg_paddle.visual.draw import write_image
     from ppliteseg_paddle.visual.grid import Row, grid
+    from ppliteseg_paddle.visual.png import write_image
 
     write_image(path, grid([Row(*row) for row in rows], labels, title))
 

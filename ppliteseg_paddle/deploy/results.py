@@ -17,22 +17,15 @@ from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.predictor import Prediction
 from ppliteseg_paddle.deploy.video import VideoWriter
-from ppliteseg_paddle.visual.draw import (
-    RGB,
-    colorise,
-    draw_confidence,
-    overlay,
-    write_confidence,
-    write_image,
-    write_mask,
-)
+from ppliteseg_paddle.visual.draw import RGB, colorize, draw_confidence, overlay
+from ppliteseg_paddle.visual.png import write_confidence, write_image, write_mask
 
 _Palette = Sequence[RGB]
 
 # kind -> its image, (H, W, 3) uint8 BGR
 PICTURES: dict[str, Callable[[Prediction, _Palette], NDArray[Any]]] = {
     "overlay": lambda found, palette: overlay(found.image, found.mask, palette),
-    "color": lambda found, palette: colorise(found.mask, palette),
+    "color": lambda found, palette: colorize(found.mask, palette),
     "confidence": lambda found, palette: draw_confidence(found.confidence),
 }
 

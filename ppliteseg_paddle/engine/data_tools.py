@@ -48,8 +48,8 @@ def describe_config(
     Returns: what `data.stats.dataset_stats` returns, "split", "pictures" (paths).
     Raises: DataError: for a file that cannot be read. DependencyError: without matplotlib.
     """
-    from ppliteseg_paddle.visual.draw import write_image
     from ppliteseg_paddle.visual.plots import class_distribution
+    from ppliteseg_paddle.visual.png import write_image
     from ppliteseg_paddle.visual.samples import samples_grid
 
     dataset = (build.build_train_dataset if split == "train" else build.build_val_dataset)(config)

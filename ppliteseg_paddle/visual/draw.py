@@ -1,16 +1,13 @@
-"""Masks as colors: palette files, overlays on their images."""
+"""Masks as colors, and as overlays on their images. `png` writes them into files."""
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.files import write_bytes
 
 RGB = tuple[int, int, int]
 
@@ -29,7 +26,7 @@ def color_table(palette: Sequence[RGB], void: RGB = VOID_COLOR, values: int = 25
     return table
 
 
-def colorise(mask: np.ndarray, palette: Sequence[RGB], stripes: bool = True) -> np.ndarray:
+def colorize(mask: np.ndarray, palette: Sequence[RGB], stripes: bool = True) -> np.ndarray:
     """Draw a mask in its classes' colors.
 
     Args: stripes: whether pixels of no class are striped, or plainly dark.
@@ -62,7 +59,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[RGB], opacity
             f"the mask has {mask.shape[1]:d}x{mask.shape[0]:d} pixels and its image "
             f"{image.shape[1]:d}x{image.shape[0]:d}; they must be of one size."
         )
-    colored = colorise(mask, palette, stripes=False)
+    colored = colorize(mask, palette, stripes=False)
     blended = cv2.addWeighted(image, 1 - opacity, colored, opacity, 0)
     borders = class_borders(mask)
     blended[borders] = colored[borders]
@@ -76,7 +73,12 @@ def draw_confidence(confidence: np.ndarray) -> np.ndarray:
 
     Shape: confidence (H, W), 0 to 1; returns (H, W, 3) uint8, BGR.
     """
-    return cv2.applyColorMap(_as_bytes(confidence), cv2.COLORMAP_VIRIDIS)
+    return cv2.applyColorMap(confidence_values(confidence), cv2.COLORMAP_VIRIDIS)
+
+
+def confidence_values(confidence: np.ndarray) -> np.ndarray:
+    """uint8: 0 (none) to 255 (certain)."""
+    return np.rint(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
 
 
 def class_borders(mask: np.ndarray) -> np.ndarray:
@@ -85,55 +87,3 @@ def class_borders(mask: np.ndarray) -> np.ndarray:
     borders[:, :-1] = mask[:, :-1] != mask[:, 1:]
     borders[:-1] |= mask[:-1] != mask[1:]
     return borders
-
-
-# --------------------------------------------------------------------------------------------
-# Files
-# --------------------------------------------------------------------------------------------
-def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB]) -> None:
-    """Write a mask as a PNG whose values are the class ids. In 8 bits it has a palette, so that viewers show the
-    classes' colors; in 16 bits, for which PNG has no palettes, it is gray.
-
-    Shape: mask (H, W) uint8 or uint16.
-    Raises: DataError: if the file cannot be written; none is left half-written.
-    """
-    _write_indexed(path, mask, color_table(palette) if mask.dtype == np.uint8 else None)
-
-
-def write_confidence(path: str, confidence: np.ndarray) -> None:
-    """Write confidences as a palette PNG whose values are 0 (none) to 255 (certain); viewers show `draw_confidence`'s
-    colors.
-
-    Shape: confidence (H, W), 0 to 1.
-    Raises: DataError: if the file cannot be written; none is left half-written.
-    """
-    colors = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS).reshape(256, 3)
-    _write_indexed(path, _as_bytes(confidence), colors)
-
-
-def _as_bytes(confidence: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
-
-
-def _write_indexed(path: str, values: np.ndarray, table: np.ndarray | None) -> None:
-    """Args: table: (256, 3) uint8, BGR; None writes gray values."""
-    from PIL import Image
-
-    drawn = Image.fromarray(np.ascontiguousarray(values))
-    if table is not None:
-        drawn.putpalette(np.ascontiguousarray(table[:, ::-1]).tobytes(), "RGB")
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    write_bytes(path, buffer.getvalue(), DataError)
-
-
-def write_image(path: str, image: np.ndarray) -> None:
-    """Write an image; the extension of `path` says in which format.
-
-    Shape: image (H, W, 3) uint8, BGR.
-    Raises: DataError: if the format is unknown or the file cannot be written; none is left half-written.
-    """
-    extension = os.path.splitext(path)[1]
-    if not extension or not cv2.haveImageWriter("image" + extension):
-        raise DataError(f"cannot write {path}: OpenCV has no image format '{extension}'; use .png or .jpg.")
-    write_bytes(path, cv2.imencode(extension, image)[1].tobytes(), DataError)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, colorise, stripe_pattern
+from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, colorize, stripe_pattern
 
 _PAPER, _INK, _GRAY, _LINE = (255, 255, 255), (28, 30, 36), (112, 118, 128), (222, 225, 230)
 _MARGIN, _GAP, _RADIUS = 36, 14, 8  # pixels
@@ -104,7 +104,7 @@ def _mask_cell(mask: np.ndarray | None, label_set, width: int, height: int) -> n
         return np.full((height, width, 3), 246, np.uint8)
     factor = max(1, math.ceil(2 * width / mask.shape[1]))
     large = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-    cell = cv2.resize(colorise(large, label_set.palette, stripes=False), (width, height), interpolation=cv2.INTER_AREA)
+    cell = cv2.resize(colorize(large, label_set.palette, stripes=False), (width, height), interpolation=cv2.INTER_AREA)
     void = (large >= label_set.num_classes).astype(np.float32)
     # Stripes are drawn at the figure's scale, so that they look alike in all cells and in the legend.
     void = cv2.resize(void, (width, height), interpolation=cv2.INTER_AREA) > 0.5

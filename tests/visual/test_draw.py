@@ -7,16 +7,9 @@ from exported import LABELS, photograph
 from PIL import Image
 
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.visual.draw import (
-    VOID_COLOR,
-    VOID_STRIPE,
-    class_borders,
-    colorise,
-    overlay,
-    write_image,
-    write_mask,
-)
+from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, class_borders, colorize, overlay
 from ppliteseg_paddle.visual.grid import Row, grid
+from ppliteseg_paddle.visual.png import write_image, write_mask
 
 PALETTE = LABELS.palette
 
@@ -42,7 +35,7 @@ def test_a_mask_file_holds_class_ids_and_shows_their_colors(tmp_path):
 
 
 def test_every_class_gets_its_color_and_void_is_striped():
-    picture = colorise(scene(), PALETTE)
+    picture = colorize(scene(), PALETTE)
     for class_id in range(11):
         assert (picture[scene() == class_id] == PALETTE[class_id][::-1]).all()
     void = {tuple(int(v) for v in pixel[::-1]) for pixel in picture[scene() == 255]}
@@ -53,7 +46,7 @@ def test_an_overlay_mixes_colors_into_the_image_and_leaves_void_alone():
     image, mask = photograph(40, 60), scene()
     picture = overlay(image, mask, PALETTE, opacity=0.5)
     inside = ~class_borders(mask) & (mask != 255)
-    expected = (image.astype(float) + colorise(mask, PALETTE, stripes=False)) / 2
+    expected = (image.astype(float) + colorize(mask, PALETTE, stripes=False)) / 2
     assert np.abs(picture[inside] - expected[inside]).max() <= 0.5
     assert np.array_equal(picture[mask == 255], image[mask == 255])
     assert not np.array_equal(picture, image) and picture.dtype == np.uint8
