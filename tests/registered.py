@@ -8,7 +8,7 @@ from ppliteseg_paddle.registry import COMPONENTS
 
 
 def registered(kind):
-    """The components of a kind as parameters, each a function that gives the class."""
+    """The components of a kind as parameters: "module:class", for `component`."""
     return [pytest.param(target, id=target.split(":")[1]) for target in COMPONENTS[kind]]
 
 
