@@ -12,7 +12,7 @@ from typing import Any
 
 from ppliteseg_paddle.cli.common import add_flags, count, positive_float, positive_int
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
-from ppliteseg_paddle.engine.options import TrainOptions
+from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.errors import ConfigError
 
 

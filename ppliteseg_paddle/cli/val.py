@@ -7,7 +7,7 @@ from typing import Any
 
 from ppliteseg_paddle.cli.common import TEST_FLAGS, add_flags, test_config_from
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
-from ppliteseg_paddle.engine.options import EvalOptions
+from ppliteseg_paddle.config.options import EvalOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,11 +8,11 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
+from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, check_fits
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precise_bn import PreciseStatistics, precise_statistics_of
-from ppliteseg_paddle.engine.options import TrainOptions
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
 from ppliteseg_paddle.errors import ConfigError
 

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from ppliteseg_paddle.config.keys import value_of
+from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.callbacks.show import show_run
 from ppliteseg_paddle.engine.checkpoint import check_resume
@@ -23,7 +24,6 @@ from ppliteseg_paddle.engine.loop.precision import autocast, check_precision, pr
 from ppliteseg_paddle.engine.loop.reader_errors import reader_errors
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.engine.loop.sampling import epochs_done, progress_of, seed_samples
-from ppliteseg_paddle.engine.options import TrainOptions
 from ppliteseg_paddle.engine.parts import Parts, build_parts, fit_recipe, set_seed
 from ppliteseg_paddle.engine.record import CONFIG_FILE, HISTORY_FILE, Record, recorded, seconds_at
 from ppliteseg_paddle.engine.val import evaluate

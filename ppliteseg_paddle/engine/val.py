@@ -9,13 +9,13 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ppliteseg_paddle.config.options import EvalOptions
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precision import autocast, check_precision
 from ppliteseg_paddle.engine.loop.reader_errors import reader_errors
 from ppliteseg_paddle.engine.metrics import confusion_on_device, scores
-from ppliteseg_paddle.engine.options import EvalOptions
 from ppliteseg_paddle.errors import DataError
 
 

@@ -12,11 +12,11 @@ import yaml
 from loop_run import a_monitor
 from tiny_data import values, write_config
 
+from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine import record as record_module
 from ppliteseg_paddle.engine import train as trainer
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
 from ppliteseg_paddle.engine.loop.monitor import Callback
-from ppliteseg_paddle.engine.options import TrainOptions
 from ppliteseg_paddle.engine.val import evaluate, val
 from ppliteseg_paddle.errors import PPLiteSegError
 from ppliteseg_paddle.weights.load import load_weights

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine.build import label_set_of
 from ppliteseg_paddle.engine.callbacks.curves import Curves
 from ppliteseg_paddle.engine.callbacks.progress import ProgressLine, shown
@@ -17,7 +18,6 @@ from ppliteseg_paddle.engine.callbacks.visualdl import Board, Samples
 from ppliteseg_paddle.engine.loop.distributed import ranks
 from ppliteseg_paddle.engine.loop.log import LogLines
 from ppliteseg_paddle.engine.loop.run import LoopRun
-from ppliteseg_paddle.engine.options import TrainOptions
 from ppliteseg_paddle.errors import PPLiteSegError
 
 if TYPE_CHECKING:

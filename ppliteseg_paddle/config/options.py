@@ -1,15 +1,13 @@
-"""The options of a training and of an evaluation: one place for each default, validated once."""
+"""The options of a training and of an evaluation: one place for each default, validated once. The command line reads
+them, so nothing heavy is imported."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ppliteseg_paddle.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ppliteseg_paddle.engine.loop.monitor import Callback
 
 PRECISIONS, AMP_LEVELS = ("fp32", "fp16", "bf16"), ("O1", "O2")
 
@@ -40,11 +38,11 @@ class TrainOptions:
         device: "cpu", "gpu", "gpu:1", ...; None takes a GPU where there is one.
         precision: "fp32", "fp16" or "bf16"; amp_level: of Paddle's mixed precision, "O1" or "O2".
         seed: of paddle, numpy, random and the training set; None leaves them random.
-        auto_scale: fit the configuration's recipe to the devices and the batch at hand (see `scaling`).
+        auto_scale: fit the configuration's recipe to the devices and the batch at hand (see `engine.scaling`).
         full_check: read all of the data before the start, not a sample.
         verbose: show what PaddleSeg logs about each component.
-        max_minutes: of wall time, in place of the configured iterations (see `loop.budget`).
-        callbacks: told of each step, row, evaluation and checkpoint, on the first rank (see `loop.monitor.Callback`).
+        max_minutes: of wall time, in place of the configured iterations (see `engine.loop.budget`).
+        callbacks: told of each step, row, evaluation and checkpoint on the first rank: `engine.loop.monitor.Callback`.
     Raises: ConfigError
     """
 
@@ -66,7 +64,7 @@ class TrainOptions:
     full_check: bool = False
     verbose: bool = False
     max_minutes: float | None = None
-    callbacks: Sequence[Callback] = ()
+    callbacks: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         for name, minimum in (("save_interval", 1), ("log_iters", 1), ("num_workers", 0), ("keep_checkpoint_max", 0)):
