@@ -3,10 +3,10 @@
 import numpy as np
 import paddle
 import pytest
-from mixed_types import mixed_types
 from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle import compat_losses
+from ppliteseg_paddle.benchmark.studies.mixed_types import mixed_types
 from ppliteseg_paddle.compat_losses import FIXES_OF_2_8, FIXES_OF_ALL, fixed
 
 CLASSES, IGNORED = 4, 255

@@ -1,9 +1,9 @@
 import numpy as np
 import paddle
 import pytest
-from mixed_types import mixed_types
 
 from ppliteseg_paddle import environment
+from ppliteseg_paddle.benchmark.studies.mixed_types import mixed_types
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.losses.cross_entropy import CELoss, OhemCELoss, kth_largest
 from ppliteseg_paddle.losses.upsampled_softmax import upsampling_matrix

@@ -1,10 +1,10 @@
 import numpy as np
 import paddle
 import pytest
-from mixed_types import mixed_types
 from reference import paddleseg_model, state_of
 
 from ppliteseg_paddle import PPLiteSegNet, pp_liteseg_b, pp_liteseg_t
+from ppliteseg_paddle.benchmark.studies.mixed_types import mixed_types
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.models.fld import FLDHead
 from ppliteseg_paddle.models.sppm import SPPM

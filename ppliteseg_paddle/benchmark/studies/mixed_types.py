@@ -1,8 +1,13 @@
-"""PaddleSeg 2.8.0's own losses as a reference on Paddle 3, which refuses their arithmetic."""
+"""PaddleSeg 2.8.0's own losses on Paddle 3, which refuses their arithmetic: for baselines and tests only.
+
+Training uses `compat_losses`, which leaves `paddle.Tensor` alone.
+"""
+
+from __future__ import annotations
 
 import contextlib
-
-import paddle
+from collections.abc import Iterator
+from typing import Any, Callable
 
 from ppliteseg_paddle.environment import paddle_version
 
@@ -10,16 +15,18 @@ OPERATORS = ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__"
 
 
 @contextlib.contextmanager
-def mixed_types():
+def mixed_types() -> Iterator[None]:
     """Arithmetic between tensors of integers or truth values and of floats meanwhile, as Paddle 2 has it: the result is
     of the left one's type."""
-    if paddle_version() < (3,):
+    import paddle
+
+    if (paddle_version() or (0,)) < (3,):
         yield
         return
     originals = {name: getattr(paddle.Tensor, name) for name in OPERATORS}
 
-    def of_the_left_type(operator):
-        def operate(self, other):
+    def of_the_left_type(operator: Callable) -> Callable:
+        def operate(self: paddle.Tensor, other: Any) -> Any:
             mixed = isinstance(other, paddle.Tensor) and self.dtype != other.dtype
             return operator(self, other.astype(self.dtype) if mixed else other)
 
