@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    from ppliteseg_paddle.weights.download import masked
     from ppliteseg_paddle.weights.names import describe, to_ours
     from ppliteseg_paddle.weights.read import read_weight_file
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     renamed = to_ours(arrays)
     result = {
         "action": args.action,
-        "file": path,
+        "file": masked(path),
         "format": file_format,
         "names": renamed.source,
         **describe(renamed.state),
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()
         ]
         return result
-    return {**result, **_convert(renamed, path, args.dst, args.to)}
+    return {**result, **_convert(renamed, masked(path), args.dst, args.to)}
 
 
 def _convert(renamed: Renamed, src: str, dst: str, to: str) -> dict[str, Any]:

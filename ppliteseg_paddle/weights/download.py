@@ -1,6 +1,7 @@
 """Get files from http(s): with a progress bar, resumed after a break, verified, and kept in a cache.
 
-The cache is `PPLITESEG_HOME`/downloads, or ~/.cache/ppliteseg/downloads.
+The cache is `PPLITESEG_HOME`/downloads, or ~/.cache/ppliteseg/downloads. `PPLITESEG_MAX_DOWNLOAD` is how many bytes
+one file may have.
 """
 
 from __future__ import annotations
@@ -14,18 +15,25 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 from ppliteseg_paddle.errors import DownloadError
 
 ATTEMPTS = 4  # connections made for one file, as long as each brings something
 TIMEOUT_SECONDS = 30
 CHUNK = 1 << 18
+MAX_BYTES = 4 << 30  # of one file, unless PPLITESEG_MAX_DOWNLOAD says otherwise
 _HINT = "Check the connection, or get the file another way and give its path instead."
 
 
 def is_url(text: object) -> bool:
     """Whether `text` is an address rather than a path."""
     return re.match(r"[a-z][a-z0-9+.-]+://", str(text), re.IGNORECASE) is not None
+
+
+def masked(text: object) -> str:
+    """`text`, with the user and password of each address in it masked."""
+    return re.sub(r"(?<=://)[^/?#\s]*@", "***@", str(text))
 
 
 def cache_folder() -> str:
@@ -56,8 +64,8 @@ def fetch(url: str, folder: str | None = None) -> str:
                 _download(address, path)
     except OSError as error:
         raise DownloadError(
-            f"{address} cannot be kept in {folder}: {error.strerror or error}. Set PPLITESEG_HOME to a folder that can "
-            "be written."
+            f"{masked(address)} cannot be kept in {folder}: {error.strerror or error}. Set PPLITESEG_HOME to a folder "
+            "that can be written."
         ) from error
     if sha256 is not None:
         _check_hash(path, sha256, address)
@@ -66,14 +74,18 @@ def fetch(url: str, folder: str | None = None) -> str:
 
 def _split(url: str) -> tuple[str, str | None]:
     address, _, fragment = url.partition("#")
-    if urllib.parse.urlparse(address).scheme.lower() not in ("http", "https"):
-        raise DownloadError(f"{address}: only http and https addresses can be downloaded.")
+    if not _is_web(address):
+        raise DownloadError(f"{masked(address)}: only http and https addresses can be downloaded.")
     if not fragment:
         return address, None
     match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if match is None:
-        raise DownloadError(f"{url}: after '#' write sha256= and 64 hexadecimal digits, or nothing.")
+        raise DownloadError(f"{masked(url)}: after '#' write sha256= and 64 hexadecimal digits, or nothing.")
     return address, match.group(1).lower()
+
+
+def _is_web(address: str) -> bool:
+    return address.lower().startswith(("http://", "https://"))
 
 
 def _check_hash(path: str, expected: str, address: str) -> None:
@@ -84,8 +96,8 @@ def _check_hash(path: str, expected: str, address: str) -> None:
     if digest.hexdigest() != expected:
         os.remove(path)
         raise DownloadError(
-            f"{address} has the SHA-256 {digest.hexdigest()}, but {expected} was asked for; it was deleted. It is "
-            "damaged, or another file."
+            f"{masked(address)} has the SHA-256 {digest.hexdigest()}, but {expected} was asked for; it was deleted. "
+            "It is damaged, or another file."
         )
 
 
@@ -102,22 +114,65 @@ def _download(address: str, path: str) -> None:
             if error.code == 416:  # the server has less than we hold: it is another file
                 _remove(part, tag)
                 continue
-            raise DownloadError(f"{address}: the server answers {error.code:d} {error.reason}. {_HINT}") from error
+            raise DownloadError(
+                f"{masked(address)}: the server answers {error.code:d} {error.reason}. {_HINT}"
+            ) from error
         except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # our own disk, not the network
             if _size(part) > before:
                 continue
-            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            raise DownloadError(f"{address} cannot be downloaded: {reason}. {_HINT}") from error
+            reason = _without_password(str(getattr(error, "reason", None) or error) or type(error).__name__, address)
+            raise DownloadError(f"{masked(address)} cannot be downloaded: {reason}. {_HINT}") from error
         if expected is None or _size(part) == expected:
             os.replace(part, path)
             _remove(tag)
             return
     raise DownloadError(
-        f"{address} came incomplete {ATTEMPTS:d} times: {_size(part):d} bytes so far. Run the same command again to "
-        "resume."
+        f"{masked(address)} came incomplete {ATTEMPTS:d} times: {_size(part):d} bytes so far. Run the same command "
+        "again to resume."
     )
+
+
+def _without_password(reason: str, address: str) -> str:
+    """Libraries quote the part of an address that they do not understand, such as "password@host"."""
+    secret = urllib.parse.urlparse(address).netloc.rpartition("@")[0]
+    for part in (secret, secret.partition(":")[2]):
+        reason = reason.replace(part, "***") if part else reason
+    return masked(reason)
+
+
+def _max_bytes() -> int:
+    text = os.environ.get("PPLITESEG_MAX_DOWNLOAD")
+    if not text:
+        return MAX_BYTES
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise DownloadError(f"PPLITESEG_MAX_DOWNLOAD is '{text}'; write a number of bytes, such as {MAX_BYTES:d}.")
+    return int(text)
+
+
+def _check_bytes(count: int, limit: int, address: str, verb: str, *files: str) -> None:
+    if count > limit:
+        _remove(*files)
+        raise DownloadError(
+            f"{masked(address)} {verb} more than {limit:d} bytes, the largest download that is allowed; it was not "
+            "kept. If it is the right file, set PPLITESEG_MAX_DOWNLOAD to a larger number of bytes."
+        )
+
+
+class _WebRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https; urllib's own follows them to ftp, too."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        target = urllib.parse.urljoin(req.full_url, headers.get("Location") or "")
+        if not _is_web(target):
+            raise DownloadError(
+                f"{masked(req.full_url)} redirects to {masked(target)}: only http and https addresses can be "
+                "downloaded."
+            )
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def _transfer(address: str, part: str, tag_file: str) -> int | None:
@@ -129,24 +184,32 @@ def _transfer(address: str, part: str, tag_file: str) -> int | None:
     if start and tag:
         request.add_header("Range", f"bytes={start:d}-")
         request.add_header("If-Range", tag)  # the rest only if the file has not changed, else all of it
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+    limit = _max_bytes()
+    opener = urllib.request.build_opener(_WebRedirects)
+    with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
         if response.status != 206:
             start = 0
         elif not (response.headers.get("Content-Range") or "").startswith(f"bytes {start:d}-"):
             raise http.client.HTTPException("the server sent another part of the file than was asked for")
         length = response.headers.get("Content-Length")
-        total = start + int(length) if length and length.isdigit() else None
+        # Of a response in chunks, http.client does not hold the body to its Content-Length.
+        known = length and length.isascii() and length.isdigit() and not response.chunked
+        total = start + int(length) if known else None
+        _check_bytes(total or 0, limit, address, "has", part, tag_file)
         with open(tag_file, "w", encoding="utf-8") as file:
             # A weak tag does not promise equal bytes.
             strong = response.headers.get("ETag") or ""
             file.write(strong if strong.startswith('"') else response.headers.get("Last-Modified") or "")
-        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=os.path.basename(address))
+        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=os.path.basename(masked(address)))
         with bar, open(part, "ab" if start else "wb") as file:
+            came = start
             while True:
                 # Each chunk goes to disk at once: after a break, all that came is there to resume from.
                 chunk = response.read1(CHUNK)
                 if not chunk:
                     return total
+                came += len(chunk)
+                _check_bytes(came, limit, address, "sends", part, tag_file)
                 file.write(chunk)
                 bar.update(len(chunk))
 

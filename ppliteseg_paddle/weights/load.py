@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.errors import WeightsError
+from ppliteseg_paddle.weights.download import masked
 from ppliteseg_paddle.weights.names import (
     OURS,
     PADDLESEG,
@@ -84,6 +85,7 @@ def load_weights(model: nn.Layer, path: str, strict: bool = False) -> LoadReport
 
     tensors = model.state_dict()
     renamed = _renamed(read_state_dict(path), tensors)
+    path = masked(path)
     state, report = renamed.state, LoadReport(renamed.source, ignored=renamed.ignored)
     targets = {name: list(tensor.shape) for name, tensor in tensors.items()}
     if not any(name in targets for name in state) and any("backbone." + name in targets for name in state):
@@ -120,7 +122,7 @@ def load_by_name(model: nn.Layer, path: str | None) -> None:
     environment.prepare()
     import paddle
 
-    state, tensors = read_state_dict(path), model.state_dict()
+    state, tensors, path = read_state_dict(path), model.state_dict(), masked(path)
     fitting = [
         name for name, tensor in tensors.items() if name in state and list(state[name].shape) == list(tensor.shape)
     ]

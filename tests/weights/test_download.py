@@ -1,5 +1,6 @@
 """Against a server of our own on this machine; no test reaches the network."""
 
+import contextlib
 import hashlib
 import http.server
 import os
@@ -180,3 +181,64 @@ def test_weights_load_from_an_address_of_an_archive(server, tmp_path, monkeypatc
     other = STDCNet813(pretrained=server.url + "/PP_STDCNet1.tar.gz")
     for name, tensor in other.state_dict().items():
         np.testing.assert_array_equal(tensor.numpy(), model.state_dict()[name].numpy())
+
+
+class Misbehaving(http.server.BaseHTTPRequestHandler):
+    """/to?ADDRESS redirects there; anything else never ends, unless it is told to declare a length."""
+
+    def do_GET(self):
+        path, _, query = self.path.partition("?")
+        if path == "/to":
+            self.send_response(302)
+            self.send_header("Location", query)
+            return self.end_headers()
+        self.send_response(200)
+        if path == "/declared":
+            self.send_header("Content-Length", str(1 << 40))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                self.wfile.write(bytes(10000))
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def misbehaving(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]:d}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name, verb", [("endless", "sends"), ("declared", "has")])
+def test_a_body_beyond_the_allowed_bytes_is_refused_and_not_kept(misbehaving, name, verb, tmp_path, monkeypatch):
+    monkeypatch.setenv("PPLITESEG_MAX_DOWNLOAD", "1000000")
+    with pytest.raises(DownloadError, match=f"{verb} more than 1000000 bytes.*set PPLITESEG_MAX_DOWNLOAD to a larger"):
+        download.fetch(f"{misbehaving}/{name}", str(tmp_path))
+    assert [file for file in os.listdir(tmp_path) if not file.endswith(".lock")] == []
+    monkeypatch.setenv("PPLITESEG_MAX_DOWNLOAD", "much")
+    with pytest.raises(DownloadError, match="PPLITESEG_MAX_DOWNLOAD is 'much'; write a number of bytes"):
+        download.fetch(f"{misbehaving}/{name}", str(tmp_path))
+
+
+@pytest.mark.parametrize("target", ["ftp://me:secret@127.0.0.1:1/x", "file:///etc/hosts", "data:,x"])
+def test_a_redirect_to_another_scheme_is_refused(misbehaving, target, tmp_path):
+    with pytest.raises(DownloadError, match="redirects to .*: only http and https") as caught:
+        download.fetch(f"{misbehaving}/to?{target}", str(tmp_path))
+    assert "secret" not in str(caught.value).partition("redirects")[2]
+
+
+def test_a_redirect_within_http_is_followed(server, misbehaving, tmp_path):
+    assert read(download.fetch(f"{misbehaving}/to?{server.url}/x", str(tmp_path))) == CONTENT
+
+
+@pytest.mark.parametrize("end", ["", "/x", "/x#sha256=1", "/x?a=b"])
+@pytest.mark.parametrize("scheme", ["http", "ftp"])
+def test_a_password_in_an_address_is_not_printed(scheme, end, tmp_path, capsys):
+    with pytest.raises(DownloadError, match=r"\*\*\*@127\.0\.0\.1") as caught:
+        download.fetch(f"{scheme}://me:p@ss-word@127.0.0.1:1{end}", str(tmp_path))
+    printed = str(caught.value) + capsys.readouterr().err
+    assert "ss-word" not in printed and "me:" not in printed
