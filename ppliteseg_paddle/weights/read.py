@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from typing import Any, Callable
 
 import numpy as np
@@ -56,7 +57,7 @@ def read_weight_file(path: str) -> tuple[StateDict, str]:
         raise
     except WeightsError as error:
         raise WeightsError(f"weight file {path}: {error}") from None
-    except PICKLE_ERRORS + (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except PICKLE_ERRORS + (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise WeightsError(
             f"weight file {path} cannot be read as {_SUFFIX_OF[kind]} ({error}); it may be cut short or of another "
             "kind."
@@ -139,7 +140,7 @@ def _read_archive(path: str) -> tuple[StateDict, str]:
     with tempfile.TemporaryDirectory(prefix="ppliteseg-") as folder:
         names = [
             name
-            for name in archives.unpack(path, folder)
+            for name in archives.unpack(path, folder, archives.allowed_bytes(path))
             if name.endswith(SUFFIXES) and not os.path.basename(name).startswith(".")
         ]
         chosen = [name for name in names if os.path.basename(name) == "model.pdparams"] or names
@@ -149,6 +150,8 @@ def _read_archive(path: str) -> tuple[StateDict, str]:
                     path, f"several weight files ({', '.join(chosen)})" if chosen else "no weight file"
                 )
             )
+        if sniff(os.path.join(folder, chosen[0])) == "archive":
+            raise WeightsError(f"archive {path} holds another archive, {chosen[0]}; unpack it and name the file in it.")
         try:
             return read_weight_file(os.path.join(folder, chosen[0]))
         except WeightsError as error:

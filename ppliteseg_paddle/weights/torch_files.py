@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import WeightsError
-from ppliteseg_paddle.weights.pickles import ArrayUnpickler, Storage, TensorView, TorchUnpickler, numbers_from_bytes
+from ppliteseg_paddle.weights.archives import allowed_bytes
+from ppliteseg_paddle.weights.pickles import ArrayUnpickler, TorchUnpickler, numbers_from_bytes, resolved
+from ppliteseg_paddle.weights.stand_ins import Storage, TensorView
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+MAX_REPEATS = 8  # by how much all tensors of a file may exceed the numbers stored in it: few share their numbers
 
 
 def is_torch_zip(path: str) -> bool:
@@ -41,6 +44,9 @@ def read_torch_zip(path: str) -> Any:
             raise WeightsError("it is a zip file without PyTorch's data.pkl")
         root = member[: -len("data.pkl")]
         names = set(archive.namelist())
+        declared, allowed = sum(info.file_size for info in archive.infolist()), allowed_bytes(path)
+        if declared > allowed:  # zipfile reads no more of a member than the size that it declares
+            raise WeightsError(f"it would unpack to {declared:d} bytes, more than the {allowed:d} that are allowed")
         order = archive.read(root + "byteorder") if root + "byteorder" in names else b"little"
         cache: dict[str, NDArray[Any]] = {}
 
@@ -67,20 +73,29 @@ def read_torch_legacy(file: BinaryIO) -> Any:
     protocol = ArrayUnpickler(file).load()
     system = ArrayUnpickler(file).load()
     if protocol != LEGACY_PROTOCOL or not isinstance(system, dict):
-        raise WeightsError(f"it is a PyTorch checkpoint of an unknown protocol ({protocol!r})")
+        number = protocol if type(protocol) is int else type(protocol).__name__
+        raise WeightsError(f"it is a PyTorch checkpoint of an unknown protocol ({number})")
     unpickler = _RecordingUnpickler(file)
     content = unpickler.load()
     keys = ArrayUnpickler(file).load()
     order: Literal["<", ">"] = "<" if system.get("little_endian", True) else ">"
-    storages = {}
-    for key in keys:
+    storages: dict[str, NDArray[Any]] = {}
+    for key in keys if isinstance(keys, list) else ():
+        if type(key) not in (str, int):
+            raise WeightsError("a storage of the checkpoint has no name")
         (count,) = struct.unpack(order + "q", _exactly(file, 8))
         dtype = unpickler.dtypes.get(str(key))
         if dtype is None or count < 0:
             raise WeightsError(f"storage {key} of the checkpoint is used nowhere")
         width = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
         storages[str(key)] = numbers_from_bytes(_exactly(file, count * width), dtype, order)
-    return _with_arrays(content, lambda storage: storages[storage.key])
+    return _with_arrays(content, lambda storage: _stored(storages, storage))
+
+
+def _stored(storages: dict[str, NDArray[Any]], storage: Storage) -> NDArray[Any]:
+    if storage.key not in storages:
+        raise WeightsError(f"the checkpoint lacks the numbers of its storage {storage.key}")
+    return storages[storage.key]
 
 
 class _RecordingUnpickler(TorchUnpickler):
@@ -104,10 +119,19 @@ def _exactly(file: BinaryIO, count: int) -> bytes:
 
 
 def _with_arrays(value: Any, read: Callable[[Storage], NDArray[Any]]) -> Any:
-    if isinstance(value, TensorView):
-        return value.array(read)
-    if isinstance(value, dict):
-        return {key: _with_arrays(item, read) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_arrays(item, read) for item in value]
-    return value
+    stored: dict[str, int] = {}
+    copied = 0
+
+    def array(leaf: Any) -> Any:
+        nonlocal copied
+        if not isinstance(leaf, TensorView):
+            return leaf
+        flat = read(leaf.storage)
+        stored[leaf.storage.key] = flat.nbytes
+        numbers = leaf.array(flat)
+        copied += numbers.nbytes
+        if copied > MAX_REPEATS * sum(stored.values()):
+            raise WeightsError("its tensors repeat the same numbers again and again; they would fill the memory")
+        return numbers
+
+    return resolved(value, array)

@@ -103,3 +103,31 @@ def test_a_damaged_archive_is_told(tmp_path):
         damaged.write_bytes(file.read()[:3000])
     with pytest.raises(DownloadError, match="cannot be unpacked"):
         archives.unpack(str(damaged), str(tmp_path / "out"))
+
+
+def test_a_name_that_is_a_file_and_a_folder_is_told_and_nothing_is_written(tmp_path):
+    for number, members in enumerate(
+        [{"a": b"1", "a/b": b"2"}, {"a/b": b"2", "a": b"1"}, {"a": b"1", "./a/": "folder"}]
+    ):
+        path = write_tar(tmp_path / f"archive{number}", members)
+        with pytest.raises(DownloadError, match="'a' is a file and a folder in it"):
+            archives.unpack(path, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_whose_offsets_are_damaged_is_told(tmp_path):
+    path = tmp_path / "damaged.zip"
+    write_zip(path, {"a": b"1"})
+    content = bytearray(path.read_bytes())
+    end = content.index(b"PK\x05\x06")
+    content[end + 16 : end + 20] = (1000).to_bytes(4, "little")  # where the list of members is said to begin
+    path.write_bytes(content)
+    with pytest.raises(DownloadError, match="damaged.zip cannot be unpacked"):
+        archives.unpack(str(path), str(tmp_path / "out"))
+
+
+def test_a_compressed_tar_is_not_read_beyond_the_bytes_that_are_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
+    path = write_tar(tmp_path / "archive", {str(number): b"" for number in range(4)})
+    with pytest.raises(DownloadError, match="more than the 3 members"):
+        archives.unpack(path, str(tmp_path / "out"))

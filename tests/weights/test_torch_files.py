@@ -100,7 +100,7 @@ def test_the_form_is_told_by_the_content_whatever_the_name(tmp_path):
 def test_a_tensor_that_reaches_outside_its_numbers_is_refused(form, view, tmp_path):
     path = str(tmp_path / "out.pth")
     WRITERS[form](path, {"a": Tensor(np.zeros(4, np.float32), *view)})
-    with pytest.raises(WeightsError, match=r"lies outside its 4 stored numbers"):
+    with pytest.raises(WeightsError, match=r"lies outside its (4 )?stored numbers"):
         read_state_dict(path)
 
 
