@@ -141,8 +141,8 @@ def random_program(seed):
     """Mostly well-formed calls with arguments from the edges, with single opcodes strewn in."""
     rng = random.Random(seed)
 
-    def some(kinds, fewest=0, most=3):
-        return [rng.choice(kinds)() for _ in range(rng.randint(fewest, most))]
+    def some(kinds, low=0, high=3):
+        return [rng.choice(kinds)() for _ in range(rng.randint(low, high))]
 
     def edge():
         return integer(rng.choice(EDGES if rng.random() < 0.5 else EDGES[:6]))

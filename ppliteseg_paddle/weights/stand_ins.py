@@ -92,7 +92,8 @@ def _array(data: Any, dtype: Any, shape: Any, order: str) -> NDArray[Any]:
         raise WeightsError(f"an array of shape {list(shape)} does not have the bytes of that many numbers")
     if count == 0:
         return np.zeros(shape, numpy_type)
-    return np.frombuffer(data, numpy_type).reshape(shape, order="F" if order == "F" else "C")
+    array = np.frombuffer(data, numpy_type).reshape(shape, order="F" if order == "F" else "C")
+    return array.copy(order="K")  # one that can be written to
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> NDArray[Any]:
@@ -120,6 +121,10 @@ def _tuple(items: Any) -> tuple[Any, ...]:
     if type(items) not in (tuple, list):
         raise WeightsError("the file makes a tuple of something that is no list")
     return tuple(items)
+
+
+def _no_bytes() -> bytes:
+    return b""
 
 
 def is_key(value: Any) -> bool:
@@ -154,6 +159,7 @@ PLAIN_NAMES: dict[Name, Callable[..., Any]] = {
     Name("_codecs", "encode"): _encode,
     Name("builtins", "tuple"): _tuple,
     Name("__builtin__", "tuple"): _tuple,
+    Name("__builtin__", "bytes"): _no_bytes,  # the content of an empty array, up to protocol 2
     **_numpy_names(),
 }
 

@@ -1,6 +1,7 @@
 """Pickles made to harm: whatever a file says, its arrays hold its own numbers, or it is refused in one line."""
 
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -47,6 +48,27 @@ SHAPE_AND_STRIDES = p.pairs(
 @pytest.mark.parametrize("target", [p.tensor(), p.storage()], ids=["tensor", "storage"])
 def test_a_tensor_that_was_checked_cannot_be_changed(target, state, tmp_path):
     refused(tmp_path, p.state_dict(target + state + b"b"), "the file changes the state of a")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_of_all_types_and_orders_are_read_from_each_protocol(protocol, tmp_path, rng):
+    content = {
+        "fortran": np.asfortranarray(rng.standard_normal((3, 4))),
+        "big endian": rng.standard_normal(5).astype(">f4"),
+        "booleans": np.array([True, False]),
+        "empty": np.zeros((0, 3), np.float32),
+        "scalar": np.array(3.5),
+        "half": rng.standard_normal((2, 2)).astype(np.float16),
+        "reversed": np.arange(6).reshape(2, 3)[:, ::-1],
+    }
+    others = {"number": np.float32(2), "nested": {"k": (1, 1 << 70, None, 1.5, b"\xff", "\u00fc")}}
+    path = tmp_path / "w.pdparams"
+    path.write_bytes(pickle.dumps({**content, **others}, protocol))
+    arrays = read_state_dict(str(path))
+    assert set(arrays) == set(content)
+    for name, array in content.items():
+        np.testing.assert_array_equal(arrays[name], array)
+        assert arrays[name].dtype == array.dtype and arrays[name].flags.writeable
 
 
 def test_tensors_and_storages_are_immutable():
