@@ -5,6 +5,7 @@ The STDC authors publish theirs under names that end in .tar; what a file is, it
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import zipfile
@@ -112,10 +113,12 @@ class _RecordingUnpickler(TorchUnpickler):
 
 
 def _exactly(file: BinaryIO, count: int) -> bytes:
-    data = file.read(count)
-    if len(data) != count:
-        raise pickle.UnpicklingError(f"{(count - len(data)):d} bytes are missing at its end")
-    return data
+    here = file.tell()
+    missing = here + count - file.seek(0, os.SEEK_END)
+    if missing > 0:  # read() would reserve the memory first
+        raise pickle.UnpicklingError(f"{missing:d} bytes are missing at its end")
+    file.seek(here)
+    return file.read(count)
 
 
 def _with_arrays(value: Any, read: Callable[[Storage], NDArray[Any]]) -> Any:

@@ -127,6 +127,15 @@ def test_a_checkpoint_cut_short_is_refused(tmp_path):
         read_state_dict(str(cut))
 
 
+def test_a_storage_that_claims_more_than_the_file_reserves_no_memory(tmp_path):
+    path = tmp_path / "huge.pth"
+    write_legacy(str(path), {"a": np.zeros(1000, np.float32)})
+    content = path.read_bytes()
+    path.write_bytes(content[:-4008] + (1 << 60).to_bytes(8, "little") + content[-4000:])
+    with pytest.raises(WeightsError, match=f"{(1 << 62) - 4000} bytes are missing at its end"):
+        read_state_dict(str(path))
+
+
 def test_a_zip_checkpoint_without_its_numbers_is_refused(tmp_path):
     whole, part = str(tmp_path / "whole.pth"), str(tmp_path / "part.pth")
     write_zip(whole, {"a": np.zeros(3, np.float32)})
