@@ -37,6 +37,7 @@ class Candidate:
     def __init__(self, who: str, model: str, num_classes: int, batch_size: int, size: list[int], min_kept: int):
         import numpy as np
         import paddle
+        import paddleseg.core.train  # noqa: F401  now, as its memory is not the loss's
 
         from ppliteseg_paddle.environment import use_all_cores
 
