@@ -55,6 +55,7 @@ def test_folders_are_compared_by_their_names(tmp_path, capsys):
     assert "times faster" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_throughput_prints_streams_and_batch(capsys):
     assert (
         benchmark(

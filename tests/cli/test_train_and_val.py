@@ -43,6 +43,7 @@ def trained(config_path, tmp_path_factory):
     return save_dir
 
 
+@pytest.mark.slow
 def test_train_applies_its_flags(trained):
     record = json.loads((trained / "train.json").read_text())
     assert (record["iters"], record["batch_size"]) == (2, 2)

@@ -57,6 +57,7 @@ def test_a_graph_of_300_classes_gives_16_bit_masks():
         assert mask.dtype == np.uint16 and np.mean(mask != logits.argmax(axis=0)) < 0.001
 
 
+@pytest.mark.slow
 def test_a_sliding_window_gives_paddlesegs_result():
     """With logits, as PaddleSeg averages them; a real network sees each window's borders, so places and weights
     show."""

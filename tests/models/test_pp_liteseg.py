@@ -59,6 +59,7 @@ def test_every_fusion_equals_paddlesegs_arm_type_and_gets_gradients(arm_type):
     assert [name for name in without if not name.endswith("conv.bias")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 64), (33, 47), (90, 120), (128, 257)])
 @pytest.mark.parametrize("preset", ["T", "B"])
 def test_logits_have_the_images_size_whatever_it_is(preset, size):
@@ -69,6 +70,7 @@ def test_logits_have_the_images_size_whatever_it_is(preset, size):
     assert [list(y.shape) for y in model(image)] == [[2, 5, *size]]
 
 
+@pytest.mark.slow
 def test_the_presets_have_the_parameters_that_paddlesegs_models_have():
     for preset, build in BUILDERS.items():
         count = {

@@ -54,6 +54,7 @@ def assert_close(found, expected):
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset, arm_type", [("T", arm) for arm in PADDLESEG_ARM_TYPES] + [("B", "UAFM_SpAtten")])
 def test_a_file_of_paddlesegs_model_loads_completely_and_all_outputs_are_equal(preset, arm_type, tmp_path, by_paddle):
     theirs = paddleseg_model(preset, num_classes=3, arm_type=arm_type)
@@ -94,6 +95,7 @@ def test_a_file_of_paddlesegs_backbone_loads_into_a_backbone_and_into_a_whole_mo
         assert_close(a, expected), assert_close(b, expected)
 
 
+@pytest.mark.slow
 def test_our_file_and_its_own_load_into_paddlesegs_model(saved, tmp_path):
     own = paddleseg_model("T", 3)
     paddle.save(own.state_dict(), str(tmp_path / "own.pdparams"))

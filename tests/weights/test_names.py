@@ -68,6 +68,7 @@ def test_paddlesegs_model_loads_a_converted_file_with_nothing_missing(preset, tm
     np.testing.assert_allclose(ours(image)[0].numpy(), expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_a_model_with_another_backbone_keeps_that_backbones_names(tmp_path):
     from paddleseg.cvlibs import manager
     from paddleseg.models import PPLiteSeg

@@ -148,6 +148,7 @@ def test_a_memo_index_reserves_no_memory(tmp_path):
     assert list(read_state_dict(p.write(tmp_path / "w.pth", program))) == ["a"]
 
 
+@pytest.mark.slow
 def test_random_programs_of_opcodes_end_in_their_own_numbers_or_in_an_error(tmp_path):
     result = subprocess.run(
         [sys.executable, p.__file__, str(tmp_path), "800"], capture_output=True, text=True, timeout=300

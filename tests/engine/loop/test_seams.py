@@ -170,6 +170,7 @@ class Look(Callback):
         self._look("save")
 
 
+@pytest.mark.slow
 def test_during_a_run_all_names_mean_to_others_what_they_meant_before(tmp_path):
     root = make_data(tmp_path / "data", train=4, val=1)
     look = Look()
