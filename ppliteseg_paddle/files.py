@@ -78,7 +78,7 @@ def read_json(path: str) -> dict[str, Any] | None:
     try:
         with open(path, encoding="utf-8") as file:
             values = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last one: nested too deep
         return None
     return values if isinstance(values, dict) else None
 

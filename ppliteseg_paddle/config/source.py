@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from ppliteseg_paddle.config.kinds import kind_of
+from ppliteseg_paddle.config.plain_yaml import PlainYamlError, read_plain_yaml
 from ppliteseg_paddle.errors import ConfigError, suggest
+
+MAX_FILES = 100  # read for one configuration: bases of bases multiply
 
 
 @dataclass
@@ -47,21 +48,16 @@ def read_yaml(path: str) -> dict[str, Any]:
     if not str(path).endswith((".yml", ".yaml")):
         raise ConfigError(f"configuration {path} must end in .yml or .yaml.")
     try:
-        with open(path, encoding="utf-8") as file:
-            # The loader that PaddleSeg uses; since PyYAML 5.4 it creates plain data only.
-            values = yaml.load(file, Loader=yaml.FullLoader)
+        values = read_plain_yaml(path)
     except FileNotFoundError:
         folder = os.path.dirname(path) or "."
         names = os.listdir(folder) if os.path.isdir(folder) else []
         near = suggest(os.path.basename(path), [name for name in names if name.endswith((".yml", ".yaml"))])
         raise ConfigError(f"configuration {path} does not exist.{near}") from None
+    except PlainYamlError as error:
+        raise ConfigError(f"{path}{error.place}: no valid YAML: {error}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{(mark.line + 1):d}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError(f"{path}{place}: no valid YAML: {' '.join(problem.split())}.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {('nothing' if values is None else kind_of(values))}, not 'key: value' lines.")
     return values
@@ -74,6 +70,8 @@ def read_with_bases(path: str, source: Source, chain: tuple[str, ...] = ()) -> d
         raise ConfigError(
             f"{source.path}: _base_ leads back to itself: {' -> '.join(chain[chain.index(real) :] + (real,))}."
         )
+    if len(source.files) >= MAX_FILES:
+        raise ConfigError(f"{source.path}: _base_ leads to more than {MAX_FILES:d} files.")
     values = read_yaml(path)
     bases = values.pop("_base_", None) or []
     bases = bases if isinstance(bases, list) else [bases]
@@ -145,7 +143,7 @@ def apply_option(values: dict[str, Any], option: str, source: Source) -> None:
     else:
         try:
             value = literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: nested too deep
             value = text
     set_value(values, key.strip(), value, source)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ppliteseg_paddle.config.plain_yaml import PlainYamlError, read_plain_yaml
 from ppliteseg_paddle.errors import ArtifactError
 
 METADATA_FILE = "deploy.yaml"
@@ -128,13 +129,14 @@ def read_metadata(folder: str) -> dict[str, Any]:
         raise ArtifactError(f"model_dir {folder} {kind}; give the folder that 'ppliteseg export' wrote.")
     path = os.path.join(folder, METADATA_FILE)
     try:
-        with open(path, encoding="utf-8") as file:
-            values = yaml.safe_load(file)
+        values = read_plain_yaml(path)
     except FileNotFoundError:
         raise ArtifactError(
             f"{folder} holds no {METADATA_FILE}, so it is no export; give the folder that 'ppliteseg export' wrote."
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except PlainYamlError as error:
+        raise ArtifactError(f"{path}{error.place}: no valid YAML: {error}; export the model again.") from None
+    except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} cannot be read: {' '.join(str(error).split())}; export the model again.") from None
     if not isinstance(values, dict):
         raise ArtifactError(f"{path} holds no 'key: value' lines; export the model again.")

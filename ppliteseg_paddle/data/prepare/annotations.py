@@ -27,7 +27,7 @@ def read_json(path: str) -> Any:
     try:
         with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last one: nested too deep
         raise DataError(f"{path} cannot be read as JSON: {getattr(error, 'strerror', None) or error}.") from None
 
 
