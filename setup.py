@@ -49,6 +49,7 @@ EXTRAS = {
         "pytest-xdist>=3.5,<4",
         "hypothesis>=6,<7",
         "ruff>=0.17.6,<0.18",
+        "bandit>=1.8,<2",
         'mypy==2.4.1; python_version >= "3.10"',  # its number of errors is recorded; Python 3.9 has older ones only
         'import-linter>=2.15,<3; python_version >= "3.10"',  # knows the contract "acyclic_siblings"
         "pre-commit>=4,<5",

@@ -6,16 +6,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 declare -A CHECKS=(
   [lint]="python -m ruff check ."
+  [bandit]="python -m bandit --quiet --severity-level medium --recursive ppliteseg_paddle scripts"
   [format]="python -m ruff format --check ."
   [types]="python scripts/check_types.py"
   [imports]="lint-imports --no-logo"
   [words]="python scripts/check_words.py"
 )
 chosen=("$@")
-[ $# -gt 0 ] || chosen=(lint format imports words types)
+[ $# -gt 0 ] || chosen=(lint format bandit imports words types)
 for name in "${chosen[@]}"; do
   if [ -z "${CHECKS[$name]:-}" ]; then
-    echo "error: there is no check '$name'; there are: lint format imports words types" >&2
+    echo "error: there is no check '$name'; there are: lint format bandit imports words types" >&2
     exit 2
   fi
 done

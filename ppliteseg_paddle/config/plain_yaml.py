@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-MAX_BYTES = 1 << 20  # of a file; a long one of ours has 10 KB
+MAX_BYTES = 1 << 20  # of a file; long configurations have 10 KB
 MAX_DEPTH = 100
 MAX_VALUES = 100_000  # with each alias counted as all that it stands for; long texts count more
 MAX_DIGITS = 100  # of an integer

@@ -40,7 +40,7 @@ def writing(folder: str) -> Iterator[str]:
     except OSError as error:
         raise ArtifactError(f"cannot write in {parent}: {error.strerror or error}.") from None
     try:
-        os.chmod(temporary, 0o755)  # mkdtemp's folders are private
+        os.chmod(temporary, 0o755)  # as folders are; mkdtemp's are private  # noqa: S103  # nosec B103
         yield temporary
         _move(temporary, target)
     finally:

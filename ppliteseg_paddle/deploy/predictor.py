@@ -167,7 +167,7 @@ class Predictor:
         """
         self.check_scores("confidence")
         mask, confidence = self._predict(_pixels(image), True)
-        assert confidence is not None
+        assert confidence is not None  # noqa: S101 - it was asked for
         return mask, confidence
 
     def predict_batch(self, images: Sequence[Image]) -> list[NDArray[Any]]:

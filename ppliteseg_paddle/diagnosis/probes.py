@@ -160,7 +160,7 @@ def run_probe(code: str, timeout: float = 180) -> Outcome:
         os.environ, PYTHONPATH=os.pathsep.join([SOURCE_ROOT, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     )
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - this Python, our code
             [sys.executable, "-W", "ignore", "-c", code],
             capture_output=True,
             text=True,

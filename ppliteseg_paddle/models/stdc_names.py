@@ -84,7 +84,7 @@ def _blocks(names: Collection[str]) -> tuple[int, int, int]:
 def _split(name: str) -> tuple[tuple[int, ...], str]:
     """((stage,) or (stage, block), the rest) of one of our names."""
     match = re.match(r"stages\.(\d+)\.(?:(\d+)\.)?", name)
-    assert match is not None  # the caller has asked `source`
+    assert match is not None  # noqa: S101 - the caller has asked `source`
     return tuple(int(number) for number in match.groups() if number is not None), name[match.end() :]
 
 

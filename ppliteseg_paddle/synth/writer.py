@@ -206,7 +206,7 @@ def _start(share: list[Job], news: queue.SimpleQueue) -> subprocess.Popen:
         encoding="utf-8",
     )
 
-    assert process.stdin is not None and process.stdout is not None  # pipes, as asked for
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101 - pipes, as asked for
     to_worker, from_worker = process.stdin, process.stdout
 
     def follow() -> None:

@@ -91,7 +91,7 @@ def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
 
     def opened(info: tarfile.TarInfo) -> IO[bytes]:
         file = archive.extractfile(info)
-        assert file is not None  # of a regular file; only these are opened
+        assert file is not None  # noqa: S101 - of a regular file; only these are opened
         return file
 
     return (_Member(info.name, info.size, kind(info), partial(opened, info)) for info in archive)

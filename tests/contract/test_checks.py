@@ -18,6 +18,8 @@ FAULTS = [
     pytest.param("lint", {"planted.py": "import json\n"}, "F401", id="unused import"),
     pytest.param("lint", {"planted.py": 'x = "%s" % 1\n'}, "UP031", id="percent format"),
     pytest.param("lint", {"planted.py": f"x = '{'long ' * 30}'\n"}, "E501", id="long line"),
+    pytest.param("lint", {"planted.py": "x = eval('1')\n"}, "S307", id="eval"),
+    pytest.param("bandit", {"planted.py": "import os\n\nos.chmod('x', 0o777)\n"}, "B103", id="open to all"),
     pytest.param("format", {"planted.py": "x = {  'a':1 }\n"}, "planted.py", id="format"),
     pytest.param(
         "imports",
@@ -95,7 +97,7 @@ def test_a_planted_fault_is_found(copy, name, files, words):
 def test_an_unknown_check_is_refused_with_the_known_ones(copy):
     assert check(copy, "spelling") == (
         2,
-        "error: there is no check 'spelling'; there are: lint format imports words types\n",
+        "error: there is no check 'spelling'; there are: lint format bandit imports words types\n",
     )
 
 

@@ -91,7 +91,7 @@ def paddlesegs_areas() -> Callable[..., Any]:
     if metrics.calculate_area.__module__ == metrics.__name__:  # `compat` has found that it runs
         return metrics.calculate_area
     spec = importlib.util.find_spec(metrics.__name__)
-    assert spec is not None and spec.loader is not None  # it has been imported
+    assert spec is not None and spec.loader is not None  # noqa: S101 - it has been imported
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 

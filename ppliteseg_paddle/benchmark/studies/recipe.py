@@ -63,7 +63,7 @@ def train_once(name: str, minutes: float, save_dir: str, seed: int, options: lis
     if ranks > 1:
         command += ["--nproc_per_node", str(ranks), "--log_dir", os.path.join(save_dir, "log")]
     command += ["--opts"] + options if options else []
-    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    done = subprocess.run(command, stdout=sys.stderr, check=False)  # noqa: S603 - this Python, no shell
     if done.returncode:
         raise PPLiteSegError(f"the run of {name} has failed (status {done.returncode:d}): see above.")
     return outcome(save_dir)

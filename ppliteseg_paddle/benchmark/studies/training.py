@@ -44,7 +44,7 @@ class Worker:
     def __init__(self, name: str, options: dict[str, Any], num_threads: int):
         who, environment = CANDIDATES[name]
         self.name = name
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 - this Python, no shell
             [
                 sys.executable,
                 "-m",
@@ -62,7 +62,7 @@ class Worker:
     def ask(self, work: str) -> dict[str, float]:
         """Raises: PPLiteSegError: if the process has ended."""
         requests, answers = self.process.stdin, self.process.stdout
-        assert requests is not None and answers is not None  # both are pipes
+        assert requests is not None and answers is not None  # noqa: S101 - both are pipes
         try:
             requests.write(work + "\n")
             requests.flush()

@@ -208,7 +208,7 @@ def carry_out(
         run_parallel(functools.partial(_make, make=plan.make), jobs, num_workers, "writing labels", "label", progress)
     )
     order = list(range(len(rows)))
-    random.Random(seed).shuffle(order)
+    random.Random(seed).shuffle(order)  # noqa: S311 - a split that can be repeated, no secret
     chosen = set(order[:held_out])
     lists = {
         "train": [row for i, row in enumerate(rows) if i not in chosen],

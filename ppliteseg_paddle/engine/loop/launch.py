@@ -160,7 +160,9 @@ def _kind(device: str | None) -> str:
 def _follow(command: list[str], environment: dict[str, str]) -> dict[str, Any] | None:
     """Run the launcher and pass on what the first rank prints. Returns: what it says of the rank that failed; None if
     all is well."""
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(  # noqa: S603 - this Python, no shell
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     failed = None
     before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
     try:
