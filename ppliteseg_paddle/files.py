@@ -1,10 +1,12 @@
-"""Files are written atomically: `save_atomic` is the one way, and the other functions use it."""
+"""Files and folders are written atomically: `save_atomic` and `save_folder` are the ways, and all else uses them."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -45,6 +47,62 @@ def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterato
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.remove(temporary)
+
+
+@contextlib.contextmanager
+def save_folder(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterator[str]:
+    """Yield a hidden folder beside `path`, which takes its place when the block ends without an exception.
+
+    By then its files are on the disk, not only in the system's memory. A folder that was at `path` is whole until the
+    moment of the exchange, and deleted after it.
+
+    Raises: `error`: if something cannot be written, or `path` is a file. Exceptions of the block other than OSError
+        pass through.
+    """
+    parent, name = os.path.split(os.path.abspath(path))
+    temporary, former = (os.path.join(parent, f".{name}.{kind}-{os.getpid():d}") for kind in ("tmp", "old"))
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise error(f"cannot write the folder {path}: it is a file; move it away.")
+    try:
+        os.makedirs(parent, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.mkdir(temporary)
+        yield temporary
+        for file in sorted(os.listdir(temporary)):
+            flush(os.path.join(temporary, file))
+        flush(temporary)
+        _exchange(temporary, path, former)
+        flush(parent)
+    except OSError as problem:
+        raise error(f"cannot write {path}: {problem.strerror or problem}.") from problem
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _exchange(new: str, path: str, former: str) -> None:
+    if not os.path.isdir(path):
+        os.rename(new, path)
+        return
+    shutil.rmtree(former, ignore_errors=True)
+    os.rename(path, former)
+    try:
+        os.rename(new, path)
+    except OSError:
+        os.rename(former, path)
+        raise
+
+
+def flush(path: str) -> None:
+    """Bring a file, or the list of files of a folder, from the system's memory to the disk. Raises: OSError"""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as problem:
+        if not (os.path.isdir(path) and problem.errno in (errno.EINVAL, errno.ENOTSUP)):  # some cannot flush folders
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: str, content: bytes, error: type[PPLiteSegError] = ConfigError) -> None:

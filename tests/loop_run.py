@@ -2,15 +2,28 @@
 
 import paddle
 
+from ppliteseg_paddle.engine.loop import saving
 from ppliteseg_paddle.engine.loop.monitor import Monitor
 from ppliteseg_paddle.engine.loop.run import LoopRun
-from ppliteseg_paddle.engine.loop.saving import atomic
 from ppliteseg_paddle.engine.val import evaluate
 
 
-class Optimizer:
+class Weight:
+    """One weight, in place of a model."""
+
+    def __init__(self, value=1.0):
+        self.value = value
+
+    def state_dict(self):
+        return {"w": paddle.full([1], self.value)}
+
+
+class Optimizer(Weight):
     def get_lr(self):
         return 0.0123
+
+    def state_dict(self):
+        return {"w_velocity_0": paddle.full([1], self.value), "LR_Scheduler": {"last_epoch": 1, "last_lr": 0.0123}}
 
 
 def a_monitor(save_dir, **options):
@@ -18,7 +31,9 @@ def a_monitor(save_dir, **options):
 
 
 def a_run(save_dir, model=None, optimizer=None, iters=90, monitor=None, evaluate=evaluate, **options):
-    return LoopRun(model, optimizer, monitor or a_monitor(save_dir), iters, evaluate, **options)
+    return LoopRun(
+        model or Weight(), optimizer or Optimizer(), monitor or a_monitor(save_dir), iters, evaluate, **options
+    )
 
 
 def evaluation(miou):
@@ -33,14 +48,13 @@ def train_steps(monitor, *losses):
         monitor.stepped(0.025, 0.5, 4)
 
 
-def save(run, path, value=1.0):
-    """Save one weight as the loop saves its files."""
-    atomic(run, paddle.save)({"w": paddle.full([1], value)}, str(path))
-
-
-def save_checkpoint(run, save_dir, iteration):
-    for name in ("model.pdparams", "model.pdopt"):
-        save(run, save_dir / f"iter_{iteration:d}" / name)
+def save_checkpoint(run, iteration, value=1.0):
+    """Write the checkpoint of a run whose weight has a value; with averages, theirs is ten times that."""
+    run.done, run.model.value = iteration, value
+    if run.use_ema:
+        run.ema_model = Weight(10 * value)
+    run.monitor.steps = iteration
+    return saving.save_checkpoint(run)
 
 
 def loaded(*path):

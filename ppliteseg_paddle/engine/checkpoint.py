@@ -1,17 +1,71 @@
-"""Checkpoints on disk: checked before a run resumes from them, the best one kept. `loop.saving` writes them."""
+"""Checkpoints on disk: checked before a run resumes from them. `loop.saving` writes them."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from typing import Any
 
 from ppliteseg_paddle.errors import ConfigError, WeightsError
-from ppliteseg_paddle.files import read_json, write_json
+from ppliteseg_paddle.files import read_json
 
-PARAMS, OPTIMIZER, EMA_PARAMS = "model.pdparams", "model.pdopt", "ema_model.pdparams"
-STATES = ".pdstates"  # extension of the scores that PaddleSeg 2.9.1 saves beside weights
-BEST_FILE = "best.json"
+PARAMS, OPTIMIZER, EMA_PARAMS, STATE = "model.pdparams", "model.pdopt", "ema_model.pdparams", "state.json"
+MANIFEST = "checkpoint.json"  # written last: what the others have to be
+_VERSION = 1
 _ITER_FOLDER = re.compile(r"iter_(\d+)")
+
+
+# --------------------------------------------------------------------------------------------
+# What is whole
+# --------------------------------------------------------------------------------------------
+def manifest_of(folder: str, iteration: int) -> dict[str, Any]:
+    """The contents of checkpoint.json for the files in `folder`: the size and the SHA-256 of each."""
+    files = {
+        name: {"size": os.path.getsize(os.path.join(folder, name)), "sha256": _sha256(os.path.join(folder, name))}
+        for name in sorted(os.listdir(folder))
+    }
+    return {"version": _VERSION, "iteration": iteration, "files": files}
+
+
+def damage(folder: str, hashes: bool = True) -> str | None:
+    """What is wrong with a checkpoint, in words; None if it is complete.
+
+    Args: hashes: whether to read the files, or only to compare their sizes.
+    Returns: None, too, for a checkpoint of PaddleSeg or of an earlier version, which has no checkpoint.json, if its two
+        files are there.
+    """
+    if not os.path.isdir(folder):
+        return "is a file" if os.path.isfile(folder) else "does not exist"
+    if not os.path.lexists(os.path.join(folder, MANIFEST)):
+        missing = [name for name in (PARAMS, OPTIMIZER) if not _size(os.path.join(folder, name))]
+        return f"{missing[0]} is missing or empty" if missing else None
+    manifest = read_json(os.path.join(folder, MANIFEST)) or {}
+    version, files = manifest.get("version"), manifest.get("files")
+    if isinstance(version, int) and version > _VERSION:
+        return f"{MANIFEST} has format version {version:d}, and this release reads up to {_VERSION:d}"
+    if not isinstance(files, dict) or not all(isinstance(file, dict) for file in files.values()):
+        return f"{MANIFEST} is damaged"
+    for name, expected in files.items():
+        path = os.path.join(folder, os.path.basename(name))
+        size = _size(path)
+        if size is None or size != expected.get("size"):
+            return f"{name} " + ("is missing" if size is None else f"has {size} bytes, not {expected.get('size')}")
+        if hashes and _sha256(path) != expected.get("sha256"):
+            return f"{name} was changed after it was written (its SHA-256 differs)"
+    return None
+
+
+def _size(path: str) -> int | None:
+    return os.path.getsize(path) if os.path.isfile(path) else None
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 # --------------------------------------------------------------------------------------------
@@ -117,19 +171,6 @@ def _check_names_and_shapes(path: str, expected: dict[str, list]) -> None:
             )
 
 
-def has_finite_weights(folder: str) -> bool:
-    """Whether a checkpoint is there and holds neither nan nor infinity."""
-    import numpy as np
-    import paddle
-
-    path = os.path.join(folder, PARAMS)
-    return os.path.isfile(path) and all(
-        np.isfinite(value).all()
-        for value in paddle.load(path, return_numpy=True).values()
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    )
-
-
 def latest_checkpoint(save_dir: str) -> str | None:
     """The finished checkpoint with the highest iteration in `save_dir`; None if there is no finished one."""
     best: tuple[int, str | None] = (-1, None)
@@ -139,30 +180,3 @@ def latest_checkpoint(save_dir: str) -> str | None:
         if match and all(os.path.isfile(os.path.join(folder, file)) for file in (PARAMS, OPTIMIZER)):
             best = max(best, (int(match.group(1)), folder))
     return best[1]
-
-
-# --------------------------------------------------------------------------------------------
-# The best checkpoint
-# --------------------------------------------------------------------------------------------
-class BestModel:
-    """The best evaluation so far of one run, also over a resume: PaddleSeg's loop forgets it and starts again at -1.
-
-    Args:
-        folder: `save_dir`/best_model; the score stands in best.json in it, beside the weights.
-        resumed: whether the run is resumed, so that the score on disk counts.
-    """
-
-    def __init__(self, folder: str, resumed: bool):
-        self.folder = folder
-        saved = (read_json(os.path.join(folder, BEST_FILE)) or {}) if resumed else {}
-        whole = isinstance(saved.get("mIoU"), float) and isinstance(saved.get("iter"), int)
-        self.miou: float | None = saved["mIoU"] if whole else None
-        self.iteration: int | None = saved["iter"] if whole else None
-
-    def improved_by(self, miou: float) -> bool:
-        return self.miou is None or miou > self.miou
-
-    def set(self, miou: float, iteration: int) -> None:
-        """Note a new best; called after its weights are on disk."""
-        self.miou, self.iteration = float(miou), int(iteration)
-        write_json(os.path.join(self.folder, BEST_FILE), {"mIoU": self.miou, "iter": self.iteration})

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ppliteseg_paddle.config.options import TrainOptions
-from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS, BestModel
+from ppliteseg_paddle.engine.checkpoint import PARAMS
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.errors import ConfigError
@@ -91,10 +91,11 @@ class Record(Callback):
         if time.monotonic() - self.written >= 100 * self.writing:
             self.write(monitor)
 
-    def on_save(self, monitor: Monitor) -> None:
+    def on_saving(self, monitor: Monitor) -> None:
+        """Before the checkpoint, so that a run that is killed between them resumes with all of its rows."""
         self.write(monitor)
 
-    def on_best(self, monitor: Monitor, best: BestModel) -> None:
+    def on_eval(self, monitor: Monitor, model: Any, evaluation: dict[str, Any]) -> None:
         self.write(monitor)
 
     def write(self, monitor: Monitor, finished: bool = False) -> None:
@@ -118,8 +119,8 @@ class Record(Callback):
         last, curves = monitor.saved or "", os.path.join(self.save_dir, CURVES_FILE)
         # The weights to use next: the best that an evaluation has found, plain or averaged, else the last ones.
         scored = [
-            (best.miou, os.path.join(best.folder, file))
-            for best, file in ((monitor.best, PARAMS), (monitor.ema_best, EMA_PARAMS))
+            (best.miou, os.path.join(best.folder, best.file))
+            for best in (monitor.best, monitor.ema_best)
             if best.miou is not None
         ]
         return {

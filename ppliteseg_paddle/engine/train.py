@@ -112,7 +112,7 @@ def _loop(run: LoopRun, config: Any, options: TrainOptions, parts: Parts) -> Non
         use_vdl=False,
         use_ema=options.use_ema,
         losses=parts.loss,
-        keep_checkpoint_max=options.keep_checkpoint_max,
+        keep_checkpoint_max=0,  # `saving` deletes the oldest
         test_config=config.test_config,
         precision=precision_of_the_loop(options.precision),
         amp_level=options.amp_level,
@@ -155,8 +155,10 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
         _iters(config, budget, start),
         evaluate,
         options.save_interval,
+        options.keep_checkpoint_max,
         precision=options.precision,
         resume_model=options.resume_model,
+        use_ema=options.use_ema,
         ema_decay=value_of(config.dic, "ema_decay"),
         epochs=epochs_done(len(parts.train_dataset), start, config.batch_size, ranks),
         begin_epoch=progress_of(

@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from ppliteseg_paddle.engine import checkpoint
-from ppliteseg_paddle.engine.checkpoint import BestModel, check_resume, latest_checkpoint
+from ppliteseg_paddle.engine.checkpoint import check_resume, latest_checkpoint
 from ppliteseg_paddle.errors import ConfigError, WeightsError
 from ppliteseg_paddle.files import check_writable, save_atomic, write_json
 
@@ -82,21 +81,6 @@ def test_the_latest_checkpoint_is_the_finished_one_with_the_highest_number(tmp_p
     finished(tmp_path / "iter_100")
     (tmp_path / "iter_200").mkdir()
     assert latest_checkpoint(str(tmp_path)) == str(tmp_path / "iter_100")
-
-
-def test_the_best_score_survives_a_resume_and_not_a_fresh_start(tmp_path):
-    first = BestModel(str(tmp_path / "best_model"), resumed=False)
-    assert first.improved_by(0.0)
-    first.set(0.5, 10)
-    resumed = BestModel(str(tmp_path / "best_model"), resumed=True)
-    assert (resumed.miou, resumed.iteration) == (0.5, 10)
-    assert not resumed.improved_by(0.5) and resumed.improved_by(0.51)
-    assert BestModel(str(tmp_path / "best_model"), resumed=False).improved_by(0.1)
-
-
-def test_a_damaged_score_file_counts_as_none(tmp_path):
-    (tmp_path / checkpoint.BEST_FILE).write_text("{half")
-    assert BestModel(str(tmp_path), resumed=True).miou is None
 
 
 def test_a_file_has_the_users_permissions_and_writing_it_never_touches_the_umask(tmp_path, monkeypatch):

@@ -36,9 +36,11 @@ def test_a_run_leaves_checkpoints_best_model_configuration_and_record(run):
     assert {"curves.png"} <= names and result["curves"] == os.path.join(save_dir, "curves.png")
     assert [len([name for name in names if name.startswith(kind)]) for kind in ("vdlrecords.", "vdlgraph.")] == [1, 1]
     assert sorted(os.listdir(os.path.join(save_dir, "iter_4"))) == [
+        "checkpoint.json",
         "ema_model.pdparams",
         "model.pdopt",
         "model.pdparams",
+        "state.json",
     ]
     assert not [name for name in names if name.startswith(".")]
     assert os.path.isfile(result["model_path"])
@@ -230,7 +232,7 @@ def test_the_record_is_written_at_events_and_else_so_seldom_that_it_costs_nothin
         clock[0] += seconds
         monitor.rows = [{}] * rows
         record.on_log(monitor, {})
-    record.on_save(monitor)
+    record.on_saving(monitor)
     assert writes == [1, 4, 5]
 
 

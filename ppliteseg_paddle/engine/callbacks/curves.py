@@ -15,13 +15,23 @@ from ppliteseg_paddle.errors import PPLiteSegError
 class Curves(Callback):
     """curves.png in the run's folder, drawn anew at each checkpoint; after a resume with all that was before.
 
-    Args: history: gives what is to be in train.json.
+    Args:
+        history: gives what is to be in train.json.
+        last: of a checkpoint's evaluations, after which it is drawn: "plain", "ema", or None if there are none.
     """
 
-    def __init__(self, save_dir: str, history: Callable[[Monitor], dict[str, Any]]):
-        self.path, self.history, self.fault = os.path.join(save_dir, CURVES_FILE), history, ""
+    def __init__(self, save_dir: str, history: Callable[[Monitor], dict[str, Any]], last: str | None = None):
+        self.path, self.history, self.last, self.fault = os.path.join(save_dir, CURVES_FILE), history, last, ""
 
     def on_save(self, monitor: Monitor) -> None:
+        if self.last is None:
+            self.draw(monitor)
+
+    def on_eval(self, monitor: Monitor, model: Any, evaluation: dict[str, Any]) -> None:
+        if self.last == ("ema" if evaluation["ema"] else "plain"):
+            self.draw(monitor)
+
+    def draw(self, monitor: Monitor) -> None:
         from ppliteseg_paddle.visual.plots import training_curves
 
         record = self.history(monitor)

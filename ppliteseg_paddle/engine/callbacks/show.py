@@ -45,7 +45,8 @@ def show_run(
     line.tells_evaluations = sys.stderr.isatty() and sys.stdout.isatty()
     run.log_lines = not line.tells_evaluations
     lines = [LogLines(run.iters)] if run.log_lines else []
-    monitor.callbacks = [*monitor.callbacks, *lines, line, Curves(options.save_dir, record.contents)]
+    last = None if parts.val_dataset is None else "ema" if options.use_ema else "plain"
+    monitor.callbacks = [*monitor.callbacks, *lines, line, Curves(options.save_dir, record.contents, last)]
     with contextlib.ExitStack() as open_ones:
         if options.use_vdl:
             board = _board(config, options, parts, monitor.start, classes)

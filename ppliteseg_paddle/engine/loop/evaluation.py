@@ -40,7 +40,7 @@ def fast_and_noted(run: LoopRun, original: Callable) -> Callable:
             scores = _fast(run, model, eval_dataset, print_detail, arguments)
         miou, accuracy, class_iou, _, kappa = scores
         result = {"mIoU": miou, "acc": accuracy, "kappa": kappa, "class_iou": class_iou}
-        run.monitor.evaluated(result, time.monotonic() - begin, model)
+        run.monitor.evaluated(result, time.monotonic() - begin, model, ema=model is run.ema_model)
         return scores
 
     return evaluate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,11 +10,11 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ppliteseg_paddle.engine.checkpoint import OPTIMIZER, PARAMS, STATES, BestModel, has_finite_weights
+from ppliteseg_paddle.engine.best import BestModel
+from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS, damage
 from ppliteseg_paddle.engine.loop.distributed import ranks, sum_over_ranks
 from ppliteseg_paddle.errors import PPLiteSegError
 
-_ITER_PATH = re.compile(r"iter_(\d+)$")
 FP16_PATIENCE = 3  # logged windows in a row without a finite loss that fp16 may have while its loss scale is calibrated
 
 
@@ -31,8 +30,11 @@ class Callback:
     def on_eval(self, monitor: Monitor, model: Any, evaluation: dict[str, Any]) -> None:
         """`model` was evaluated, after `monitor.steps` iterations."""
 
+    def on_saving(self, monitor: Monitor) -> None:
+        """A checkpoint is about to be written."""
+
     def on_save(self, monitor: Monitor) -> None:
-        """A checkpoint is on disk, and the evaluations before it have their iteration."""
+        """A checkpoint is on disk; the evaluation of its step, if there is one, comes after it."""
 
     def on_best(self, monitor: Monitor, best: BestModel) -> None:
         """The best model, plain or averaged, was replaced by a better one."""
@@ -90,10 +92,11 @@ class Monitor:
         self.steps_per_epoch = 1
         self.rows: list[dict[str, Any]] = []
         self.evaluations: list[dict[str, Any]] = []
-        self.pending: list[dict[str, Any]] = []  # evaluated, but not yet saved
         self.checkpoints = [self.resumed] if self.resumed else []  # of this run: its folder may hold those of others
-        self.best = BestModel(os.path.join(self.save_dir, "best_model"), resumed=self.start > 0)
-        self.ema_best = BestModel(os.path.join(self.save_dir, "ema_best_model"), resumed=self.start > 0)
+        self.best, self.ema_best = (
+            BestModel(os.path.join(self.save_dir, name), file, resumed=self.start > 0)
+            for name, file in (("best_model", PARAMS), ("ema_best_model", EMA_PARAMS))
+        )
         self.losses: np.ndarray = np.zeros(0)  # means of the last window: all of it, then that of each output
         self.window = Window()
         self.not_finite = 0
@@ -102,8 +105,8 @@ class Monitor:
 
     @property
     def saved(self) -> str | None:
-        """The last checkpoint of this run."""
-        return self.checkpoints[-1] if self.checkpoints else None
+        """The last checkpoint of this run that is complete."""
+        return next((folder for folder in reversed(self.checkpoints) if damage(folder, hashes=False) is None), None)
 
     def how_to_resume(self) -> str:
         """What to tell whoever has stopped the run."""
@@ -111,6 +114,14 @@ class Monitor:
             f"resume with: --resume_model {self.saved}"
             if self.saved
             else "no checkpoint was written yet (a smaller --save_interval writes them earlier)"
+        )
+
+    def how_to_restart(self) -> str:
+        """What to tell whoever has lost the weights."""
+        rates = [row["lr"] for row in self.rows] or [self.optimizer.get_lr()]
+        return (
+            f"{f'resume from {self.saved}' if self.saved else 'start again'} with a lower --learning_rate (its highest "
+            f"was {max(rates):g}), and look at the labels if it happens again."
         )
 
     def tell(self, event: str, *arguments: Any) -> None:
@@ -157,56 +168,30 @@ class Monitor:
     def _check_loss(self, loss: float) -> None:
         self.not_finite = 0 if abs(loss) < float("inf") else self.not_finite + 1
         if self.first and self.not_finite > (FP16_PATIENCE if self.fp16 else 0):
-            sound = next((folder for folder in reversed(self.checkpoints) if has_finite_weights(folder)), None)
-            advice = f"resume from {sound}" if sound else "start again"
             raise PPLiteSegError(
-                f"the loss is {loss} at iteration {self.steps:d}, so the weights are lost: {advice} with a lower "
-                f"--learning_rate (it is {self.optimizer.get_lr():g} now), and look at the labels if it happens again."
+                f"the loss is {loss} at iteration {self.steps:d}, so the weights are lost: {self.how_to_restart()}"
             )
 
-    def evaluated(self, result: dict[str, Any], seconds: float, model: Any = None) -> None:
-        """Take note of an evaluation; the loop evaluates the averaged (EMA) model second."""
-        self.pending.append(
-            {
-                **{key: float(result[key]) for key in ("mIoU", "acc", "kappa")},
-                "class_iou": [float(value) for value in result["class_iou"]],
-                "ema": bool(self.pending),
-                "seconds": round(seconds, 3),
-                "elapsed": round(self.clock(), 3),
-            }
-        )
-        self.tell("on_eval", model, self.pending[-1])
+    def checkpoint_written(self, folder: str) -> None:
+        """Take note of a complete checkpoint."""
+        self.checkpoints.append(folder)
+        self.tell("on_save")
 
-    def may_save(self, path: str) -> bool:
-        """Whether the loop's save to `path` is to happen: not where it would put a worse model over the best one, nor a
-        score where nothing was evaluated."""
-        best = self._best_of(path)
-        if not self.evaluations:
-            return best is None and not path.endswith(STATES)
-        if best is None:
-            return True
-        score = self._last_score(best)
-        return best.improved_by(score[0]) or score == (best.miou, best.iteration)  # weights, then their score
-
-    def saving_done(self, path: str) -> None:
-        """Take note of a file that is on disk now."""
-        best = self._best_of(path)
-        match = _ITER_PATH.search(os.path.dirname(path))
-        if best is not None:
-            score = self._last_score(best)
-            if best.improved_by(score[0]):
-                best.set(*score)
-                self.tell("on_best", best)
-        elif match and os.path.basename(path) == PARAMS:
-            self.evaluations += [{"iter": int(match.group(1)), **evaluation} for evaluation in self.pending]
-            self.pending = []
-        elif match and os.path.basename(path) == OPTIMIZER:  # the second and last file that a resume needs
-            self.checkpoints.append(os.path.dirname(path))
-            self.tell("on_save")
-
-    def _best_of(self, path: str) -> BestModel | None:
-        return {"best_model": self.best, "ema_best_model": self.ema_best}.get(os.path.basename(os.path.dirname(path)))
-
-    def _last_score(self, best: BestModel) -> tuple[float, int]:
-        ema = best is self.ema_best
-        return next((e["mIoU"], e["iter"]) for e in reversed(self.evaluations) if e["ema"] == ema)
+    def evaluated(self, result: dict[str, Any], seconds: float, model: Any = None, ema: bool = False) -> None:
+        """Take note of an evaluation of the step that is just done, and of the best model, if that is it."""
+        evaluation: dict[str, Any] = {
+            "iter": self.steps,
+            **{key: float(result[key]) for key in ("mIoU", "acc", "kappa")},
+            "class_iou": [float(value) for value in result["class_iou"]],
+            "ema": ema,
+            "seconds": round(seconds, 3),
+            "elapsed": round(self.clock(), 3),
+        }
+        best, checkpoint = self.ema_best if ema else self.best, self.saved if self.first else None
+        improved = best.improved_by(evaluation["mIoU"])
+        if improved and checkpoint:  # before the record names the evaluation: a run killed in between evaluates again
+            best.take(checkpoint, evaluation["mIoU"], self.steps)
+        self.evaluations.append(evaluation)
+        self.tell("on_eval", model, evaluation)
+        if improved and checkpoint:
+            self.tell("on_best", best)

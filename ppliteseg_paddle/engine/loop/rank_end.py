@@ -9,10 +9,9 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, OPTIMIZER, PARAMS
 from ppliteseg_paddle.engine.loop.distributed import rank, ranks
 from ppliteseg_paddle.engine.loop.run import LoopRun
-from ppliteseg_paddle.engine.loop.saving import atomic
+from ppliteseg_paddle.engine.loop.saving import save_checkpoint
 from ppliteseg_paddle.errors import PPLiteSegError
 
 STOPPED = "the launcher ended this rank"
@@ -49,7 +48,7 @@ def end_jointly(run: LoopRun) -> Iterator[None]:
         if not isinstance(error, RankLost) and not _LOST.search(str(error)):
             raise
         if rank() == 0 and not run.torn:
-            _save(run)
+            save_checkpoint(run)  # batch norm's statistics may be those of a step later
         raise RankLost(_lost_message(run, str(error))) from None
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
@@ -61,18 +60,3 @@ def _lost_message(run: LoopRun, cause: str) -> str:
         f"another rank has ended, so rank {rank():d} of {ranks():d} ends after iteration {run.done:d}; {how} "
         f"({' '.join(cause.split())})"
     )
-
-
-def _save(run: LoopRun) -> None:
-    """A checkpoint of the last complete step, as the loop writes them. Batch norm's statistics may be those of a step
-    later."""
-    import paddle
-
-    steps = run.done + run.updating
-    folder = os.path.join(run.monitor.save_dir, f"iter_{steps:d}")
-    if steps == run.monitor.start or run.monitor.saved == folder:
-        return
-    save = atomic(run, paddle.save)
-    average = [(EMA_PARAMS, run.ema_model)] if run.ema_model is not None else []
-    for name, part in [(PARAMS, run.model), *average, (OPTIMIZER, run.optimizer)]:
-        save(part.state_dict(), os.path.join(folder, name))

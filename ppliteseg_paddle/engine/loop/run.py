@@ -14,9 +14,9 @@ class LoopRun:
     """What the replacements in `seams.SEAMS` share.
 
     Args:
-        iters, save_interval: as the loop's own; `iters` may be a `budget.OpenEnd`.
+        iters, save_interval, keep_checkpoint_max: as the loop's own; `iters` may be a `budget.OpenEnd`.
         precision: fp32, fp16 or bf16; resume_model: folder that the run resumes from.
-        ema_decay: of the averaged weights; epochs: that were begun before this run.
+        use_ema: whether averaged weights are kept; ema_decay: of them; epochs: that were begun before this run.
         begin_epoch: called before the first sample of each epoch is read.
         evaluate: as `engine.val.evaluate`; precise_bn: recomputes a model's batch norm statistics at the end.
         log_lines: whether PaddleSeg's lines are logged; a progress line on a terminal tells the same in other words.
@@ -28,8 +28,10 @@ class LoopRun:
     iters: int
     evaluate: Callable[..., dict[str, Any]]
     save_interval: int = 1000
+    keep_checkpoint_max: int = 5
     precision: str = "fp32"
     resume_model: str | None = None
+    use_ema: bool = False
     ema_decay: float = 0.999
     epochs: int = 0
     begin_epoch: Callable[[], None] = lambda: None

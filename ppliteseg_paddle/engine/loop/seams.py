@@ -152,8 +152,8 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Seam(
         "update_ema_model",
-        (ema.average_in_place, precise_bn.precise_average_at_the_end, ema.note_average),
-        why="slow, of one decay, and the averaged model lives inside the loop",
+        (ema.average_in_place, precise_bn.precise_average_at_the_end, ema.note_average, steps.done_with_average),
+        why="slow, of one decay, and the averaged model lives inside the loop; with it a step is complete",
         until="the loop takes a decay",
         signature=("ema_model", "model", "step", "decay"),
     ),
@@ -167,9 +167,9 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Seam(
         "paddle.save",
-        (saving.atomic,),
-        why="writes in place, and a resume saves a worse model over the best one",
-        until="Paddle saves atomically and the loop resumes its best score",
+        (saving.no_saves,),
+        why="writes in place and after the evaluation, and a resume saves a worse model over the best one",
+        until="the loop saves complete folders before it evaluates, and resumes its best score",
         signature=("obj", "path"),
     ),
     Seam(

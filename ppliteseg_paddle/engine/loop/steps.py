@@ -6,6 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Callable
 
 from ppliteseg_paddle.engine.loop.run import LoopRun
+from ppliteseg_paddle.engine.loop.saving import save_checkpoint
+
+
+def step_done(run: LoopRun) -> None:
+    """What follows each complete step, on every rank: weights, averages, learning rate and record are those after
+    `run.done` steps, and no evaluation has begun."""
+    if run.saves_now:
+        save_checkpoint(run)
 
 
 def read_losses(run: LoopRun, original: Callable) -> Callable:
@@ -31,7 +39,7 @@ def losses_with_a_dimension(run: LoopRun, original: Callable) -> Callable:
 
 def noted_times(run: LoopRun, original: type) -> type:
     """`TimeAverager`, of which the loop has one for waiting and one for complete steps. The end of a step is told here:
-    its loss is read, and neither the evaluation nor the checkpoint has begun."""
+    its loss is read. The average of the weights, where there is one, follows."""
     waited = [0.0]
 
     class Averager(original):
@@ -41,8 +49,20 @@ def noted_times(run: LoopRun, original: type) -> type:
                 waited[0] = usetime
             else:
                 run.monitor.stepped(waited[0], usetime, num_samples)
+                if not run.use_ema:
+                    step_done(run)
 
     return Averager
+
+
+def done_with_average(run: LoopRun, update: Callable) -> Callable:
+    """`update_ema_model`, with which a step of a run with averaged weights ends."""
+
+    def update_and_end(*args: Any, **kwargs: Any) -> None:
+        update(*args, **kwargs)
+        step_done(run)
+
+    return update_and_end
 
 
 def no_operation_count(run: LoopRun, original: Callable) -> Callable:

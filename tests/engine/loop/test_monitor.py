@@ -47,9 +47,11 @@ def test_the_first_loss_after_a_resume_in_mid_window_is_the_mean_of_the_steps_si
 
 @pytest.mark.parametrize("loss", ["nan", "inf"])
 def test_a_loss_that_is_no_number_ends_the_run_with_the_way_to_resume(run, tmp_path, loss):
-    save_checkpoint(run, tmp_path, 10)
+    save_checkpoint(run, 10)
     with pytest.raises(
-        PPLiteSegError, match=f"the loss is {loss} at iteration 10.*resume from .*iter_10 with a lower --learning_rate"
+        PPLiteSegError,
+        match=f"the loss is {loss} at iteration 20.*resume from .*iter_10 with a lower --learning_rate .its highest "
+        "was 0.0123",
     ):
         train_steps(run.monitor, *[1] * 9, loss)
     assert len(run.monitor.rows) == 1
@@ -61,10 +63,10 @@ def test_other_ranks_leave_the_end_to_the_first(tmp_path):
     assert len(monitor.rows) == 2
 
 
-def test_a_checkpoint_that_holds_no_numbers_is_not_advised(run, tmp_path):
-    save_checkpoint(run, tmp_path, 10)
-    save_checkpoint(run, tmp_path, 20)
-    paddle.save({"w": paddle.to_tensor([float("nan")])}, str(tmp_path / "iter_20" / "model.pdparams"))
+def test_a_checkpoint_that_is_not_complete_any_more_is_not_advised(run, tmp_path):
+    save_checkpoint(run, 10)
+    save_checkpoint(run, 20)
+    (tmp_path / "iter_20" / "model.pdopt").unlink()
     with pytest.raises(PPLiteSegError, match=f"resume from {(tmp_path / 'iter_10')} with a lower"):
         train_steps(run.monitor, *["nan"] * 10)
 
@@ -77,12 +79,13 @@ def test_fp16_may_overflow_for_a_while(tmp_path):
 
 
 def test_the_checkpoint_to_resume_from_is_of_this_run(run, tmp_path):
-    save_checkpoint(run, tmp_path, 900)  # of another run
+    save_checkpoint(run, 900)  # of another run
     monitor = a_monitor(tmp_path)
     assert monitor.how_to_resume() == "no checkpoint was written yet (a smaller --save_interval writes them earlier)"
-    resumed = a_run(tmp_path, monitor=a_monitor(tmp_path, start=7, resumed="old/iter_7/"))
-    assert (resumed.monitor.how_to_resume(), resumed.monitor.steps) == ("resume with: --resume_model old/iter_7/", 7)
-    save_checkpoint(resumed, tmp_path, 10)
+    old = save_checkpoint(a_run(tmp_path / "old"), 7) + "/"
+    resumed = a_run(tmp_path, monitor=a_monitor(tmp_path, start=7, resumed=old))
+    assert (resumed.monitor.how_to_resume(), resumed.monitor.steps) == (f"resume with: --resume_model {old}", 7)
+    save_checkpoint(resumed, 10)
     assert resumed.monitor.how_to_resume() == f"resume with: --resume_model {(tmp_path / 'iter_10')}"
 
 
@@ -100,20 +103,29 @@ class Notes(Callback):
         self.notes.append((model, monitor.steps, evaluation["mIoU"], evaluation["ema"]))
 
     def on_save(self, monitor):
-        self.notes.append(("saved", monitor.evaluations[-1]["iter"]))
+        self.notes.append(("saved", monitor.saved))
+
+    def on_saving(self, monitor):
+        self.notes.append(("saving", monitor.saved))
+
+    def on_best(self, monitor, best):
+        self.notes.append(("best", best.miou))
 
 
 def test_callbacks_are_told_of_every_step_row_evaluation_and_checkpoint(tmp_path):
     notes = Notes()
-    run = a_run(tmp_path, monitor=a_monitor(tmp_path, start=19, callbacks=[notes]))
+    run = a_run(tmp_path, use_ema=True, monitor=a_monitor(tmp_path, start=19, callbacks=[notes]))
     train_steps(run.monitor, 1)
+    save_checkpoint(run, 20)
     run.monitor.evaluated(evaluation(0.5), 1.0, "plain")
-    run.monitor.evaluated(evaluation(0.6), 1.0, "averaged")
-    save_checkpoint(run, tmp_path, 20)
+    run.monitor.evaluated(evaluation(0.6), 1.0, "averaged", ema=True)
     assert notes.notes == [
         (20, 0.025, 0.5),
         ("row", 1.0),
+        ("saving", None),
+        ("saved", str(tmp_path / "iter_20")),
         ("plain", 20, 0.5, False),
+        ("best", 0.5),
         ("averaged", 20, 0.6, True),
-        ("saved", 20),
+        ("best", 0.6),
     ]

@@ -10,7 +10,7 @@ from loop_run import a_run
 from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle.engine.build import load_config
-from ppliteseg_paddle.engine.loop import data_parallel, seams
+from ppliteseg_paddle.engine.loop import data_parallel, seams, steps
 from ppliteseg_paddle.engine.loop.monitor import Callback
 from ppliteseg_paddle.engine.loop.rebind import look_up, rebound
 from ppliteseg_paddle.engine.train import train
@@ -46,8 +46,9 @@ def test_after_the_last_update_its_step_counts_then_statistics_are_counted_then_
     assert seen == [("profiler", 0), ("profiler", 1), ("count", "model", 2), ("share", False)]
 
 
-def test_the_averaged_model_is_noted_then_updated_then_its_statistics_are_counted(tmp_path):
+def test_the_averaged_model_is_noted_updated_its_statistics_counted_and_the_step_saved(tmp_path, monkeypatch):
     seen = []
+    monkeypatch.setattr(steps, "save_checkpoint", lambda run: seen.append(("save", run.done)))
     run = a_run(tmp_path, iters=1, precise_bn=lambda model: seen.append(("count", model is average)))
 
     class Average(paddle.nn.Layer):
@@ -58,7 +59,7 @@ def test_the_averaged_model_is_noted_then_updated_then_its_statistics_are_counte
     average = Average()
     run.done = 1
     replaced(run, "update_ema_model", None)(average, paddle.nn.Layer(), step=1)
-    assert seen == [("update", True), ("count", True)]
+    assert seen == [("update", True), ("count", True), ("save", 1)]
 
 
 # --- drift ------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ def test_during_a_run_all_names_mean_to_others_what_they_meant_before(tmp_path):
         device="cpu",
         callbacks=[look],
     )
-    assert look.events == [("step", []), ("eval", []), ("eval", []), ("save", [])]
+    assert look.events == [("step", []), ("save", []), ("eval", []), ("eval", [])]
     assert (tmp_path / "o" / "best_model" / "model.pdparams").is_file()
 
 
