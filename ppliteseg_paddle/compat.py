@@ -5,6 +5,7 @@ environment needs before Paddle's import is in `environment`.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
@@ -17,6 +18,30 @@ def apply_paddleseg_fixes() -> None:
 
     if metrics.calculate_area is not calculate_area and not _counts(metrics.calculate_area):
         metrics.calculate_area = calculate_area
+
+
+def fixed_transform(transform: type) -> type:
+    """The class to build in place of a transform of PaddleSeg; `transform` itself if nothing is wrong with it.
+
+    Reason: `ResizeByShort` with `max_size` keeps the smaller size of an elongated image for all later images, so that
+    what an evaluation measures depends on the order of its images. Can go: once PaddleSeg's keeps its arguments (2.9.1
+    and its develop branch do not).
+    """
+    from paddleseg.transforms import ResizeByShort
+
+    if transform is not ResizeByShort:
+        return transform
+    if transform not in _transforms:
+
+        def call(self: Any, data: dict[str, Any]) -> dict[str, Any]:
+            result: dict[str, Any] = ResizeByShort.__call__(copy.copy(self), data)
+            return result
+
+        _transforms[transform] = type(transform.__name__, (transform,), {"__call__": call, "__module__": __name__})
+    return _transforms[transform]
+
+
+_transforms: dict[type, type] = {}
 
 
 def _counts(function: Callable[..., Any]) -> bool:

@@ -1,8 +1,9 @@
 """PaddleSeg's losses that fail with the installed Paddle, each with the part that fails replaced.
 
 Reason: PaddleSeg 2.8.0 multiplies and adds tensors of integers or truth values and of floats, as Paddle 2 lets it;
-Paddle 3 raises a TypeError. PaddleSeg 2.9.1 casts them. And `DiceLoss` of both versions writes into the labels.
-Can go: with support for PaddleSeg 2.8, but for `DiceLoss`.
+Paddle 3 raises a TypeError. PaddleSeg 2.9.1 casts them. And `DiceLoss` of both versions writes into the labels, which
+`MixedLoss` hands from one loss to the next.
+Can go: with support for PaddleSeg 2.8, but for `DiceLoss` and `MixedLoss`, until PaddleSeg's `DiceLoss` copies.
 
 `fixed` is called where a configuration's losses are built; the class that it returns has the name of PaddleSeg's, by
 which PaddleSeg's loop tells losses apart.
@@ -209,7 +210,16 @@ class _Dice(_Fix):
         return super().forward(logits, labels.clone())  # type: ignore[misc]
 
 
-FIXES_OF_ALL: dict[str, type] = {"DiceLoss": _Dice}
+class _Mixed(_Fix):
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> list[paddle.Tensor]:
+        """Each loss gets labels of its own, so that none sees what another one, of whatever package, wrote into them.
+
+        Shape: as the losses take them. Returns: one weighted loss each, as PaddleSeg's.
+        """
+        return [loss(logits, labels.clone()) * factor for loss, factor in zip(self.losses, self.coef)]
+
+
+FIXES_OF_ALL: dict[str, type] = {"DiceLoss": _Dice, "MixedLoss": _Mixed}
 FIXES_OF_2_8: dict[str, type] = {
     "CrossEntropyLoss": _CrossEntropy,
     "DistillCrossEntropyLoss": _CrossEntropy,

@@ -59,3 +59,31 @@ def test_areas_equal_a_count_class_by_class(rng):
 def test_areas_of_maps_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"must have one shape, but are \[1, 2, 2\] and \[1, 2, 3\]"):
         compat.calculate_area(paddle.zeros([1, 2, 2], "int32"), paddle.zeros([1, 2, 3], "int64"), 2)
+
+
+def test_one_elongated_image_does_not_change_the_size_of_the_next_one():
+    from paddleseg.transforms import Resize, ResizeByShort
+
+    def sizes(built):
+        samples = [{"img": np.zeros(shape + (3,), np.float32), "trans_info": []} for shape in ((100, 400), (300, 300))]
+        return [built(sample)["img"].shape[:2] for sample in samples]
+
+    fixed = compat.fixed_transform(ResizeByShort)
+    assert fixed is compat.fixed_transform(ResizeByShort) and fixed.__name__ == "ResizeByShort"
+    assert sizes(fixed(short_size=300, max_size=350)) == [(87, 348), (300, 300)]
+    assert sizes(ResizeByShort(short_size=300, max_size=350)) == [(87, 348), (87, 87)]  # PaddleSeg's own
+    assert compat.fixed_transform(Resize) is Resize
+
+
+def test_the_builder_takes_the_transform_that_keeps_its_size(tmp_path):
+    from tiny_data import make_data, values, write_config
+
+    from ppliteseg_paddle.engine import build
+
+    root = make_data(tmp_path / "data")
+    content = values(root)
+    content["val_dataset"]["transforms"] = [{"type": "ResizeByShort", "short_size": 48, "max_size": 80}]
+    config = build.load_config(write_config(root / "c.yml", content))
+    [transform] = build.build_val_dataset(config).transforms.transforms
+    transform({"img": np.zeros((20, 400, 3), np.float32), "trans_info": []})
+    assert transform.short_size == 48

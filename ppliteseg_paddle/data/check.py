@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppliteseg_paddle.config.keys import TOP_LEVEL
+from ppliteseg_paddle.data.check_shapes import shape_problems
 from ppliteseg_paddle.data.findings import ERROR, Findings
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.transforms import FusedAugment
@@ -205,6 +206,8 @@ def check_datasets(
                 found.add("small", name, "{} ({}x{}, the crop is {}x{})".format(image_path, *report.size, *crop))
             if report.image_digest:
                 _compare(seen, report, name, image_path, found)
+        for problem in shape_problems(dataset, batch_size):
+            found.add("shapes", name, problem)
         _assess_split(name, split, found, names, batch_size, max_unreadable_share)
     rows = found.rows()
     return {

@@ -69,6 +69,12 @@ KINDS: dict[str, Kind] = {
         "the loss is empty (nan or 0) and nothing is learnt",
         "look at ignore_index and at how the labels were made",
     ),
+    "shapes": Kind(
+        ERROR,
+        "images that do not fit through the transforms",
+        "training ends at the first batch, or the first evaluation, with one of them",
+        "see the line above",
+    ),
     "few": Kind(
         ERROR,
         "fewer images than one batch",

@@ -87,6 +87,7 @@ def make_builder(config, verbose: bool = False):
     from paddleseg.cvlibs import SegBuilder
     from paddleseg.datasets import Dataset
 
+    from ppliteseg_paddle.compat import fixed_transform
     from ppliteseg_paddle.compat_losses import fixed
     from ppliteseg_paddle.data.dataset import CheckedDataset
 
@@ -97,7 +98,7 @@ def make_builder(config, verbose: bool = False):
                 super().show_msg(name, cfg)
 
         def build_component_impl(self, component_class, *args, **kwargs):
-            component_class = CheckedDataset if component_class is Dataset else fixed(component_class)
+            component_class = CheckedDataset if component_class is Dataset else fixed_transform(fixed(component_class))
             try:
                 built = super().build_component_impl(component_class, *args, **kwargs)
                 # PaddleSeg's data sets that differ in their lists only, as Cityscapes does.

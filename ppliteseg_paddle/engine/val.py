@@ -10,7 +10,9 @@ from typing import Any, Callable
 import numpy as np
 
 from ppliteseg_paddle.config.options import EvalOptions
+from ppliteseg_paddle.data.check_shapes import check_way_back
 from ppliteseg_paddle.engine import build
+from ppliteseg_paddle.engine.data_checks import lists_pairs
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precision import autocast, check_precision
@@ -139,6 +141,8 @@ def val(
     if distributed.rank() == 0:
         print(device_line(device, why), flush=True)
     dataset = build.build_val_dataset(config, verbose)
+    if lists_pairs(dataset):
+        check_way_back(dataset)
     model = build.build_model(config, pretrained=model_path is None, verbose=verbose)
     if model_path is not None:
         load_weights(model, model_path, strict=True)
