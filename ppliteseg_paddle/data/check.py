@@ -34,13 +34,18 @@ class Form(NamedTuple):
     ignore_index: int = 255
     img_channels: int = 3
 
+    @property
+    def values(self) -> int:
+        """How many values a label may hold: what pixels are counted in."""
+        return 256 if max(self.num_classes - 1, self.ignore_index) < 256 else 65536
+
 
 class PairReport(NamedTuple):
     """What is kept of a pair."""
 
     problems: list[tuple[str, str]]  # (key of `findings.KINDS`, message)
     size: tuple[int, int] | None = None  # width, height
-    pixels: np.ndarray | None = None  # int64 (256,): pixels of each label value
+    pixels: np.ndarray | None = None  # int64 (Form.values,): pixels of each label value
     image_digest: bytes = b""
     label_digest: bytes = b""
 
@@ -72,8 +77,8 @@ def inspect_pair(pair: tuple[str, str | None], form: Form, images: bool = True) 
     if image is not None:
         _try(problems, "size", image, check_sizes, label, image_path, label_path)
     _try(problems, "values", label, check_label, label_path, form.num_classes, form.ignore_index)
-    inside = label if label.dtype == np.uint8 else label[(label >= 0) & (label < 256)].astype(np.uint8)
-    pixels = np.bincount(inside.ravel(), minlength=256)
+    inside = label if label.dtype == np.uint8 else label[(label >= 0) & (label < form.values)]
+    pixels = np.bincount(inside.ravel(), minlength=form.values)
     if not _known(pixels, form).any() and not any(kind == "values" for kind, _ in problems):
         problems.append(("empty_label", label_path))
     return PairReport(problems, size, pixels, image_digest, _digest(label))
@@ -113,16 +118,23 @@ class Split:
 
     def __init__(self, pairs: int, form: Form):
         self.pairs, self.form, self.read = pairs, form, 0
-        self.pixels = np.zeros(256, np.int64)
-        self.images = np.zeros(256, np.int64)
+        self.pixels = np.zeros(form.values, np.int64)
+        self.images = np.zeros(form.values, np.int64)
+        self.foreground: dict[int, list[str]] = {1: [], 255: []}  # labels of 0 and 1, and of 0 and 255
+        self.ignores = False  # whether a label holds both 1 and 255
         self.smallest: tuple[int, int] | None = None  # by area
         self.largest: tuple[int, int] | None = None
 
-    def add(self, report: PairReport) -> None:
+    def add(self, report: PairReport, label: str | None) -> None:
         self.read += 1
         if report.pixels is not None:
             self.pixels += report.pixels
             self.images += report.pixels > 0
+            held = set(np.flatnonzero(report.pixels).tolist())
+            self.ignores = self.ignores or {1, 255} <= held
+            for value, paths in self.foreground.items():
+                if label and held in ({value}, {0, value}):
+                    paths.append(label)
         if report.size:
             area = lambda size: size[0] * size[1]  # noqa: E731
             self.smallest = min(self.smallest or report.size, report.size, key=area)
@@ -136,7 +148,7 @@ class Split:
         known = _known(self.pixels, self.form)
         total, ignored = (
             int(known.sum()),
-            int(self.pixels[self.form.ignore_index]) if 0 <= self.form.ignore_index < 256 else 0,
+            int(self.pixels[self.form.ignore_index]) if 0 <= self.form.ignore_index < self.form.values else 0,
         )
         classes = [
             {
@@ -198,8 +210,8 @@ def check_datasets(
         jobs = [pairs[i] for i in chosen]
         inspect = functools.partial(inspect_pair, form=form, images=images)
         reports = run_parallel(inspect, jobs, num_workers, f"checking {name}", progress=progress)
-        for (image_path, _), report in zip(jobs, reports):
-            split.add(report)
+        for (image_path, label_path), report in zip(jobs, reports):
+            split.add(report, label_path)
             for kind, message in report.problems:
                 found.add(kind, name, message)
             if crop and report.size and (report.size[0] < crop[0] or report.size[1] < crop[1]):
@@ -295,6 +307,9 @@ def _assess_split(
                 "the values count from 1: subtract 1 (ppliteseg data prepare folder does it), or train with one class "
                 "more"
             )
+    if form.num_classes == 2 and split.foreground[1] and not split.ignores:
+        for path in split.foreground[255]:
+            found.add("mixed_binary", name, path)
     if name == "train" and split.pairs < batch_size:
         found.add("few", name, f"{split.pairs:d} for batches of {batch_size:d}")
     if not split.complete or not split.images.any():

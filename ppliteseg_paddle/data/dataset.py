@@ -7,7 +7,6 @@ the file, the fault and the fix, where PaddleSeg runs into a cryptic assertion i
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,11 +18,13 @@ from ppliteseg_paddle.config.read import expand_env
 from ppliteseg_paddle.data.cache import open_cache
 from ppliteseg_paddle.data.randomness import Draws, seed_globals
 from ppliteseg_paddle.data.transforms import FusedAugment
+from ppliteseg_paddle.data.unreadable import Unreadable
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 from ppliteseg_paddle.reading.images import UnreadableError
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet
 from ppliteseg_paddle.reading.lists import read_list, read_names
 from ppliteseg_paddle.reading.pairs import read_pair
+from ppliteseg_paddle.reading.pairs_by_order import check_order
 
 MODES = ("train", "val", "test")
 
@@ -107,14 +108,7 @@ class CheckedDataset(paddle.io.Dataset):
             )
         checked.draws = Draws(len(checked.file_list))
         _check_transforms(checked)
-        for image, label in checked.file_list if type(dataset).__name__ == "Cityscapes" else ():
-            # PaddleSeg pairs two sorted lists one by one: a missing label shifts all that follow.
-            frame = os.path.basename(image).split("_leftImg8bit")[0]
-            if not os.path.basename(label).startswith(frame + "_"):
-                raise DataError(
-                    f"{image} is paired with {label}: an image has no label, or a label no image. Run: ppliteseg data "
-                    f"prepare cityscapes --root {dataset.dataset_root}"
-                )
+        check_order(checked.file_list)  # PaddleSeg pairs two sorted lists of files one by one
         return checked
 
     def skip_unreadable(self, max_share: float) -> Unreadable:
@@ -204,40 +198,6 @@ class CheckedDataset(paddle.io.Dataset):
 
     def __len__(self):
         return len(self.file_list)
-
-
-class Unreadable:
-    """Pairs that could not be read and were skipped, counted over all reading processes.
-
-    Args: file_list: the pairs; max_share: of them, above which the run ends.
-    """
-
-    def __init__(self, file_list, max_share: float):
-        from multiprocessing.sharedctypes import RawArray
-
-        self.file_list, self.max_share = file_list, max_share
-        self._flags = RawArray("B", len(file_list))  # shared with worker processes, which are started later
-
-    def add(self, index: int, error: DataError) -> None:
-        """Take note of a pair, and report it once.
-
-        Raises: DataError: with the list, if they have become too many.
-        """
-        if self._flags[index]:
-            return
-        self._flags[index] = 1
-        print(f"skipped: {error}", file=sys.stderr, flush=True)
-        paths = self.paths()
-        if len(paths) > self.max_share * len(self.file_list):
-            raise DataError(
-                f"{len(paths):d} of {len(self.file_list):d} pairs cannot be read, more than max_unreadable_share "
-                f"({self.max_share:g}) allows: {', '.join(paths)}. Fix them, or take them "
-                "off the list."
-            )
-
-    def paths(self) -> list[str]:
-        """The images that were skipped."""
-        return [pair[0] for pair, flag in zip(self.file_list, self._flags) if flag]
 
 
 class _KnownDataset(CheckedDataset):

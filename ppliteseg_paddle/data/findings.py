@@ -93,6 +93,12 @@ KINDS: dict[str, Kind] = {
         "these images teach nothing; a batch of them alone gives no gradient",
         "label them, or take them off the list",
     ),
+    "mixed_binary": Kind(
+        WARNING,
+        "labels of 0 and 255 beside labels of 0 and 1",
+        "255 is ignored, so these labels have no foreground",
+        "make all of them 0 and 1: ppliteseg data prepare folder --remap 255=1",
+    ),
     "duplicate": Kind(
         WARNING, "images that occur more than once", "they weigh more than the others", "take the copies off the list"
     ),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppliteseg_paddle.data.check import Form
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.images import read_image
@@ -18,7 +19,7 @@ ENET_CONSTANT = 1.02
 
 
 class _PairSums(NamedTuple):
-    pixels: np.ndarray  # int64 (256,): pixels of each label value
+    pixels: np.ndarray  # int64: pixels of each label value
     sums: np.ndarray  # float64 (C,), RGB or gray, of values from 0 to 1
     squares: np.ndarray
     area: int
@@ -41,7 +42,7 @@ def dataset_stats(
     void, total, area = 0, 0, 0
     sums, squares = np.zeros(channels), np.zeros(channels)
     for pair in run_parallel(
-        functools.partial(_pair_sums, img_channels=channels),
+        functools.partial(_pair_sums, form=Form(count, ignored, channels)),
         dataset.file_list,
         num_workers,
         "counting",
@@ -83,11 +84,12 @@ def dataset_stats(
     }
 
 
-def _pair_sums(pair, img_channels: int) -> _PairSums:
-    image, label = read_image(pair[0], img_channels), read_label(pair[1])
-    if label.dtype != np.uint8:
+def _pair_sums(pair, form: Form) -> _PairSums:
+    image, label = read_image(pair[0], form.img_channels), read_label(pair[1])
+    if label.size and (label.min() < 0 or label.max() >= form.values):
         raise DataError(
-            f"label {pair[1]} holds values above 255 or below 0; 'ppliteseg data check' lists all such files."
+            f"label {pair[1]} holds values above {form.values - 1:d} or below 0; 'ppliteseg data check' lists all such "
+            "files."
         )
     histograms = [
         np.bincount(image[..., c].ravel() if image.ndim == 3 else image.ravel(), minlength=256)
@@ -95,7 +97,7 @@ def _pair_sums(pair, img_channels: int) -> _PairSums:
     ]  # BGR -> RGB
     values = np.arange(256) / 255
     return _PairSums(
-        np.bincount(label.ravel(), minlength=256),
+        np.bincount(label.ravel(), minlength=form.values),
         np.array([h @ values for h in histograms]),
         np.array([h @ values**2 for h in histograms]),
         image.shape[0] * image.shape[1],

@@ -119,7 +119,7 @@ def check_folder(folder: str, frames: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _check_file(path: str) -> None:
-    pixels, mode, _ = read_stored(path, "prediction")
+    pixels, mode = read_stored(path, "prediction")[:2]
     if mode != "L" or pixels.shape != (HEIGHT, WIDTH):
         raise DataError(
             f"{path} is {pixels.shape[1]:d}x{pixels.shape[0]:d} ({mode}), but the server takes {WIDTH:d}x{HEIGHT:d} "

@@ -55,14 +55,14 @@ def count_codes(values: NDArray[Any]) -> dict[int, int]:
 
 def ids_of_colors(
     rgb: NDArray[Any], colors: NDArray[Any], ids: NDArray[Any], path: str, unknown: int | None = None
-) -> NDArray[np.uint8]:
+) -> NDArray[Any]:
     """Class ids of a color mask.
 
     Args:
-        colors: (N, 3), the known ones; ids: (N,) uint8, theirs.
+        colors: (N, 3), the known ones; ids: (N,) theirs.
         path: for the error message.
         unknown: id for other colors; None refuses them.
-    Shape: rgb (H, W, 3) uint8; returns (H, W) uint8.
+    Shape: rgb (H, W, 3) uint8; returns (H, W) of the type of `ids`.
     Raises: DataError: naming the colors that are not known.
     """
     table = codes(np.asarray(colors, np.uint8))
@@ -70,7 +70,7 @@ def ids_of_colors(
     pixels = codes(rgb)
     place = np.minimum(np.searchsorted(table[order], pixels), len(table) - 1)
     known = table[order][place] == pixels
-    result: NDArray[np.uint8] = np.asarray(ids, np.uint8)[order][place]
+    result: NDArray[Any] = np.asarray(ids)[order][place]
     if known.all():
         return result
     if unknown is None:
@@ -81,4 +81,4 @@ def ids_of_colors(
             f"({shown}{', ...' if len(others) > 4 else ''}), in {int((~known).sum()):d} pixels. Add them to the table; "
             "masks must not be JPEG or smoothed."
         )
-    return np.where(known, result, np.uint8(unknown))
+    return np.where(known, result, result.dtype.type(unknown))

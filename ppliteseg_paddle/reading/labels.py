@@ -16,12 +16,14 @@ from ppliteseg_paddle.reading.images import PILLOW_ERRORS, unreadable
 class Stored(NamedTuple):
     """A label or mask file as it is stored, before anything is made of it.
 
-    Attributes: `pixels` (H, W) or (H, W, C); `mode`, Pillow's; `palette`, flat R G B values of a palette file.
+    Attributes: `pixels` (H, W) or (H, W, C); `mode`, Pillow's; `palette`, flat R G B values of a palette file;
+        `format`, "PNG", "JPEG", ...
     """
 
     pixels: NDArray[Any]
     mode: str
     palette: list[int] | None = None
+    format: str = ""
 
 
 def read_stored(path: str, kind: str = "label") -> Stored:
@@ -32,7 +34,8 @@ def read_stored(path: str, kind: str = "label") -> Stored:
     """
     try:
         with Image.open(path) as file:
-            return Stored(np.asarray(file), str(file.mode), file.getpalette() if file.mode == "P" else None)
+            palette = file.getpalette() if file.mode == "P" else None
+            return Stored(np.asarray(file), str(file.mode), palette, str(file.format))
     except PILLOW_ERRORS:
         raise unreadable(kind, path) from None
 
@@ -44,7 +47,7 @@ def read_label(path: str) -> NDArray[Any]:
     Raises: UnreadableError: if the file is missing, empty or no image. DataError: if it has several channels, or values
         that are not integers.
     """
-    label, mode, _ = read_stored(path)
+    label, mode = read_stored(path)[:2]
     if label.ndim != 2:
         raise DataError(
             f"label {path} has {label.shape[2]:d} channels ({mode}): a label is one channel of class ids. Convert its "

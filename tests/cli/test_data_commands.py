@@ -137,7 +137,7 @@ def folder(tmp_path):
 def test_prepare_shows_what_it_understood_and_waits_for_a_yes(tmp_path, capsys):
     command = folder(tmp_path)
     status, _, err = run(capsys, *command)
-    assert status == 2 and "255 ->   1  foreground" in err and "add --yes" in err
+    assert status == 2 and "255 ->      1  foreground" in err and "add --yes" in err
     assert not (tmp_path / "out").exists()
     status, result, _ = run(capsys, *command, "--yes", "--val", "0.25")
     assert (status, result["train"], result["val"], result["class_names"]) == (0, 3, 1, ["background", "foreground"])

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tiny_data import save_pixels
 
 from ppliteseg_paddle.data.prepare.folder import Sources, carry_out, plan_folder
-from ppliteseg_paddle.data.prepare.label_forms import Census, convert, decide, facts_of
+from ppliteseg_paddle.data.prepare.label_forms import convert, decide
+from ppliteseg_paddle.data.prepare.mask_facts import Census, facts_of
 from ppliteseg_paddle.data.prepare.pairing import pair_by_name
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.labels import read_label
@@ -106,7 +107,7 @@ def test_a_class_that_does_not_occur_does_not_shift_the_others(tmp_path):
 
 
 def test_values_are_mapped_by_hand(tmp_path):
-    ids, form = converted(tmp_path, np.array([[0, 7, 8]], np.uint8), remap={0: 255, 7: 0, 8: 1})
+    ids, form = converted(tmp_path, np.array([[0, 7, 8]], np.uint8), remap={0: None, 7: 0, 8: 1})
     assert (ids.tolist(), form.names) == ([[255, 0, 1]], ("class_0", "class_1"))
 
 
@@ -247,7 +248,7 @@ def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
         cv2.imwrite(str(images / (f"{i:02d}.jpg")), rng.integers(0, 255, (70, 90, 3)).astype(np.uint8))
         save_pixels(masks / (f"{i:02d}_seg.png"), table[truth])
     plan = plan_folder(Sources(str(images), str(masks), class_names=["sky", "rock", "sand"]), **QUIET)
-    assert "( 10,  20,  30) ->   1  rock" in plan.describe()
+    assert "( 10,  20,  30) ->      1  rock" in plan.describe()
     result = carry_out(plan, str(tmp_path / "out"), val=0.3, **QUIET)
     assert (result["train"], result["val"], result["class_names"]) == (7, 3, ["sky", "rock", "sand"])
     config = load_config(result["config"])

@@ -127,7 +127,7 @@ def test_paddlesegs_cityscapes_with_a_label_missing_is_refused_and_else_read_wit
     checked = CheckedDataset.of(Cityscapes(transforms=[], dataset_root=str(city), mode="train"))
     assert checked[0]["label"].shape == (64, 128)
     os.remove(city / "gtFine/train/aachen/aachen_000000_000019_gtFine_labelTrainIds.png")
-    with pytest.raises(DataError, match="aachen_000000_000019_leftImg8bit.png is paired with .*aachen_000001"):
+    with pytest.raises(DataError, match="aachen_000000_000019_leftImg8bit.png has no label"):
         CheckedDataset.of(Cityscapes(transforms=[], dataset_root=str(city), mode="train"))
 
 

@@ -8,6 +8,7 @@ import sys
 from ppliteseg_paddle.cli.common import add_flags, count
 from ppliteseg_paddle.errors import ConfigError
 
+IGNORED_ID = 255  # of --remap FROM=255, the spelling before FROM=ignore
 HELP = "make a data set in PaddleSeg's form from what you have"
 
 
@@ -107,15 +108,16 @@ def _folder_arguments(parser) -> None:
         metavar="SHARE",
         help="share of the pairs for validation (default: %(default)s)",
     )
-    add("--seed", type=count, default=0, metavar="N", help="of the random split (default: %(default)s)")
+    add("--seed", type=count, metavar="N", help="of the random split (default: 0)")
     add("--classes", metavar="FILE", help="names of the classes, one a line, in the order of their ids")
-    add("--colors", metavar="FILE", help="colors of the classes, one 'R G B name' a line")
+    add("--colors", metavar="FILE", help="colors of the classes, one 'R G B name' a line; the name ignore is no class")
     add(
         "--remap",
         nargs="+",
         default=[],
         metavar="FROM=TO",
-        help="mask value = class id, as in 7=0 8=1 0=255; 255 is ignored",
+        help="what a value or color of the masks becomes: a class id, or ignore, as in 7=0 8=1 0=ignore, or "
+        "128,64,128=0 0,0,0=ignore",
     )
     add("--mask_suffix", default="", metavar="TEXT", help="take only masks whose names end so, as in _labelIds")
     add("--yes", action="store_true", help="write without asking whether the form of the masks was understood")
@@ -126,6 +128,8 @@ def _folder(args) -> dict:
     from ppliteseg_paddle.reading.lists import read_names
     from ppliteseg_paddle.reading.palettes import read_colors
 
+    if args.val == 0 and args.seed is not None:
+        raise ConfigError("--seed has no effect with --val 0, which splits nothing: leave it out.")
     names = read_names(args.classes, "--classes") if args.classes else None
     table = read_colors(args.colors) if args.colors else None
     sources = Sources(args.images, args.masks, args.annotations, args.mask_suffix, names, _remap(args.remap), table)
@@ -133,17 +137,34 @@ def _folder(args) -> dict:
     print(plan.describe(), file=sys.stderr)
     if not args.yes:
         _confirm()
-    return carry_out(plan, args.out, args.val, args.seed, args.num_workers)
+    return carry_out(plan, args.out, args.val, args.seed or 0, args.num_workers)
 
 
 def _remap(texts) -> dict:
+    """FROM=TO texts as a table: value or (R, G, B) -> class id, None for ignored."""
     table = {}
     for text in texts:
         source, equals, target = text.partition("=")
-        if not (equals and source.isdigit() and target.isdigit() and int(target) <= 255):
-            raise ConfigError(f"--remap wants FROM=TO with numbers, TO up to 255, as in 7=0, but got '{text}'.")
-        table[int(source)] = int(target)
+        key = _source(source)
+        number = int(target) if target.isdigit() else None
+        if not equals or key is None or (number is None and target != "ignore") or (number or 0) > 65534:
+            raise ConfigError(
+                f"--remap wants FROM=TO, FROM a value or R,G,B, TO a class id or ignore, as in 7=0 0=ignore, but got "
+                f"'{text}'."
+            )
+        if key in table:
+            raise ConfigError(f"--remap names {source} twice: give it once.")
+        table[key] = None if number == IGNORED_ID else number
     return table
+
+
+def _source(text: str):
+    """A mask's value, or its color as (R, G, B); None for another text."""
+    parts = text.split(",")
+    if not all(part.isdigit() for part in parts):
+        return None
+    numbers = tuple(int(part) for part in parts)
+    return numbers[0] if len(numbers) == 1 else numbers if len(numbers) == 3 and max(numbers) < 256 else None
 
 
 def _confirm() -> None:
@@ -162,6 +183,7 @@ def _folder_summary(result: dict) -> str:
         [
             f"{result['train']:d} training and {result['val']:d} validation pairs, {len(result['class_names']):d} "
             f"classes ({result['form']})",
+            *([f"warning: {result['warning']}"] if result["warning"] else []),
             f"written     {result['out_dir']}",
             "",
             "next:",

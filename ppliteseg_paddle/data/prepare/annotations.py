@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ppliteseg_paddle.data.prepare.label_forms import IGNORED, ignored_value
 from ppliteseg_paddle.errors import DataError, DependencyError
 from ppliteseg_paddle.reading.color_masks import codes, read_rgb
 
 BACKGROUND = "background"
-IGNORED = 255
 _LINE_WIDTH, _POINT_RADIUS = 10, 5  # pixels; labelme's
 
 
@@ -48,19 +48,25 @@ def labelme_label(path: str, size: tuple[int, int], names: Sequence[str]) -> np.
 
     Args: size: (width, height) of the image; names: of the classes, in order; pixels without a shape are class 0 if
         that is `BACKGROUND`, else ignored.
-    Shape: returns (H, W) uint8.
+    Shape: returns (H, W) uint8, or uint16 with more than 255 classes.
     Raises: DataError: for a label or shape type that is not known.
     """
-    label = Image.new("L", size, 0 if names[0] == BACKGROUND else IGNORED)
+    ignored = ignored_value(len(names))
+    label = Image.new("I", size, 0 if names[0] == BACKGROUND else ignored)
     for shape in read_json(path)["shapes"]:
         name = str(shape.get("label"))
         if name != "__ignore__" and name not in names:
             raise DataError(f"{path}: the label '{name}' is not among the classes ({', '.join(names)}).")
-        value = IGNORED if name == "__ignore__" else names.index(name)
+        value = ignored if name == "__ignore__" else names.index(name)
         mask = Image.new("1", size, 0)
         _draw_shape(mask, shape, path)
         label.paste(value, (0, 0), mask)
-    return np.asarray(label)
+    return np.asarray(label).astype(_dtype(ignored))
+
+
+def _dtype(ignored: int) -> type[np.unsignedinteger]:
+    """The type of labels that hold this ignored value."""
+    return np.uint8 if ignored == IGNORED else np.uint16
 
 
 def _draw_shape(mask: Image.Image, shape: dict[str, Any], path: str) -> None:
@@ -121,6 +127,7 @@ class Coco:
         self.names = ([] if self.panoptic else [BACKGROUND]) + [category["name"] for category in categories]
         self.images = {image["file_name"]: image for image in content["images"]}
         self.files = list(self.images)
+        self.ignored = ignored_value(len(self.names))
         if self.panoptic:
             if not mask_folder:
                 raise DataError(f"{path} is a panoptic file: give the folder of its PNGs with --masks.")
@@ -141,17 +148,17 @@ class Coco:
             return COCO(self.path)
 
     def label(self, file_name: str) -> np.ndarray:
-        """The class mask of an image. Shape: (H, W) uint8. Raises: DataError."""
+        """The class mask of an image. Shape: (H, W) uint8, or uint16 with more than 255 classes. Raises: DataError."""
         image = self.images[file_name]
         return self._panoptic_label(image) if self.panoptic else self._instance_label(image)
 
     def _instance_label(self, image) -> np.ndarray:
         """Larger objects first, so that what lies on them stays visible; crowds are ignored where no object lies."""
-        label = np.zeros((image["height"], image["width"]), np.uint8)
+        label = np.zeros((image["height"], image["width"]), _dtype(self.ignored))
         annotations = self._coco.loadAnns(self._coco.getAnnIds(imgIds=[image["id"]]))
         for annotation in sorted(annotations, key=lambda one: (not one.get("iscrowd"), -one.get("area", 0))):
             inside = self._coco.annToMask(annotation).astype(bool)
-            label[inside] = IGNORED if annotation.get("iscrowd") else self._class_of(annotation["category_id"])
+            label[inside] = self.ignored if annotation.get("iscrowd") else self._class_of(annotation["category_id"])
         return label
 
     def _panoptic_label(self, image) -> np.ndarray:
@@ -162,7 +169,7 @@ class Coco:
             raise DataError(f"{self.path} has no annotation of the image {image['file_name']}.")
         path = os.path.join(self.mask_folder or "", annotation["file_name"])
         segments = codes(read_rgb(path)[..., ::-1])
-        label = np.full(segments.shape, IGNORED, np.uint8)
+        label = np.full(segments.shape, self.ignored, _dtype(self.ignored))
         for segment in annotation["segments_info"]:
             label[segments == segment["id"]] = self._class_of(segment["category_id"])
         return label

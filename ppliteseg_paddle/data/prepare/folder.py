@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple
 
@@ -14,18 +14,12 @@ import numpy as np
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare import label_forms
 from ppliteseg_paddle.data.prepare.annotations import BACKGROUND, Coco, labelme_label, labelme_names
-from ppliteseg_paddle.data.prepare.label_forms import Census, Form, decide, facts_of
+from ppliteseg_paddle.data.prepare.label_forms import Form, Remap, decide, ignored_value
+from ppliteseg_paddle.data.prepare.mask_facts import Census, facts_of
 from ppliteseg_paddle.data.prepare.pairing import Pairing, find_files, pair_by_name
 from ppliteseg_paddle.data.prepare.starter import starter_config
-from ppliteseg_paddle.data.prepare.writing import (
-    relative,
-    separator_for,
-    write_classes,
-    write_label,
-    write_list,
-    write_text,
-)
-from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.data.prepare.writing import separator_for, write_classes, write_label, write_list, write_text
+from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS, LABEL_EXTENSIONS
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.palettes import RGB
@@ -47,8 +41,17 @@ class Sources:
     annotations: str | None = None
     mask_suffix: str = ""
     class_names: Sequence[str] | None = None
-    remap: Mapping[int, int] | None = None
+    remap: Remap | None = None
     table: Sequence[tuple[RGB, str]] | None = None
+
+    def refuse(self, kind: str, *names: str) -> None:
+        """Raises: ConfigError: if one of these options is given, which has no effect on labels of this kind."""
+        for name in names:
+            if getattr(self, name):
+                raise ConfigError(f"--{_FLAGS.get(name, name)} has no effect on {kind}: leave it out.")
+
+
+_FLAGS = {"class_names": "classes", "table": "colors"}
 
 
 class Plan(NamedTuple):
@@ -59,9 +62,16 @@ class Plan(NamedTuple):
     what: str
     rows: Sequence[label_forms.Row]
     make: Callable  # (image, source) -> label; a function that processes can be given
+    warning: str = ""
+
+    @property
+    def ignored(self) -> int:
+        """The value of pixels without a class."""
+        return ignored_value(len(self.names))
 
     def describe(self) -> str:
         lines = [f"{len(self.pairing.pairs):d} images with masks ({self.what})"]
+        lines += [f"warning: {self.warning}"] if self.warning else []
         for paths, text in (
             (self.pairing.images_alone, "images without a mask, skipped"),
             (self.pairing.masks_alone, "masks without an image, skipped"),
@@ -74,7 +84,8 @@ class Plan(NamedTuple):
         total = sum(row.pixels for row in self.rows) or 1
         for row in self.rows:
             source = f"{row.source:3d}" if isinstance(row.source, int) else "({:3d}, {:3d}, {:3d})".format(*row.source)
-            lines.append(f"  {source} -> {row.id:3d}  {row.name!s:20} {100 * row.pixels / total:6.2f} % of pixels")
+            target = "ignore" if row.id == self.ignored else f"{row.id:6d}"
+            lines.append(f"  {source} -> {target}  {row.name!s:20} {100 * row.pixels / total:6.2f} % of pixels")
         if not self.rows:
             lines += [f"  {number:3d}  {name}" for number, name in enumerate(self.names)]
         return "\n".join(lines)
@@ -91,6 +102,7 @@ def plan_folder(sources: Sources, num_workers: int | None = None, progress: bool
     images, masks = sources.images, sources.masks
     found = find_files(images, IMAGE_EXTENSIONS)
     if sources.annotations:
+        sources.refuse("COCO annotations", "class_names", "remap", "table", "mask_suffix")
         return _plan_coco(found, images, sources.annotations, masks)
     if not masks:
         raise DataError("give the folder of the labels with --masks, or a COCO file with --annotations.")
@@ -103,13 +115,14 @@ def plan_folder(sources: Sources, num_workers: int | None = None, progress: bool
         if not labels:
             raise DataError("images and masks are in one folder: say how the masks' names end, with --mask_suffix.")
     if json_files and len(json_files) * 2 >= len(labels):
+        sources.refuse("labelme annotations", "remap", "table", "mask_suffix")
         return _plan_labelme(found, images, json_files, masks, sources.class_names)
     labels = [path for path in labels if path not in set(json_files) and _ends(path, suffix)]
     if not labels:
         raise DataError(f"no mask in {masks} has a name that ends in '{suffix}'.")
     pairing = pair_by_name(found, labels, images, masks)
     form = _form_of([mask for _, mask in pairing.pairs], sources, num_workers, progress)
-    return Plan(pairing, form.names, form.what, form.rows, functools.partial(_convert, form=form))
+    return Plan(pairing, form.names, form.what, form.rows, functools.partial(_convert, form=form), form.warning)
 
 
 def _ends(path: str, suffix: str) -> bool:
@@ -117,7 +130,10 @@ def _ends(path: str, suffix: str) -> bool:
 
 
 def _form_of(paths: list[str], sources: Sources, num_workers: int | None, progress: bool) -> Form:
-    census = _census(paths, sources.table is not None, num_workers, progress)
+    if sources.table is not None:
+        sources.refuse("masks whose colors --colors names", "remap", "class_names")
+    by_color = sources.table is not None or any(isinstance(source, tuple) for source in sources.remap or ())
+    census = _census(paths, by_color, num_workers, progress)
     if census.palettes_disagree:
         census = _census(paths, True, num_workers, progress)
     return decide(census, sources.class_names, sources.remap, sources.table)
@@ -146,6 +162,8 @@ def _plan_labelme(found, images: str, json_files, masks: str, class_names) -> Pl
 
 def _plan_coco(found, images: str, annotations: str, masks: str | None) -> Plan:
     coco = Coco(annotations, masks)
+    if masks and not coco.panoptic:
+        raise ConfigError(f"--masks has no effect on the COCO instances of {annotations}: leave it out.")
     by_name = {os.path.relpath(path, images): path for path in found}
     by_name.update({os.path.basename(path): path for path in found if os.path.basename(path) not in by_name})
     pairs = [(by_name[name], name) for name in coco.files if name in by_name]
@@ -214,15 +232,16 @@ def carry_out(
         "train": [row for i, row in enumerate(rows) if i not in chosen],
         "val": [row for i, row in enumerate(rows) if i in chosen],
     }
-    separator = separator_for([(relative(image, root), relative(label, root)) for image, label in rows])
+    separator = separator_for(rows, root)
     for split, part in lists.items():
         write_list(os.path.join(root, split + ".txt"), part, root, separator)
     write_classes(root, plan.names)
     config = os.path.join(root, "config.yml")
     smallest = (min(width for width, _ in sizes), min(height for _, height in sizes))
-    write_text(
-        config, starter_config(root, len(plan.names), len(lists["train"]), bool(lists["val"]), smallest, separator)
+    text = starter_config(
+        root, len(plan.names), len(lists["train"]), bool(lists["val"]), smallest, separator, plan.ignored
     )
+    write_text(config, text)
     return {
         "out_dir": out_dir,
         "config": config,
@@ -230,7 +249,9 @@ def carry_out(
         "val": len(lists["val"]),
         "class_names": list(plan.names),
         "form": plan.what,
+        "warning": plan.warning,
         "skipped": plan.pairing.images_alone + plan.pairing.masks_alone,
+        "ignored": plan.ignored,
         "mapping": [{"source": row.source, "id": row.id, "name": row.name, "pixels": row.pixels} for row in plan.rows],
     }
 

@@ -1,33 +1,28 @@
-"""What the masks of a folder are (ids, palette, colors, 0/255, counted from 1, ...), and how they become class ids."""
+"""How masks become class ids, whatever they are: ids, palettes, colors, 0/255, counted from 1, ..."""
 
 from __future__ import annotations
 
 import collections
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
+from ppliteseg_paddle.data.prepare.mask_facts import MAX_COLORS, THRESHOLD, Census, values_of
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.color_masks import codes, color_of, count_codes, ids_of_colors, read_rgb
+from ppliteseg_paddle.reading.color_masks import codes, color_of, ids_of_colors, read_rgb
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.reading.labels import read_stored
 from ppliteseg_paddle.reading.palettes import RGB
 
 IGNORED = 255
-MAX_COLORS = 256
-
-
-class MaskFacts(NamedTuple):
-    """What one mask holds: `kind` "values" or "colors", pixels of each value or color code."""
-
-    kind: str
-    counts: dict[int, int]
-    palette: tuple[RGB, ...] = ()  # of a palette image
+IGNORED_16_BIT = 65535  # where there are so many classes that 255 is the id of one
+Source = Union[int, RGB]  # a value or a color of a mask
+Remap = Mapping[Source, Optional[int]]  # -> class id; None is ignored
 
 
 class Row(NamedTuple):
-    """One value or color, and what becomes of it. `id` 255 is ignored."""
+    """One value or color, and what becomes of it."""
 
     source: Any  # int, or (R, G, B)
     id: int
@@ -36,79 +31,43 @@ class Row(NamedTuple):
 
 
 class Form(NamedTuple):
-    """How masks are to be read: `kind` "values" or "colors"; `what` for people; `names` and `palette` of the
-    classes."""
+    """How masks are to be read.
+
+    Attributes: `kind`, "values" or "colors"; `what`, for people; `names` of the classes; `ignored`, the id of pixels
+        without a class; `smeared`, whether values are first cut at `THRESHOLD` into 0 and 255; `warning`, a sentence
+        or "".
+    """
 
     kind: str
     what: str
     rows: list[Row]
     names: tuple[str, ...]
+    ignored: int = IGNORED
+    smeared: bool = False
+    warning: str = ""
 
 
-def facts_of(path: str, as_colors: bool = False) -> MaskFacts:
-    """Look at one mask.
-
-    Args: as_colors: take the colors of a palette image, not its indices.
-    Raises: DataError: if it cannot be decoded, or has more colors than a mask can have.
-    """
-    pixels, mode, palette = read_stored(path, "mask")
-    if pixels.ndim == 2 and not (mode == "P" and as_colors):
-        if pixels.dtype.kind == "f":
-            raise DataError(f"mask {path} holds floating-point numbers: save class ids as integers.")
-        table = tuple(zip(*[iter(palette)] * 3)) if palette else ()
-        return MaskFacts("values", count_codes(pixels.astype(np.uint8) if pixels.dtype == bool else pixels), table)
-    counts = count_codes(codes(read_rgb(path)))
-    if len(counts) > MAX_COLORS:
-        raise DataError(
-            f"mask {path} holds {len(counts):d} colors, more than classes can be: it is a photograph, or was saved as "
-            "JPEG or smoothed. Export the masks as PNG without anti-aliasing."
-        )
-    return MaskFacts("colors", counts)
-
-
-class Census:
-    """Sums over the masks of a folder."""
-
-    def __init__(self):
-        self.values: collections.Counter = collections.Counter()
-        self.colors: collections.Counter = collections.Counter()
-        self.palettes: set = set()
-        self.kinds: dict[str, str] = {}  # kind -> first file
-
-    def add(self, path: str, facts: MaskFacts) -> None:
-        self.kinds.setdefault(facts.kind, path)
-        (self.values if facts.kind == "values" else self.colors).update(facts.counts)
-        if facts.palette:
-            used = max(facts.counts) + 1
-            self.palettes.add(facts.palette[:used])
-        if len(self.colors) > MAX_COLORS:
-            raise DataError(
-                f"the masks hold more than {MAX_COLORS:d} colors in all ({path} is one of them): give the colors of "
-                "the classes with --colors FILE."
-            )
-
-    @property
-    def palettes_disagree(self) -> bool:
-        """Whether an index means different colors in different files."""
-        tables = sorted(self.palettes, key=len)
-        return any(short != tables[-1][: len(short)] for short in tables)
+def ignored_value(classes: int) -> int:
+    """The value of pixels without a class, for so many classes: 255 as long as it is not the id of one."""
+    return IGNORED if classes <= IGNORED else IGNORED_16_BIT
 
 
 def decide(
     census: Census,
     class_names: Sequence[str] | None = None,
-    remap: Mapping[int, int] | None = None,
+    remap: Remap | None = None,
     table: Sequence[tuple[RGB, str]] | None = None,
 ) -> Form:
     """How the masks become class ids.
 
     Args:
         class_names: in the order of their ids; None finds out how many there are.
-        remap: value -> id by hand; other values stay what they are.
+        remap: value or color -> id by hand, None for ignored; other values stay what they are.
         table: (color, name) of each class.
-    Raises: DataError: if the masks are of several kinds, or do not fit `class_names` or `table`.
+    Raises: DataError: if the masks are of several kinds, or do not fit `class_names`, `remap` or `table`.
     """
-    if len(census.kinds) > 1 and (any(len(set(color_of(code))) > 1 for code in census.colors) or table):
+    by_color = table or any(isinstance(source, tuple) for source in remap or ())
+    if len(census.kinds) > 1 and (any(len(set(color_of(code))) > 1 for code in census.colors) or by_color):
         raise DataError(
             f"the masks are of several kinds: {census.kinds['values']} holds class ids, {census.kinds['colors']} "
             "colors; prepare them apart."
@@ -116,36 +75,47 @@ def decide(
     if table is not None:
         return _by_table(census, table)
     gray = census.colors and all(len(set(color_of(code))) == 1 for code in census.colors)
-    if census.colors and not gray:
-        return _by_colors(census, class_names)
+    if census.colors and (not gray or by_color):
+        return _by_remapped_colors(census, remap, class_names) if remap else _by_colors(census, class_names)
     values = collections.Counter(census.values)
     for code, pixels in census.colors.items():  # gray colors are values written three times
         values[code & 255] += pixels
-    return _by_values(dict(values), class_names, remap)
+    if not census.smeared and census.jpeg:
+        raise DataError(
+            f"mask {census.jpeg} is a JPEG, whose compression changes values; the masks hold {len(values):d} values, "
+            "which are no two clusters at 0 and 255: export the masks as PNG."
+        )
+    if not census.smeared:
+        return _by_values(dict(values), class_names, remap)._replace(warning="" if remap else census.mixed)
+    halves: collections.Counter[int] = collections.Counter()
+    for value, pixels in values.items():
+        halves[255 if value >= THRESHOLD else 0] += pixels
+    form = _by_values(dict(halves), class_names, remap)
+    cause = "saved as JPEG" if census.jpeg else "with values in between"
+    return form._replace(what=f"{form.what}, {cause}, cut at {THRESHOLD:d}", smeared=True)
 
 
 def convert(path: str, form: Form) -> np.ndarray:
-    """One mask as class ids. Shape: (H, W) uint8. Raises: DataError: for a value or color that the form does not
-    know."""
+    """One mask as class ids. Shape: (H, W) uint8, or uint16 where ids need it. Raises: DataError: for a value or color
+    that the form does not know."""
+    dtype = np.uint8 if form.ignored == IGNORED else np.uint16
     if form.kind == "colors":
-        return ids_of_colors(
-            read_rgb(path),
-            np.array([row.source for row in form.rows]),
-            np.array([row.id for row in form.rows], np.uint8),
-            path,
-        )
-    values = read_stored(path, "mask").pixels
+        sources, ids = np.array([row.source for row in form.rows]), np.array([row.id for row in form.rows], dtype)
+        return ids_of_colors(read_rgb(path), sources, ids, path)
+    stored = read_stored(path, "mask")
+    values = values_of(stored.pixels, stored.format == "JPEG")
     # Gray colors are values written three times.
-    values = codes(read_rgb(path)) & 255 if values.ndim == 3 else values.astype(np.int64)
+    values = codes(read_rgb(path)) & 255 if values is None else values
+    if form.smeared:
+        values = np.where(values >= THRESHOLD, np.uint8(255), np.uint8(0))
     known = {row.source: row.id for row in form.rows}
-    result = np.full(values.shape, IGNORED, np.uint8)
-    for value in np.unique(values).tolist():
+    found, inverse = np.unique(values, return_inverse=True)
+    for value in found.tolist():
         if value not in known:
             raise DataError(
                 f"mask {path} holds the value {value:d}, which was not there when the masks were looked through."
             )
-        result[values == value] = known[value]
-    return result
+    return np.array([known[value] for value in found.tolist()], dtype)[inverse.reshape(values.shape)]
 
 
 # --------------------------------------------------------------------------------------------
@@ -162,16 +132,39 @@ def _by_table(census: Census, table: Sequence[tuple[RGB, str]]) -> Form:
             f"({', '.join('{} {} {}'.format(*color_of(code)) for code in strangers[:5])}): add them to it."
         )
     names = _names_of(table)
+    void = [name.lower() in ("void", "ignore", "ignored", "unlabelled", "unlabeled") for _, name in table]
+    ignored = ignored_value(len(table) - sum(void))
     ids, count = [], 0
-    for _, name in table:
-        void = name.lower() in ("void", "ignore", "ignored", "unlabelled", "unlabeled")
-        ids.append(IGNORED if void else count)
-        count += not void
+    for skip in void:
+        ids.append(ignored if skip else count)
+        count += not skip
     rows = [
         Row(tuple(color), ids[i], names[i], census.colors.get(int(codes(np.array(color))), 0))
         for i, (color, _) in enumerate(table)
     ]
-    return Form("colors", "colors of the given table", rows, tuple(row.name for row in rows if row.id != IGNORED))
+    kept = tuple(row.name for row in rows if row.id != ignored)
+    return Form("colors", "colors of the given table", rows, kept, ignored)
+
+
+def _by_remapped_colors(census: Census, remap: Remap, class_names: Sequence[str] | None) -> Form:
+    found: dict[Source, int] = {color_of(code): pixels for code, pixels in census.colors.items()}
+    numbers = [source for source in remap if not isinstance(source, tuple)]
+    if numbers:
+        raise DataError(
+            f"--remap names the value {numbers[0]}, but {census.kinds['colors']} holds colors: write R,G,B=ID, as in "
+            "128,64,0=1."
+        )
+    _check_used(remap, found)
+    others = [_flag(source) for source in sorted(set(found) - set(remap))]
+    if others:
+        raise DataError(
+            f"--remap lacks {len(others):d} of the masks' colors ({' '.join(others[:5])}): give each an id, or ignore, "
+            f"as in {others[0]}=ignore."
+        )
+    ids = {color: remap[color] for color in remap}
+    names, ignored = _names_of_ids([i for i in ids.values() if i is not None], class_names)
+    rows = [_row(color, ids[color], names, ignored, found.get(color, 0)) for color in remap]
+    return Form("colors", "colors, mapped by hand", rows, names, ignored)
 
 
 def _names_of(table) -> list[str]:
@@ -192,54 +185,75 @@ def _by_colors(census: Census, class_names: Sequence[str] | None) -> Form:
     names = tuple(
         class_names or ["background" if color == (0, 0, 0) else f"class_{i:d}" for i, color in enumerate(colors)]
     )
-    return Form(
-        "colors",
-        f"{len(colors):d} colors, found in the masks",
-        [Row(color, i, names[i], found[color]) for i, color in enumerate(colors)],
-        names,
-    )
+    rows = [Row(color, i, names[i], found[color]) for i, color in enumerate(colors)]
+    return Form("colors", f"{len(colors):d} colors, found in the masks", rows, names, ignored_value(len(names)))
 
 
 # --------------------------------------------------------------------------------------------
 # Values
 # --------------------------------------------------------------------------------------------
-def _by_values(found: dict[int, int], class_names: Sequence[str] | None, remap: Mapping[int, int] | None) -> Form:
+def _by_values(found: dict[int, int], class_names: Sequence[str] | None, remap: Remap | None) -> Form:
     values = sorted(found)
-    known = [value for value in values if value != IGNORED]
-    if values and (values[0] < 0 or (len(values) > MAX_COLORS)):
+    number = len(class_names) if class_names is not None else None
+    ignored = ignored_value(number or 0)
+    known = [value for value in values if value != ignored]
+    if values and (values[0] < 0 or (len(values) > max(MAX_COLORS, (number or 0) + 1))):
         raise DataError(
             f"the masks hold {len(values):d} values from {values[0]:d} to {values[-1]:d}: these are no class ids "
-            "(instance ids, depth?)."
+            "(instance ids, depth?). If they are, name the classes with --classes FILE."
         )
-    number = len(class_names) if class_names is not None else None
+    ids: dict[int, int | None]
     if remap:
-        ids, what = {value: remap.get(value, value) for value in values}, "values, mapped by hand"
+        _check_used(remap, found)
+        ids = {value: remap.get(value, None if value == ignored else value) for value in values}
+        what = "values, mapped by hand"
     elif set(values) <= {0, 255} and 255 in values and number in (None, 2):
         ids, what = {0: 0, 255: 1}, "binary masks of 0 and 255"
     else:
         ids, what = _ids_of_values(known, number)
-        ids[IGNORED] = IGNORED
-    classes = [i for value, i in ids.items() if i != IGNORED and value in found]
+        ids[ignored] = None
+    classes = [i for value, i in ids.items() if i is not None and value in found]
     beyond = [i for i in classes if not 0 <= i < (number or IGNORED)]
     if beyond:
+        allowed = f"the class file names {number:d}" if number else "ids go from 0 to 254 unless --classes names more"
         raise DataError(
-            f"the masks give the class ids {sorted(set(beyond))[:8]}, but "
-            f"{(f'the class file names {number:d}' if number else 'ids go from 0 to 254')}; map values with --remap "
-            "FROM=TO."
+            f"the masks give the class ids {sorted(set(beyond))[:8]}, but {allowed}; map values with --remap FROM=TO."
         )
     if not classes:
-        raise DataError("the masks hold the ignored value 255 only.")
-    count = number or max(classes) + 1
-    default = ["background", "foreground"] if what.startswith("binary") else [f"class_{i:d}" for i in range(count)]
-    names = tuple(class_names or default)
-    rows = [
-        Row(value, ids[value], "ignored" if ids[value] == IGNORED else names[ids[value]], found[value])
-        for value in values
-    ]
-    return Form("values", what, rows, names)
+        raise DataError(f"the masks hold the ignored value {ignored:d} only.")
+    binary = what.startswith("binary")
+    names, ignored = _names_of_ids(classes, class_names or (("background", "foreground") if binary else None))
+    return Form(
+        "values", what, [_row(value, ids[value], names, ignored, found[value]) for value in values], names, ignored
+    )
 
 
-def _ids_of_values(known: list[int], number: int | None) -> tuple[dict[int, int], str]:
+def _names_of_ids(ids: Sequence[int], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], int]:
+    """Names of the classes, numbered where none are given, and the ignored value beside so many."""
+    names = tuple(class_names or [f"class_{i:d}" for i in range(max(ids, default=0) + 1)])
+    beyond = sorted(i for i in set(ids) if i >= len(names))
+    if beyond:
+        raise DataError(f"--remap gives the class ids {beyond[:8]}, but the class file names {len(names):d}.")
+    return names, ignored_value(len(names))
+
+
+def _row(source: Source, number: int | None, names: Sequence[str], ignored: int, pixels: int) -> Row:
+    return Row(source, ignored, "ignored", pixels) if number is None else Row(source, number, names[number], pixels)
+
+
+def _check_used(remap: Remap, found: Mapping[Any, int]) -> None:
+    """Raises: DataError: if nothing that `remap` names occurs, so that it has no effect."""
+    if not any(source in found for source in remap):
+        shown = " ".join(_flag(source) for source in sorted(found)[:8])
+        raise DataError(f"--remap has no effect: the masks hold none of what it maps, but {shown}.")
+
+
+def _flag(source: Source) -> str:
+    """A value or color as --remap names it."""
+    return str(source).strip("()").replace(" ", "")
+
+
+def _ids_of_values(known: list[int], number: int | None) -> tuple[dict[int, int | None], str]:
     if not known:
         return {}, "class ids"
     one_off = known[0] == 1 and (
@@ -249,7 +263,7 @@ def _ids_of_values(known: list[int], number: int | None) -> tuple[dict[int, int]
         return {value: value - 1 for value in known}, "class ids counted from 1"
     if number and known[0] == 0 and known[-1] == number:
         return {
-            value: value - 1 if value else IGNORED for value in known
+            value: value - 1 if value else None for value in known
         }, "class ids counted from 1, and 0 where nothing is labelled"
     fits = known[-1] < number if number else known[-1] < 2 * len(known)
     if fits:

@@ -9,11 +9,18 @@ _LEVELS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 
 def starter_config(
-    root: str, num_classes: int, images: int, has_val: bool, size: tuple[int, int], separator: str = " "
+    root: str,
+    num_classes: int,
+    images: int,
+    has_val: bool,
+    size: tuple[int, int],
+    separator: str = " ",
+    ignored: int = 255,
 ) -> str:
     """YAML text: PP-LiteSeg-T from scratch, with the recipe of the CamVid configuration at 480x360.
 
-    Args: root: folder with the lists; images: for training; size: (width, height) of the smallest.
+    Args: root: folder with the lists; images: for training; size: (width, height) of the smallest; ignored: the value
+        of pixels without a class.
     """
     batch_size = max(1, min(8, images))
     crop = [max(64, min(512, side) // 32 * 32) for side in size]
@@ -27,6 +34,8 @@ def starter_config(
             f"{mode}_path": f"{root}/{mode}.txt",
             "transforms": transforms,
         }
+        if ignored != 255:
+            block["ignore_index"] = ignored
         return block if separator == " " else {**block, "separator": separator}
 
     values = {
@@ -43,6 +52,7 @@ def starter_config(
                     "crop_size": crop,
                     "flip_prob": 0.5,
                     "distort": {"brightness_range": 0.4, "contrast_range": 0.4, "saturation_range": 0.4},
+                    **({"label_padding_value": ignored} if ignored != 255 else {}),
                     **_LEVELS,
                 }
             ],
@@ -70,7 +80,7 @@ def starter_config(
             "warmup_iters": 20,
             "warmup_start_lr": 1.0e-3,
         },
-        "loss": {"types": [{"type": "CELoss", "ignore_index": 255}], "coef": [1, 0.5, 0.5]},
+        "loss": {"types": [{"type": "CELoss", "ignore_index": ignored}], "coef": [1, 0.5, 0.5]},
     }
     if not has_val:
         del values["val_dataset"]
