@@ -2,8 +2,10 @@
 
 import pathlib
 import re
+import shutil
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "ppliteseg_paddle" / "__init__.py").read_text("utf-8")).group(1)
@@ -58,6 +60,18 @@ EXTRAS = {
     ],
 }
 
+
+class BuildWithConfigs(build_py):
+    """Also puts `configs/` into the package, so that they have their names without a source checkout, too."""
+
+    def run(self) -> None:
+        super().run()
+        if not getattr(self, "editable_mode", False):
+            shutil.copytree(
+                HERE / "configs", pathlib.Path(self.build_lib, "ppliteseg_paddle", "configs"), dirs_exist_ok=True
+            )
+
+
 setup(
     name="ppliteseg_paddle",
     version=VERSION,
@@ -67,7 +81,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9,<3.13",
     packages=find_packages(include=["ppliteseg_paddle", "ppliteseg_paddle.*"]),
-    package_data={"ppliteseg_paddle": ["py.typed"]},
+    package_data={"ppliteseg_paddle": ["py.typed", "weights/zoo.yml"]},
+    cmdclass={"build_py": BuildWithConfigs},
     install_requires=BASE,
     extras_require=EXTRAS,
     entry_points={

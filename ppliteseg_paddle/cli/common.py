@@ -63,7 +63,11 @@ FLAGS: dict[str, dict[str, Any]] = {
         help="change values of the configuration, as in: batch_size=2 "
         "train_dataset.dataset_root=/data/camvid loss.coef.0=0.5",
     ),
-    "model_path": dict(metavar="FILE", help="trained weights (.pdparams, .safetensors, ...: see `weights --help`)"),
+    "model_path": dict(
+        metavar="FILE",
+        help="trained weights (.pdparams, .safetensors, ...: see `weights --help`), or the name of published ones "
+        "(`weights list`), which need no --config",
+    ),
     "model_dir": dict(metavar="DIR", help="exported model, as `export` writes it"),
     "image_path": dict(metavar="PATH", help="an image, a folder of images, or a text file with one image a line"),
     "save_dir": dict(metavar="DIR", default="output", help="where to write (default: %(default)s)"),
@@ -117,6 +121,22 @@ def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: dict[s
     """
     for name in names:
         parser.add_argument("--" + name, **{**FLAGS[name], **changes.get(name, {})})
+
+
+def config_for(args: argparse.Namespace) -> str:
+    """--config, or else the configuration of the published weights that --model_path names.
+
+    Raises: ConfigError: if there is neither; WeightsError: for a name that is not published.
+    """
+    from ppliteseg_paddle.weights.zoo import config_of
+
+    config = args.config or config_of(args.model_path)
+    if config is None:
+        raise ConfigError(
+            f"--config is missing: which model are the weights of --model_path {args.model_path} for? Give its "
+            "configuration, or published weights by name ('ppliteseg weights list')."
+        )
+    return config
 
 
 def test_config_from(args: argparse.Namespace, config_values: dict[str, Any]) -> dict[str, Any]:

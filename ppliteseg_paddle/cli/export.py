@@ -9,7 +9,7 @@ import os
 import shlex
 from typing import Any
 
-from ppliteseg_paddle.cli.common import add_flags, shape
+from ppliteseg_paddle.cli.common import add_flags, config_for, shape
 from ppliteseg_paddle.deploy.runtimes import readers
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export.formats import FORMATS
@@ -22,13 +22,7 @@ _OPTIONS = ("formats", "input_shape", "dynamic_shape", "precision", "output_op",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(
-        parser,
-        "config",
-        "model_path",
-        "save_dir",
-        config={"required": True},
-        model_path={"required": True},
-        save_dir={"default": "output/export"},
+        parser, "config", "model_path", "save_dir", model_path={"required": True}, save_dir={"default": "output/export"}
     )
     run_by = [f"{name}: {', '.join(readers(name))}" for name in FORMATS]
     parser.add_argument(
@@ -108,14 +102,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.engine.build import label_set_of, load_config
     from ppliteseg_paddle.export import trained
 
-    config = load_config(args.config, args.opts)
+    config_path = config_for(args)
+    config = load_config(config_path, args.opts)
     image_name, image = trained.check_image(config, args.image_path)
     options = ExportOptions(
         label_set=label_set_of(config),
         transforms=trained.val_transforms(config),
         calibration=trained.calibration(config, args.calib_data, args.calib_method) if args.calib_data else None,
         check_image=image,
-        description={"config": os.path.basename(args.config), "weights": os.path.basename(args.model_path)},
+        description={"config": os.path.basename(config_path), "weights": os.path.basename(args.model_path)},
         **{name: getattr(args, name) for name in _OPTIONS},
     )
     model = trained.load_model(config, args.model_path, args.device, args.verbose)

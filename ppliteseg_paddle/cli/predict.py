@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ppliteseg_paddle.cli.common import add_flags, positive_float, positive_int
+from ppliteseg_paddle.cli.common import add_flags, config_for, positive_float, positive_int
 from ppliteseg_paddle.deploy.predict_report import KINDS
 from ppliteseg_paddle.deploy.predict_report import summary as summary
 from ppliteseg_paddle.deploy.runtimes import backend_names
@@ -163,7 +163,10 @@ def _check(args: argparse.Namespace) -> None:
 def _open(args: argparse.Namespace, kinds: tuple[str, ...]) -> tuple[Any, Any]:
     """The predictor, and its label set in the colors of --palette."""
     if bool(args.model_dir) == bool(args.config or args.model_path):
-        raise ConfigError("give either --model_dir EXPORT, or --config FILE and --model_path WEIGHTS.")
+        raise ConfigError(
+            "give either --model_dir EXPORT, or --config FILE and --model_path WEIGHTS, or published weights by name, "
+            "as in --model_path cityscapes-t-scale0.5."
+        )
     options = {name: getattr(args, name) for name in _OPTIONS}
     predictor = _exported(args, kinds, options) if args.model_dir else _trained(args, kinds, options)
     return predictor, recolored(predictor.label_set, args.palette)
@@ -180,7 +183,7 @@ def _exported(args: argparse.Namespace, kinds: tuple[str, ...], options: dict[st
 
 def _trained(args: argparse.Namespace, kinds: tuple[str, ...], options: dict[str, Any]) -> Any:
     """Runs the model itself, from its configuration and weights."""
-    if not (args.config and args.model_path):
+    if not args.model_path:
         raise ConfigError("--config and --model_path belong together: the model, and its weights.")
     if args.backend or args.num_threads or options.pop("streams") > 1:
         raise ConfigError(
@@ -195,7 +198,7 @@ def _trained(args: argparse.Namespace, kinds: tuple[str, ...], options: dict[str
         )
     from ppliteseg_paddle.export.trained import load_trained, trained_predictor
 
-    config, model = load_trained(args.config, args.model_path, args.opts, args.device, args.verbose)
+    config, model = load_trained(config_for(args), args.model_path, args.opts, args.device, args.verbose)
     if cityscapes:
         from ppliteseg_paddle.engine.predict import EvaluationPredictor
 

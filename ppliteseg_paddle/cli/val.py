@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ppliteseg_paddle.cli.common import TEST_FLAGS, add_flags, test_config_from
+from ppliteseg_paddle.cli.common import TEST_FLAGS, add_flags, config_for, test_config_from
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
 from ppliteseg_paddle.config.options import EvalOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_flags(parser, "config", "model_path", "save_json", config={"required": True}, model_path={"required": True})
+    add_flags(parser, "config", "model_path", "save_json", model_path={"required": True})
     add_flags(parser, *TEST_FLAGS)
     add_flags(
         parser,
@@ -42,7 +42,7 @@ def _val(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.engine.val import val
     from ppliteseg_paddle.files import check_writable, write_json
 
-    config = load_config(args.config, args.opts)
+    config = load_config(config_for(args), args.opts)
     if args.save_json and rank() == 0:
         check_writable(args.save_json)
     result = val(

@@ -1,11 +1,13 @@
 """Look into weight files, and convert them.
 
 Known: this project's files, PaddleSeg's PP-LiteSeg and STDC backbones (.pdparams), the STDC authors' PyTorch
-checkpoints, .safetensors, archives of one of these, and http(s) addresses of them (add #sha256=... to verify)."""
+checkpoints, .safetensors, archives of one of these, http(s) addresses of them (add #sha256=... to verify), and the
+names of published weights that `list` shows."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Convert SRC to DST (.pdparams or .safetensors).",
         **raw,
     )
-    convert.add_argument("src", metavar="SRC", help="weight file or http(s) address")
+    convert.add_argument("src", metavar="SRC", help="weight file, http(s) address or published name")
     convert.add_argument("dst", metavar="DST", help="file to write: .pdparams or .safetensors")
     convert.add_argument(
         "--to",
@@ -33,10 +35,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser(
         "show", help="tell what a file is", description="Tell what FILE is and list its arrays.", **raw
     )
-    show.add_argument("file", metavar="FILE", help="weight file or http(s) address")
+    show.add_argument("file", metavar="FILE", help="weight file, http(s) address or published name")
+    actions.add_parser(
+        "list",
+        help="published weights, by name",
+        description="List the published weights. `--model_path NAME` and `pretrained: NAME` take them.",
+        **raw,
+    )
+    fetch = actions.add_parser(
+        "download",
+        help="get published weights before they are needed",
+        description="Download published weights, as for a machine that will have no connection.",
+        **raw,
+    )
+    fetch.add_argument("names", nargs="+", metavar="NAME", help="of `weights list`")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    if args.action == "list":
+        return {"action": "list", "weights": _published()}
+    if args.action == "download":
+        return {"action": "download", "files": _download(args.names)}
     from ppliteseg_paddle.weights.download import masked
     from ppliteseg_paddle.weights.names import describe, to_ours
     from ppliteseg_paddle.weights.read import read_weight_file
@@ -59,6 +78,28 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ]
         return result
     return {**result, **_convert(renamed, masked(path), args.dst, args.to)}
+
+
+def _published() -> list[dict[str, Any]]:
+    import dataclasses
+
+    from ppliteseg_paddle.weights import zoo
+
+    return [
+        {**dataclasses.asdict(row), "path": row.path, "here": os.path.isfile(row.path)}
+        for row in zoo.published().values()
+    ]
+
+
+def _download(names: list[str]) -> dict[str, str]:
+    from ppliteseg_paddle.errors import WeightsError, suggest
+    from ppliteseg_paddle.weights import zoo
+
+    table = zoo.published()
+    for name in names:  # before the first download
+        if name not in table:
+            raise WeightsError(f"no published weights are named '{name}'.{suggest(name, table)}")
+    return {name: zoo.path_of(table[name]) for name in names}
 
 
 def _convert(renamed: Renamed, src: str, dst: str, to: str) -> dict[str, Any]:
@@ -86,6 +127,10 @@ def _parameters(arrays: StateDict) -> dict[str, int]:
 
 
 def summary(result: dict[str, Any]) -> str:
+    if result["action"] == "list":
+        return _table(result["weights"])
+    if result["action"] == "download":
+        return "\n".join(f"{name}: {path}" for name, path in result["files"].items())
     what = f"PP-LiteSeg-{result['preset']}" if result["preset"] else result["backbone"]
     if not result["preset"] and result["levels"]:
         what = f"a PP-LiteSeg with {result['levels']:d} fusions on {result['backbone'] or 'another backbone'}"
@@ -120,3 +165,24 @@ def summary(result: dict[str, Any]) -> str:
         for row in result["arrays"]
     ]
     return "\n".join(lines)
+
+
+def _table(weights: list[dict[str, Any]]) -> str:
+    """Published weights, one a line."""
+    head = ("name", "network", "classes", "mIoU", "on", "by", "here")
+    rows = [
+        (
+            row["name"],
+            row["network"],
+            str(row["classes"] or "-"),
+            f"{row['miou']:.2f}" if row["miou"] else "-",
+            row["measured_on"],
+            row["source"],
+            "yes" if row["here"] else "no",
+        )
+        for row in weights
+    ]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]]
+    note = "mIoU in %, as published. Files are downloaded at their first use, and verified from then on."
+    return "\n".join([*lines, "", note])

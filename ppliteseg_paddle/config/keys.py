@@ -164,7 +164,7 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
             ("head", k.BLOCK, SIGNATURE, "`FLDHead`."),
             ("seg_head_channels", k.INTS, SIGNATURE, "Hidden channels of the segmentation heads, shallow to deep."),
             ("backbone_indices", or_null(k.INTS), SIGNATURE, "The features to use; null takes the deepest ones."),
-            ("pretrained", or_null(k.TEXT), SIGNATURE, "Path or URL of weights for the whole model."),
+            ("pretrained", or_null(k.TEXT), SIGNATURE, "Path, URL or published name of weights for the whole model."),
         ),
     ),
     (
@@ -173,7 +173,7 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
         OURS,
         (
             ("in_channels", k.INT, SIGNATURE, "Channels of the image."),
-            ("pretrained", or_null(k.TEXT), SIGNATURE, "Path or URL of weights for the backbone."),
+            ("pretrained", or_null(k.TEXT), SIGNATURE, "Path, URL or published name of weights for the backbone."),
         ),
     ),
     (

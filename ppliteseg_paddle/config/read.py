@@ -51,21 +51,27 @@ def load(
 
 
 def find(name: str) -> str:
-    """The path of a configuration. A name without folder and extension is one of those shipped in `configs/`, which a
-    source checkout has.
+    """The path of a configuration. A name without folder and extension is one of those shipped.
 
     Raises: ConfigError: if there is no such shipped file; the text gives the nearest names.
     """
     if os.path.basename(name) != name or name.endswith((".yml", ".yaml")) or os.path.exists(name):
         return name
-    paths = glob.glob(os.path.join(SOURCE_ROOT, "configs", "[!_]*", "*.yml"))
-    shipped = {os.path.basename(path)[: -len(".yml")]: path for path in paths}
+    shipped = shipped_configs()
     if name not in shipped:
         raise ConfigError(
             f"configuration '{name}' does not exist: give a .yml file, or the name of a shipped "
             f"configuration.{suggest(name, shipped)}"
         )
     return shipped[name]
+
+
+def shipped_configs() -> dict[str, str]:
+    """Names and paths of the shipped configurations: a source checkout's, else the installed package's."""
+    folders = (os.path.join(root, "configs") for root in (SOURCE_ROOT, os.path.join(SOURCE_ROOT, "ppliteseg_paddle")))
+    folder = next((folder for folder in folders if os.path.isdir(os.path.join(folder, "_base_"))), "")
+    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "[!_]*", "*.yml"))) if folder else []
+    return {os.path.basename(path)[: -len(".yml")]: path for path in paths}
 
 
 def expand_env(text: str) -> str:

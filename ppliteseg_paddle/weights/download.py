@@ -1,7 +1,7 @@
 """Get files from http(s): with a progress bar, resumed after a break, verified, and kept in a cache.
 
 The cache is `PPLITESEG_HOME`/downloads, or ~/.cache/ppliteseg/downloads. `PPLITESEG_MAX_DOWNLOAD` is how many bytes
-one file may have.
+one file may have. `PPLITESEG_MIRROR` has other beginnings of addresses, as in "https://host/a/=https://mirror/b/".
 """
 
 from __future__ import annotations
@@ -36,13 +36,17 @@ def masked(text: object) -> str:
     return re.sub(r"(?<=://)[^/?#\s]*@", "***@", str(text))
 
 
+def home_folder() -> str:
+    """Where what was downloaded is kept."""
+    return os.environ.get("PPLITESEG_HOME") or os.path.join(os.path.expanduser("~"), ".cache", "ppliteseg")
+
+
 def cache_folder() -> str:
-    """Where downloads are kept."""
-    home = os.environ.get("PPLITESEG_HOME") or os.path.join(os.path.expanduser("~"), ".cache", "ppliteseg")
-    return os.path.join(home, "downloads")
+    """Where downloads by address are kept."""
+    return os.path.join(home_folder(), "downloads")
 
 
-def fetch(url: str, folder: str | None = None) -> str:
+def fetch(url: str, folder: str | None = None, file: str | None = None) -> str:
     """Path of the file at `url`, downloaded unless it is in the cache.
 
     After a break, the next attempt resumes from what has come, if the server says that its file is still the
@@ -51,17 +55,18 @@ def fetch(url: str, folder: str | None = None) -> str:
     Args:
         url: http or https; "#sha256=..." at its end has the content checked against that hash.
         folder: cache folder. Default: `cache_folder()`.
+        file: its name there. Default: by the address.
     Raises: DownloadError: if it cannot be had, comes short, or has another hash.
     """
     address, sha256 = _split(url)
     folder = folder or cache_folder()
     name = os.path.basename(urllib.parse.urlparse(address).path) or "download"
-    path = os.path.join(folder, f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}")
+    path = os.path.join(folder, file or f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}")
     try:
         os.makedirs(folder, exist_ok=True)
         with _locked(path + ".lock"):
             if not os.path.isfile(path):
-                _download(address, path)
+                _download(_mirrored(address), path)
     except OSError as error:
         raise DownloadError(
             f"{masked(address)} cannot be kept in {folder}: {error.strerror or error}. Set PPLITESEG_HOME to a folder "
@@ -84,19 +89,39 @@ def _split(url: str) -> tuple[str, str | None]:
     return address, match.group(1).lower()
 
 
+def _mirrored(address: str) -> str:
+    """The address at a mirror, where `PPLITESEG_MIRROR` has one for its beginning."""
+    for pair in os.environ.get("PPLITESEG_MIRROR", "").split():
+        original, equals, mirror = pair.partition("=")
+        if not (equals and _is_web(original) and _is_web(mirror)):
+            raise DownloadError(
+                f"PPLITESEG_MIRROR has '{masked(pair)}'; write pairs with a blank between them, such as "
+                "https://host/a/=https://mirror/b/."
+            )
+        if address.startswith(original):
+            return mirror + address[len(original) :]
+    return address
+
+
 def _is_web(address: str) -> bool:
     return address.lower().startswith(("http://", "https://"))
 
 
-def _check_hash(path: str, expected: str, address: str) -> None:
+def sha256_of(path: str) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for chunk in iter(lambda: file.read(CHUNK), b""):
             digest.update(chunk)
-    if digest.hexdigest() != expected:
+    return digest.hexdigest()
+
+
+def _check_hash(path: str, expected: str, address: str) -> None:
+    found = sha256_of(path)
+    if found != expected:
         os.remove(path)
         raise DownloadError(
-            f"{masked(address)} has the SHA-256 {digest.hexdigest()}, but {expected} was asked for; it was deleted. "
+            f"{masked(address)} has the SHA-256 {found}, but {expected} was asked for; it was deleted. "
             "It is damaged, or another file."
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import DependencyError, WeightsError
-from ppliteseg_paddle.weights import archives, download
+from ppliteseg_paddle.weights import archives, download, zoo
 from ppliteseg_paddle.weights.pickles import PICKLE_ERRORS, ArrayUnpickler
 from ppliteseg_paddle.weights.rules import StateDict
 from ppliteseg_paddle.weights.torch_files import LEGACY_MAGIC, is_torch_zip, read_torch_legacy, read_torch_zip
@@ -34,10 +34,13 @@ def read_weight_file(path: str) -> tuple[StateDict, str]:
     Formats: Paddle's pickle (.pdparams), safetensors, PyTorch's zip and older pickles, and tar or zip archives that
     hold one such file. Code in a file is never executed.
 
-    Args: path: a path, or an http(s) address, which is downloaded first (`download.fetch`).
+    Args: path: a path; or an http(s) address (`download.fetch`), or a name of `zoo.yml`, which is downloaded first.
     Raises: WeightsError: if it is missing, unreadable, no file of arrays, or asks to run code; DownloadError.
     """
-    if download.is_url(path):
+    row = zoo.find(path)
+    if row is not None:
+        path = zoo.path_of(row)
+    elif download.is_url(path):
         path = download.fetch(path)
     if not os.path.isfile(path):
         hint = (

@@ -7,6 +7,7 @@ import os
 import threading
 
 import pytest
+from weight_server import file_server
 
 from ppliteseg_paddle.errors import DownloadError
 from ppliteseg_paddle.weights import download
@@ -15,45 +16,11 @@ CONTENT = bytes(range(256)) * 2000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """/NAME gives CONTENT; what the server's `breaks` says is cut off. Each request is noted."""
-
-    def do_GET(self):
-        server = self.server
-        start = 0
-        wanted = self.headers.get("Range")
-        server.requests.append((self.path, wanted))
-        if self.path == "/absent":
-            return self.send_error(404)
-        if wanted and server.resumes and self.headers.get("If-Range") == server.tag:
-            start = int(wanted[len("bytes=") :].rstrip("-"))
-            if start >= len(server.content):
-                return self.send_error(416)
-        body = server.content[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start:d}-{len(server.content) - 1:d}/{len(server.content):d}")
-        if server.tag:
-            self.send_header("ETag", server.tag)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if server.breaks:
-            body = body[: server.breaks.pop(0)]
-        self.wfile.write(body)
-
-    def log_message(self, *_arguments):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.requests, server.breaks, server.resumes, server.tag, server.content = [], [], True, '"one"', CONTENT
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        server.url = f"http://127.0.0.1:{server.server_address[1]:d}"
+    with file_server(CONTENT) as server:
         yield server
-        server.shutdown()
 
 
 def read(path):

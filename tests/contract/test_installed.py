@@ -1,0 +1,33 @@
+"""What an installed package has, as opposed to a source checkout."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_an_installed_package_has_the_configurations_and_the_published_weights(tmp_path):
+    source = tmp_path / "source"  # a build leaves files beside setup.py
+    source.mkdir()
+    for name in ("setup.py", "README.md", "configs", "ppliteseg_paddle"):
+        (source / name).symlink_to(ROOT / name)
+    built = tmp_path / "built"
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(built)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    code = (
+        "import json; from ppliteseg_paddle.config.read import load, shipped_configs; "
+        "from ppliteseg_paddle.weights.zoo import published; "
+        "iters = {name: load(path)[0]['iters'] for name, path in shipped_configs().items()}; "
+        "print(json.dumps([iters, list(published())]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(built)}
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    ).stdout
+    iters, names = json.loads(printed)
+    assert iters["ppliteseg_t_cityscapes_1024x512_scale0.5_160k"] == 160_000
+    shipped = {path.stem for path in (ROOT / "configs").glob("[!_]*/*.yml")}
+    assert set(iters) == shipped and "ssld-stdc1" in names
