@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import sys
+import threading
 import warnings
+from typing import Any
 
 
 def _omp_num_threads_of_the_user() -> str | None:
@@ -27,6 +30,7 @@ NOISE = (
 )
 _OMP_NUM_THREADS_OF_THE_USER = _omp_num_threads_of_the_user()
 _compute_threads = 1  # see `use_all_cores`
+_signals_are_pythons = False  # see `import_paddle`
 
 
 def prepare() -> None:
@@ -36,6 +40,27 @@ def prepare() -> None:
     """
     choose_fast_matrix_products()
     load_image_codecs_before_paddle()
+
+
+def import_paddle() -> Any:
+    """Import paddle into a process that is prepared for it, and take its signal handlers off. Returns: the package.
+
+    Reason: Paddle's import replaces the handlers of SIGTERM and of crashes, Python's own included. Its own allocates
+    memory inside the signal, and about one SIGTERM in ten waits for ever for a lock that the interrupted thread holds.
+    Can go: when Paddle's handler does nothing of the kind.
+    """
+    global _signals_are_pythons
+    prepare()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=NOISE[0])
+        paddle = importlib.import_module("paddle")
+    if not _signals_are_pythons:
+        _signals_are_pythons = True
+        paddle.disable_signal_handler()
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # which Python knows of and Paddle had replaced
+    return paddle
 
 
 def ignore_noise() -> None:

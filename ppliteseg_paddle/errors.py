@@ -4,13 +4,18 @@ A message says what was found, where, what is allowed and what to do. Anything t
 `PPLiteSegError` is a defect of this package and keeps its traceback.
 
 Exit statuses of the command line: 0 success; 1 a defect, with its traceback; 2 bad input, or a check that found
-something wrong; 3 a rank of a distributed run failed or was lost, and the others ended with it; 130 interrupted.
+something wrong; 3 a rank of a distributed run failed or was lost, and the others ended with it; 130, 143, 129 ended
+by SIGINT, SIGTERM, SIGHUP (`signals`).
 """
 
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+# Unicode's categories of control characters, halves of characters (bytes that are no UTF-8), and separators of lines.
+_BREAKING = ("Cc", "Cs", "Zl", "Zp")
 
 
 class PPLiteSegError(Exception):
@@ -41,6 +46,15 @@ class ArtifactError(PPLiteSegError):
 
 class DependencyError(PPLiteSegError):
     """A package that is missing or whose version cannot work; the message names the install command."""
+
+
+def one_line(message: object) -> str:
+    """A message as the command line prints it: what could break the line or the terminal is escaped, as `\\n`. A file's
+    name may hold it."""
+    return "".join(
+        char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) in _BREAKING else char
+        for char in str(message)
+    )
 
 
 # Packages that come with an extra of setup.py -> the extras. What runtimes need is in `deploy.runtimes`.

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
 
@@ -27,7 +28,8 @@ _UMASK = _umask()  # once: it can only be read by setting it, for all threads
 
 @contextlib.contextmanager
 def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterator[str]:
-    """Yield a temporary path beside `path`, which takes its place when the block ends without an exception.
+    """Yield a temporary path beside `path`, which takes its place when the block ends without an exception. Signals of
+    `signals.ending` wait until then.
 
     Raises: `error`: if the folder or the file cannot be written, or `path` is a folder. Exceptions of the block other
         than OSError pass through.
@@ -35,18 +37,19 @@ def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterato
     if os.path.isdir(path):
         raise error(f"cannot write {path}: it is a folder; give a file.")
     folder, temporary = os.path.dirname(os.path.abspath(path)), None
-    try:
-        os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
-        os.close(handle)
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_UMASK)
-        os.replace(temporary, path)
-    except OSError as problem:
-        raise error(f"cannot write {path}: {problem.strerror or problem}.") from problem
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.remove(temporary)
+    with signals.held():
+        try:
+            os.makedirs(folder, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
+            os.close(handle)
+            yield temporary
+            os.chmod(temporary, 0o666 & ~_UMASK)
+            os.replace(temporary, path)
+        except OSError as problem:
+            raise error(f"cannot write {path}: {problem.strerror or problem}.") from problem
+        finally:
+            if temporary is not None and os.path.exists(temporary):
+                os.remove(temporary)
 
 
 @contextlib.contextmanager

@@ -45,13 +45,13 @@ def add(registry: str, target: str) -> None:
 def register() -> None:
     """Import paddleseg, add our components to its registries, and fix what fails with the installed Paddle.
 
-    Prepares the process for Paddle first (`environment.prepare`). Calling it again changes nothing.
+    Imports Paddle first, as `environment.import_paddle` does. Calling it again changes nothing.
 
     Raises: ImportError: if paddleseg is not installed; RuntimeError: if another package holds one of our names
         (nothing is overwritten).
     Source: PaddleSeg `cvlibs/manager.py`.
     """
-    environment.prepare()
+    environment.import_paddle()
     from paddleseg.cvlibs import manager
 
     from ppliteseg_paddle import compat

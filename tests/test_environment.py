@@ -40,7 +40,7 @@ def test_importing_it_changes_nothing_in_the_process(module):
         "from ppliteseg_paddle.models.stdc import STDCNet813",
         "from ppliteseg_paddle.losses.cross_entropy import CELoss",
         "import ppliteseg_paddle; ppliteseg_paddle.register()",
-        "from ppliteseg_paddle.deploy import paddle_inference; paddle_inference.import_paddle()",
+        "from ppliteseg_paddle.environment import import_paddle; import_paddle()",
     ],
 )
 def test_whatever_imports_paddle_prepares_the_process_before(statement):

@@ -16,8 +16,8 @@ import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
-from ppliteseg_paddle import environment
-from ppliteseg_paddle.errors import ConfigError, PPLiteSegError, dependency_error, install_command, suggest
+from ppliteseg_paddle import environment, signals
+from ppliteseg_paddle.errors import ConfigError, PPLiteSegError, dependency_error, install_command, one_line, suggest
 from ppliteseg_paddle.files import finite
 
 # command -> one-line help. The module is ppliteseg_paddle.cli.<command>, imported only when it is used.
@@ -85,19 +85,21 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
-    try:
-        return _run(argv)
-    except PPLiteSegError as error:
-        return _report(error, debug)
-    except ImportError as error:
-        return _report(_dependency_error(error), debug)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader (head, less) has closed: not our error. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    with signals.ending():
+        try:
+            return _run(argv)
+        except PPLiteSegError as error:
+            return _report(error, debug)
+        except ImportError as error:
+            return _report(_dependency_error(error), debug)
+        except KeyboardInterrupt as interrupt:
+            end = signals.Interrupted.of(interrupt)
+            print(one_line(end), file=sys.stderr)
+            return end.exit_status
+        except BrokenPipeError:
+            # The reader (head, less) has closed: not our error. Python would complain once more when it flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
 
 
 def _run(argv: list[str]) -> int:
@@ -179,7 +181,7 @@ def _dependency_error(error: ImportError) -> PPLiteSegError:
 def _report(error: PPLiteSegError, debug: bool) -> int:
     if debug:
         traceback.print_exception(type(error), error, error.__traceback__)
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     return error.exit_status
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple
 
@@ -60,7 +58,7 @@ class PaddleBackend(Backend):
     forms: tuple[Form, ...] = _ONEDNN_FORMS
 
     def __init__(self, artifact: Artifact, options: Options):
-        self._paddle = import_paddle()
+        self._paddle = environment.import_paddle()
         self.version = self._paddle.__version__
         self.device = paddle_device(self._paddle, options.device)
         self.num_threads = options.num_threads or default_threads()
@@ -188,14 +186,6 @@ def check_readable(version: str, model: str, writer: str) -> None:
             f"{model} was written by Paddle {writer}, and the installed Paddle {version} cannot read its format; "
             "install paddlepaddle 3 or later, or export with the installed one."
         )
-
-
-def import_paddle() -> Any:
-    """Import paddle, with the process prepared for it."""
-    environment.prepare()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No ccache found")  # it matters to those who compile extensions only
-        return importlib.import_module("paddle")
 
 
 def paddle_device(paddle: Any, device: str | None) -> str:

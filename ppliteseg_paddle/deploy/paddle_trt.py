@@ -19,19 +19,13 @@ from typing import Any, Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.deploy import paddle_trt_plan
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.engines import engine_name, engines_folder
 from ppliteseg_paddle.deploy.folder import file_record
 from ppliteseg_paddle.deploy.interface import Backend, Options, split_device
-from ppliteseg_paddle.deploy.paddle_inference import (
-    Session,
-    check_readable,
-    import_paddle,
-    paddle_device,
-    reason,
-    silent_stdout,
-)
+from ppliteseg_paddle.deploy.paddle_inference import Session, check_readable, paddle_device, reason, silent_stdout
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.deploy.tensorrt import DEFAULT_RANGE
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError, PPLiteSegError
@@ -52,7 +46,7 @@ class PaddleTrtBackend(Backend):
     graph = "paddle"
 
     def __init__(self, artifact: Artifact, options: Options):
-        self._paddle = paddle = import_paddle()
+        self._paddle = paddle = environment.import_paddle()
         self.version, self.precision = paddle.__version__, options.precision or artifact.precision
         self._model, self._params = artifact.path_of("paddle", "model"), artifact.path_of("paddle", "params")
         writer = artifact.versions.get("paddle", "unknown")

@@ -7,13 +7,13 @@ import itertools
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.deploy.pipeline import overlapped
 from ppliteseg_paddle.deploy.predict_images import Opener
 from ppliteseg_paddle.deploy.predict_report import Tally, report
@@ -24,11 +24,13 @@ from ppliteseg_paddle.deploy.video import CODECS, Pace, VideoReader
 def predict_video(
     source: str | int, open_predictor: Opener, save_dir: str, kinds: Sequence[str], max_frames: int | None = None
 ) -> dict[str, Any]:
-    """Segment the frames of a video, or of a camera until it ends, Ctrl-C, or `max_frames`.
+    """Segment the frames of a video, or of a camera until it ends, Ctrl-C, or `max_frames`. A video that is interrupted
+    holds the frames so far.
 
     Args: source: as `VideoReader` takes it; open_predictor: gives a `Predictor`; kinds: of `predict_report.KINDS`.
     Returns: plain values for the report.
-    Raises: DataError: if the source cannot be read, or a file cannot be written. Whatever `open_predictor` raises.
+    Raises: DataError: if the source cannot be read, or a file cannot be written. `signals.Interrupted`.
+        Whatever `open_predictor` raises.
     """
     with VideoReader(source) as video:
         predictor, labels = open_predictor()
@@ -39,11 +41,23 @@ def predict_video(
         pace, start = Pace(video.fps), time.perf_counter()
         frames = itertools.islice(video, max_frames)
         stream = predictor.stream(frames, with_confidence="confidence" in kinds, ahead=1 if video.live else 2)
-        until = _ended_by_interrupt(video) if video.live else contextlib.nullcontext()
-        with until, results, contextlib.closing(overlapped(results.draw, stream)) as drawn:
-            for found, images in tqdm(drawn, total=total, desc="predict", unit="frame", file=sys.stderr, disable=None):
-                results.write(found, images, pace.times(time.perf_counter() - start) if video.live else 1)
-                tally.add(found.mask)
+        # The first signal ends the reading; what was read is still segmented and written. A second Ctrl-C does not wait
+        # for that, as it must not where the camera has stopped answering.
+        try:
+            with (
+                signals.telling(video.stop) as came,
+                results,
+                contextlib.closing(overlapped(results.draw, stream)) as drawn,
+            ):
+                bar = tqdm(drawn, total=total, desc="predict", unit="frame", file=sys.stderr, disable=None)
+                for found, images in bar:
+                    results.write(found, images, pace.times(time.perf_counter() - start) if video.live else 1)
+                    tally.add(found.mask)
+                number = came()
+                if number is not None and not (video.live and number == signal.SIGINT):
+                    raise signals.Interrupted(number)
+        except KeyboardInterrupt as interrupt:
+            raise signals.Interrupted.of(interrupt).saying(_what_is_finished(results, video, total)) from None
         seconds = time.perf_counter() - start
     missing = 0 if max_frames or not video.frame_count else max(0, video.frame_count - results.frames)
     return {
@@ -56,6 +70,14 @@ def predict_video(
     }
 
 
+def _what_is_finished(results: VideoResults, video: VideoReader, total: int | None) -> str:
+    if not results.frames:
+        return "nothing was written; run the command again."
+    frames = f"{results.frames}" if total is None else f"{results.frames} of {total}"
+    again = "" if video.live else "; run the command again for the whole video"
+    return f"{frames} frames are in {', '.join(results.paths.values())}{again}."
+
+
 def _name_of(video: VideoReader) -> tuple[str, str]:
     """What the results of a video are called, and their extension: its own where that can be written."""
     if isinstance(video.source, int):
@@ -64,23 +86,3 @@ def _name_of(video: VideoReader) -> tuple[str, str]:
         return "stream", ".mp4"
     name, extension = os.path.splitext(os.path.basename(video.source))
     return name, extension.lower() if extension.lower() in CODECS else ".mp4"
-
-
-@contextlib.contextmanager
-def _ended_by_interrupt(video: VideoReader) -> Iterator[None]:
-    """Ctrl-C is how recordings of a camera end: the first one stops the reading, and what was read is still segmented
-    and written. A second one interrupts as elsewhere, as it must where the camera has stopped answering."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def stop(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, before)
-        video.stop()
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -107,14 +107,14 @@ def _was_built_here(artifact: Artifact) -> bool:
 
 _PADDLE_DISTRIBUTIONS = ("paddlepaddle", "paddlepaddle-gpu")
 _PADDLE_PROBE = """
-from ppliteseg_paddle.deploy.paddle_inference import import_paddle
+from ppliteseg_paddle.environment import import_paddle
 import_paddle()
 from paddle import inference
 inference.Config()
 print(inference.get_version().split()[1])
 """
 _PADDLE_TRT_PROBE = """
-from ppliteseg_paddle.deploy.paddle_inference import import_paddle
+from ppliteseg_paddle.environment import import_paddle
 from ppliteseg_paddle.deploy.paddle_trt import check_usable
 print('TensorRT %s' % check_usable(import_paddle()))
 """

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.errors import DataError
 
 # Where a file or camera does not say how many frames a second it has.
@@ -138,6 +139,8 @@ class _Form(NamedTuple):
 
 class VideoWriter:
     """Writes frames as a video file, which appears when it is complete: on leaving the `with` block without an error.
+    After a KeyboardInterrupt it holds the frames so far; that does not replace an earlier file at `path`, but is
+    called NAME.interrupted.EXT.
 
     Args: path: its extension says the format (`CODECS`); fps: frames a second.
     Attributes: `path`, which may end in .avi where another extension was asked for (see `_form_for`); `frames`, how
@@ -225,11 +228,21 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            if kind is None:
-                self.finish()
-        finally:
-            self.discard()
+        with signals.held():
+            try:
+                if kind is None:
+                    self.finish()
+                elif issubclass(kind, KeyboardInterrupt) and self.frames:
+                    self.path = _beside(self.path)
+                    self.finish()
+            finally:
+                self.discard()
+
+
+def _beside(path: str) -> str:
+    """The path, or NAME.interrupted.EXT where a file is."""
+    stem, extension = os.path.splitext(path)
+    return f"{stem}.interrupted{extension}" if os.path.exists(path) else path
 
 
 def _form_for(extension: str, size: tuple[int, int]) -> _Form:

@@ -80,8 +80,7 @@ def load_weights(model: nn.Layer, path: str, strict: bool = False) -> LoadReport
             (to evaluate, predict or export).
     Raises: WeightsError: if the file cannot be read or does not fit; the model is unchanged then. DownloadError.
     """
-    environment.prepare()
-    import paddle
+    paddle = environment.import_paddle()
 
     tensors = model.state_dict()
     renamed = _renamed(read_state_dict(path), tensors)
@@ -119,8 +118,7 @@ def load_by_name(model: nn.Layer, path: str | None) -> None:
     """
     if path is None:
         return
-    environment.prepare()
-    import paddle
+    paddle = environment.import_paddle()
 
     state, tensors, path = read_state_dict(path), model.state_dict(), masked(path)
     fitting = [

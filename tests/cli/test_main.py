@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -138,7 +140,7 @@ def test_json_goes_to_stdout_whole_also_with_subcommands(command, capsys, argv):
 
 
 def test_a_known_error_is_one_line_with_its_status(command, capsys):
-    command(fail(DataError("label x.png\n is broken.")))
+    command(fail(DataError("label x.png is broken.")))
     assert main(["probe"]) == 2
     assert capsys.readouterr() == ("", "error: label x.png is broken.\n")
 
@@ -209,7 +211,20 @@ def test_the_status_is_that_of_the_error(command, capsys):
 def test_an_interrupt_gives_130(command, capsys):
     command(fail(KeyboardInterrupt()))
     assert main(["probe"]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == "interrupted by SIGINT\n"
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_command_with_its_status_and_one_line(command, capsys, number, status):
+    command(lambda args: os.kill(os.getpid(), number))
+    assert main(["probe"]) == status
+    assert capsys.readouterr().err == f"interrupted by {number.name}\n"
+
+
+def test_a_newline_in_a_name_does_not_break_the_line(command, capsys):
+    command(fail(PPLiteSegError("image a\nb.png, \x1b[31mred, does not exist; gr\u00fc\u00dfe \udcff.")))
+    assert main(["probe"]) == 2
+    assert capsys.readouterr().err == r"error: image a\nb.png, \x1b[31mred, does not exist; grüße \udcff." + "\n"
 
 
 def test_a_command_may_end_with_a_status_of_its_own(command):

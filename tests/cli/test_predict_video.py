@@ -11,8 +11,9 @@ import pytest
 from commands import files_in, run_json, values_of, write_video
 from exported import photograph, small_folder
 
-from ppliteseg_paddle import Predictor
+from ppliteseg_paddle import Predictor, signals
 from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.deploy import results
 from ppliteseg_paddle.deploy.video import VideoReader
 from ppliteseg_paddle.visual.draw import overlay
 
@@ -92,23 +93,38 @@ def test_a_video_may_be_cut_short_by_request_and_is_reported_if_it_is_damaged(tm
     assert "more frames, which could not be decoded: it may be cut off" in capsys.readouterr().out
 
 
-def test_an_interrupted_video_leaves_nothing_half_written(tmp_path, capsys, monkeypatch):
-    from ppliteseg_paddle.deploy import results
-
-    path, write = write_video(tmp_path / "drive.mp4"), results.VideoResults.write
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_an_interrupted_video_plays_and_the_line_says_what_it_holds(tmp_path, capsys, monkeypatch, number, status):
+    path, write = write_video(tmp_path / "drive.mp4", 40), results.VideoResults.write
 
     def interrupted(self, *arguments):
         write(self, *arguments)
         if self.frames == 4:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), number)
 
     monkeypatch.setattr(results.VideoResults, "write", interrupted)
-    assert (
-        main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")])
-        == 130
-    )
+    command = ["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")]
+    assert main(command) == status
+    target = str(tmp_path / "out" / "overlay" / "drive.mp4")
+    with VideoReader(target) as video:
+        frames = len(list(video))
+    assert 4 <= frames < 40
+    finished = f"{frames} of 40 frames are in {target}; run the command again for the whole video."
+    said = f"interrupted by {number.name}: {finished}"
+    assert capsys.readouterr().err.splitlines()[-1] == said
+    monkeypatch.undo()
+    assert main(command) == 0  # it is replaced by the whole one, and by another interrupted one it is not
+    monkeypatch.setattr(results.VideoResults, "write", interrupted)
+    assert main(command) == status
+    assert files_in(tmp_path / "out") == ["overlay/drive.interrupted.mp4", "overlay/drive.mp4"]
+
+
+def test_a_video_that_is_interrupted_before_its_first_frame_leaves_nothing(tmp_path, capsys, monkeypatch):
+    path = write_video(tmp_path / "drive.mp4")
+    monkeypatch.setattr(results.VideoResults, "write", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM))
+    command = ["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")]
+    assert main(command) == 143
     assert files_in(tmp_path / "out") == []
-    assert capsys.readouterr().err.strip().endswith("interrupted")
 
 
 class Camera:
@@ -155,9 +171,8 @@ def test_a_second_ctrl_c_ends_a_camera_that_has_stopped_answering(tmp_path, caps
         def read(self):
             if self.count == 3:
                 _thread.interrupt_main()
-                while (
-                    signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-                ):  # until the first one has been heard
+                deadline = time.monotonic() + 20
+                while signals.came() is None and time.monotonic() < deadline:  # until the first one has been heard
                     time.sleep(0.01)
                 _thread.interrupt_main()
                 time.sleep(1)
@@ -169,5 +184,7 @@ def test_a_second_ctrl_c_ends_a_camera_that_has_stopped_answering(tmp_path, caps
         cv2, "VideoCapture", lambda source, *rest: real(source, *rest) if isinstance(source, str) else Silent(source)
     )
     assert main(["predict", "--model_dir", small_folder(), "--camera", "2", "--save_dir", str(tmp_path / "out")]) == 130
-    assert files_in(tmp_path / "out") == [] and capsys.readouterr().err.strip().endswith("interrupted")
+    assert "frames are in" in capsys.readouterr().err.splitlines()[-1]
+    with VideoReader(tmp_path / "out" / "overlay" / "camera2.mp4") as video:
+        assert len(list(video)) >= 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

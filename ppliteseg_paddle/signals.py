@@ -1,0 +1,186 @@
+"""Signals that ask a process to end become an exception: what is finished stays whole, what is half done goes.
+
+    with signals.ending():           # SIGINT, SIGTERM and SIGHUP raise `Interrupted` in the main thread
+        ...
+        with signals.held():         # but not here: they wait for the end of the block
+            ...
+
+Only the first one raises, so that cleaning up is not interrupted. A further Ctrl-C ends the process at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Callable
+
+# Windows has no SIGHUP.
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has asked this process to end.
+
+    Args:
+        number: the signal's.
+        finished: what is finished and how to continue, for people; whoever knows it adds it on the way up.
+    """
+
+    def __init__(self, number: int, finished: str = "") -> None:
+        super().__init__(number, finished)
+        self.number, self.finished = number, finished
+
+    @classmethod
+    def of(cls, interrupt: KeyboardInterrupt) -> Interrupted:
+        """The same, of a KeyboardInterrupt that may be Python's own."""
+        return interrupt if isinstance(interrupt, cls) else cls(signal.SIGINT)
+
+    def saying(self, finished: str) -> Interrupted:
+        """This one, with what is finished, unless it was said already."""
+        self.finished = self.finished or finished
+        return self
+
+    @property
+    def exit_status(self) -> int:
+        """What a shell reports of a process that the signal has ended: 130, 143, 129."""
+        return 128 + self.number
+
+    def __str__(self) -> str:
+        name = signal.Signals(self.number).name
+        return f"interrupted by {name}" + (f": {self.finished}" if self.finished else "")
+
+
+class _State:
+    """What the handlers know; of the main thread alone."""
+
+    first: int | None = None  # the signal that has come
+    pending: int | None = None  # the one that is to be raised, or was
+    raised = False
+    holds = 0
+    callback: Callable[[], object] | None = None
+    in_worker = False
+
+    @classmethod
+    def reset(cls) -> None:
+        cls.first = cls.pending = cls.callback = None
+        cls.raised, cls.holds = False, 0
+
+
+def _received(number: int, frame: FrameType | None) -> None:
+    if _State.first is None:
+        _State.first = number
+        if _State.callback is None:
+            _State.pending = number
+        else:
+            _State.callback()
+    elif number == signal.SIGINT:  # not SIGHUP, of which a closed terminal sends two
+        if _State.pending is not None:
+            os._exit(128 + number)
+        _State.pending = number
+    _raise_unless_held()
+
+
+def _raise_unless_held() -> None:
+    if _State.pending is None or _State.raised or _State.holds:
+        return
+    if _State.in_worker:
+        os._exit(128 + _State.pending)
+    _State.raised = True
+    raise Interrupted(_State.pending)
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP raise `Interrupted` in this block, but those that the process was started to
+    ignore, as by `nohup`. Outside the main thread, where Python takes no signals, and inside another such block
+    nothing is changed."""
+    if not _in_main_thread() or any(signal.getsignal(number) is _received for number in ENDING):
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING}
+    caught = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    _State.reset()
+    for number in caught:
+        signal.signal(number, _received)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, before[number])
+        _State.reset()
+
+
+@contextlib.contextmanager
+def telling(callback: Callable[[], object]) -> Iterator[Callable[[], int | None]]:
+    """As `ending`, but the first signal calls `callback` in place of raising, for work that ends by itself once it is
+    told. A Ctrl-C after it raises. After the block it has been dealt with.
+
+    Args: callback: called in the main thread between two of its instructions.
+    Yields: a function that returns the signal that came; None before.
+    """
+    if not _in_main_thread():
+        yield lambda: None
+        return
+    with ending():
+        _State.callback = callback
+        try:
+            yield came
+        finally:
+            _State.callback = None
+            if _State.pending is None:
+                _State.first = None
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Let the signals of `ending` wait until this block is left. For what takes moments; blocks may be nested."""
+    if not _in_main_thread():
+        yield
+        return
+    _State.holds += 1
+    try:
+        yield
+    finally:
+        _State.holds -= 1
+        _raise_unless_held()
+
+
+def came() -> int | None:
+    """The signal that has asked this process to end, whether it was raised yet or is held; None before."""
+    return _State.first
+
+
+def begin_worker(parent: int) -> None:
+    """Set up a worker process. Its parent ends it: it ignores what a terminal sends to both; at SIGTERM it ends
+    without a word, after a block that is `held`; when its parent dies it dies, too.
+
+    Args: parent: process id of the parent.
+    """
+    _State.reset()
+    _State.in_worker = True
+    for number in ENDING:
+        signal.signal(number, _received if number == signal.SIGTERM else signal.SIG_IGN)
+    end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """Kill this process when its parent dies, however that happens. Nothing is changed where the system is not Linux.
+
+    Args: parent: its process id. The parent's thread that started this process must live as long as the parent.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it has died already
+        os._exit(1)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,139 @@
+"""Signals that ask a process to end: what they raise, when, and which exit status follows."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from ppliteseg_paddle import signals
+
+
+def run(code, *, number=None, times=1):
+    """A fresh process: its exit status, and what it printed. `number` is sent once it has printed "ready"."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        if number is not None:
+            assert process.stdout.readline() == "ready\n"
+        for _ in range(times if number is not None else 0):
+            process.send_signal(number)
+            time.sleep(0.2)
+        text = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+    return process.returncode, text
+
+
+WAITING = """
+import sys, time
+from ppliteseg_paddle import signals
+with signals.ending():
+    try:
+        print("ready", flush=True)
+        time.sleep(50)
+    except signals.Interrupted as end:
+        {cleaning}
+        print(end)
+        sys.exit(end.exit_status)
+"""
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_each_signal_raises_and_has_its_exit_status(number, status):
+    assert run(WAITING.format(cleaning="pass"), number=number) == (status, f"interrupted by {number.name}\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_cleaning_up_is_not_interrupted_by_a_further_signal(number):
+    status, text = run(WAITING.format(cleaning="time.sleep(1)"), number=number, times=2)
+    assert (status, text) == (128 + number, f"interrupted by {number.name}\n")
+
+
+def test_a_second_ctrl_c_ends_at_once():
+    assert run(WAITING.format(cleaning="time.sleep(50)"), number=signal.SIGINT, times=2) == (130, "")
+
+
+def test_what_nohup_ignores_stays_ignored():
+    code = """
+    import os, signal
+    from ppliteseg_paddle import signals
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with signals.ending():
+        os.kill(os.getpid(), signal.SIGHUP)
+    print("went on")
+    """
+    assert run(code) == (0, "went on\n")
+
+
+def test_a_held_signal_waits_for_the_end_of_the_block():
+    done = []
+    with pytest.raises(signals.Interrupted), signals.ending(), signals.held():
+        with signals.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+        done.append(signals.came())
+    assert done == [signal.SIGTERM]
+
+
+def test_handlers_are_what_they_were_afterwards():
+    before = [signal.getsignal(number) for number in signals.ENDING]
+    with pytest.raises(KeyboardInterrupt), signals.ending():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert [signal.getsignal(number) for number in signals.ENDING] == before
+    assert signals.came() is None
+
+
+def test_work_that_is_told_of_a_signal_ends_by_itself_and_a_second_ctrl_c_raises():
+    told = []
+    with signals.telling(lambda: told.append("end")) as came:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (told, came()) == (["end"], signal.SIGTERM)
+        with pytest.raises(signals.Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+WORKER = """
+import multiprocessing, os, time
+from ppliteseg_paddle import signals
+def work(parent):
+    signals.begin_worker(parent)
+    with signals.held():
+        print(os.getpid(), flush=True)
+        time.sleep({seconds})
+        print("finished", flush=True)
+    time.sleep(50)
+process = multiprocessing.get_context("fork").Process(target=work, args=(os.getpid(),))
+process.start()
+"""
+
+
+def test_a_worker_finishes_what_it_holds_and_ends_without_a_word():
+    code = WORKER.format(seconds=1) + "time.sleep(0.5); process.terminate(); process.join(); print(process.exitcode)"
+    status, text = run(code)
+    assert status == 0 and text.splitlines()[1:] == ["finished", "143"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not tell a child")
+def test_a_worker_dies_with_its_parent_however_that_dies():
+    code = WORKER.format(seconds=50) + "time.sleep(0.5); os.kill(os.getpid(), 9)"
+    status, text = run(code)  # communicate() returns once the worker, too, has closed the pipe
+    assert status == -signal.SIGKILL and "finished" not in text
+
+
+def test_paddles_handlers_are_off_and_pythons_are_back():
+    code = """
+    import os, signal
+    from ppliteseg_paddle import environment
+    signal.signal(signal.SIGTERM, lambda number, frame: print("Python's handler", flush=True))
+    environment.import_paddle()
+    os.kill(os.getpid(), signal.SIGTERM)
+    caught = next(int(line.split()[1], 16) for line in open("/proc/self/status") if line.startswith("SigCgt"))
+    print([number.name for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS) if caught >> number - 1 & 1])
+    """
+    status, text = run(code)
+    assert status == 0 and text.splitlines()[-2:] == ["Python's handler", "[]"]
