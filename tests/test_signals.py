@@ -65,9 +65,9 @@ def test_what_nohup_ignores_stays_ignored():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with signals.ending():
         os.kill(os.getpid(), signal.SIGHUP)
-    print("went on")
+    print("continued")
     """
-    assert run(code) == (0, "went on\n")
+    assert run(code) == (0, "continued\n")
 
 
 def test_a_held_signal_waits_for_the_end_of_the_block():
