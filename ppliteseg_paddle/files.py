@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -54,7 +55,8 @@ def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterato
 
 @contextlib.contextmanager
 def save_folder(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterator[str]:
-    """Yield a hidden folder beside `path`, which takes its place when the block ends without an exception.
+    """Yield a hidden folder beside `path`, which takes its place when the block ends without an exception. Signals of
+    `signals.ending` wait until then.
 
     By then its files are on the disk, not only in the system's memory. A folder that was at `path` is whole until the
     moment of the exchange, and deleted after it.
@@ -62,25 +64,59 @@ def save_folder(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterato
     Raises: `error`: if something cannot be written, or `path` is a file. Exceptions of the block other than OSError
         pass through.
     """
-    parent, name = os.path.split(os.path.abspath(path))
-    temporary, former = (os.path.join(parent, f".{name}.{kind}-{os.getpid():d}") for kind in ("tmp", "old"))
+    temporary, former = _hidden(path, "tmp"), _hidden(path, "old")
+    parent = os.path.dirname(temporary)
     if os.path.lexists(path) and not os.path.isdir(path):
         raise error(f"cannot write the folder {path}: it is a file; move it away.")
-    try:
-        os.makedirs(parent, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.mkdir(temporary)
-        yield temporary
-        for file in sorted(os.listdir(temporary)):
-            flush(os.path.join(temporary, file))
-        flush(temporary)
-        _exchange(temporary, path, former)
-        flush(parent)
-    except OSError as problem:
-        raise error(f"cannot write {path}: {problem.strerror or problem}.") from problem
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(former, ignore_errors=True)
+    with signals.held():
+        try:
+            os.makedirs(parent, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            os.mkdir(temporary)
+            yield temporary
+            for file in sorted(os.listdir(temporary)):
+                flush(os.path.join(temporary, file))
+            flush(temporary)
+            _exchange(temporary, path, former)
+            flush(parent)
+        except OSError as problem:
+            raise error(f"cannot write {path}: {problem.strerror or problem}.") from problem
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def remove_folder(path: str) -> None:
+    """Delete a folder that is never half deleted under its name. What cannot be deleted stays."""
+    hidden = _hidden(path, "gone")
+    with contextlib.suppress(OSError):
+        os.rename(path, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def clean_up(folder: str) -> None:
+    """Finish or remove what `save_atomic`, `save_folder` and `remove_folder` have left in a folder when their process
+    was killed. Nobody may be writing there. Raises: OSError"""
+    left = {name: match for name in os.listdir(folder) for match in [_LEFTOVER.fullmatch(name)] if match}
+    for name, match in left.items():
+        if match.group("kind") == "old" and not os.path.lexists(os.path.join(folder, match.group("name"))):
+            # Killed between the two steps of an exchange: the new folder was complete before the first.
+            new = os.path.join(folder, name.replace(".old-", ".tmp-"))
+            os.rename(new if os.path.isdir(new) else os.path.join(folder, name), os.path.join(folder, match["name"]))
+    for name in left:
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        elif os.path.lexists(path):
+            os.remove(path)
+
+
+_LEFTOVER = re.compile(r"\.(?:(?P<name>.+)\.(?P<kind>tmp|old|gone)-\d+|[a-z0-9_]{8}\.tmp)")
+
+
+def _hidden(path: str, kind: str) -> str:
+    parent, name = os.path.split(os.path.abspath(path))
+    return os.path.join(parent, f".{name}.{kind}-{os.getpid():d}")
 
 
 def _exchange(new: str, path: str, former: str) -> None:
@@ -128,10 +164,12 @@ def check_writable(path: str) -> None:
 
 
 def write_json(path: str, values: Any) -> None:
-    """Write JSON atomically, with `finite` numbers."""
+    """Write JSON atomically, and to the disk, with `finite` numbers."""
     with save_atomic(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(finite(values), file, indent=2, ensure_ascii=False)
         file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_json(path: str) -> dict[str, Any] | None:

@@ -66,7 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep learning rate, iterations and min_kept where devices or batch differ from the recipe's",
     )
-    parser.add_argument("--resume_model", metavar="DIR", help="resume from this checkpoint folder (iter_N)")
+    parser.add_argument(
+        "--resume_model",
+        metavar="DIR",
+        help="resume from this checkpoint folder (iter_N); auto: from the newest complete one in --save_dir, if any",
+    )
     add_flags(
         parser,
         *("model_path", "device", "num_workers", "precision", "amp_level", "seed", "opts", "verbose"),

@@ -34,7 +34,8 @@ class TrainOptions:
         num_workers: processes that read data; 0 reads in this process.
         use_vdl: write curves, sample predictions and the model's graph for VisualDL.
         use_ema: also keep an average of the weights over time.
-        resume_model: folder iter_N to resume from; model_path: weights to start from.
+        resume_model: folder iter_N to resume from, or "auto" for the newest complete one in `save_dir`.
+        model_path: weights to start from.
         device: "cpu", "gpu", "gpu:1", ...; None takes a GPU where there is one.
         precision: "fp32", "fp16" or "bf16"; amp_level: of Paddle's mixed precision, "O1" or "O2".
         seed: of paddle, numpy, random and the training set; None leaves them random.

@@ -16,20 +16,27 @@ _VERSION = 1
 _ITER_FOLDER = re.compile(r"iter_(\d+)")
 
 
+def iteration_of(folder: str) -> int | None:
+    """The iteration that a checkpoint holds, by its name, where PaddleSeg's loop reads it, too; None for another
+    name."""
+    match = _ITER_FOLDER.fullmatch(os.path.basename(os.path.normpath(folder)))
+    return int(match.group(1)) if match else None
+
+
 # --------------------------------------------------------------------------------------------
 # What is whole
 # --------------------------------------------------------------------------------------------
-def manifest_of(folder: str, iteration: int) -> dict[str, Any]:
-    """The contents of checkpoint.json for the files in `folder`: the size and the SHA-256 of each."""
+def manifest_of(folder: str, iteration: int, **more: Any) -> dict[str, Any]:
+    """The contents of checkpoint.json for the files in `folder`: the size and the SHA-256 of each, and `more`."""
     files = {
         name: {"size": os.path.getsize(os.path.join(folder, name)), "sha256": _sha256(os.path.join(folder, name))}
         for name in sorted(os.listdir(folder))
     }
-    return {"version": _VERSION, "iteration": iteration, "files": files}
+    return {"version": _VERSION, "iteration": iteration, **more, "files": files}
 
 
 def damage(folder: str, hashes: bool = True) -> str | None:
-    """What is wrong with a checkpoint, in words; None if it is complete.
+    """What is wrong with a checkpoint, as the end of a sentence; None if it is complete.
 
     Args: hashes: whether to read the files, or only to compare their sizes.
     Returns: None, too, for a checkpoint of PaddleSeg or of an earlier version, which has no checkpoint.json, if its two
@@ -39,20 +46,28 @@ def damage(folder: str, hashes: bool = True) -> str | None:
         return "is a file" if os.path.isfile(folder) else "does not exist"
     if not os.path.lexists(os.path.join(folder, MANIFEST)):
         missing = [name for name in (PARAMS, OPTIMIZER) if not _size(os.path.join(folder, name))]
-        return f"{missing[0]} is missing or empty" if missing else None
+        return f"lacks {missing[0]}, or it is empty" if missing else None
     manifest = read_json(os.path.join(folder, MANIFEST)) or {}
     version, files = manifest.get("version"), manifest.get("files")
     if isinstance(version, int) and version > _VERSION:
-        return f"{MANIFEST} has format version {version:d}, and this release reads up to {_VERSION:d}"
-    if not isinstance(files, dict) or not all(isinstance(file, dict) for file in files.values()):
-        return f"{MANIFEST} is damaged"
+        return f"has a {MANIFEST} of version {version:d}, and this release reads up to {_VERSION:d}"
+    if not isinstance(files, dict) or not all(
+        isinstance(files.get(name), dict) for name in (PARAMS, OPTIMIZER, *files)
+    ):
+        return f"has a damaged {MANIFEST}"
+    if manifest.get("iteration") != iteration_of(folder):
+        return f"holds iteration {manifest.get('iteration')}, so it was renamed"
     for name, expected in files.items():
         path = os.path.join(folder, os.path.basename(name))
         size = _size(path)
         if size is None or size != expected.get("size"):
-            return f"{name} " + ("is missing" if size is None else f"has {size} bytes, not {expected.get('size')}")
-        if hashes and _sha256(path) != expected.get("sha256"):
-            return f"{name} was changed after it was written (its SHA-256 differs)"
+            return f"lacks {name}" if size is None else f"has {size:d} bytes of {name}, not {expected.get('size')}"
+        try:
+            differs = hashes and _sha256(path) != expected.get("sha256")
+        except OSError as problem:
+            return f"has a {name} that cannot be read ({problem.strerror})"
+        if differs:
+            return f"has a {name} that was changed after it was written (its SHA-256 differs)"
     return None
 
 
@@ -69,44 +84,8 @@ def _sha256(path: str) -> str:
 
 
 # --------------------------------------------------------------------------------------------
-# Resuming from a checkpoint
+# What can be loaded
 # --------------------------------------------------------------------------------------------
-def check_resume(folder: str, iters: int) -> int:
-    """See that a run can resume from `folder`.
-
-    Returns: the iteration that it holds; PaddleSeg's loop reads it from the folder's name, too.
-    Raises: ConfigError: if it is no checkpoint folder, or holds all of `iters`; WeightsError: if a file is missing.
-    """
-    name = os.path.basename(os.path.normpath(folder))
-    if not os.path.isdir(folder):
-        parent = os.path.dirname(os.path.normpath(folder)) or "."
-        latest = latest_checkpoint(parent) if os.path.isdir(parent) else None
-        raise ConfigError(
-            f"--resume_model {folder}: there is no such "
-            f"folder.{(f' The latest checkpoint beside it is {latest}.' if latest else '')}"
-        )
-    match = _ITER_FOLDER.fullmatch(name)
-    if match is None:
-        latest = latest_checkpoint(folder)
-        advice = f"use {latest}" if latest else "give a folder that training wrote, as in output/iter_1000"
-        raise ConfigError(f"--resume_model {folder}: not a checkpoint folder named iter_N; {advice}.")
-    for file in (PARAMS, OPTIMIZER):
-        path = os.path.join(folder, file)
-        if not os.path.isfile(path) or not os.path.getsize(path):
-            raise WeightsError(
-                f"--resume_model {folder}: {file} is missing or empty, so this checkpoint was not finished. "
-                "Resume from an earlier one."
-            )
-    start = int(match.group(1))
-    if start >= iters:
-        raise ConfigError(
-            f"--resume_model {folder} holds iteration {start:d}, and the run ends at {iters:d}: nothing is left to "
-            "train. "
-            "Give a larger --iters."
-        )
-    return start
-
-
 def check_fits(model, folder: str, by_time: bool = False) -> None:
     """See that a checkpoint's weights are those of `model`: Paddle itself only warns and keeps random ones.
 
@@ -169,14 +148,18 @@ def _check_names_and_shapes(path: str, expected: dict[str, list]) -> None:
             raise WeightsError(
                 f"{path}: {name} has the shape {found}, the model expects {shape}: it belongs to another configuration."
             )
+    check_finite(path, saved)
 
 
-def latest_checkpoint(save_dir: str) -> str | None:
-    """The finished checkpoint with the highest iteration in `save_dir`; None if there is no finished one."""
-    best: tuple[int, str | None] = (-1, None)
-    for name in os.listdir(save_dir) if os.path.isdir(save_dir) else ():
-        match = _ITER_FOLDER.fullmatch(name)
-        folder = os.path.join(save_dir, name)
-        if match and all(os.path.isfile(os.path.join(folder, file)) for file in (PARAMS, OPTIMIZER)):
-            best = max(best, (int(match.group(1)), folder))
-    return best[1]
+def check_finite(path: str, saved: dict[str, Any] | None = None) -> None:
+    """See that a file of weights holds neither NaN nor infinity: only what saves them first says where they come from.
+
+    Args: saved: its arrays, where they are loaded already.
+    Raises: WeightsError
+    """
+    import numpy as np
+    import paddle
+
+    for name, value in (saved if saved is not None else paddle.load(path, return_numpy=True)).items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise WeightsError(f"{path}: {name} is not finite, so nothing can be trained from it: take an earlier one.")

@@ -14,21 +14,23 @@ from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine.checkpoint import PARAMS
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
+from ppliteseg_paddle.engine.pick import HISTORY_FILE
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json, write_json
 
-HISTORY_FILE, CONFIG_FILE, CURVES_FILE = "train.json", "config.yml", "curves.png"
+CONFIG_FILE, CURVES_FILE = "config.yml", "curves.png"
 
 
 @contextlib.contextmanager
 def recorded(monitor: Monitor, record: Record, first: bool) -> Iterator[None]:
-    """However the run ends, its record is complete; on Ctrl-C say how to resume."""
+    """However the run ends, its record is complete; on Ctrl-C say how to resume. From the start on it names the run."""
+    if first:
+        record.write(monitor)
     try:
         yield
     except BaseException as error:
-        if first and monitor.rows:
-            with contextlib.suppress(ConfigError):
-                record.write(monitor)
+        if first:
+            record.write(monitor)
         if isinstance(error, KeyboardInterrupt):
             print(f"\nstopped after iteration {monitor.steps:d}; {monitor.how_to_resume()}", file=sys.stderr)
         raise
@@ -44,6 +46,8 @@ def seconds_at(record: dict[str, Any], start: int) -> float:
 
 class Record(Callback):
     """train.json: what was run, and its losses, learning rates and evaluations. Written at each step of the record.
+
+    A write that fails, as on a full disk, is reported once; the next one tries again.
 
     Args: start: iteration from which the run resumes; device: as set; begin: `time.monotonic()` at the run's start.
     """
@@ -100,7 +104,10 @@ class Record(Callback):
 
     def write(self, monitor: Monitor, finished: bool = False) -> None:
         begin = time.monotonic()
-        write_json(os.path.join(self.save_dir, HISTORY_FILE), self.contents(monitor, finished))
+        try:
+            write_json(os.path.join(self.save_dir, HISTORY_FILE), self.contents(monitor, finished))
+        except ConfigError as error:
+            monitor.warn_once(f"{error} {'The run is complete without it.' if finished else 'Training continues.'}")
         self.written = time.monotonic()
         self.writing = self.written - begin
 
@@ -108,6 +115,7 @@ class Record(Callback):
         return {
             **self.head,
             "finished": finished,
+            "run": monitor.lineage.stored(),
             "seconds": round(self.seconds(), 3),
             "best": {"mIoU": monitor.best.miou, "iter": monitor.best.iteration},
             "ema_best": {"mIoU": monitor.ema_best.miou, "iter": monitor.ema_best.iteration},

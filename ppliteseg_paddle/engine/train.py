@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import os
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ppliteseg_paddle.config.keys import value_of
 from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.callbacks.show import show_run
-from ppliteseg_paddle.engine.checkpoint import check_resume
+from ppliteseg_paddle.engine.checkpoint import iteration_of
 from ppliteseg_paddle.engine.data_checks import check_data, skipped
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine.loop import distributed, seams
 from ppliteseg_paddle.engine.loop.data_parallel import jointly
-from ppliteseg_paddle.engine.loop.evaluation import NO_VALIDATION
+from ppliteseg_paddle.engine.loop.evaluation import NO_VALIDATION, fast_and_noted, make_up, missed
 from ppliteseg_paddle.engine.loop.launch import NoteCheckpoints
 from ppliteseg_paddle.engine.loop.monitor import Monitor
+from ppliteseg_paddle.engine.loop.output import forgiving_output
 from ppliteseg_paddle.engine.loop.precision import autocast, check_precision, precision_of_the_loop
 from ppliteseg_paddle.engine.loop.reader_errors import reader_errors
+from ppliteseg_paddle.engine.loop.rebind import look_up
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.engine.loop.sampling import epochs_done, progress_of, seed_samples
+from ppliteseg_paddle.engine.loop.saving import saving_at_faults
 from ppliteseg_paddle.engine.parts import Parts, build_parts, fit_recipe, set_seed
-from ppliteseg_paddle.engine.record import CONFIG_FILE, HISTORY_FILE, Record, recorded, seconds_at
+from ppliteseg_paddle.engine.pick import AUTO, HISTORY_FILE, begin_run, check_resume, checkpoints_of, newest
+from ppliteseg_paddle.engine.record import CONFIG_FILE, Record, recorded, seconds_at
+from ppliteseg_paddle.engine.save_dir import SaveDir
 from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.errors import ConfigError, DependencyError
-from ppliteseg_paddle.files import read_json, save_atomic
+from ppliteseg_paddle.files import read_json
 
 
 def train(config: Any, **options: Any) -> dict[str, Any]:
@@ -48,51 +59,73 @@ def train(config: Any, **options: Any) -> dict[str, Any]:
 
 def run_training(config: Any, options: TrainOptions) -> dict[str, Any]:
     """`train` with its options as one object."""
-    import paddle
-
     begin = time.monotonic()
-    chosen, why = select_device(options.device)
-    check_precision(options.precision, chosen)
+    device, why = select_device(options.device)
+    check_precision(options.precision, device)
     seams.check_loop()
     if options.use_vdl:
         _need_visualdl()
     first = distributed.rank() == 0
-    set_seed(options.seed, distributed.rank())
-    if options.auto_scale:
-        fit_recipe(config, distributed.ranks(), say=first)
-    start = _start(config, options)
-    budget = _budget(config, options, begin, start)
+    with forgiving_output(), SaveDir(options.save_dir) if first else contextlib.nullcontext() as folder:
+        set_seed(options.seed, distributed.rank())
+        if options.auto_scale:
+            fit_recipe(config, distributed.ranks(), say=first)
+        return _train(config, begin_at(config, options), folder, (device, why), begin)
+
+
+def _train(config: Any, at: Begin, folder: SaveDir | None, chosen: tuple[str, str], begin: float) -> dict[str, Any]:
+    """
+    Args: folder: to write to, on the first rank; chosen: the device and why.
+    """
+    import paddle
+
+    options, start, first, device = at.options, at.start, folder is not None, chosen[0]
+    budget = _budget(config, at, begin)
     with paddle.utils.unique_name.guard():
         # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
         # saved state finds its parameters again.
-        parts = build_parts(config, options, chosen, budget, lambda: autocast(options.precision, options.amp_level))
+        parts = build_parts(config, options, device, budget, lambda: autocast(options.precision, options.amp_level))
         datasets = {"train": parts.train_dataset, "val": parts.val_dataset}
         check_data(config, datasets, options.full_check, look=first)
-        if first:
-            check_save_dir(options.save_dir)
-        record = Record(options, config, start, chosen, begin)
+        if folder is not None:
+            folder.open()
+        record = Record(options, config, start, device, begin)
         run = _run(config, options, parts, record, budget, start)
         if first:
             build.save_config(config, os.path.join(options.save_dir, CONFIG_FILE))
-            print(device_line(chosen, why))
-            print(
-                f"training from iteration {start:d} to {_end(config, budget)}, batches of "
-                f"{distributed.batch_in_words(config.batch_size)} out of {len(parts.train_dataset):d} images; "
-                f"writing to {options.save_dir}",
-                flush=True,
-            )
+            print(device_line(*chosen))
+            print(_first_line(run, config, options, parts, budget), flush=True)
         seed_samples(parts.train_dataset, options.seed, start, config.batch_size, distributed.ranks())
         with contextlib.ExitStack() as around:
             around.enter_context(recorded(run.monitor, record, first))
+            around.enter_context(saving_at_faults(run))
             around.enter_context(reader_errors())
             if first:
                 around.enter_context(show_run(run, config, options, parts, record, budget))
             around.enter_context(jointly(run))
-            _loop(run, config, options, parts)
+            _make_up(run, config, options, parts, at.missed)
+            if start < run.iters:
+                _loop(run, config, options, parts)
     if not first:
         return {"rank": distributed.rank()}
     record.write(run.monitor, finished=True)
+    run.monitor.check_evaluated(record.earlier["eval"])
     return {**record.result(run.monitor), "skipped": skipped(parts.train_dataset, parts.val_dataset)}
+
+
+def _make_up(run: LoopRun, config: Any, options: TrainOptions, parts: Parts, files: Sequence[str]) -> None:
+    """The evaluation that an interrupted run owes, with the arguments that the loop gives it."""
+    if not files:
+        return
+    distributed.join_ranks()
+    evaluate_as_the_loop = functools.partial(
+        fast_and_noted(run, look_up(seams.loop_function(), "evaluate")),
+        num_workers=min(options.num_workers, 1),
+        precision=precision_of_the_loop(options.precision),
+        amp_level=options.amp_level,
+        **(config.test_config or {}),
+    )
+    make_up(run, evaluate_as_the_loop, parts.val_dataset, files)
 
 
 def _loop(run: LoopRun, config: Any, options: TrainOptions, parts: Parts) -> None:
@@ -123,16 +156,63 @@ def _loop(run: LoopRun, config: Any, options: TrainOptions, parts: Parts) -> Non
 # --------------------------------------------------------------------------------------------
 # Before the loop
 # --------------------------------------------------------------------------------------------
-def _start(config: Any, options: TrainOptions) -> int:
-    """The iteration that the run resumes from, 0 for a fresh one."""
-    if not options.resume_model:
-        return 0
-    return check_resume(options.resume_model, sys.maxsize if options.max_minutes else config.iters)
+@dataclass(frozen=True)
+class Begin:
+    """Where a run begins.
+
+    Args:
+        options: whose `resume_model` is a folder now, or None.
+        start: iteration that it holds, 0 for a fresh run; missed: files of it that are to be evaluated first.
+        may_be_over: whether a run of which nothing is left to train is fine.
+    """
+
+    options: TrainOptions
+    start: int = 0
+    missed: Sequence[str] = ()
+    may_be_over: bool = False
+
+
+def begin_at(config: Any, options: TrainOptions) -> Begin:
+    """Find and check the checkpoint that the run resumes from, if any. All ranks have to call it.
+
+    Raises: ConfigError, WeightsError: if it cannot be resumed from, or nothing is left to train.
+    """
+    auto, first = options.resume_model == AUTO, distributed.rank() == 0
+    if auto:
+        options = dataclasses.replace(options, resume_model=_newest(options.save_dir, first))
+    folder = options.resume_model
+    if not folder:
+        return Begin(options)
+    start = check_resume(folder, verify=first and not auto)
+    rows = (read_json(os.path.join(os.path.dirname(os.path.normpath(folder)), HISTORY_FILE)) or {}).get("eval", ())
+    files = missed(folder, rows, options.use_ema) if options.do_eval else []
+    may_be_over = auto or bool(files)
+    iters = sys.maxsize if options.max_minutes else config.iters
+    if start > iters or (start == iters and not may_be_over):
+        raise ConfigError(
+            f"--resume_model {folder} holds iteration {start:d}, and the run ends at {iters:d}: nothing is left to "
+            "train. Give a larger --iters."
+        )
+    return Begin(options, start, files, may_be_over)
+
+
+def _newest(save_dir: str, first: bool) -> str | None:
+    """The checkpoint that the first rank picks, on all ranks."""
+    number = 0
+    if first:
+        picked = newest(save_dir)
+        print(f"--resume_model {AUTO}: {picked.line(save_dir)}", flush=True)
+        number = iteration_of(picked.folder) or 0 if picked.folder else 0
+    distributed.join_ranks()
+    number = int(distributed.sum_over_ranks(np.array([number]))[0])
+    return os.path.join(save_dir, f"iter_{number:d}") if number else None
 
 
 def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budget: Any, start: int) -> LoopRun:
     ranks, first = distributed.ranks(), distributed.rank() == 0
     callbacks = [NoteCheckpoints(options.resume_model), record, *options.callbacks] if first else []
+    lineage = begin_run(options.resume_model, start)
+    written = checkpoints_of(options.save_dir, lineage) if first and options.resume_model else []
     # At least one row is recorded.
     log_iters = options.log_iters if budget is not None else min(options.log_iters, config.iters - start)
     monitor = Monitor(
@@ -143,7 +223,8 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
         fp16=options.precision == "fp16",
         callbacks=callbacks,
         clock=record.seconds,
-        resumed=options.resume_model,
+        checkpoints=written or [folder for folder in [options.resume_model] if folder],
+        lineage=lineage,
         first=first,
     )
     if budget is not None and parts.precise_bn is not None:
@@ -165,11 +246,13 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
             parts.train_dataset, lambda: budget.fraction if budget else monitor.steps / config.iters
         ),
         precise_bn=parts.precise_bn,
+        evaluates=parts.val_dataset is not None,
     )
 
 
-def _budget(config: Any, options: TrainOptions, begin: float, start: int) -> Any:
+def _budget(config: Any, at: Begin, begin: float) -> Any:
     """The budget of time, with what a resumed run has used of it; None without one."""
+    options = at.options
     if options.max_minutes is None:
         return None
     from ppliteseg_paddle.engine.loop.budget import Budget, resume_budget
@@ -177,7 +260,7 @@ def _budget(config: Any, options: TrainOptions, begin: float, start: int) -> Any
     budget, folder = Budget(options.max_minutes, config.iters, begin, distributed.ranks()), options.resume_model
     if folder:
         record = read_json(os.path.join(os.path.dirname(os.path.normpath(folder)), HISTORY_FILE)) or {}
-        resume_budget(budget, folder, seconds_at(record, start))
+        resume_budget(budget, folder, seconds_at(record, at.start), at.may_be_over)
     return budget
 
 
@@ -187,26 +270,17 @@ def _iters(config: Any, budget: Any, start: int) -> int:
     return config.iters if budget is None else OpenEnd(budget, start)
 
 
-def _end(config: Any, budget: Any) -> str:
-    if budget is None:
-        return f"{config.iters:d}"
-    return f"the end of {budget.total / 60:g} minutes, of which {budget.now() / 60:.1f} are used"
-
-
-def check_save_dir(save_dir: str) -> None:
-    """See that results can be written. PaddleSeg's loop would delete a file of that name.
-
-    Raises: ConfigError
-    """
-    if os.path.exists(save_dir) and not os.path.isdir(save_dir):
-        raise ConfigError(f"--save_dir {save_dir} is a file: give a folder.")
-    probe = os.path.join(save_dir, ".probe")
-    with contextlib.suppress(ConfigError):
-        with save_atomic(probe):
-            pass
-        os.remove(probe)
-        return
-    raise ConfigError(f"--save_dir {save_dir} cannot be written: choose another folder, or change its permissions.")
+def _first_line(run: LoopRun, config: Any, options: TrainOptions, parts: Parts, budget: Any) -> str:
+    start = run.monitor.start
+    if not start < run.iters:
+        return f"iteration {start:d} is the end of the run in {options.save_dir}: nothing is left to train"
+    end = f"{config.iters:d}"
+    if budget is not None:
+        end = f"the end of {budget.total / 60:g} minutes, of which {budget.now() / 60:.1f} are used"
+    return (
+        f"training from iteration {start:d} to {end}, batches of {distributed.batch_in_words(config.batch_size)} out "
+        f"of {len(parts.train_dataset):d} images; writing to {options.save_dir}"
+    )
 
 
 def _need_visualdl() -> None:

@@ -46,7 +46,7 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict[str, Any]:
     mine, size = distributed.share(len(dataset)), 1 if chosen.is_slide else chosen.batch_size
     silent = not chosen.progress or distributed.rank() > 0
     bar = tqdm(total=len(mine), desc="evaluating", unit="image", disable=silent, leave=False)
-    with paddle.no_grad(), reader_errors(), bar:
+    with distributed.all_or_none(), paddle.no_grad(), reader_errors(), bar:
         for groups in _loader(dataset, mine, size, chosen.num_workers):
             for group in groups:
                 with autocast(chosen.precision, chosen.amp_level):

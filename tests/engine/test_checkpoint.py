@@ -1,94 +1,90 @@
+"""What is a complete checkpoint."""
+
 import json
-import math
-import os
 
+import numpy as np
+import paddle
 import pytest
+from loop_run import a_run, save_checkpoint
 
-from ppliteseg_paddle.engine.checkpoint import check_resume, latest_checkpoint
-from ppliteseg_paddle.errors import ConfigError, WeightsError
-from ppliteseg_paddle.files import check_writable, save_atomic, write_json
-
-
-def finished(folder):
-    folder.mkdir(parents=True)
-    (folder / "model.pdparams").write_bytes(b"p")
-    (folder / "model.pdopt").write_bytes(b"o")
-    return str(folder)
+from ppliteseg_paddle.engine.checkpoint import check_finite, damage, iteration_of
+from ppliteseg_paddle.errors import WeightsError
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    with pytest.raises(KeyError), save_atomic(str(target)) as temporary:
-        with open(temporary, "w") as file:
-            file.write("half")
-        raise KeyError("stop")
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+@pytest.fixture
+def folder(tmp_path):
+    save_checkpoint(a_run(tmp_path, use_ema=True), 10)
+    return tmp_path / "iter_10"
 
 
-def test_whether_a_file_can_be_written_is_seen_without_writing_it(tmp_path):
-    (tmp_path / "a.json").write_text("old")
-    check_writable(str(tmp_path / "a.json"))
-    check_writable(str(tmp_path / "new.json"))
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"] and (tmp_path / "a.json").read_text() == "old"
-    with pytest.raises(ConfigError, match="it is a folder; give a file"):
-        check_writable(str(tmp_path))
-    with pytest.raises(ConfigError, match="cannot write"):
-        check_writable(str(tmp_path / "a.json" / "b.json"))
+def change(path):
+    """Flip one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
-def test_numbers_that_json_lacks_become_null(tmp_path):
-    write_json(str(tmp_path / "r.json"), {"a": [1.5, math.nan, math.inf]})
-    assert json.loads((tmp_path / "r.json").read_text()) == {"a": [1.5, None, None]}
+def manifest_with(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_resume_takes_the_iteration_from_the_folder(tmp_path):
-    assert check_resume(finished(tmp_path / "iter_30") + "/", iters=40) == 30
+@pytest.mark.parametrize("name", ["model.pdparams", "model.pdopt", "ema_model.pdparams", "state.json"])
+def test_a_file_that_is_missing_cut_short_or_changed_is_named(folder, name):
+    whole = (folder / name).read_bytes()
+    change(folder / name)
+    assert damage(str(folder)) == f"has a {name} that was changed after it was written (its SHA-256 differs)"
+    assert damage(str(folder), hashes=False) is None
+    (folder / name).write_bytes(whole[:-1])
+    assert damage(str(folder)) == f"has {len(whole) - 1} bytes of {name}, not {len(whole)}"
+    (folder / name).unlink()
+    assert damage(str(folder), hashes=False) == f"lacks {name}"
 
 
 @pytest.mark.parametrize(
-    "prepare, folder, expected, kind",
-    [
-        (lambda root: None, "iter_9", "there is no such folder", ConfigError),
-        (lambda root: finished(root / "iter_5"), "iter_9", "The latest checkpoint beside it is", ConfigError),
-        (lambda root: finished(root / "iter_5"), ".", "not a checkpoint folder named iter_N; use", ConfigError),
-        (
-            lambda root: finished(root / "best_model"),
-            "best_model",
-            "not a checkpoint folder named iter_N; give",
-            ConfigError,
-        ),
-        (lambda root: (root / "iter_9").mkdir(), "iter_9", "model.pdparams is missing or empty", WeightsError),
-        (
-            lambda root: (finished(root / "iter_9"), (root / "iter_9" / "model.pdopt").write_bytes(b"")),
-            "iter_9",
-            "model.pdopt is missing or empty",
-            WeightsError,
-        ),
-        (lambda root: finished(root / "iter_20"), "iter_20", "holds iteration 20, and the run ends at 20", ConfigError),
-    ],
+    "content", ["", "{half", "[]", "{}", '{"version": 1, "files": {}}', '{"version": 1, "files": []}']
 )
-def test_a_folder_from_which_no_run_can_resume_is_reported(tmp_path, prepare, folder, expected, kind):
-    prepare(tmp_path)
-    with pytest.raises(kind, match=expected):
-        check_resume(str(tmp_path / folder), iters=20)
+def test_a_list_of_files_that_cannot_be_read_is_damage(folder, content):
+    (folder / "checkpoint.json").write_text(content)
+    assert damage(str(folder)) == "has a damaged checkpoint.json"
 
 
-def test_the_latest_checkpoint_is_the_finished_one_with_the_highest_number(tmp_path):
-    assert latest_checkpoint(str(tmp_path)) is None
-    finished(tmp_path / "iter_9")
-    finished(tmp_path / "iter_100")
-    (tmp_path / "iter_200").mkdir()
-    assert latest_checkpoint(str(tmp_path)) == str(tmp_path / "iter_100")
+def test_a_newer_format_and_another_name_are_told(folder):
+    manifest = folder / "checkpoint.json"
+    manifest_with(manifest, version=2)
+    assert damage(str(folder)) == "has a checkpoint.json of version 2, and this release reads up to 1"
+    manifest_with(manifest, version=1)
+    folder.rename(folder.parent / "iter_11")
+    assert damage(str(folder.parent / "iter_11")) == "holds iteration 10, so it was renamed"
 
 
-def test_a_file_has_the_users_permissions_and_writing_it_never_touches_the_umask(tmp_path, monkeypatch):
-    """To read the umask is to set it, for all threads; two that do so at once would leave it at 0."""
-    from ppliteseg_paddle.files import write_bytes
+def test_files_outside_of_the_folder_are_not_looked_at(folder):
+    manifest = json.loads((folder / "checkpoint.json").read_text())
+    manifest["files"]["../../secret"] = {"size": 6, "sha256": "x"}
+    (folder / "checkpoint.json").write_text(json.dumps(manifest))
+    (folder.parent.parent / "secret").write_text("secret")
+    assert damage(str(folder)) == "lacks ../../secret"
 
-    umask = os.umask(0)
-    os.umask(umask)
-    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask was set"))
-    write_bytes(str(tmp_path / "a"), b"x")
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~umask
+
+def test_checkpoints_of_paddleseg_and_of_earlier_versions_need_their_two_files(tmp_path):
+    folder = tmp_path / "iter_5"
+    folder.mkdir()
+    (folder / "model.pdparams").write_text("p")
+    assert damage(str(folder)) == "lacks model.pdopt, or it is empty"
+    (folder / "model.pdopt").write_text("o")
+    assert damage(str(folder)) is None
+
+
+def test_what_is_no_folder_is_told(tmp_path):
+    (tmp_path / "iter_3").write_text("")
+    assert damage(str(tmp_path / "iter_3")) == "is a file" and damage(str(tmp_path / "iter_4")) == "does not exist"
+
+
+def test_the_iteration_is_read_from_the_name():
+    assert [iteration_of(name) for name in ("o/iter_30/", "iter_7", "best_model", "iter_x")] == [30, 7, None, None]
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path):
+    path = str(tmp_path / "w.pdparams")
+    paddle.save({"a": paddle.ones([2]), "b": paddle.to_tensor(np.array([1.0, np.inf], "float32"))}, path)
+    with pytest.raises(WeightsError, match="w.pdparams: b is not finite"):
+        check_finite(path)

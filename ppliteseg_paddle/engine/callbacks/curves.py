@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any, Callable
 
 from ppliteseg_paddle.engine.callbacks.progress import duration
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.engine.record import CURVES_FILE
-from ppliteseg_paddle.errors import PPLiteSegError
 
 
 class Curves(Callback):
@@ -21,7 +19,7 @@ class Curves(Callback):
     """
 
     def __init__(self, save_dir: str, history: Callable[[Monitor], dict[str, Any]], last: str | None = None):
-        self.path, self.history, self.last, self.fault = os.path.join(save_dir, CURVES_FILE), history, last, ""
+        self.path, self.history, self.last = os.path.join(save_dir, CURVES_FILE), history, last
 
     def on_save(self, monitor: Monitor) -> None:
         if self.last is None:
@@ -38,9 +36,4 @@ class Curves(Callback):
         title = (
             f"{os.path.basename(record['config'])}: iteration {monitor.steps:d}, after {duration(record['seconds'])}"
         )
-        try:
-            training_curves(self.path, record, title)
-        except PPLiteSegError as error:  # a run of days does not end for a figure
-            if str(error) != self.fault:
-                print(f"warning: no {CURVES_FILE}: {error}", file=sys.stderr)
-            self.fault = str(error)
+        training_curves(self.path, record, title)

@@ -184,10 +184,12 @@ class ScheduleByTime(lr.LRScheduler):
     set_dict = set_state_dict
 
 
-def resume_budget(budget: Budget, folder: str, recorded: float) -> None:
+def resume_budget(budget: Budget, folder: str, recorded: float, may_be_over: bool = False) -> None:
     """Take up the time that a checkpoint's run had used.
 
-    Args: recorded: seconds by the run's record, for a checkpoint of a run without a budget.
+    Args:
+        recorded: seconds by the run's record, for a checkpoint of a run without a budget.
+        may_be_over: whether a run of which nothing is left to train may begin.
     Raises: ConfigError: if nothing of the time is left; WeightsError: if the file asks to run code.
     """
     import paddle
@@ -195,7 +197,8 @@ def resume_budget(budget: Budget, folder: str, recorded: float) -> None:
     check_files(folder)
     state = paddle.load(os.path.join(folder, OPTIMIZER), return_numpy=True).get("LR_Scheduler", {})
     budget.resume(state.get("seconds", recorded))
-    if budget.used >= budget.total:
+    budget.over = budget.used >= budget.total
+    if budget.over and not may_be_over:
         raise ConfigError(
             f"--resume_model {folder}: the run had used {budget.used / 60:.1f} minutes there, and --max_minutes is "
             f"{budget.total / 60:g}: nothing is left to train. "

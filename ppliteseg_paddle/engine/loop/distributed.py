@@ -7,12 +7,16 @@ data; a step averages the gradients of all. The first rank alone prints and writ
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from ppliteseg_paddle.errors import DataError
 
 _barriers = itertools.count(1)
 
@@ -85,6 +89,32 @@ def sum_over_ranks(values: np.ndarray, in_step: bool = False) -> np.ndarray:
     tensor = paddle.to_tensor(np.ascontiguousarray(values))
     paddle.distributed.all_reduce(tensor)
     return tensor.numpy()
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """Around each rank's share of some work: what fails on one fails on all, so that none waits for the result of
+    another that never comes. All have to use it.
+
+    Raises: the error of this rank; DataError: with the text of another's.
+    """
+    if ranks() < 2:
+        yield
+        return
+    fault = None
+    try:
+        yield
+    except Exception as error:
+        fault = error
+    texts = np.zeros((ranks(), 400), np.int64)
+    text = (str(fault).strip() or type(fault).__name__).encode()[: texts.shape[1]] if fault is not None else b""
+    texts[rank(), : len(text)] = list(text)
+    told = [bytes(row[row > 0].astype(np.uint8)).decode(errors="replace") for row in sum_over_ranks(texts)]
+    if fault is not None:
+        raise fault
+    for number, text_of_it in enumerate(told):
+        if text_of_it:
+            raise DataError(f"on rank {number:d}: {text_of_it}")
 
 
 def average_statistics(model: Any) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Callable
 
 import numpy as np
 
-from ppliteseg_paddle.engine.loop.distributed import rank
+from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, MANIFEST, PARAMS, iteration_of
+from ppliteseg_paddle.engine.loop.distributed import rank, ranks
 from ppliteseg_paddle.engine.loop.log import run_log, say
 from ppliteseg_paddle.engine.loop.rebind import rebound
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.engine.metrics import scores_line
+from ppliteseg_paddle.errors import PPLiteSegError
+from ppliteseg_paddle.files import read_json
 
 # In place of a validation set where the run has none: PaddleSeg 2.9.1 saves a score with each checkpoint, and fails
 # where nothing was evaluated. The loop gets a score that it takes for the best; neither is saved nor logged.
@@ -33,17 +38,29 @@ def fast_and_noted(run: LoopRun, original: Callable) -> Callable:
         if eval_dataset is NO_VALIDATION:
             return _NO_SCORE
         begin = time.monotonic()
-        if any(arguments.get(name) for name in _SLOW):
-            slow = rebound(original, {"logger": run_log(run, original.__globals__["logger"]), "progbar": Bars})
-            scores = slow(model, eval_dataset, print_detail=print_detail, **arguments)
-        else:
-            scores = _fast(run, model, eval_dataset, print_detail, arguments)
+        try:
+            if any(arguments.get(name) for name in _SLOW):
+                slow = rebound(original, {"logger": run_log(run, original.__globals__["logger"]), "progbar": Bars})
+                scores = slow(model, eval_dataset, print_detail=print_detail, **arguments)
+            else:
+                scores = _fast(run, model, eval_dataset, print_detail, arguments)
+        except Exception as error:
+            if _ends_the_run(error):
+                raise
+            run.monitor.evaluation_failed(error)
+            return _NO_SCORE
         miou, accuracy, class_iou, _, kappa = scores
         result = {"mIoU": miou, "acc": accuracy, "kappa": kappa, "class_iou": class_iou}
         run.monitor.evaluated(result, time.monotonic() - begin, model, ema=model is run.ema_model)
         return scores
 
     return evaluate
+
+
+def _ends_the_run(error: Exception) -> bool:
+    """Whether an error of an evaluation is not its own: of a process that is gone, or of the transfer to it."""
+    lost = isinstance(error, PPLiteSegError) and error.exit_status == 3
+    return lost or (ranks() > 1 and isinstance(error, RuntimeError) and not isinstance(error, PPLiteSegError))
 
 
 def _fast(run: LoopRun, model: Any, dataset: Any, print_detail: bool, arguments: dict[str, Any]) -> tuple:
@@ -56,6 +73,36 @@ def _fast(run: LoopRun, model: Any, dataset: Any, print_detail: bool, arguments:
         say(f"[EVAL] Class IoU: {' '.join(f'{value:.4f}' for value in result['class_iou'])}")
     iou, precision = np.array(result["class_iou"]), np.array(result["class_precision"])
     return result["mIoU"], result["acc"], iou, precision, result["kappa"]
+
+
+# --------------------------------------------------------------------------------------------
+# After a resume
+# --------------------------------------------------------------------------------------------
+def missed(checkpoint: str, rows: Sequence[dict[str, Any]], use_ema: bool) -> list[str]:
+    """The files of a checkpoint whose evaluation was interrupted, after it was written and before it was noted.
+
+    Args: rows: of the evaluations in the run's record.
+    """
+    if not (read_json(os.path.join(checkpoint, MANIFEST)) or {}).get("evaluation"):
+        return []
+    done = {bool(row.get("ema")) for row in rows if row.get("iter") == iteration_of(checkpoint)}
+    files = [PARAMS] + ([EMA_PARAMS] if use_ema and os.path.isfile(os.path.join(checkpoint, EMA_PARAMS)) else [])
+    return [file for file in files if (file == EMA_PARAMS) not in done]
+
+
+def make_up(run: LoopRun, evaluate: Callable, dataset: Any, files: Sequence[str]) -> None:
+    """Evaluate what an interrupted run has saved and not evaluated. All ranks have to call it, before the loop, which
+    loads the checkpoint again.
+
+    Args: evaluate: of `fast_and_noted`, with its arguments; files: by `missed`.
+    """
+    import paddle
+
+    for file in files:
+        run.model.set_state_dict(paddle.load(os.path.join(str(run.resume_model), file)))
+        run.ema_model = run.model if file == EMA_PARAMS else None
+        evaluate(run.model, dataset)
+    run.ema_model = None
 
 
 class Bars:

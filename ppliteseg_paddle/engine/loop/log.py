@@ -45,7 +45,7 @@ def run_log(run: LoopRun, original: Any) -> Any:
                 (_EMA_BEST, "EMA", run.monitor.ema_best),
             ):
                 if message.startswith(beginning):
-                    if not run.monitor.evaluations:
+                    if best.miou is None:
                         return
                     message = f"[EVAL] Best {kind} mIoU: {best.miou:.4f}, at iter {best.iteration:d}."
             say(message)

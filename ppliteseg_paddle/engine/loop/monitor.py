@@ -13,7 +13,9 @@ import numpy as np
 from ppliteseg_paddle.engine.best import BestModel
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS, damage
 from ppliteseg_paddle.engine.loop.distributed import ranks, sum_over_ranks
-from ppliteseg_paddle.errors import PPLiteSegError
+from ppliteseg_paddle.engine.loop.output import warn
+from ppliteseg_paddle.engine.pick import UNNAMED, Lineage
+from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
 FP16_PATIENCE = 3  # logged windows in a row without a finite loss that fp16 may have while its loss scale is calibrated
 
@@ -68,7 +70,9 @@ class Monitor:
     Args:
         optimizer: asked for the learning rate.
         save_dir: the loop's output folder.
-        start: iteration from which the run resumes; 0 for a fresh one; resumed: the checkpoint that holds it.
+        start: iteration from which the run resumes; 0 for a fresh one.
+        checkpoints: complete ones of this run so far, oldest first: its folder may hold those of others.
+        lineage: tells them from those of others.
         log_iters: iterations between rows of the record.
         fp16: with a loss scale, a few steps may overflow and are skipped; without, one is the end.
         callbacks: told of everything; those of other ranks than the first see nothing.
@@ -81,9 +85,10 @@ class Monitor:
     start: int = 0
     log_iters: int = 10
     fp16: bool = False
-    callbacks: Sequence[Callback] = ()
+    callbacks: list[Callback] = field(default_factory=list)
     clock: Callable[[], float] = field(default_factory=_stopwatch)
-    resumed: str | None = None
+    checkpoints: list[str] = field(default_factory=list)
+    lineage: Lineage = UNNAMED
     first: bool = True
 
     def __post_init__(self) -> None:
@@ -92,7 +97,6 @@ class Monitor:
         self.steps_per_epoch = 1
         self.rows: list[dict[str, Any]] = []
         self.evaluations: list[dict[str, Any]] = []
-        self.checkpoints = [self.resumed] if self.resumed else []  # of this run: its folder may hold those of others
         self.best, self.ema_best = (
             BestModel(os.path.join(self.save_dir, name), file, resumed=self.start > 0)
             for name, file in (("best_model", PARAMS), ("ema_best_model", EMA_PARAMS))
@@ -100,6 +104,8 @@ class Monitor:
         self.losses: np.ndarray = np.zeros(0)  # means of the last window: all of it, then that of each output
         self.window = Window()
         self.not_finite = 0
+        self.evaluation_fault: str | None = None  # of the first evaluation that failed
+        self._warned: set[Any] = set()
         self._step_losses: Sequence[Any] = ()
         self._rate = 0.0
 
@@ -116,6 +122,12 @@ class Monitor:
             else "no checkpoint was written yet (a smaller --save_interval writes them earlier)"
         )
 
+    def how_to_make_room(self) -> str:
+        """What to tell whoever has a disk on which the run cannot be saved."""
+        if not self.saved:
+            return f"Make room or give another --save_dir, and start again: {self.how_to_resume()}."
+        return f"Make room and resume with: --resume_model {self.saved}, or into another folder: add --save_dir DIR."
+
     def how_to_restart(self) -> str:
         """What to tell whoever has lost the weights."""
         rates = [row["lr"] for row in self.rows] or [self.optimizer.get_lr()]
@@ -125,9 +137,28 @@ class Monitor:
         )
 
     def tell(self, event: str, *arguments: Any) -> None:
-        """Call one method of all callbacks."""
-        for callback in self.callbacks:
-            getattr(callback, event)(self, *arguments)
+        """Call one method of all callbacks. None of them ends the run: one that cannot read or write is told of the
+        next event again, one that fails otherwise is dropped; either is reported once."""
+        for callback in list(self.callbacks):
+            try:
+                getattr(callback, event)(self, *arguments)
+            except Exception as error:
+                stays = isinstance(error, (OSError, PPLiteSegError))
+                if not stays:
+                    self.callbacks.remove(callback)
+                self.warn_once(
+                    f"{type(callback).__name__}.{event} failed at iteration {self.steps:d} "
+                    f"({type(error).__name__}: {error}); training continues "
+                    f"{'and tries it again' if stays else 'without this callback'}.",
+                    key=(callback, type(error)),
+                )
+
+    def warn_once(self, message: str, key: Any = None) -> None:
+        """Print a warning, unless that with the same key, by default the message, was printed before."""
+        key = message if key is None else key
+        if key not in self._warned:
+            warn(message)
+        self._warned.add(key)
 
     # --- what the seams tell ---
     def computed(self, total: Any, losses: Sequence[Any]) -> None:
@@ -190,8 +221,33 @@ class Monitor:
         best, checkpoint = self.ema_best if ema else self.best, self.saved if self.first else None
         improved = best.improved_by(evaluation["mIoU"])
         if improved and checkpoint:  # before the record names the evaluation: a run killed in between evaluates again
-            best.take(checkpoint, evaluation["mIoU"], self.steps)
+            try:
+                best.take(checkpoint, evaluation["mIoU"], self.steps)
+            except ConfigError as error:
+                raise ConfigError(f"{error} {self.how_to_make_room()}") from error
         self.evaluations.append(evaluation)
         self.tell("on_eval", model, evaluation)
         if improved and checkpoint:
             self.tell("on_best", best)
+
+    def evaluation_failed(self, error: Exception) -> None:
+        """Take note of an evaluation that came to nothing. The run continues without its scores."""
+        text = " ".join(str(error).split()) or type(error).__name__
+        self.evaluation_fault = self.evaluation_fault or text
+        self.warn_once(
+            f"the evaluation at iteration {self.steps:d} failed: {text} Training continues without its scores; the "
+            "next evaluation tries again.",
+            key=text,
+        )
+
+    def check_evaluated(self, earlier: Sequence[Any] = ()) -> None:
+        """See at the end of a run that not all of its evaluations have failed.
+
+        Args: earlier: evaluations before a resume.
+        Raises: PPLiteSegError
+        """
+        if self.evaluation_fault and not self.evaluations and not earlier:
+            raise PPLiteSegError(
+                f"the training is complete, and its last checkpoint is {self.saved}, but no evaluation succeeded, so "
+                f"there is no best model: {self.evaluation_fault} Fix it, and run `val` on the checkpoints."
+            )

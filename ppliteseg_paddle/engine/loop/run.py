@@ -19,6 +19,7 @@ class LoopRun:
         use_ema: whether averaged weights are kept; ema_decay: of them; epochs: that were begun before this run.
         begin_epoch: called before the first sample of each epoch is read.
         evaluate: as `engine.val.evaluate`; precise_bn: recomputes a model's batch norm statistics at the end.
+        evaluates: whether an evaluation follows each checkpoint of `save_interval` and of the end.
         log_lines: whether PaddleSeg's lines are logged; a progress line on a terminal tells the same in other words.
     """
 
@@ -36,6 +37,7 @@ class LoopRun:
     epochs: int = 0
     begin_epoch: Callable[[], None] = lambda: None
     precise_bn: Callable[[Any], None] | None = None
+    evaluates: bool = False
     log_lines: bool = True
     ema_model: Any = None  # as soon as the loop has shown it
     # How far it is.
@@ -43,6 +45,7 @@ class LoopRun:
     updating: bool = False  # after the gradients of a step, before it counts as done
     torn: bool = False  # some weights are a step ahead of others
     stopped: bool = False  # told to end by the launcher while they were
+    reading: bool = False  # after a complete step, before the next one computes
     apart: bool = True  # the first rank may have done more than others since the last transfer
 
     def __post_init__(self) -> None:
@@ -57,6 +60,11 @@ class LoopRun:
     def saves_now(self) -> bool:
         """Whether an evaluation or a checkpoint follows the step that is just done."""
         return self.done % self.save_interval == 0 or self.at_the_end
+
+    @property
+    def evaluates_now(self) -> bool:
+        """Whether an evaluation follows the step that is just done."""
+        return self.evaluates and (self.done % self.save_interval == 0 or self.at_the_end)
 
     def barrier(self) -> None:
         """Before a transfer of every step."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import json
 import os
-import shutil
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -11,7 +13,7 @@ from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, MANIFEST, OPTIMIZER, 
 from ppliteseg_paddle.engine.loop.distributed import rank
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
-from ppliteseg_paddle.files import save_folder, write_json
+from ppliteseg_paddle.files import finite, remove_folder, save_folder
 
 
 def save_checkpoint(run: LoopRun) -> str | None:
@@ -41,23 +43,44 @@ def save_checkpoint(run: LoopRun) -> str | None:
     for name, values in tensors.items():
         _check_finite(run, values, name, steps)
     monitor.tell("on_saving")
+    details = {"run": monitor.lineage.stored(), "evaluation": run.evaluates_now}
     try:
-        _write(folder, steps, tensors, state)
+        _write_or_make_room(run, folder, lambda temporary: _fill(temporary, tensors, state, steps, details))
     except ConfigError as error:
-        raise ConfigError(f"{error} Make room, or give another --save_dir; {run.monitor.how_to_resume()}") from error
+        raise ConfigError(f"{error} {monitor.how_to_make_room()}") from error
     monitor.checkpoint_written(folder)
-    _prune(run)
+    _prune(run, run.keep_checkpoint_max)
     return folder
 
 
-def _write(folder: str, iteration: int, tensors: dict[str, Any], state: dict[str, Any]) -> None:
+def _fill(folder: str, tensors: dict[str, Any], state: dict[str, Any], iteration: int, details: dict[str, Any]) -> None:
     import paddle
 
+    for name, values in tensors.items():
+        paddle.save(values, os.path.join(folder, name))
+    _dump(os.path.join(folder, STATE), state)
+    _dump(os.path.join(folder, MANIFEST), manifest_of(folder, iteration, **details))
+
+
+def _dump(path: str, values: dict[str, Any]) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(finite(values), file, indent=2)
+
+
+def _write_or_make_room(run: LoopRun, folder: str, fill: Callable[[str], None]) -> None:
+    """Where the disk is full, what would be deleted after the save is deleted before it, but never the newest one."""
+    try:
+        _write(folder, fill)
+    except ConfigError as error:
+        full = getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if not full or not _prune(run, max(run.keep_checkpoint_max - 1, 1 if run.keep_checkpoint_max else 0)):
+            raise
+        _write(folder, fill)
+
+
+def _write(folder: str, fill: Callable[[str], None]) -> None:
     with save_folder(folder) as temporary:
-        for name, values in tensors.items():
-            paddle.save(values, os.path.join(temporary, name))
-        write_json(os.path.join(temporary, STATE), state)
-        write_json(os.path.join(temporary, MANIFEST), manifest_of(temporary, iteration))
+        fill(temporary)
 
 
 def _check_finite(run: LoopRun, values: Any, file: str, steps: int) -> None:
@@ -80,11 +103,33 @@ def _floats(values: dict[str, Any], name: str = "") -> Iterator[tuple[str, Any]]
             yield f"{name}{key}", value
 
 
-def _prune(run: LoopRun) -> None:
-    """Delete the oldest checkpoints of this run above `keep_checkpoint_max`."""
-    written = run.monitor.checkpoints
-    while len(written) > run.keep_checkpoint_max > 0:
-        shutil.rmtree(written.pop(0), ignore_errors=True)
+def _prune(run: LoopRun, keep: int) -> bool:
+    """Delete the oldest checkpoints of this run in its folder above a number; 0 keeps all. Returns: whether there were
+    any."""
+    written, save_dir = run.monitor.checkpoints, os.path.abspath(run.monitor.save_dir)
+    own = [folder for folder in written if os.path.dirname(os.path.abspath(folder)) == save_dir]
+    old = own[:-keep] if keep else []
+    for folder in old:
+        remove_folder(folder)
+        written.remove(folder)
+    return bool(old)
+
+
+@contextlib.contextmanager
+def saving_at_faults(run: LoopRun) -> Iterator[None]:
+    """Save the last complete step when the images of the next one cannot be had, as for a fault in a label."""
+    try:
+        yield
+    except Exception as error:
+        if run.reading and rank() == 0:
+            run.reading = False
+            try:
+                save_checkpoint(run)
+            except PPLiteSegError as problem:
+                run.monitor.warn_once(str(problem))
+            if isinstance(error, PPLiteSegError):
+                error.args = (f"{error} Iteration {run.done:d} was the last; {run.monitor.how_to_resume()}",)
+        raise
 
 
 # --------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ def step_done(run: LoopRun) -> None:
     `run.done` steps, and no evaluation has begun."""
     if run.saves_now:
         save_checkpoint(run)
+    run.reading = True
 
 
 def read_losses(run: LoopRun, original: Callable) -> Callable:
@@ -46,7 +47,7 @@ def noted_times(run: LoopRun, original: type) -> type:
         def record(self, usetime: float, num_samples: int | None = None) -> None:
             super().record(usetime, num_samples)
             if num_samples is None:  # only complete steps are counted in images
-                waited[0] = usetime
+                waited[0], run.reading = usetime, False
             else:
                 run.monitor.stepped(waited[0], usetime, num_samples)
                 if not run.use_ema:

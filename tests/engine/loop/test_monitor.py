@@ -83,7 +83,7 @@ def test_the_checkpoint_to_resume_from_is_of_this_run(run, tmp_path):
     monitor = a_monitor(tmp_path)
     assert monitor.how_to_resume() == "no checkpoint was written yet (a smaller --save_interval writes them earlier)"
     old = save_checkpoint(a_run(tmp_path / "old"), 7) + "/"
-    resumed = a_run(tmp_path, monitor=a_monitor(tmp_path, start=7, resumed=old))
+    resumed = a_run(tmp_path, monitor=a_monitor(tmp_path, start=7, checkpoints=[old]))
     assert (resumed.monitor.how_to_resume(), resumed.monitor.steps) == (f"resume with: --resume_model {old}", 7)
     save_checkpoint(resumed, 10)
     assert resumed.monitor.how_to_resume() == f"resume with: --resume_model {(tmp_path / 'iter_10')}"

@@ -71,7 +71,7 @@ def test_a_step_is_saved_once(run, tmp_path):
 def test_before_its_first_step_a_run_has_the_checkpoint_that_it_resumed_from(tmp_path):
     assert save_checkpoint(a_run(tmp_path), 0) is None
     save_checkpoint(a_run(tmp_path), 7)
-    resumed = a_run(tmp_path, monitor=a_monitor(tmp_path, start=7, resumed=str(tmp_path / "iter_7")))
+    resumed = a_run(tmp_path, monitor=a_monitor(tmp_path, start=7, checkpoints=[str(tmp_path / "iter_7")]))
     assert save_checkpoint(resumed, 7, 2.0) == str(tmp_path / "iter_7")
     assert loaded(tmp_path, "iter_7", "model.pdparams") == 1.0
 
@@ -198,7 +198,7 @@ class Broken:
 
 
 WRITES = [(os, "mkdir", 2), (os, "fsync", 1), (os, "fsync", 4), (os, "fsync", 6), (os, "rename", 1)]
-WRITES += [(paddle, "save", 1), (paddle, "save", 2), (saving, "write_json", 1), (saving, "write_json", 2)]
+WRITES += [(paddle, "save", 1), (paddle, "save", 2), (json, "dump", 1), (json, "dump", 2)]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS], ids=errno.errorcode.get)
@@ -211,8 +211,8 @@ def test_a_checkpoint_that_cannot_be_written_is_absent_and_the_one_before_it_who
     with pytest.raises(ConfigError) as caught:
         save_checkpoint(run, 20)
     assert str(caught.value) == (
-        f"cannot write {tmp_path}/iter_20: {os.strerror(code)}. Make room, or give another --save_dir; resume with: "
-        f"--resume_model {tmp_path}/iter_10"
+        f"cannot write {tmp_path}/iter_20: {os.strerror(code)}. Make room and resume with: --resume_model "
+        f"{tmp_path}/iter_10, or into another folder: add --save_dir DIR."
     )
     left = [name for name in names(tmp_path) if damage(str(tmp_path / name)) is not None]
     assert not left and damage(str(tmp_path / "iter_10")) is None
