@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 declare -A CHECKS=(
   [lint]="python -m ruff check ."
-  [bandit]="python -m bandit --quiet --severity-level medium --recursive ppliteseg_paddle scripts"
+  [bandit]="python -m bandit -q -ll -r ppliteseg_paddle scripts"
   [format]="python -m ruff format --check ."
   [types]="python scripts/check_types.py"
   [imports]="lint-imports --no-logo"

@@ -7,6 +7,14 @@ set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
+# --help answers at once, before there is an environment: with the comment that the script begins with.
+for argument in "$@"; do
+  if [ "$argument" = --help ] || [ "$argument" = -h ]; then
+    awk 'NR > 1 { if (!sub(/^# ?/, "")) exit; print }' "$0"
+    exit 0
+  fi
+done
+
 find_python() {
   local candidate
   # A Python that was asked for by name is taken or refused, never replaced by another.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -113,3 +114,12 @@ def test_the_picture_of_the_architecture_shows_the_code():
         stderr=subprocess.STDOUT,
     )
     assert drawn.returncode == 0, drawn.stdout.decode()
+
+
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if s not in ("scripts/env.sh", "scripts/check.sh")])
+def test_every_script_explains_itself_before_it_makes_an_environment(script, tmp_path):
+    environment = {**os.environ, "VENV": str(tmp_path / "absent")}
+    command = ["bash", ROOT / script, "--help"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0 and f"bash {script}" in run.stdout, run.stderr
+    assert not list(tmp_path.iterdir())

@@ -30,7 +30,8 @@ COMMANDS = {
     "report": "accuracy against speed, from benchmarks' results",
     "data": "prepare, check, describe or generate data sets",
     "info": "count parameters and multiply-adds of a model",
-    "weights": "look into weight files, and convert them",
+    "configs": "list, show and copy the shipped configurations",
+    "weights": "list published weights, look into files, convert them",
     "demo": "the whole way once, on generated street scenes",
     "doctor": "show versions, what works, and what to install",
 }

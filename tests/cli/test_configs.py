@@ -1,0 +1,53 @@
+"""`ppliteseg configs`: the shipped configurations, listed and copied."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from commands import run_json
+
+from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.config.read import load, shipped_configs
+
+NAME = "ppliteseg_t_cityscapes_1024x512_scale0.5_160k"
+
+
+def test_all_shipped_configurations_are_listed_with_what_they_are_for(capsys):
+    status, result = run_json(capsys, "configs", "list")
+    about = {row["name"]: row["about"] for row in result["configs"]}
+    assert status == 0 and set(about) == set(shipped_configs())
+    assert about[NAME] == "PP-LiteSeg-T on Cityscapes, tested at scale 0.5 (1024x512)"
+    assert all(about.values())
+
+
+@pytest.mark.parametrize("name", [NAME, "ppliteseg_t_camvid_480x360_60min"])
+def test_a_copy_is_one_file_that_means_the_same(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["configs", "copy", name]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"wrote {name}.yml"
+    assert "_base_" not in yaml.safe_load((tmp_path / f"{name}.yml").read_text("utf-8"))
+    assert load(f"{name}.yml")[0] == load(name)[0]
+
+
+def test_a_copy_keeps_variables_and_says_where_it_comes_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PPLITESEG_CAMVID_ROOT", "/elsewhere")
+    assert main(["configs", "show", "ppliteseg_t_camvid_480x360"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("# PP-LiteSeg-T on CamVid at 480x360") and "${PPLITESEG_CAMVID_ROOT:-data/camvid}" in shown
+
+
+def test_a_copy_replaces_nothing(tmp_path, monkeypatch, capsys):
+    target = tmp_path / "mine.yml"
+    target.write_text("iters: 1\n")
+    assert main(["configs", "copy", NAME, str(target)]) == 2
+    assert f"{target} exists; give another FILE" in capsys.readouterr().err
+    assert target.read_text() == "iters: 1\n"
+    assert main(["configs", "copy", NAME, str(tmp_path / "mine.txt")]) == 2
+    assert main(["configs", "copy", NAME[:-1]]) == 2
+    assert f"Did you mean '{NAME}'" in capsys.readouterr().err
+
+
+def test_the_package_is_the_command():
+    printed = subprocess.run([sys.executable, "-m", "ppliteseg_paddle", "--version"], capture_output=True, text=True)
+    assert printed.stdout.startswith("ppliteseg ") and printed.returncode == 0
