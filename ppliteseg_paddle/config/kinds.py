@@ -82,4 +82,9 @@ def kind_of(value: Any) -> str:
         return "a block"
     if isinstance(value, (list, tuple)):
         return "a list" if len(str(value)) > 40 else f"the list {value}"
-    return f"the text '{value}'" if isinstance(value, str) else f"{value!r}"
+    return f"the text '{shortened(value)}'" if isinstance(value, str) else shortened(repr(value))
+
+
+def shortened(text: str, limit: int = 120) -> str:
+    """A text as a message quotes it."""
+    return text if len(text) <= limit else text[:limit] + "..."

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ppliteseg_paddle.config.kinds import kind_of
+from ppliteseg_paddle.config.kinds import kind_of, shortened
 from ppliteseg_paddle.config.plain_yaml import PlainYamlError, read_plain_yaml
 from ppliteseg_paddle.errors import ConfigError, suggest
 
@@ -78,7 +79,7 @@ def read_with_bases(path: str, source: Source, chain: tuple[str, ...] = ()) -> d
     source.files.append((path, copy.deepcopy(values)))
     for base in bases:
         if not isinstance(base, str):
-            raise ConfigError(f"{path}: _base_ must be a path or a list of paths, but holds {base!r}.")
+            raise ConfigError(f"{path}: _base_ must be a path or a list of paths, but holds {shortened(repr(base))}.")
         base_path = os.path.normpath(os.path.join(os.path.dirname(path), base))
         if not os.path.isfile(base_path):
             raise ConfigError(f"{path}: _base_ '{base}' does not exist (looked for {base_path}).")
@@ -136,7 +137,7 @@ def apply_option(values: dict[str, Any], option: str, source: Source) -> None:
     """
     key, equals, text = option.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--opts wants key=value, as in batch_size=2, but got '{option}'.")
+        raise ConfigError(f"--opts wants key=value, as in batch_size=2, but got '{shortened(option)}'.")
     value: Any
     if text in ("true", "false"):
         value = text == "true"
@@ -166,17 +167,18 @@ def set_value(values: dict[str, Any], key: str, value: Any, source: Source) -> N
 
 def _existing(place: Any, part: str, key: str, parent: str) -> Any:
     """The key or index under which `part` is found in `place`."""
-    where = f"'{parent}'" if parent else "the configuration"
+    where = f"'{shortened(parent)}'" if parent else "the configuration"
+    key, quoted = shortened(key), shortened(part)
     if isinstance(place, dict):
         if part in place:
             return part
-        raise ConfigError(f"--opts {key}: {where} has no key '{part}'.{suggest(part, place)}")
+        raise ConfigError(f"--opts {key}: {where} has no key '{quoted}'.{suggest(part, place)}")
     if isinstance(place, list):
-        if part.lstrip("-").isdigit() and -len(place) <= int(part) < len(place):
+        if re.fullmatch("-?[0-9]{1,9}", part) and -len(place) <= int(part) < len(place):
             return int(part)
         raise ConfigError(
             f"--opts {key}: {where} is a list of {len(place):d}: give an index from 0 to {len(place) - 1:d} in place "
-            f"of '{part}'."
+            f"of '{quoted}'."
         )
     raise ConfigError(f"--opts {key}: {where} is {kind_of(place)} and holds no keys.")
 
@@ -186,7 +188,7 @@ def _depth(values: Any, parts: Sequence[str]) -> int:
     for depth, part in enumerate(parts):
         if isinstance(values, dict) and part in values:
             values = values[part]
-        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
+        elif isinstance(values, list) and re.fullmatch("[0-9]{1,9}", part) and int(part) < len(values):
             values = values[int(part)]
         else:
             return depth

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ppliteseg_paddle.deploy.folder import METADATA_FILE, check_files, file_record, read_metadata, write_metadata
+from ppliteseg_paddle.deploy.graph_files import check_graph_files
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
@@ -111,6 +112,7 @@ class Artifact:
         _check_version(values, path)
         artifact = _parse(folder, values, path)
         check_files(folder, artifact._file_names(), _need(values, "files", dict, path), verify)
+        check_graph_files(folder, artifact.graphs)
         return artifact
 
     def path_of(self, graph: str, role: str) -> str:

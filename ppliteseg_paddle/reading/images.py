@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from ppliteseg_paddle.errors import DataError
 
 # What Pillow raises for a file that it cannot decode.
-PILLOW_ERRORS = (OSError, UnidentifiedImageError, SyntaxError, ValueError)
+PILLOW_ERRORS = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class UnreadableError(DataError):

@@ -84,12 +84,12 @@ def read_colors(path: str) -> list[tuple[RGB, str]]:
 
 def _parse(line: str, path: str, number: int) -> tuple[RGB, str]:
     fields = [field for field in re.split(r"[\s,;]+", line) if field]
-    match = _HEX.fullmatch(fields[0])
+    match = _HEX.fullmatch(fields[0]) if fields else None
     if match and (fields[0].startswith("#") or not fields[0].isdigit()):
         code = match.group(1)
         return (int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)), " ".join(fields[1:])
     for numbers, words in ((fields[:3], fields[3:]), (fields[-3:], fields[:-3])):
-        if len(numbers) == 3 and all(field.isdigit() and int(field) <= 255 for field in numbers):
+        if len(numbers) == 3 and all(re.fullmatch("[0-9]{1,3}", field) and int(field) <= 255 for field in numbers):
             return (int(numbers[0]), int(numbers[1]), int(numbers[2])), " ".join(words)
     raise DataError(
         f"{path}:{number:d}: expected 'R G B name' with numbers from 0 to 255, or '#rrggbb name', found '{line[:80]}'."

@@ -258,8 +258,9 @@ def _picture(share, extension, make, read):
     return Kind(share, extension, _made(make, extension), read, change)
 
 
-def _graph(share, name, backend):
-    return Kind(share, os.path.splitext(name)[1], _export(name, backend), _in_export(name, backend))
+def _graph(share, name, backend, *changes):
+    change = _one_of(mutations.mutate_bytes, *changes)
+    return Kind(share, os.path.splitext(name)[1], _export(name, backend), _in_export(name, backend), change)
 
 
 _IMAGES = (".jpg", ".png", ".bmp", ".tif", ".webp", ".ppm", ".jp2")
@@ -297,9 +298,9 @@ KINDS = {
     "deploy.yaml": Kind(
         6, ".yaml", _export("deploy.yaml", "onnxruntime"), _in_export("deploy.yaml", "onnxruntime"), _yaml
     ),
-    "graph.onnx": _graph(3, "model.onnx", "onnxruntime"),
-    "graph.xml": _graph(2, "model.xml", "openvino"),
+    "graph.onnx": _graph(3, "model.onnx", "onnxruntime", mutations.mutate_onnx, mutations.mutate_onnx),
+    "graph.xml": _graph(2, "model.xml", "openvino", mutations.mutate_xml, mutations.mutate_xml),
     "graph.bin": _graph(1, "model.bin", "openvino"),
-    "graph.json": _graph(2, "model.json", "paddle"),
+    "graph.json": _graph(2, "model.json", "paddle", _json, _json),
     "graph.pdiparams": _graph(2, "model.pdiparams", "paddle"),
 }

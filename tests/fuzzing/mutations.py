@@ -4,6 +4,7 @@ import copy
 import gzip
 import io
 import lzma
+import re
 import struct
 import tarfile
 import zipfile
@@ -190,3 +191,56 @@ def mutate_tar(rng, content, others=()):
         data[start + 148 : start + 156] = b" " * 8
         data[start + 148 : start + 156] = b"%06o\0 " % sum(data[start : start + 512])
     return packed(bytes(data))
+
+
+# --------------------------------------------------------------------------------------------
+# Graphs: what a parser accepts and a runtime then meets
+# --------------------------------------------------------------------------------------------
+def mutate_xml(rng, content, others=()):
+    """One to three attributes exchanged or set to an edge."""
+    parts = re.split(rb'("[^"]*")', content)
+    places = range(1, len(parts), 2)
+    for _ in range(rng.randint(1, 3)):
+        place = rng.choice(places)
+        edge = str(rng.choice([*EDGES, -1])).encode()
+        changed = b'"' + mutate_bytes(rng, parts[place][1:-1]) + b'"'
+        parts[place] = rng.choice([b'"%s"' % edge, b'""', parts[rng.choice(places)], changed])
+    return b"".join(parts)
+
+
+def mutate_onnx(rng, content, others=()):
+    """One to three fields of nodes, attributes, weights and values set to an edge, exchanged or removed."""
+    import onnx
+
+    model = onnx.ModelProto.FromString(content)
+    for _ in range(rng.randint(1, 3)):
+        message, field, value = rng.choice(list(_set_fields(model)))
+        name, repeated = (
+            field.name,
+            not isinstance(value, (int, float, str, bytes)) and not hasattr(value, "DESCRIPTOR"),
+        )
+        if rng.random() < 0.2 or hasattr(value, "DESCRIPTOR"):
+            message.ClearField(name)
+        elif repeated and len(value):
+            index = rng.randrange(len(value))
+            if isinstance(value[0], int):
+                value[index] = rng.choice([-1, 0, 1, 7, 1 << 31, (1 << 63) - 1])
+            elif rng.random() < 0.5:
+                value.append(value[index])
+            else:
+                del value[index]
+        elif isinstance(value, int):
+            setattr(message, name, rng.choice([0, 1, 2, 7, 255, 1 << 30]))
+        elif isinstance(value, str):
+            setattr(message, name, rng.choice(["", "x", "scores", "Conv", "Loop", "ai.onnx.ml", "a" * 9999]))
+        elif isinstance(value, bytes):
+            setattr(message, name, mutate_bytes(rng, value))
+    return model.SerializeToString()
+
+
+def _set_fields(message):
+    for field, value in message.ListFields():
+        yield message, field, value
+        if field.message_type is not None:
+            for inner in [value] if hasattr(value, "DESCRIPTOR") else value:
+                yield from _set_fields(inner)

@@ -9,16 +9,19 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ppliteseg_paddle.config.kinds import is_int
 from ppliteseg_paddle.data.prepare.label_forms import IGNORED, ignored_value
 from ppliteseg_paddle.errors import DataError, DependencyError
 from ppliteseg_paddle.reading.color_masks import codes, read_rgb
+from ppliteseg_paddle.reading.images import PILLOW_ERRORS
 
 BACKGROUND = "background"
+MAX_SIDE, MAX_PIXELS = 1 << 16, 1 << 28  # of an image: lines far outside take memory, too
 _LINE_WIDTH, _POINT_RADIUS = 10, 5  # pixels; labelme's
 
 
@@ -37,9 +40,14 @@ def read_json(path: str) -> Any:
 def labelme_names(path: str) -> list[str]:
     """The labels that a labelme file uses. Raises: DataError: if it is something else."""
     content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+    return [str(shape.get("label")) for shape in _shapes(content, path)]
+
+
+def _shapes(content: Any, path: str) -> list[dict[str, Any]]:
+    shapes = content.get("shapes") if isinstance(content, dict) else None
+    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
         raise DataError(f"{path} is no labelme file: it has no list 'shapes'.")
-    return [str(shape.get("label")) for shape in content["shapes"]]
+    return shapes
 
 
 def labelme_label(path: str, size: tuple[int, int], names: Sequence[str]) -> np.ndarray:
@@ -53,7 +61,7 @@ def labelme_label(path: str, size: tuple[int, int], names: Sequence[str]) -> np.
     """
     ignored = ignored_value(len(names))
     label = Image.new("I", size, 0 if names[0] == BACKGROUND else ignored)
-    for shape in read_json(path)["shapes"]:
+    for shape in _shapes(read_json(path), path):
         name = str(shape.get("label"))
         if name != "__ignore__" and name not in names:
             raise DataError(f"{path}: the label '{name}' is not among the classes ({', '.join(names)}).")
@@ -70,12 +78,14 @@ def _dtype(ignored: int) -> type[np.unsignedinteger]:
 
 
 def _draw_shape(mask: Image.Image, shape: dict[str, Any], path: str) -> None:
-    kind, draw = shape.get("shape_type") or "polygon", ImageDraw.Draw(mask)
-    points = [tuple(point) for point in shape.get("points", [])]
+    kind, draw = str(shape.get("shape_type") or "polygon"), ImageDraw.Draw(mask)
+    if not _are_points(shape.get("points")):
+        raise DataError(f"{path}: the points of '{shape.get('label')}' are no list of [x, y] in pixels.")
+    points = [tuple(point) for point in shape["points"]]
     needed = {"polygon": 3, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 2, "point": 1, "mask": 2}
     if kind not in needed:
         raise DataError(f"{path}: unknown shape type '{kind}'; known are {', '.join(needed)}.")
-    if len(points) < needed[kind]:
+    if len(points) < needed[kind] or (kind == "rectangle" and len(points) != 2):
         raise DataError(
             f"{path}: a {kind} of '{shape.get('label')}' has {len(points):d} points; it needs {needed[kind]:d}."
         )
@@ -94,11 +104,21 @@ def _draw_shape(mask: Image.Image, shape: dict[str, Any], path: str) -> None:
         draw.line(points, fill=1, width=_LINE_WIDTH)
 
 
+def _are_points(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(point, list) and len(point) == 2 and all(map(_is_coordinate, point)) for point in value
+    )
+
+
+def _is_coordinate(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= MAX_SIDE  # NaN is not
+
+
 def _stored_mask(shape: dict[str, Any], path: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True))) as file:
             return file.convert("1", dither=Image.Dither.NONE)
-    except (OSError, binascii.Error, ValueError):
+    except (*PILLOW_ERRORS, binascii.Error, TypeError):
         raise DataError(f"{path}: the stored mask of '{shape.get('label')}' cannot be decoded.") from None
 
 
@@ -120,7 +140,8 @@ class Coco:
         ):
             raise DataError(f"{path} is no COCO file: it needs the lists images, annotations and categories.")
         self.path, self.mask_folder = path, mask_folder
-        self.panoptic = any("segments_info" in annotation for annotation in content["annotations"][:1])
+        self.panoptic = any("segments_info" in annotation for annotation in content["annotations"][:1] if annotation)
+        _check_coco(content, self.panoptic, path)
         categories = sorted(content["categories"], key=lambda category: category["id"])
         first = 0 if self.panoptic else 1
         self.ids = {category["id"]: i + first for i, category in enumerate(categories)}
@@ -157,7 +178,13 @@ class Coco:
         label = np.zeros((image["height"], image["width"]), _dtype(self.ignored))
         annotations = self._coco.loadAnns(self._coco.getAnnIds(imgIds=[image["id"]]))
         for annotation in sorted(annotations, key=lambda one: (not one.get("iscrowd"), -one.get("area", 0))):
-            inside = self._coco.annToMask(annotation).astype(bool)
+            try:
+                inside = self._coco.annToMask(annotation).astype(bool)
+            except Exception as error:  # whatever pycocotools says of a form that it does not know
+                raise DataError(
+                    f"{self.path}: the segmentation of the annotation {annotation.get('id')} cannot be drawn "
+                    f"({str(error)[:100]})."
+                ) from None
             label[inside] = self.ignored if annotation.get("iscrowd") else self._class_of(annotation["category_id"])
         return label
 
@@ -180,3 +207,44 @@ class Coco:
                 f"{self.path}: an annotation has the category {category}, which 'categories' does not list."
             )
         return self.ids[category]
+
+
+# What a file says of itself: list -> key -> whether its value will do.
+_COCO: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "categories": {"id": is_int, "name": lambda value: isinstance(value, str)},
+    "images": {"id": is_int, "file_name": lambda value: isinstance(value, str)},
+    "annotations": {"image_id": is_int},
+}
+_INSTANCES: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "images": dict.fromkeys(("height", "width"), lambda value: is_int(value) and 0 < value <= MAX_SIDE),
+    "annotations": {
+        "id": is_int,
+        "category_id": is_int,
+        "segmentation": lambda value: isinstance(value, dict) or _are_polygons(value),
+    },
+}
+_PANOPTIC: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "annotations": {
+        "file_name": lambda value: isinstance(value, str),
+        "segments_info": lambda value: (
+            isinstance(value, list)
+            and all(isinstance(one, dict) and is_int(one.get("id")) and is_int(one.get("category_id")) for one in value)
+        ),
+    }
+}
+
+
+def _are_polygons(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, list) and all(map(_is_coordinate, one)) for one in value)
+
+
+def _check_coco(content: dict[str, Any], panoptic: bool, path: str) -> None:
+    for table in (_COCO, _PANOPTIC if panoptic else _INSTANCES):
+        for name, keys in table.items():
+            for index, row in enumerate(content[name]):
+                wrong = [key for key, fits in keys.items() if not (isinstance(row, dict) and fits(row.get(key)))]
+                if wrong:
+                    raise DataError(f"{path}: {name}.{index:d} is no COCO {name[:-1]}: see its '{wrong[0]}'.")
+    for image in () if panoptic else content["images"]:
+        if image["height"] * image["width"] > MAX_PIXELS:
+            raise DataError(f"{path}: the image {image['file_name']} has more than the {MAX_PIXELS:d} pixels allowed.")

@@ -1,0 +1,103 @@
+"""Graphs from strangers: no runtime opens one that names other files, or that is of another format than it says."""
+
+import os
+import shutil
+
+import pytest
+from tiny_onnx import tiny_artifact
+
+from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.graph_files import DATA_LOCATION, EXTERNAL_DATA, MESSAGES
+from ppliteseg_paddle.errors import ArtifactError
+
+
+def test_the_fields_that_lead_to_tensors_are_those_of_onnx():
+    import onnx
+
+    waiting, found = [onnx.ModelProto.DESCRIPTOR], {}
+    while waiting:
+        message = waiting.pop()
+        inner = {field.number: field.message_type for field in message.fields if field.message_type}
+        found[message.name] = {number: kind.name for number, kind in inner.items()}
+        waiting += [kind for kind in inner.values() if kind.name not in found]
+    leads = {"TensorProto"}
+    while True:
+        more = {name for name, fields in found.items() if leads & set(fields.values())} - leads
+        if not more:
+            break
+        leads |= more
+    # Types describe values and hold none.
+    wanted = {name: {n: kind for n, kind in found[name].items() if kind in leads} for name in leads}
+    assert wanted == MESSAGES
+    tensor = onnx.TensorProto.DESCRIPTOR.fields_by_name
+    assert (tensor["external_data"].number, tensor["data_location"].number) == (EXTERNAL_DATA, DATA_LOCATION)
+
+
+def outside(model):
+    """An initializer that lies in a file outside of the folder."""
+    import onnx
+
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="a/../../secret.bin")
+
+
+def outside_in_a_branch(model):
+    """A constant in a graph within a node."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    branch = helper.make_graph([], "branch", [], [], [numpy_helper.from_array(np.zeros(4, np.float32), "c")])
+    branch.initializer[0].external_data.add(key="location", value="/etc/passwd")
+    model.graph.node.append(helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch))
+
+
+@pytest.mark.parametrize("change", [outside, outside_in_a_branch])
+def test_a_graph_that_keeps_weights_in_other_files_is_refused(change, tmp_path):
+    import onnx
+
+    artifact = tiny_artifact(tmp_path / "export")
+    path = artifact.path_of("onnx", "model")
+    model = onnx.load(path)
+    change(model)
+    with open(path, "wb") as file:
+        file.write(model.SerializeToString())
+    artifact.write()
+    with pytest.raises(ArtifactError, match="keeps weights in other files"):
+        Artifact.read(tmp_path / "export")
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "is empty"),
+        (b"\x3a\xff\x01", "beyond its message"),
+        (b"\x0b", "wire type 3"),
+        (b"\xff" * 12, "does not end"),
+    ],
+)
+def test_a_damaged_graph_is_refused_in_one_line(content, words, tmp_path):
+    artifact = tiny_artifact(tmp_path / "export")
+    with open(artifact.path_of("onnx", "model"), "wb") as file:
+        file.write(content)
+    artifact.write()
+    with pytest.raises(ArtifactError, match=words):
+        Artifact.read(tmp_path / "export")
+
+
+def test_a_graph_of_another_format_than_it_says_is_refused(tmp_path):
+    artifact = tiny_artifact(tmp_path / "export")
+    for name in ("model.ort", "model.xml"):
+        shutil.copy(artifact.path_of("onnx", "model"), os.path.join(artifact.folder, name))
+    for graphs, words in (
+        ({"onnx": {"model": "model.ort"}}, r"model.ort is no model of a graph 'onnx': its name must end in .onnx"),
+        ({"openvino": {"model": "model.xml", "weights": "model.xml"}}, "model.xml is no XML"),
+        ({"openvino": {"model": "model.xml"}}, "model.xml is no XML"),
+        ({"onnx": {}}, "the graph 'onnx' has no file 'model'"),
+    ):
+        artifact.graphs.clear()
+        artifact.graphs.update(graphs)
+        artifact.write()
+        with pytest.raises(ArtifactError, match=words):
+            Artifact.read(artifact.folder)
