@@ -55,6 +55,8 @@ EXTRAS = {
         'mypy==2.4.1; python_version >= "3.10"',  # its number of errors is recorded; Python 3.9 has older ones only
         'import-linter>=2.15,<3; python_version >= "3.10"',  # knows the contract "acyclic_siblings"
         "pre-commit>=4,<5",
+        "mkdocs-material>=9.5,<10",  # scripts/site.sh
+        "mkdocstrings[python]>=0.26,<2",
         "types-PyYAML>=6,<7",
         "types-tqdm>=4,<5",
     ],

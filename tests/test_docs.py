@@ -123,3 +123,15 @@ def test_every_script_explains_itself_before_it_makes_an_environment(script, tmp
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert run.returncode == 0 and f"bash {script}" in run.stdout, run.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0 and "WARNING" not in run.stderr, run.stderr
+    front = (tmp_path / "site" / "index.html").read_text("utf-8")
+    assert 'href="training/' in front, "links of README lead to pages of the site"
+    reference = (tmp_path / "site" / "api" / "index.html").read_text("utf-8")
+    assert "ppliteseg_paddle.deploy.predictor.Predictor" in reference
