@@ -194,7 +194,7 @@ def mutate_tar(rng, content, others=()):
 
 
 # --------------------------------------------------------------------------------------------
-# Graphs: what a parser accepts and a runtime then meets
+# Graphs: what a parser accepts and a runtime may not expect
 # --------------------------------------------------------------------------------------------
 def mutate_xml(rng, content, others=()):
     """One to three attributes exchanged or set to an edge."""
