@@ -6,6 +6,7 @@ remembers `OMP_NUM_THREADS`, which paddle overwrites when it is imported.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -13,6 +14,7 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -51,16 +53,30 @@ def import_paddle() -> Any:
     """
     global _signals_are_pythons
     prepare()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=NOISE[0])
-        paddle = importlib.import_module("paddle")
-    if not _signals_are_pythons:
-        _signals_are_pythons = True
-        paddle.disable_signal_handler()
-        handler = signal.getsignal(signal.SIGTERM)
-        if handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # which Python knows of and Paddle had replaced
+    with _sigterm_waiting():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=NOISE[0])
+            paddle = importlib.import_module("paddle")
+        if not _signals_are_pythons:
+            _signals_are_pythons = True
+            paddle.disable_signal_handler()
+            handler = signal.getsignal(signal.SIGTERM)
+            if handler is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # which Python knows of and Paddle had replaced
     return paddle
+
+
+@contextlib.contextmanager
+def _sigterm_waiting() -> Iterator[None]:
+    """Let SIGTERM wait in this thread, so that Paddle's handler never gets one."""
+    if "paddle" in sys.modules or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def ignore_noise() -> None:

@@ -18,10 +18,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Callable
+from typing import Callable, NoReturn
 
 # Windows has no SIGHUP.
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+SAVING = getattr(signal, "SIGUSR1", None)  # asks a training run for a checkpoint
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
@@ -66,6 +67,7 @@ class _State:
     holds = 0
     callback: Callable[[], object] | None = None
     in_worker = False
+    save = False  # SIGUSR1 has come
 
     @classmethod
     def reset(cls) -> None:
@@ -101,7 +103,7 @@ def ending() -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP raise `Interrupted` in this block, but those that the process was started to
     ignore, as by `nohup`. Outside the main thread, where Python takes no signals, and inside another such block
     nothing is changed."""
-    if not _in_main_thread() or any(signal.getsignal(number) is _received for number in ENDING):
+    if not in_main_thread() or any(signal.getsignal(number) is _received for number in ENDING):
         yield
         return
     before = {number: signal.getsignal(number) for number in ENDING}
@@ -125,7 +127,7 @@ def telling(callback: Callable[[], object]) -> Iterator[Callable[[], int | None]
     Args: callback: called in the main thread between two of its instructions.
     Yields: a function that returns the signal that came; None before.
     """
-    if not _in_main_thread():
+    if not in_main_thread():
         yield lambda: None
         return
     with ending():
@@ -141,7 +143,7 @@ def telling(callback: Callable[[], object]) -> Iterator[Callable[[], int | None]
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Let the signals of `ending` wait until this block is left. For what takes moments; blocks may be nested."""
-    if not _in_main_thread():
+    if not in_main_thread():
         yield
         return
     _State.holds += 1
@@ -157,6 +159,30 @@ def came() -> int | None:
     return _State.first
 
 
+@contextlib.contextmanager
+def saving() -> Iterator[None]:
+    """Let SIGUSR1 leave a note for `save_asked` in this block, where Python takes signals and nobody else wants it."""
+    if SAVING is None or not in_main_thread() or signal.getsignal(SAVING) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(SAVING, _note_save)
+    try:
+        yield
+    finally:
+        signal.signal(SAVING, signal.SIG_DFL)
+        _State.save = False
+
+
+def _note_save(number: int, frame: FrameType | None) -> None:
+    _State.save = True
+
+
+def save_asked() -> bool:
+    """Whether SIGUSR1 has come since the last call."""
+    asked, _State.save = _State.save, False
+    return asked
+
+
 def begin_worker(parent: int) -> None:
     """Set up a worker process. Its parent ends it: it ignores what a terminal sends to both; at SIGTERM it ends
     without a word, after a block that is `held`; when its parent dies it dies, too.
@@ -170,17 +196,35 @@ def begin_worker(parent: int) -> None:
     end_with(parent)
 
 
-def end_with(parent: int) -> None:
+def end_with(parent: int, number: int = signal.SIGKILL) -> None:
     """Kill this process when its parent dies, however that happens. Nothing is changed where the system is not Linux.
 
     Args: parent: its process id. The parent's thread that started this process must live as long as the parent.
     """
     if not sys.platform.startswith("linux"):
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:  # it has died already
         os._exit(1)
 
 
-def _in_main_thread() -> bool:
+def in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
+
+
+def raise_now(number: int) -> NoReturn:
+    """Raise a signal that has come, here or to another process of the run, also where it is `held`."""
+    _State.first = _State.pending = number
+    _State.raised = True
+    raise Interrupted(number)
+
+
+def check() -> None:
+    """Raise the signal that has come, if one has, also where it is `held`."""
+    if _State.first is not None and not _State.raised:
+        raise_now(_State.first)
+
+
+def dismiss() -> None:
+    """Let a signal that is `held` do nothing: what it would have interrupted has ended."""
+    _State.raised = True

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Container, Sequence
 from typing import Any
 
 from ppliteseg_paddle.cli.common import count, positive_int
+from ppliteseg_paddle.config.command import without_flags
 
 # name -> keyword arguments of `add_argument`. The spelling is that of `paddle.distributed.launch`, but for --node_rank.
 RANK_FLAGS: dict[str, dict[str, Any]] = {
@@ -41,24 +41,11 @@ def launched_instead(args: argparse.Namespace, save_dir: str | None = None) -> d
     given = {name: getattr(args, name) for name in RANK_FLAGS if getattr(args, name) is not None}
     if not given:
         return None
-    from ppliteseg_paddle.engine.loop.launch import launch, launched
+    from ppliteseg_paddle.engine.loop.launch import launch
+    from ppliteseg_paddle.engine.loop.notes import launched
 
     if launched():
         return None
     if save_dir:
         given.setdefault("log_dir", save_dir + "/log")
-    return launch(without_flags(args._argv, RANK_FLAGS), device=args.device, **given)
-
-
-def without_flags(argv: Sequence[str], names: Container[str]) -> list[str]:
-    """A command line without the flags of these names and their values."""
-    kept, skip = [], False
-    for item in argv:
-        flag, equals, _ = item.partition("=")
-        if skip:
-            skip = False
-        elif flag.startswith("--") and flag[2:] in names:
-            skip = not equals
-        else:
-            kept.append(item)
-    return kept
+    return launch(without_flags(args._argv, RANK_FLAGS), args._argv, device=args.device, **given)

@@ -10,6 +10,7 @@ import dataclasses
 import shlex
 from typing import Any
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.cli.common import add_flags, count, positive_float, positive_int
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
 from ppliteseg_paddle.config.options import TrainOptions
@@ -89,19 +90,25 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.max_minutes and args.iters:
         raise ConfigError("--iters and --max_minutes both say when training ends: give one of them.")
     options = options_of(args)
-    result = launched_instead(args, args.save_dir)
-    if result is not None:
-        return result
-    from ppliteseg_paddle.engine.loop.launch import noting
+    try:
+        with signals.saving():
+            return launched_instead(args, args.save_dir) or _train_noting(args, options)
+    except signals.Interrupted as end:
+        raise end.saying("before the first step, so that there is nothing to save") from None
+
+
+def _train_noting(args: argparse.Namespace, options: TrainOptions) -> dict[str, Any]:
+    from ppliteseg_paddle.engine.loop.notes import command_line, noting
 
     with noting() as note:
-        note["result"] = _train(args, options)
+        note["result"] = _train(args, dataclasses.replace(options, command=command_line(args._argv)))
     return note["result"]
 
 
 def options_of(args: argparse.Namespace) -> TrainOptions:
-    """The options that a command line asks for. Every field of `TrainOptions` but `callbacks` has a flag."""
-    names = {field.name for field in dataclasses.fields(TrainOptions)} - {"callbacks", "auto_scale"}
+    """The options that a command line asks for. Every field of `TrainOptions` but `callbacks` and `command` has
+    a flag."""
+    names = {field.name for field in dataclasses.fields(TrainOptions)} - {"callbacks", "command", "auto_scale"}
     return TrainOptions(auto_scale=not args.no_auto_scale, **{name: getattr(args, name) for name in names})
 
 

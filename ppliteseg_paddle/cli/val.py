@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = launched_instead(args)
     if result is not None:
         return result
-    from ppliteseg_paddle.engine.loop.launch import noting
+    from ppliteseg_paddle.engine.loop.notes import noting
 
     with noting() as note:
         note["result"] = _val(args)

@@ -43,6 +43,7 @@ class TrainOptions:
         full_check: read all of the data before the start, not a sample.
         verbose: show what PaddleSeg logs about each component.
         max_minutes: of wall time, in place of the configured iterations (see `engine.loop.budget`).
+        command: line that starts the run, for messages that say how to resume it.
         callbacks: told of each step, row, evaluation and checkpoint on the first rank: `engine.loop.monitor.Callback`.
     Raises: ConfigError
     """
@@ -65,6 +66,7 @@ class TrainOptions:
     full_check: bool = False
     verbose: bool = False
     max_minutes: float | None = None
+    command: Sequence[str] = ()
     callbacks: Sequence[Any] = ()
 
     def __post_init__(self) -> None:

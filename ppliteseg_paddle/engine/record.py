@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine.checkpoint import PARAMS
 from ppliteseg_paddle.engine.loop import distributed
@@ -23,7 +24,8 @@ CONFIG_FILE, CURVES_FILE = "config.yml", "curves.png"
 
 @contextlib.contextmanager
 def recorded(monitor: Monitor, record: Record, first: bool) -> Iterator[None]:
-    """However the run ends, its record is complete; on Ctrl-C say how to resume. From the start on it names the run."""
+    """However the run ends, its record is complete; where it was told to end, say how to resume. From the start on it
+    names the run."""
     if first:
         record.write(monitor)
     try:
@@ -31,8 +33,11 @@ def recorded(monitor: Monitor, record: Record, first: bool) -> Iterator[None]:
     except BaseException as error:
         if first:
             record.write(monitor)
-        if isinstance(error, KeyboardInterrupt):
-            print(f"\nstopped after iteration {monitor.steps:d}; {monitor.how_to_resume()}", file=sys.stderr)
+        finished = f"stopped after iteration {monitor.steps:d}; {monitor.how_to_resume()}"
+        if isinstance(error, signals.Interrupted):
+            error.saying(finished)
+        elif isinstance(error, KeyboardInterrupt):
+            print(f"\n{finished}", file=sys.stderr)
         raise
 
 

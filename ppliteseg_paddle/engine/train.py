@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.config.keys import value_of
 from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine import build
@@ -21,7 +22,7 @@ from ppliteseg_paddle.engine.callbacks.show import show_run
 from ppliteseg_paddle.engine.checkpoint import iteration_of
 from ppliteseg_paddle.engine.data_checks import check_data, skipped
 from ppliteseg_paddle.engine.device import device_line, select_device
-from ppliteseg_paddle.engine.loop import distributed, seams
+from ppliteseg_paddle.engine.loop import distributed, requests, seams
 from ppliteseg_paddle.engine.loop.data_parallel import jointly
 from ppliteseg_paddle.engine.loop.evaluation import NO_VALIDATION, fast_and_noted, make_up, missed
 from ppliteseg_paddle.engine.loop.launch import NoteCheckpoints
@@ -33,6 +34,7 @@ from ppliteseg_paddle.engine.loop.rebind import look_up
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.engine.loop.sampling import epochs_done, progress_of, seed_samples
 from ppliteseg_paddle.engine.loop.saving import saving_at_faults
+from ppliteseg_paddle.engine.loop.workers import end_workers
 from ppliteseg_paddle.engine.parts import Parts, build_parts, fit_recipe, set_seed
 from ppliteseg_paddle.engine.pick import AUTO, HISTORY_FILE, begin_run, check_resume, checkpoints_of, newest
 from ppliteseg_paddle.engine.record import CONFIG_FILE, Record, recorded, seconds_at
@@ -59,6 +61,11 @@ def train(config: Any, **options: Any) -> dict[str, Any]:
 
 def run_training(config: Any, options: TrainOptions) -> dict[str, Any]:
     """`train` with its options as one object."""
+    with signals.ending(), signals.saving():
+        return _run_training(config, options)
+
+
+def _run_training(config: Any, options: TrainOptions) -> dict[str, Any]:
     begin = time.monotonic()
     device, why = select_device(options.device)
     check_precision(options.precision, device)
@@ -97,7 +104,9 @@ def _train(config: Any, at: Begin, folder: SaveDir | None, chosen: tuple[str, st
             print(_first_line(run, config, options, parts, budget), flush=True)
         seed_samples(parts.train_dataset, options.seed, start, config.batch_size, distributed.ranks())
         with contextlib.ExitStack() as around:
+            around.enter_context(requests.between_steps())
             around.enter_context(recorded(run.monitor, record, first))
+            around.callback(end_workers)
             around.enter_context(saving_at_faults(run))
             around.enter_context(reader_errors())
             if first:
@@ -225,6 +234,7 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
         clock=record.seconds,
         checkpoints=written or [folder for folder in [options.resume_model] if folder],
         lineage=lineage,
+        command=options.command,
         first=first,
     )
     if budget is not None and parts.precise_bn is not None:

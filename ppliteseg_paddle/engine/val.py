@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.config.options import EvalOptions
 from ppliteseg_paddle.data.check_shapes import check_way_back
 from ppliteseg_paddle.engine import build
@@ -17,6 +18,7 @@ from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precision import autocast, check_precision
 from ppliteseg_paddle.engine.loop.reader_errors import reader_errors
+from ppliteseg_paddle.engine.loop.workers import Loader
 from ppliteseg_paddle.engine.metrics import confusion_on_device, scores
 from ppliteseg_paddle.errors import DataError
 
@@ -48,6 +50,8 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict[str, Any]:
     bar = tqdm(total=len(mine), desc="evaluating", unit="image", disable=silent, leave=False)
     with distributed.all_or_none(), paddle.no_grad(), reader_errors(), bar:
         for groups in _loader(dataset, mine, size, chosen.num_workers):
+            signals.check()
+            distributed.check_ranks()
             for group in groups:
                 with autocast(chosen.precision, chosen.amp_level):
                     pred, _ = predict(model, group["img"], trans_info=group["trans_info"])
@@ -81,7 +85,7 @@ def _loader(dataset: Any, indices: Sequence[int], batch_size: int, num_workers: 
 
     if not len(indices):  # more ranks than images
         return ()
-    return paddle.io.DataLoader(
+    return Loader(
         paddle.io.Subset(dataset, list(indices)),
         batch_size=batch_size,
         shuffle=False,
@@ -89,6 +93,7 @@ def _loader(dataset: Any, indices: Sequence[int], batch_size: int, num_workers: 
         num_workers=num_workers,
         return_list=True,
         collate_fn=stack_equals,
+        make=paddle.io.DataLoader,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Callable
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.engine.callbacks.progress import duration
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.engine.record import CURVES_FILE
@@ -30,6 +31,8 @@ class Curves(Callback):
             self.draw(monitor)
 
     def draw(self, monitor: Monitor) -> None:
+        if signals.came():  # the run is to end, and importing matplotlib alone takes seconds
+            return
         from ppliteseg_paddle.visual.plots import training_curves
 
         record = self.history(monitor)

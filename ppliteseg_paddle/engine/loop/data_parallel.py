@@ -8,8 +8,9 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ppliteseg_paddle.engine.loop import requests
 from ppliteseg_paddle.engine.loop.distributed import average_statistics, barrier, join_ranks, ranks
-from ppliteseg_paddle.engine.loop.rank_end import STOPPED, RankLost, end_jointly
+from ppliteseg_paddle.engine.loop.rank_end import end_jointly
 from ppliteseg_paddle.engine.loop.run import LoopRun
 
 
@@ -17,8 +18,7 @@ from ppliteseg_paddle.engine.loop.run import LoopRun
 def jointly(run: LoopRun) -> Iterator[None]:
     """Let the loop train on all ranks as on one; nothing where there is only one.
 
-    Raises: RankLost: in place of the loop's error, when another rank has ended; the first rank leaves a checkpoint of
-        the last complete step then, wherever the error comes to Python (with gloo).
+    Raises: RankLost: as `end_jointly`.
     """
     if ranks() < 2:
         yield
@@ -58,7 +58,7 @@ def distributed_model(run: LoopRun, original: Callable) -> Callable:
 # --------------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def complete_updates(run: LoopRun) -> Iterator[None]:
-    """Average gradients before each update of the run's optimizer (on the CPU), and let no signal tear an update."""
+    """Average gradients before each update of the run's optimizer (on the CPU), and note where an update is."""
     import paddle
 
     optimizer = run.optimizer
@@ -69,8 +69,6 @@ def complete_updates(run: LoopRun) -> Iterator[None]:
             run.updating = run.torn = True
             result = update(*args, **kwargs)
             run.torn = False
-            if run.stopped:
-                raise RankLost(STOPPED)
             return result
 
         return update_completely
@@ -146,10 +144,12 @@ class AfterStep:
 
 
 def count_step(run: LoopRun, profiler: Any) -> AfterStep:
-    """Reason: what follows the last step, and a checkpoint after an error, need to know how far the run is."""
+    """Reason: what follows the last step, and a checkpoint after an error, need to know how far the run is. And the
+    ranks come from the gradients' transfer here: what one of them is asked for, all take up in the same step."""
 
     def then() -> None:
         run.done, run.updating = run.done + 1, False
+        requests.agree(run)
 
     return AfterStep(profiler, then)
 

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ppliteseg_paddle.engine.loop.notes import RankLost, missing_rank
 from ppliteseg_paddle.errors import DataError
 
 _barriers = itertools.count(1)
+_looked = 0.0  # when `check_ranks` did
 
 
 def rank() -> int:
@@ -52,9 +54,10 @@ def barrier() -> None:
     """Wait until all ranks are here. Every rank has to come equally often.
 
     Reason: gloo gives up when one rank is half a minute behind another, and offers no setting for it. The first rank
-    draws and saves while others wait. So after such work they wait here, where there is no limit, and where the
-    launcher's signal reaches Python if another rank never comes. It takes some 90 ms (Paddle's store answers slowly),
-    too long for every step.
+    draws and saves while others wait. So after such work they wait here, where there is no limit but the life of the
+    others. It takes some 90 ms (Paddle's store answers slowly), too long for every step.
+
+    Raises: RankLost
     """
     import paddle
 
@@ -68,6 +71,23 @@ def barrier() -> None:
         time.sleep(nap)
         nap = min(1.1 * nap, 0.02)
         arrived = store.add("ppliteseg/arrived", 0)
+        if arrived < number * ranks():
+            check_ranks()
+
+
+def check_ranks() -> None:
+    """See that the other ranks of this machine are alive, once a second at most: for work in which a dead one is not
+    missed for long.
+
+    Raises: RankLost
+    """
+    global _looked
+    if ranks() < 2 or time.monotonic() - _looked < 1:
+        return
+    _looked = time.monotonic()
+    missing = missing_rank()
+    if missing is not None:
+        raise RankLost(f"rank {missing:d} is gone")
 
 
 def share(count: int) -> range:

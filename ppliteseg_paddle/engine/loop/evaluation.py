@@ -10,11 +10,13 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, MANIFEST, PARAMS, iteration_of
 from ppliteseg_paddle.engine.loop.distributed import rank, ranks
 from ppliteseg_paddle.engine.loop.log import run_log, say
 from ppliteseg_paddle.engine.loop.rebind import rebound
 from ppliteseg_paddle.engine.loop.run import LoopRun
+from ppliteseg_paddle.engine.loop.workers import guarded_loader
 from ppliteseg_paddle.engine.metrics import scores_line
 from ppliteseg_paddle.errors import PPLiteSegError
 from ppliteseg_paddle.files import read_json
@@ -34,13 +36,16 @@ def fast_and_noted(run: LoopRun, original: Callable) -> Callable:
     classes' IoU and kappa that its evaluation returns.
     """
 
+    import paddle
+
     def evaluate(model: Any, eval_dataset: Any, print_detail: bool = True, **arguments: Any) -> tuple:
         if eval_dataset is NO_VALIDATION:
             return _NO_SCORE
         begin = time.monotonic()
         try:
             if any(arguments.get(name) for name in _SLOW):
-                slow = rebound(original, {"logger": run_log(run, original.__globals__["logger"]), "progbar": Bars})
+                names = {"logger": run_log(run, original.__globals__["logger"]), "progbar": Bars}
+                slow = rebound(original, {**names, "paddle.io.DataLoader": guarded_loader(run, paddle.io.DataLoader)})
                 scores = slow(model, eval_dataset, print_detail=print_detail, **arguments)
             else:
                 scores = _fast(run, model, eval_dataset, print_detail, arguments)
@@ -124,6 +129,7 @@ class Bars:
             )
 
         def update(self, current: int, values: Any = None) -> None:
+            signals.check()
             self.bar.update(current - self.bar.n)
             if current >= self.target:
                 self.bar.close()

@@ -10,16 +10,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ppliteseg_paddle import signals
+from ppliteseg_paddle.config.command import resume_command
+from ppliteseg_paddle.engine.loop import notes
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
-from ppliteseg_paddle.files import SOURCE_ROOT, read_json, write_json
+from ppliteseg_paddle.files import SOURCE_ROOT, read_json
 
-NOTES = "PPLITESEG_RANK_NOTES"  # folder in which each rank leaves what it came to
-CHECKPOINT = "checkpoint.json"  # in it, the first rank's last checkpoint
-INTERRUPT_SECONDS = 10  # that the launcher and its ranks may take to end after Ctrl-C
 # The launcher's own lines, on Paddle 2.6 to 3.3.
 _FAILED = re.compile(r"^Container rank (\d+) status failed .* code (-?\d+) log (\S+)")
 _CHATTER = re.compile(
@@ -34,13 +34,9 @@ class RankFailed(PPLiteSegError):
     exit_status = 3
 
 
-def launched() -> bool:
-    """Whether a launcher has started this process."""
-    return "PADDLE_TRAINER_ID" in os.environ
-
-
 def launch(
     argv: Sequence[str],
+    command: Sequence[str] = (),
     nproc_per_node: int | None = None,
     devices: str | None = None,
     nnodes: str | None = None,
@@ -52,13 +48,14 @@ def launch(
     """Run one of our commands on several ranks of this machine, and wait for them.
 
     Args:
-        argv: the command and its flags, without those of this function.
+        argv: the command and its flags, without those of this function; command: with them.
         nproc_per_node, devices, nnodes, master: as the launcher's; node_rank: its `--rank`, the number of this machine.
         log_dir: gets workerlog.N, what rank N printed; None for a temporary folder, which stays if a rank fails.
         device: what the command's `--device` says.
 
     Returns: the first rank's result; {"rank": N} on a machine that has not got it.
-    Raises: ConfigError: what a rank refused; RankFailed: if one ended otherwise.
+    Raises: ConfigError: what a rank refused; RankFailed: if one ended otherwise; signals.Interrupted: if the run was
+        told to end, after the ranks have saved.
     """
     import paddle
 
@@ -70,10 +67,11 @@ def launch(
         raise ConfigError(
             f"cannot write the ranks' logs to {log_dir}: {error.strerror}; give a folder with --log_dir."
         ) from error
-    with tempfile.TemporaryDirectory() as notes:
+    with tempfile.TemporaryDirectory(prefix="ppliteseg_notes_") as folder:
         environment = {
             **os.environ,
-            NOTES: notes,
+            notes.NOTES: folder,
+            notes.COMMAND: json.dumps(list(command)),
             "PYTHONPATH": os.pathsep.join([SOURCE_ROOT] + [path for path in [os.environ.get("PYTHONPATH")] if path]),
         }
         if paddle.is_compiled_with_cuda() and _kind(device) == "cpu":
@@ -86,39 +84,23 @@ def launch(
             "--master": master,
             "--rank": node_rank,
         }
-        command = [
-            sys.executable,
-            "-u",
-            "-m",
-            "paddle.distributed.launch",
-            "--log_level",
-            "ERROR",
-            "--log_dir",
-            log_dir,
+        launcher = [
+            *(sys.executable, "-u", "-m", "ppliteseg_paddle.engine.loop.launcher", str(os.getpid())),
+            *("--log_level", "ERROR", "--log_dir", log_dir),
         ]
         for name, value in options.items():
-            command += [] if value is None else [name, str(value)]
-        try:
-            failed = _follow(
-                command + [os.path.join(SOURCE_ROOT, "ppliteseg_paddle", "cli", "_rank.py"), *argv], environment
-            )
-        except KeyboardInterrupt:
-            if _noted_checkpoint(notes):
-                print(f"\nstopped; resume with: --resume_model {_noted_checkpoint(notes)}", file=sys.stderr)
-            raise
-        told = {
-            int(name[5:-5]): read_json(os.path.join(notes, name)) or {}
-            for name in os.listdir(notes)
-            if name.startswith("rank_")
-        }
-        checkpoint = _noted_checkpoint(notes)
+            launcher += [] if value is None else [name, str(value)]
+        program = os.path.join(SOURCE_ROOT, "ppliteseg_paddle", "cli", "_rank.py")
+        failed, number = _follow([*launcher, program, *argv], environment, folder)
+        told, checkpoint = notes.left(folder), (read_json(os.path.join(folder, notes.CHECKPOINT)) or {}).get("folder")
+    how = f"resume with: {resume_command(command, checkpoint)}" if checkpoint else ""
     if failed is None:
         return told.get(0, {}).get("result") or {"rank": min(told, default=-1)}
-    raise _failure(failed, told, log_dir, checkpoint)
-
-
-def _noted_checkpoint(notes: str) -> str | None:
-    return (read_json(os.path.join(notes, CHECKPOINT)) or {}).get("folder")
+    stops = [note["stopped"] for note in told.values() if "stopped" in note]
+    refused = any("refused" in note for note in told.values())
+    if not refused and (number or (stops and len(stops) == len(told))):
+        raise signals.Interrupted(number or stops[0], how)
+    raise _failure(failed, told, log_dir, how)
 
 
 def check_devices(count: int | None, devices: str | None, device: str | None = None) -> None:
@@ -157,61 +139,78 @@ def _kind(device: str | None) -> str:
     return (device or "").strip().lower().partition(":")[0]
 
 
-def _follow(command: list[str], environment: dict[str, str]) -> dict[str, Any] | None:
-    """Run the launcher and pass on what the first rank prints. Returns: what it says of the rank that failed; None if
-    all is well."""
-    process = subprocess.Popen(  # noqa: S603 - this Python, no shell
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+def _follow(command: list[str], environment: dict[str, str], folder: str) -> tuple[dict[str, Any] | None, int | None]:
+    """Run the launcher and pass on what the first rank prints, and to the ranks what signals ask of this process.
+
+    Returns: what the launcher says of the rank that failed, None if all is well; the signal that told the run to end.
+    """
+    # Ctrl-C in a terminal is for this process; the launcher in a session of its own leaves its ranks time to save.
+    process = subprocess.Popen(  # noqa: S603 - this Python, our code
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
     failed = None
-    before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
-    try:
+    with _passing_on(process, folder) as got:
         for line in process.stdout or ():
             text = line.decode("utf-8", "replace")
             match = _FAILED.match(text)
             if match:
                 failed = {"rank": int(match.group(1)), "status": int(match.group(2)), "log": match.group(3)}
             elif failed is None and not _CHATTER.search(text.lstrip()):
-                sys.stderr.write(text)
-                sys.stderr.flush()
+                with contextlib.suppress(OSError):  # nobody reads it any more
+                    sys.stderr.write(text)
+                    sys.stderr.flush()
         status = process.wait()
-    except KeyboardInterrupt:
-        _wait_for_the_end(process)
-        raise
+        notes.end_all(folder, notes.ORPHAN_SECONDS)
+    return failed or ({"rank": None, "status": status, "log": None} if status else None), got[0] if got else None
+
+
+@contextlib.contextmanager
+def _passing_on(process: subprocess.Popen[bytes], folder: str) -> Iterator[list[int]]:
+    """Send the ranks what this process is sent. Yields the signals that told it to end. After a second Ctrl-C nobody
+    is left."""
+    got: list[int] = []
+
+    def end() -> None:
+        notes.send(folder, signal.SIGKILL)
+        process.kill()
+
+    def passed(number: int, frame: Any) -> None:
+        if number == signal.SIGINT and number in got:
+            end()
+            os._exit(128 + number)
+        if number in signals.ENDING:
+            got.append(number)
+        notes.ask(folder, number)
+
+    wanted = [*signals.ENDING, *((signals.SAVING,) if signals.SAVING else ())] if signals.in_main_thread() else []
+    before = {number: signal.getsignal(number) for number in wanted}
+    caught = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    try:
+        for number in caught:
+            signal.signal(number, passed)
+        yield got
     finally:
-        signal.signal(signal.SIGTERM, before)
-        if process.poll() is None:
-            process.terminate()
-    return failed or ({"rank": None, "status": status, "log": None} if status else None)
+        for number in caught:
+            signal.signal(number, before[number])
+        if process.poll() is None:  # an error here
+            notes.ask(folder, signal.SIGTERM)
+            notes.end_all(folder, notes.ORPHAN_SECONDS)
+            end()
 
 
-def _wait_for_the_end(process: subprocess.Popen) -> None:
-    """After Ctrl-C, of which the terminal has told the launcher, too; a signal to this process alone (`kill -INT`) it
-    has not heard of."""
-    for end, seconds in ((lambda: None, INTERRUPT_SECONDS), (process.terminate, 30), (process.kill, None)):
-        end()
-        try:
-            rest = process.communicate(timeout=seconds)[0]  # reads on, as a full pipe would hold it up
-        except subprocess.TimeoutExpired:
-            continue
-        for text in rest.decode("utf-8", "replace").splitlines(keepends=True):
-            if not _CHATTER.search(text.lstrip()) and not _FAILED.match(text):
-                sys.stderr.write(text)
-        return
-
-
-def _failure(
-    failed: dict[str, Any], told: dict[int, dict[str, Any]], log_dir: str, checkpoint: str | None
-) -> PPLiteSegError:
+def _failure(failed: dict[str, Any], told: dict[int, dict[str, Any]], log_dir: str, how: str) -> PPLiteSegError:
     """The error of the rank that ended first: not of one that only missed it."""
     for _, note in sorted(told.items()):
-        if note.get("refused"):
-            return ConfigError(note["refused"])
+        if "refused" in note:
+            if note.get("status") != RankFailed.exit_status:
+                return ConfigError(note["refused"])
+            told_how = not how or "resume with" in note["refused"]  # by the first rank, which alone has checkpoints
+            return RankFailed(note["refused"] if told_how else f"{note['refused']} {how[0].upper()}{how[1:]}")
     number = failed["rank"]
     if number is None or "lost" in told.get(number, {}):
         silent = [n for n in _numbers(log_dir) if n not in told]
         number = silent[0] if silent else number
-    how = (f" Resume with: --resume_model {checkpoint}") if checkpoint else ""
+    how = f" {how[0].upper()}{how[1:]}" if how else ""
     if number is None:
         return RankFailed(f"the launcher ended with status {failed['status']}; the logs are in {log_dir}.{how}")
     cause = told.get(number, {}).get("error") or (
@@ -238,41 +237,7 @@ class NoteCheckpoints(Callback):
     """
 
     def __init__(self, resumed: str | None):
-        self._note(resumed)
+        notes.note_checkpoint(resumed)
 
     def on_save(self, monitor: Monitor) -> None:
-        self._note(monitor.saved)
-
-    @staticmethod
-    def _note(folder: str | None) -> None:
-        if folder and os.environ.get(NOTES):
-            write_json(os.path.join(os.environ[NOTES], CHECKPOINT), {"folder": folder})
-
-
-@contextlib.contextmanager
-def noting():
-    """Around the work of a rank: leave for `launch` what it came to. Yields a dict whose "result" is passed on, and
-    printed there."""
-    folder = os.environ.get(NOTES)
-    note: dict[str, Any] = {}
-    if not folder or not launched():
-        yield note
-        return
-    try:
-        yield note
-    except PPLiteSegError as error:
-        text = " ".join(str(error).split())
-        note.clear()
-        note["refused" if error.exit_status == 2 else "lost"] = text
-        raise
-    except BaseException as error:
-        note.clear()
-        note["error"] = f"ended with {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
-        raise
-    finally:
-        write_json(
-            os.path.join(folder, f"rank_{os.environ['PADDLE_TRAINER_ID']}.json"),
-            json.loads(json.dumps(note, default=str)),
-        )
-        if "result" in note:
-            note["result"] = {"rank": int(os.environ["PADDLE_TRAINER_ID"])}
+        notes.note_checkpoint(monitor.saved)

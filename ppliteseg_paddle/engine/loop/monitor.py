@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ppliteseg_paddle.config.command import resume_command
 from ppliteseg_paddle.engine.best import BestModel
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS, damage
 from ppliteseg_paddle.engine.loop.distributed import ranks, sum_over_ranks
@@ -77,6 +78,7 @@ class Monitor:
         fp16: with a loss scale, a few steps may overflow and are skipped; without, one is the end.
         callbacks: told of everything; those of other ranks than the first see nothing.
         clock: seconds that the run has taken, with those before a resume.
+        command: that started the run, for what is said of resuming it.
         first: whether this is the first of the ranks, which alone ends the run for a loss that is no number.
     """
 
@@ -89,6 +91,7 @@ class Monitor:
     clock: Callable[[], float] = field(default_factory=_stopwatch)
     checkpoints: list[str] = field(default_factory=list)
     lineage: Lineage = UNNAMED
+    command: Sequence[str] = ()
     first: bool = True
 
     def __post_init__(self) -> None:
@@ -117,7 +120,7 @@ class Monitor:
     def how_to_resume(self) -> str:
         """What to tell whoever has stopped the run."""
         return (
-            f"resume with: --resume_model {self.saved}"
+            f"resume with: {resume_command(self.command, self.saved)}"
             if self.saved
             else "no checkpoint was written yet (a smaller --save_interval writes them earlier)"
         )

@@ -44,8 +44,8 @@ class LoopRun:
     done: int = field(init=False)  # steps whose update is complete
     updating: bool = False  # after the gradients of a step, before it counts as done
     torn: bool = False  # some weights are a step ahead of others
-    stopped: bool = False  # told to end by the launcher while they were
     reading: bool = False  # after a complete step, before the next one computes
+    asked: frozenset[int] = frozenset()  # signals that all ranks take up after the step that is just done
     apart: bool = True  # the first rank may have done more than others since the last transfer
 
     def __post_init__(self) -> None:
@@ -58,8 +58,8 @@ class LoopRun:
 
     @property
     def saves_now(self) -> bool:
-        """Whether an evaluation or a checkpoint follows the step that is just done."""
-        return self.done % self.save_interval == 0 or self.at_the_end
+        """Whether a checkpoint follows the step that is just done."""
+        return self.done % self.save_interval == 0 or self.at_the_end or bool(self.asked)
 
     @property
     def evaluates_now(self) -> bool:

@@ -26,6 +26,7 @@ from ppliteseg_paddle.engine.loop import (
     sampling,
     saving,
     steps,
+    workers,
 )
 from ppliteseg_paddle.engine.loop.rebind import look_up, looked_up_by, rebound
 from ppliteseg_paddle.engine.loop.run import LoopRun
@@ -69,6 +70,14 @@ SEAMS: tuple[Seam, ...] = (
         why="epochs are numbered from 0 again after a resume, and nobody is told that one begins",
         until="the loop resumes its epochs",
         signature=("dataset", "batch_size", "shuffle", "drop_last"),
+    ),
+    Seam(
+        "paddle.io.DataLoader",
+        (workers.guarded_loader,),
+        why="its workers outlive a killed run, end by signals meant for it, fill shared memory, and are waited for "
+        "when they are dead",
+        until="Paddle's DataLoader looks after its workers",
+        signature=("dataset", "batch_sampler", "num_workers", "use_shared_memory", "worker_init_fn"),
     ),
     Seam(
         "loss_computation",

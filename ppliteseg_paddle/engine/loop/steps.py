@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Callable
 
+from ppliteseg_paddle.engine.loop.requests import carry_out
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.engine.loop.saving import save_checkpoint
 
@@ -15,6 +16,7 @@ def step_done(run: LoopRun) -> None:
     if run.saves_now:
         save_checkpoint(run)
     run.reading = True
+    carry_out(run)
 
 
 def read_losses(run: LoopRun, original: Callable) -> Callable:

@@ -2,17 +2,16 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle.cli.main import main
-from ppliteseg_paddle.cli.ranks import RANK_FLAGS, without_flags
-from ppliteseg_paddle.engine.loop import launch
+from ppliteseg_paddle.cli.ranks import RANK_FLAGS
+from ppliteseg_paddle.config.command import without_flags
+from ppliteseg_paddle.engine.loop import launch, notes
+from ppliteseg_paddle.engine.loop.workers import WorkerLost
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
 pytestmark = pytest.mark.slow  # trains in several processes
@@ -62,7 +61,9 @@ def test_a_rank_that_dies_ends_the_run_with_its_name_and_a_checkpoint_to_resume_
         "error: rank 1 was ended by SIGKILL (9), as when memory runs out; its log is "
         f"{(save_dir / 'log' / 'workerlog.1')}."
     )
-    folder = last.split("--resume_model ")[1]
+    command = last.split(". Resume with: ")[1]
+    assert command.startswith(f"ppliteseg train --config {config} --save_dir {save_dir} --nproc_per_node 2 ")
+    folder = command.split("--resume_model ")[1]
     assert folder.startswith(str(save_dir / "iter_"))
     assert {"model.pdparams", "model.pdopt"} <= set(os.listdir(folder))
 
@@ -70,7 +71,8 @@ def test_a_rank_that_dies_ends_the_run_with_its_name_and_a_checkpoint_to_resume_
 def failure(tmp_path, status=-9, rank=0, told=None, checkpoint=None):
     for number in range(2):
         (tmp_path / (f"workerlog.{number:d}")).write_text("")
-    return launch._failure({"rank": rank, "status": status, "log": "x"}, told or {}, str(tmp_path), checkpoint)
+    how = f"resume with: --resume_model {checkpoint}" if checkpoint else ""
+    return launch._failure({"rank": rank, "status": status, "log": "x"}, told or {}, str(tmp_path), how)
 
 
 def test_what_a_rank_refuses_is_the_error_of_the_whole(tmp_path):
@@ -96,23 +98,26 @@ def test_a_defect_in_a_rank_is_named(tmp_path):
 @pytest.mark.parametrize(
     "kind, expected",
     [
-        (ConfigError("no such file"), {"refused": "no such file"}),
-        (launch.RankFailed("gone"), {"lost": "gone"}),
+        (ConfigError("no such file"), {"refused": "no such file", "status": 2}),
+        (WorkerLost("killed"), {"refused": "killed", "status": 3}),
+        (notes.RankLost("gone"), {"lost": "gone"}),
         (ValueError("bad\nmore"), {"error": "ended with ValueError: bad"}),
     ],
 )
 def test_a_rank_leaves_word_of_how_it_ended(tmp_path, monkeypatch, kind, expected):
-    monkeypatch.setenv(launch.NOTES, str(tmp_path))
+    monkeypatch.setattr(notes, "begin_rank", lambda: None)
+    monkeypatch.setenv(notes.NOTES, str(tmp_path))
     monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
-    with pytest.raises(type(kind)), launch.noting():
+    with pytest.raises(type(kind)), notes.noting():
         raise kind
     assert json.loads((tmp_path / "rank_1.json").read_text()) == expected
 
 
 def test_the_result_goes_to_the_launching_process(tmp_path, monkeypatch):
-    monkeypatch.setenv(launch.NOTES, str(tmp_path))
+    monkeypatch.setattr(notes, "begin_rank", lambda: None)
+    monkeypatch.setenv(notes.NOTES, str(tmp_path))
     monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
-    with launch.noting() as note:
+    with notes.noting() as note:
         note["result"] = {"mIoU": 0.5}
     assert note["result"] == {"rank": 0}
     assert json.loads((tmp_path / "rank_0.json").read_text()) == {"result": {"mIoU": 0.5}}
@@ -138,29 +143,8 @@ def test_gpus_that_paddle_lacks_are_refused():
 def test_the_first_rank_leaves_word_of_its_checkpoints(tmp_path, monkeypatch):
     launch.NoteCheckpoints("o/iter_3")  # without a launcher: nobody to tell
     assert not list(tmp_path.iterdir())
-    monkeypatch.setenv(launch.NOTES, str(tmp_path))
-    notes = launch.NoteCheckpoints("o/iter_3")
+    monkeypatch.setenv(notes.NOTES, str(tmp_path))
+    callback = launch.NoteCheckpoints("o/iter_3")
     assert json.loads((tmp_path / "checkpoint.json").read_text()) == {"folder": "o/iter_3"}
-    notes.on_save(SimpleNamespace(saved="o/iter_9"))
+    callback.on_save(SimpleNamespace(saved="o/iter_9"))
     assert json.loads((tmp_path / "checkpoint.json").read_text()) == {"folder": "o/iter_9"}
-
-
-def test_a_launcher_that_has_not_heard_of_ctrl_c_is_ended_though_its_pipe_is_full(monkeypatch, capfd):
-    monkeypatch.setattr(launch, "INTERRUPT_SECONDS", 0.5)
-    code = "import sys, time\nfor _ in range(20000):\n    print('step of a run')\nsys.stdout.flush()\ntime.sleep(600)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    launch._wait_for_the_end(process)
-    assert process.returncode == -signal.SIGTERM
-    assert capfd.readouterr().err.count("step of a run") == 20000
-
-
-def test_ctrl_c_says_how_to_resume(tmp_path, monkeypatch, capsys):
-    def interrupted(command, environment):
-        with open(os.path.join(environment[launch.NOTES], "checkpoint.json"), "w") as file:
-            json.dump({"folder": "o/iter_7"}, file)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(launch, "_follow", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        launch.launch(["train"], nproc_per_node=2, log_dir=str(tmp_path))
-    assert capsys.readouterr().err == "\nstopped; resume with: --resume_model o/iter_7\n"
