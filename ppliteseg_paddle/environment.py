@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import platform
 import signal
 import sys
 import threading
@@ -29,6 +30,25 @@ NOISE = (
     "No ccache found",  # Paddle 3 at import, about compiling C++ extensions
     r"\s*Non compatible API",  # Paddle 3.2 and later, where PaddleSeg's calls resemble torch's
     "When training, we now always track",  # of every batch norm
+)
+VECTOR_INSTRUCTIONS = (
+    "sse4_2",
+    "avx",
+    "fma",
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "asimd",
+    "sve",
+)
+VECTOR_VARIABLES = (
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_DEBUG_CPU_TYPE",
 )
 _OMP_NUM_THREADS_OF_THE_USER = _omp_num_threads_of_the_user()
 _compute_threads = 1  # see `use_all_cores`
@@ -122,12 +142,34 @@ def choose_fast_matrix_products() -> None:
 
 
 def _is_amd_with_avx2(cpuinfo: str = "/proc/cpuinfo") -> bool:
-    try:
-        with open(cpuinfo, encoding="utf-8", errors="replace") as file:
-            described = file.read(8192)
-    except OSError:  # not Linux
-        return False
+    described = _cpuinfo(cpuinfo)
     return "AuthenticAMD" in described and {"avx2", "fma"} <= set(described.split())
+
+
+def _cpuinfo(path: str = "/proc/cpuinfo") -> str:
+    """What Linux says of the first processor; nothing elsewhere."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(8192).split("\n\n")[0]
+    except OSError:
+        return ""
+
+
+def processor() -> str:
+    """The processor's name."""
+    for line in _cpuinfo().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def instruction_sets() -> str:
+    """What the order of sums in Paddle's kernels depends on: the vector instructions that the processor has, and the
+    variables that hide some of them from the libraries."""
+    flags = set(_cpuinfo().split())
+    found = [name for name in VECTOR_INSTRUCTIONS if name in flags]
+    hidden = [f"{name}={os.environ[name]}" for name in VECTOR_VARIABLES if name in os.environ]
+    return " ".join([*found, *hidden]) or platform.machine()
 
 
 def paddle_version() -> tuple[int, ...] | None:

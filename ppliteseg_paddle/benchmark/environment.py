@@ -13,6 +13,7 @@ from typing import Any
 
 from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.deploy.runtimes import distributions
+from ppliteseg_paddle.environment import processor
 
 # Packages whose versions are noted where they are installed, beside those of the runtimes. Nothing is imported for it.
 _PACKAGES = (
@@ -46,7 +47,7 @@ def machine() -> dict[str, Any]:
     import cv2
 
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "architecture": platform.machine(),
         "cpus": os.cpu_count(),
         "cpus_usable": default_threads(),
@@ -90,17 +91,6 @@ def gpus() -> list[dict[str, str]]:
     return [
         dict(zip(_GPU_FIELDS, map(str.strip, line.split(",")))) for line in done.stdout.splitlines() if line.strip()
     ]
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:  # no Linux
-        return platform.processor() or platform.machine()
-    return platform.processor() or platform.machine()
 
 
 def _memory_gib() -> float | None:

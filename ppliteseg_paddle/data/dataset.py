@@ -91,9 +91,7 @@ class CheckedDataset(paddle.io.Dataset):
         self.list_path = self.find_list(expand_env(list_path))
         pairs = read_list(self.list_path, self.dataset_root, separator, needs_label=self.mode != "test")
         self.file_list: list[Any] = [[image, label] for image, label, _ in pairs]
-        self.draws = Draws(
-            len(self.file_list)
-        )  # read by `FusedAugment`, and in worker processes by PaddleSeg's transforms
+        self.draws = Draws(len(self.file_list))
 
     @classmethod
     def of(cls, dataset) -> CheckedDataset:
@@ -174,8 +172,9 @@ class CheckedDataset(paddle.io.Dataset):
         if generator is not None and len(steps) == 1 and isinstance(steps[0], FusedAugment):
             image, label = steps[0].sample(image, label, generator)
             return self._with_edge({"img": image, "trans_info": [], "gt_fields": ["label"], "label": label})
-        if generator is not None and paddle.io.get_worker_info() is not None:
-            # PaddleSeg seeds all workers alike, and alike in every epoch.
+        if generator is not None and (self.draws.epoch is not None or paddle.io.get_worker_info() is not None):
+            # PaddleSeg seeds all workers alike, and alike in every epoch. In a process of somebody else's loop the
+            # generators are left alone.
             seed_globals(generator)
         data = {"img": image.astype("float32"), "trans_info": [], "gt_fields": []}
         if label is None:

@@ -13,6 +13,7 @@ from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, check_fits
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precise_bn import PreciseStatistics, precise_statistics_of
+from ppliteseg_paddle.engine.resume import check_optimizer
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
 from ppliteseg_paddle.errors import ConfigError
 
@@ -107,6 +108,8 @@ def build_parts(
         builder.__dict__["lr_scheduler"] = ScheduleByTime(built("lr_scheduler"), budget)
     build.check_parameter_groups(config, model)
     parts = Parts(train_dataset, val_dataset, precise_bn, model, built("loss"), built("optimizer"))
+    if resumed:
+        check_optimizer(parts.optimizer, resumed)
     _check_outputs(model, parts.loss, config)
     if getattr(model, "full_size_logits", False):
         model.full_size_logits = False  # the losses upsample for less

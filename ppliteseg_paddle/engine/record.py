@@ -15,6 +15,7 @@ from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine.checkpoint import PARAMS
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
+from ppliteseg_paddle.engine.loop.state import read_state
 from ppliteseg_paddle.engine.pick import HISTORY_FILE
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json, write_json
@@ -70,7 +71,7 @@ class Record(Callback):
             part: [row for row in earlier.get(part, []) if row.get("iter", start + 1) <= start]
             for part in ("train", "eval")
         }
-        self.earlier_seconds = seconds_at(earlier, start)
+        self.earlier_seconds = read_state(options.resume_model).get("seconds", seconds_at(earlier, start))
         self.written, self.writing = 0.0, 0.0
         self.head = {
             "config": config.source.path,
@@ -129,6 +130,7 @@ class Record(Callback):
         }
 
     def result(self, monitor: Monitor) -> dict[str, Any]:
+        rows = self.earlier["train"] + monitor.rows
         last, curves = monitor.saved or "", os.path.join(self.save_dir, CURVES_FILE)
         # The weights to use next: the best that an evaluation has found, plain or averaged, else the last ones.
         scored = [
@@ -139,8 +141,8 @@ class Record(Callback):
         return {
             "iterations": monitor.steps if self.timed else self.config.iters,
             "start_iteration": self.start,
-            "first_loss": monitor.rows[0]["loss"] if monitor.rows else None,
-            "final_loss": monitor.rows[-1]["loss"] if monitor.rows else None,
+            "first_loss": rows[0]["loss"] if rows else None,
+            "final_loss": rows[-1]["loss"] if rows else None,
             "best_mIoU": monitor.best.miou,
             "best_iteration": monitor.best.iteration,
             "ema_best_mIoU": monitor.ema_best.miou,

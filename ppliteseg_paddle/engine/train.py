@@ -32,12 +32,21 @@ from ppliteseg_paddle.engine.loop.precision import autocast, check_precision, pr
 from ppliteseg_paddle.engine.loop.reader_errors import reader_errors
 from ppliteseg_paddle.engine.loop.rebind import look_up
 from ppliteseg_paddle.engine.loop.run import LoopRun
-from ppliteseg_paddle.engine.loop.sampling import epochs_done, progress_of, seed_samples
+from ppliteseg_paddle.engine.loop.sampling import seed_of_run, seeded, tell_progress
 from ppliteseg_paddle.engine.loop.saving import saving_at_faults
+from ppliteseg_paddle.engine.loop.state import read_state, restore
 from ppliteseg_paddle.engine.loop.workers import end_workers
 from ppliteseg_paddle.engine.parts import Parts, build_parts, fit_recipe, set_seed
 from ppliteseg_paddle.engine.pick import AUTO, HISTORY_FILE, begin_run, check_resume, checkpoints_of, newest
 from ppliteseg_paddle.engine.record import CONFIG_FILE, Record, recorded, seconds_at
+from ppliteseg_paddle.engine.resume import (
+    carry_over,
+    comparison,
+    conditions_of,
+    configured,
+    rewind_best,
+    schedule_differs,
+)
 from ppliteseg_paddle.engine.save_dir import SaveDir
 from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.errors import ConfigError, DependencyError
@@ -88,21 +97,27 @@ def _train(config: Any, at: Begin, folder: SaveDir | None, chosen: tuple[str, st
 
     options, start, first, device = at.options, at.start, folder is not None, chosen[0]
     budget = _budget(config, at, begin)
+    said = configured(config)
     with paddle.utils.unique_name.guard():
         # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
         # saved state finds its parameters again.
         parts = build_parts(config, options, device, budget, lambda: autocast(options.precision, options.amp_level))
         datasets = {"train": parts.train_dataset, "val": parts.val_dataset}
         check_data(config, datasets, options.full_check, look=first)
+        carried = None
         if folder is not None:
             folder.open()
+            carried = carry_over(options.resume_model, options.save_dir) if options.resume_model else None
         record = Record(options, config, start, device, begin)
         run = _run(config, options, parts, record, budget, start)
+        run.conditions = conditions_of(config, said, options, parts, device)
+        notes = _continue(run, record, budget is not None)
         if first:
             build.save_config(config, os.path.join(options.save_dir, CONFIG_FILE))
             print(device_line(*chosen))
             print(_first_line(run, config, options, parts, budget), flush=True)
-        seed_samples(parts.train_dataset, options.seed, start, config.batch_size, distributed.ranks())
+            for note in filter(None, (carried, *notes)):
+                print(f"resuming: {note}", flush=True)
         with contextlib.ExitStack() as around:
             around.enter_context(requests.between_steps())
             around.enter_context(recorded(run.monitor, record, first))
@@ -141,7 +156,7 @@ def _loop(run: LoopRun, config: Any, options: TrainOptions, parts: Parts) -> Non
     """Call PaddleSeg's loop. VisualDL's writer is a callback, as it has more to write than the loop knows."""
     seams.loop_for(run)(
         parts.model,
-        parts.train_dataset,
+        seeded(parts.train_dataset, run.seed),
         val_dataset=NO_VALIDATION if parts.val_dataset is None else parts.val_dataset,
         optimizer=parts.optimizer,
         save_dir=options.save_dir,
@@ -218,12 +233,12 @@ def _newest(save_dir: str, first: bool) -> str | None:
 
 
 def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budget: Any, start: int) -> LoopRun:
-    ranks, first = distributed.ranks(), distributed.rank() == 0
+    first = distributed.rank() == 0
     callbacks = [NoteCheckpoints(options.resume_model), record, *options.callbacks] if first else []
     lineage = begin_run(options.resume_model, start)
     written = checkpoints_of(options.save_dir, lineage) if first and options.resume_model else []
     # At least one row is recorded.
-    log_iters = options.log_iters if budget is not None else min(options.log_iters, config.iters - start)
+    log_iters = options.log_iters if budget is not None else min(options.log_iters, config.iters)
     monitor = Monitor(
         parts.optimizer,
         options.save_dir,
@@ -251,13 +266,31 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
         resume_model=options.resume_model,
         use_ema=options.use_ema,
         ema_decay=value_of(config.dic, "ema_decay"),
-        epochs=epochs_done(len(parts.train_dataset), start, config.batch_size, ranks),
-        begin_epoch=progress_of(
-            parts.train_dataset, lambda: budget.fraction if budget else monitor.steps / config.iters
-        ),
+        num_workers=options.num_workers,
+        seed=seed_of_run(options.seed, read_state(options.resume_model).get("seed")),
+        share=lambda iteration: budget.fraction if budget else iteration / config.iters,
+        begin_epoch=tell_progress(parts.train_dataset),
         precise_bn=parts.precise_bn,
         evaluates=parts.val_dataset is not None,
     )
+
+
+def _continue(run: LoopRun, record: Record, by_time: bool) -> list[str | None]:
+    """Take up the state of the checkpoint that the run resumes from, if any.
+
+    Returns: what to say of it.
+    """
+    folder, monitor = run.resume_model, run.monitor
+    if folder is None:
+        return []
+    state = read_state(folder)
+    restore(run, state)
+    run.new_schedule = not by_time and schedule_differs(state, run.conditions)
+    notes = [comparison(folder, state, run.conditions)]
+    if monitor.first:
+        for best, ema in ((monitor.best, False), (monitor.ema_best, True)):
+            notes.append(rewind_best(best, folder, [row for row in record.earlier["eval"] if row["ema"] == ema]))
+    return notes
 
 
 def _budget(config: Any, at: Begin, begin: float) -> Any:

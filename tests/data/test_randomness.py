@@ -71,10 +71,18 @@ def test_seeds_epochs_and_images_differ(root):
         assert not np.array_equal(first[index], other[index])
 
 
-def test_a_resumed_run_has_the_samples_of_the_epochs_to_come(root):
-    whole = epochs(root, 0, count=3)
-    resumed = epochs(root, 2, count=1, before=lambda dataset: dataset.draws.resume_from(2))
-    assert same(whole[2:], resumed)
+@pytest.mark.parametrize("transforms", [None, paddlesegs], ids=["ours", "paddleseg's"])
+def test_a_run_that_tells_the_epoch_gets_its_samples_wherever_they_are_read(root, transforms):
+    def samples(num_workers, epoch):
+        def tell(dataset):
+            dataset.draws.epoch = epoch
+
+        return epochs(root, num_workers, count=1, transforms=transforms and transforms(), before=tell)
+
+    second = samples(0, 1)
+    assert same(second, samples(2, 1)) and not same(second, samples(0, 2))
+    if transforms is None:
+        assert same(epochs(root, 0, count=2)[1:], second)  # where readings are counted
 
 
 def test_paddlesegs_transforms_in_workers_repeat_neither_each_other_nor_the_epoch_before(root):
@@ -100,7 +108,7 @@ def test_a_generator_belongs_to_seed_image_and_reading():
     assert len(set(numbers)) == 3
     assert [again.generator(index).random() for index in (2, 0, 2, 1, 2)][::2] == numbers
     assert Draws(4, seed=2).generator(2).random() not in numbers
-    again.resume_from(1)
+    again.epoch = 1
     assert again.generator(2).random() == numbers[1]
 
 

@@ -19,6 +19,9 @@ from ppliteseg_paddle.errors import ConfigError
 
 # Their rate depends on all rates before or on the loss, so they cannot be asked for a moment in between.
 NOT_BY_TIME = ("ReduceOnPlateau", "MultiplicativeDecay", "LinearLR")
+# What a checkpoint holds of the clock, beside the schedule's state: seconds used when it was written and at the last
+# step, and the number of steps.
+CLOCK = ("seconds", "used", "steps")
 
 
 class Budget:
@@ -47,6 +50,8 @@ class Budget:
         self.earlier = 0.0  # seconds that the run took before it was resumed
         self.used = 0.0  # at the last step, equal on all ranks
         self.steps = 0  # of this run
+        self.earlier_steps = 0  # before it was resumed
+        self.uncounted = 0.0  # seconds of `used` of which no number of steps is known
         self.steps_after = 0.0  # work that follows the last step and counts, in steps
         self.over = False
 
@@ -58,9 +63,12 @@ class Budget:
     def _reserve(self) -> float:
         """Seconds for what follows the last step: if a step of it takes as long as those before, and a fifth of the
         time at most."""
-        if not self.steps_after or not self.steps:
-            return 0.0
-        return min(0.2 * self.total, self.steps_after * (self.used - self.earlier) / self.steps)
+        return min(0.2 * self.total, self.steps_after * self._seconds_a_step())
+
+    def _seconds_a_step(self) -> float:
+        """Their mean so far, with what comes between them; 0 before the first."""
+        steps = self.earlier_steps + self.steps
+        return (self.used - self.uncounted) / steps if steps else 0.0
 
     def now(self) -> float:
         """Seconds used up to this moment."""
@@ -74,14 +82,20 @@ class Budget:
 
     def remaining_steps(self) -> int:
         """As many as fit if they take as long as those before."""
-        spent = self.used - self.earlier
-        if self.over or spent <= 0:
+        step = self._seconds_a_step()
+        if self.over or step <= 0:
             return 0
-        return max(1, round((self.total - self._reserve() - self.used) * self.steps / spent))
+        return max(1, round((self.total - self._reserve() - self.used) / step))
 
-    def resume(self, seconds: float) -> None:
-        """Continue after `seconds` of the budget are used."""
-        self.earlier = self.used = float(seconds)
+    def resume(self, seconds: float, used: float | None = None, steps: int | None = None) -> None:
+        """Continue after `seconds` of the budget are used, `used` at the last of `steps` steps; None: not known."""
+        self.earlier = float(seconds)
+        self.used, self.earlier_steps = self.earlier if used is None else float(used), steps or 0
+        self.uncounted = 0.0 if steps else self.used
+
+    def state(self) -> dict[str, float]:
+        """What `resume` takes, under the names of `CLOCK`."""
+        return {"seconds": self.now(), "used": self.used, "steps": self.earlier_steps + self.steps}
 
     def _agreed(self, seconds: float) -> float:
         if self.ranks == 1:
@@ -173,11 +187,12 @@ class ScheduleByTime(lr.LRScheduler):
         return self.schedule.last_lr
 
     def state_dict(self):
-        return {**self.schedule.state_dict(), "seconds": self.budget.now()}
+        return {**self.schedule.state_dict(), **self.budget.state()}
 
     def set_state_dict(self, state_dict):
         """The rate follows from the time that was used at the checkpoint."""
-        self.budget.resume(state_dict.get("seconds", self.budget.earlier))
+        if "seconds" in state_dict:
+            self.budget.resume(*(state_dict.get(name) for name in CLOCK))
         self.schedule.step(self.budget.fraction * self.budget.iters)
         self.last_epoch, self.last_lr = self.schedule.last_epoch, self.schedule.last_lr
 
@@ -196,7 +211,7 @@ def resume_budget(budget: Budget, folder: str, recorded: float, may_be_over: boo
 
     check_files(folder)
     state = paddle.load(os.path.join(folder, OPTIMIZER), return_numpy=True).get("LR_Scheduler", {})
-    budget.resume(state.get("seconds", recorded))
+    budget.resume(state.get("seconds", recorded), state.get("used"), state.get("steps"))
     budget.over = budget.used >= budget.total
     if budget.over and not may_be_over:
         raise ConfigError(

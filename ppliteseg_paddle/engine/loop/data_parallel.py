@@ -9,7 +9,7 @@ from typing import Any, Callable
 import numpy as np
 
 from ppliteseg_paddle.engine.loop import requests
-from ppliteseg_paddle.engine.loop.distributed import average_statistics, barrier, join_ranks, ranks
+from ppliteseg_paddle.engine.loop.distributed import average_statistics, barrier, join_ranks, ranks, statistics_of
 from ppliteseg_paddle.engine.loop.rank_end import end_jointly
 from ppliteseg_paddle.engine.loop.run import LoopRun
 
@@ -90,10 +90,12 @@ def complete_updates(run: LoopRun) -> Iterator[None]:
 
 
 class GradientMean:
-    """The mean of a model's gradients over all ranks, in one transfer of all of them."""
+    """The mean of a model's gradients over all ranks, in one transfer of all of them, and that of batch norm's running
+    statistics, so that every rank has all of the run's state after each step."""
 
     def __init__(self, model: Any):
         self.parameters = [parameter for parameter in model.parameters() if not parameter.stop_gradient]
+        self.statistics = statistics_of(model)
         self.flat: Any = None
         self.views: list[Any] = []
 
@@ -108,18 +110,24 @@ class GradientMean:
                     view.zero_()
                 else:
                     paddle.assign(parameter.grad, view)
+            means = self.views[len(self.parameters) :]
+            for statistic, view in zip(self.statistics, means):
+                paddle.assign(statistic, view)
             paddle.distributed.all_reduce(self.flat)
             self.flat.scale_(1.0 / ranks())
             for parameter, view in zip(self.parameters, self.views):
                 parameter.grad = view
+            for statistic, view in zip(self.statistics, means):
+                paddle.assign(view, statistic)
 
     def _allocate(self, paddle: Any) -> None:
-        sizes = [int(np.prod(parameter.shape)) for parameter in self.parameters]
+        tensors = [*self.parameters, *self.statistics]
+        sizes = [int(np.prod(tensor.shape)) for tensor in tensors]
         self.flat = paddle.zeros([sum(sizes)])
         ends = np.cumsum(sizes)
         self.views = [
-            self.flat[int(end - size) : int(end)].reshape(parameter.shape)
-            for parameter, size, end in zip(self.parameters, sizes, ends)
+            self.flat[int(end - size) : int(end)].reshape(tensor.shape)
+            for tensor, size, end in zip(tensors, sizes, ends)
         ]
 
 

@@ -143,15 +143,19 @@ def average_statistics(model: Any) -> None:
     Each rank has seen other images. Without this, one image would be evaluated with other statistics than the next, and
     a checkpoint would hold those of the first rank's images alone.
     """
-    if ranks() < 2:
-        return
-    statistics = [
-        getattr(layer, name) for layer in model.sublayers() for name in ("_mean", "_variance") if hasattr(layer, name)
-    ]
-    if not statistics:
+    statistics = statistics_of(model)
+    if ranks() < 2 or not statistics:
         return
     values = [tensor.numpy() for tensor in statistics]
-    mean = sum_over_ranks(np.concatenate([value.ravel() for value in values])) / np.float32(ranks())
+    # In float64, in which the mean of equal numbers is that number: where ranks agree, nothing changes.
+    mean = sum_over_ranks(np.concatenate([value.ravel() for value in values]).astype(np.float64)) / ranks()
     ends = np.cumsum([value.size for value in values])[:-1]
     for tensor, value, part in zip(statistics, values, np.split(mean, ends)):
         tensor.set_value(part.reshape(value.shape).astype(value.dtype))
+
+
+def statistics_of(model: Any) -> list[Any]:
+    """The running means and variances of a model's batch norm layers."""
+    return [
+        getattr(layer, name) for layer in model.sublayers() for name in ("_mean", "_variance") if hasattr(layer, name)
+    ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any, Callable
 
+from ppliteseg_paddle.engine.loop.budget import NOT_BY_TIME
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.engine.loop.rebind import look_up, rebound
 from ppliteseg_paddle.engine.loop.run import LoopRun
@@ -54,8 +56,21 @@ def run_log(run: LoopRun, original: Any) -> Any:
 
 
 def logged_resume(run: LoopRun, original: Callable) -> Callable:
-    """`resume`, whose line would break the progress line."""
-    return rebound(original, {"logger": run_log(run, look_up(original, "logger"))})
+    """`resume`, whose line would break the progress line. Afterwards a changed schedule gives the rate of the first
+    step, in place of the one that the checkpoint holds."""
+    load = rebound(original, {"logger": run_log(run, look_up(original, "logger"))})
+
+    def resume(model: Any, optimizer: Any, resume_model: str | None) -> Any:
+        with warnings.catch_warnings():
+            # Said of each state with a warm-up, whose inner schedule Paddle loads all the same.
+            warnings.filterwarnings("ignore", message="There are some unused values in state_dict")
+            start = load(model, optimizer, resume_model)
+        schedule = optimizer._learning_rate
+        if run.new_schedule and type(schedule).__name__ not in NOT_BY_TIME:
+            schedule.step(schedule.last_epoch)
+        return start
+
+    return resume
 
 
 class LogLines(Callback):

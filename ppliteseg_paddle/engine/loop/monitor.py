@@ -97,7 +97,7 @@ class Monitor:
     def __post_init__(self) -> None:
         self.callbacks = list(self.callbacks)
         self.steps = self.start
-        self.steps_per_epoch = 1
+        self.epoch = 1  # that the sampler has begun, from 1
         self.rows: list[dict[str, Any]] = []
         self.evaluations: list[dict[str, Any]] = []
         self.best, self.ema_best = (
@@ -174,7 +174,9 @@ class Monitor:
         Raises: PPLiteSegError: if the loss is no finite number any more.
         """
         self.steps += 1
-        self.window.add(np.array([float(loss) for loss in self._step_losses] or [np.nan]), read, whole, images)
+        # The mean over the ranks, so that each knows all of it. The gradients' transfer has just brought them together.
+        losses = np.array([float(loss) for loss in self._step_losses] or [np.nan])
+        self.window.add(sum_over_ranks(losses, in_step=True) / ranks(), read, whole, images)
         self._step_losses = ()
         self.tell("on_step", read, whole)
         if self.steps % self.log_iters == 0:
@@ -182,11 +184,10 @@ class Monitor:
             self.window = Window()
 
     def _sum_up(self, window: Window) -> None:
-        # The gradients' transfer has just brought the ranks together.
-        self.losses = sum_over_ranks(window.losses, in_step=True) / (window.steps * ranks())
+        self.losses = window.losses / window.steps
         row = {
             "iter": self.steps,
-            "epoch": (self.steps - 1) // self.steps_per_epoch + 1,
+            "epoch": self.epoch,
             "loss": float(self.losses[0]),
             "lr": float(self._rate),
             "batch_cost": round(window.whole / window.steps, 4),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Callable
+from typing import Any, Callable
+
+import numpy as np
 
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.errors import ConfigError
@@ -74,4 +76,23 @@ def decorate(run: LoopRun, original: Callable) -> Callable:
 
 
 def loss_scaler(run: LoopRun, original: Callable) -> Callable:
-    return original if run.precision != "bf16" else lambda *args, **kwargs: original(enable=False)
+    """`GradScaler` that begins with the loss scale of the checkpoint; for bf16 one that does nothing.
+
+    Reason: the loop does not save its scale, and bf16 needs none.
+    """
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        if run.precision == "bf16":
+            return original(enable=False)
+        run.loss_scaler = original(*args, **kwargs)
+        if run.loss_scale:
+            run.loss_scaler.load_state_dict({**run.loss_scale, "scale": np.array(run.loss_scale["scale"], np.float32)})
+        return run.loss_scaler
+
+    return make
+
+
+def scale_state(scaler: Any) -> dict[str, Any] | None:
+    """The state of a loss scale as plain numbers; None without one."""
+    state = scaler.state_dict() if scaler is not None else {}
+    return {**state, "scale": np.ravel(state["scale"]).tolist()} if state else None

@@ -16,8 +16,11 @@ class LoopRun:
     Args:
         iters, save_interval, keep_checkpoint_max: as the loop's own; `iters` may be a `budget.OpenEnd`.
         precision: fp32, fp16 or bf16; resume_model: folder that the run resumes from.
-        use_ema: whether averaged weights are kept; ema_decay: of them; epochs: that were begun before this run.
-        begin_epoch: called before the first sample of each epoch is read.
+        use_ema: whether averaged weights are kept; ema_decay: of them; num_workers: processes that read data.
+        seed: of all that is drawn, the same on every rank.
+        share: gives the share of the run that is done after some iterations; begin_epoch: called with it before the
+            first sample of each epoch is read.
+        conditions: what the numbers depend on beside the state, as `engine.resume` has them.
         evaluate: as `engine.val.evaluate`; precise_bn: recomputes a model's batch norm statistics at the end.
         evaluates: whether an evaluation follows each checkpoint of `save_interval` and of the end.
         log_lines: whether PaddleSeg's lines are logged; a progress line on a terminal tells the same in other words.
@@ -34,13 +37,20 @@ class LoopRun:
     resume_model: str | None = None
     use_ema: bool = False
     ema_decay: float = 0.999
-    epochs: int = 0
-    begin_epoch: Callable[[], None] = lambda: None
+    num_workers: int = 0
+    seed: int = 0
+    share: Callable[[int], float] = lambda iteration: 0.0
+    begin_epoch: Callable[[float], None] = lambda share: None
+    conditions: dict[str, Any] = field(default_factory=dict)
     precise_bn: Callable[[Any], None] | None = None
     evaluates: bool = False
     log_lines: bool = True
     ema_model: Any = None  # as soon as the loop has shown it
+    loss_scaler: Any = None  # of fp16, as soon as the loop has made it
+    loss_scale: dict[str, Any] | None = None  # that it is to begin with
+    new_schedule: bool = False  # the learning rate's is another one than the checkpoint's
     # How far it is.
+    place: Any = None  # among its epochs: `sampling.Place`
     done: int = field(init=False)  # steps whose update is complete
     updating: bool = False  # after the gradients of a step, before it counts as done
     torn: bool = False  # some weights are a step ahead of others

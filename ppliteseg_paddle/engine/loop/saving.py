@@ -12,6 +12,7 @@ from typing import Any, Callable
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, MANIFEST, OPTIMIZER, PARAMS, STATE, manifest_of
 from ppliteseg_paddle.engine.loop.distributed import rank
 from ppliteseg_paddle.engine.loop.run import LoopRun
+from ppliteseg_paddle.engine.loop.state import gather
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 from ppliteseg_paddle.files import finite, remove_folder, save_folder
 
@@ -33,7 +34,6 @@ def save_checkpoint(run: LoopRun) -> str | None:
     folder = os.path.join(monitor.save_dir, f"iter_{steps:d}")
     if folder in monitor.checkpoints:
         return folder
-    state: dict[str, Any] = {}
     if rank():
         return folder
     parts = {PARAMS: run.model, OPTIMIZER: run.optimizer}
@@ -43,6 +43,7 @@ def save_checkpoint(run: LoopRun) -> str | None:
     for name, values in tensors.items():
         _check_finite(run, values, name, steps)
     monitor.tell("on_saving")
+    state = gather(run)
     details = {"run": monitor.lineage.stored(), "evaluation": run.evaluates_now}
     try:
         _write_or_make_room(run, folder, lambda temporary: _fill(temporary, tensors, state, steps, details))

@@ -67,8 +67,8 @@ SEAMS: tuple[Seam, ...] = (
     Seam(
         "paddle.io.DistributedBatchSampler",
         (sampling.resumed_sampler,),
-        why="epochs are numbered from 0 again after a resume, and nobody is told that one begins",
-        until="the loop resumes its epochs",
+        why="a resume begins a new epoch, numbered from 0, and nobody is told that one begins",
+        until="the loop resumes in its epochs",
         signature=("dataset", "batch_size", "shuffle", "drop_last"),
     ),
     Seam(
@@ -102,8 +102,8 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Seam(
         "TimeAverager",
-        (steps.noted_times,),
-        why="called at the end of each step with its times",
+        (steps.noted_times, sampling.seeded_steps),
+        why="called with the times of reading, before a step computes, and of the step, at its end",
         until=_CALLBACKS,
         signature=("usetime", "num_samples"),
         method="record",
@@ -119,8 +119,8 @@ SEAMS: tuple[Seam, ...] = (
     Seam(
         "paddle.amp.GradScaler",
         (precision.loss_scaler,),
-        why="bf16 needs no loss scale",
-        until="the loop knows bf16",
+        why="the loss scale starts again after a resume, and bf16 needs none",
+        until="the loop resumes it and knows bf16",
         signature=("enable", "init_loss_scaling"),
     ),
     Seam(
@@ -192,7 +192,7 @@ SEAMS: tuple[Seam, ...] = (
     Seam(
         "resume",
         (log.logged_resume,),
-        why="its line would break the progress line",
+        why="its line would break the progress line, and Paddle warns of states that it does load",
         until=_CALLBACKS,
         signature=("model", "optimizer", "resume_model"),
     ),

@@ -15,7 +15,7 @@ def run(tmp_path):
 
 def test_ten_steps_become_a_row_with_their_means(tmp_path):
     monitor = a_monitor(tmp_path, clock=lambda: 12.3456)
-    monitor.steps_per_epoch = 6
+    monitor.epoch = 2
     train_steps(monitor, *range(10))
     assert monitor.rows == [
         {

@@ -1,51 +1,56 @@
 """Order and random numbers of training samples over a resume."""
 
-import json
+import random
 
+import numpy as np
 import paddle
 import pytest
-from loop_run import a_run
-from tiny_data import make_data, values, write_config
+from loop_run import a_monitor, a_run
+from paddleseg.utils import TimeAverager
+from tiny_data import make_data
 
 from ppliteseg_paddle.data.dataset import StreetScenes
 from ppliteseg_paddle.data.randomness import Draws
 from ppliteseg_paddle.data.transforms import FusedAugment
-from ppliteseg_paddle.engine.build import load_config
-from ppliteseg_paddle.engine.loop.sampling import epochs_done, progress_of, resumed_sampler, seed_samples
-from ppliteseg_paddle.engine.train import train
+from ppliteseg_paddle.engine.loop.sampling import (
+    Place,
+    resumed_sampler,
+    seed_of_run,
+    seeded,
+    seeded_steps,
+    tell_progress,
+)
 from ppliteseg_paddle.errors import ConfigError
 
 pytestmark = pytest.mark.slow  # trains
 
 
-@pytest.mark.parametrize(
-    "images, iteration, batch_size, ranks, expected",
-    [
-        (8, 0, 2, 1, 0),
-        (8, 4, 2, 1, 1),
-        (8, 5, 2, 1, 2),
-        (8, 8, 2, 1, 2),
-        (9, 4, 2, 1, 1),
-        (8, 2, 2, 2, 1),
-        (9, 3, 2, 2, 2),
-    ],
-)
-def test_a_begun_epoch_counts(images, iteration, batch_size, ranks, expected):
-    assert epochs_done(images, iteration, batch_size, ranks) == expected
+def orders(tmp_path, count, start=0, place=None, images=14):
+    """The batches of some epochs, of 3 steps each, as the loop gets them after `start` iterations."""
+    run = a_run(tmp_path, monitor=a_monitor(tmp_path, start=start))
+    run.place = place
+    sampler = resumed_sampler(run, paddle.io.DistributedBatchSampler)(
+        list(range(images)), batch_size=4, num_replicas=1, rank=0, shuffle=True, drop_last=True
+    )
+    found = []
+    for _ in range(count):
+        found.append(list(sampler))
+        run.monitor.steps += len(found[-1])
+    return found
 
 
-def test_the_loops_sampler_continues_with_the_orders_of_later_epochs(tmp_path):
-    def orders(count, epochs=0):
-        run = a_run(tmp_path, epochs=epochs)
-        sampler = resumed_sampler(run, paddle.io.DistributedBatchSampler)(
-            list(range(12)), batch_size=4, num_replicas=1, rank=0, shuffle=True, drop_last=True
-        )
-        assert run.monitor.steps_per_epoch == 3
-        return [list(sampler) for _ in range(count)]
-
-    whole = orders(4)
-    assert orders(2, epochs=2) == whole[2:]
+@pytest.mark.parametrize("start", range(7))
+def test_the_loops_sampler_continues_with_the_batches_to_come(tmp_path, start):
+    whole, resumed = orders(tmp_path, 4), orders(tmp_path, 2, start)
     assert whole[0] != whole[2]
+    epoch, done = divmod(start, 3)
+    assert resumed == [whole[epoch][done:], whole[epoch + 1]]
+
+
+def test_with_another_batch_the_epoch_continues_at_its_share_of_images(tmp_path):
+    noted = Place(epoch=5, begin=40, share=0.5, steps=12)  # now 3 of them
+    resumed = orders(tmp_path, 2, start=48, place=noted)
+    assert resumed[0] == orders(tmp_path, 6)[5][2:] and len(resumed[1]) == 3
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -53,7 +58,8 @@ def test_crops_grow_with_the_share_of_the_run(tmp_path, num_workers):
     augment = FusedAugment([32, 24], later_crop_sizes=[[0.4, [48, 40]], [0.9, [64, 48]]])
     dataset = StreetScenes(transforms=[augment], dataset_root=str(make_data(tmp_path / "d")))
     shares = iter([0.0, 0.39, 0.4, 1.0])
-    run = a_run(tmp_path, begin_epoch=progress_of(dataset, lambda: next(shares)))
+    run = a_run(tmp_path, share=lambda iteration: next(shares), begin_epoch=tell_progress(dataset))
+    run.place = Place(epoch=0, begin=0, share=0.0, steps=4)
     sampler = resumed_sampler(run, paddle.io.DistributedBatchSampler)(dataset, batch_size=2, num_replicas=1, rank=0)
     loader = paddle.io.DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers)
     shapes = [{tuple(batch["img"].shape) for batch in loader} for _ in range(4)]
@@ -74,38 +80,50 @@ def test_crop_sizes_that_make_no_sense_are_refused(later, text):
         FusedAugment([32, 24], later_crop_sizes=later)
 
 
-def test_seed_and_start_reach_the_draws(tmp_path):
-    dataset = StreetScenes(transforms=[], dataset_root=str(make_data(tmp_path / "d")))
-    seed_samples(dataset, 5, 3, 4)
-    assert dataset.draws.seed == 5 and set(dataset.draws._readings) == {2}
-    seed_samples(dataset, None, 0, 4)
-    assert dataset.draws.seed == 5 and set(dataset.draws._readings) == {0}
-    seed_samples([1, 2], 5, 3, 1)  # a data set of another kind is left alone
+def test_all_samples_belong_to_the_seed(tmp_path):
+    ours = StreetScenes(transforms=[], dataset_root=str(make_data(tmp_path / "d")))
+    assert seeded(ours, 5) is ours and ours.draws.seed == 5
+
+    class Others:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return random.random(), np.random.rand()
+
+    one, other = seeded(Others(), 5), seeded(Others(), 6)
+    numbers = {}
+    for epoch in (0, 1):
+        one.draws.epoch = other.draws.epoch = epoch
+        numbers[epoch] = [one[index] for index in (0, 1, 2)]
+        assert numbers[epoch] == [one[index] for index in (0, 1, 2)] != [other[index] for index in (0, 1, 2)]
+    assert len(one) == 3 and len({*numbers[0], *numbers[1]}) == 6
 
 
-def test_a_run_resumed_after_an_epoch_has_the_losses_of_one_that_went_through(tmp_path):
-    root = make_data(tmp_path / "data", train=4, val=1)
-    content = values(root, batch_size=2, iters=4)
-    content["train_dataset"]["transforms"] = [
-        {"type": "FusedAugment", "crop_size": [64, 32], "min_scale_factor": 0.5, "max_scale_factor": 2.0, "distort": {}}
-    ]
-    config = write_config(tmp_path / "c.yml", content)
+def test_a_run_without_a_seed_keeps_the_one_that_its_checkpoint_notes():
+    assert (seed_of_run(3, 4), seed_of_run(None, 4)) == (3, 4)
+    assert seed_of_run(None, None) != seed_of_run(None, None)
 
-    def losses(folder, **arguments):
-        train(
-            load_config(config),
-            save_dir=str(tmp_path / folder),
-            save_interval=2,
-            log_iters=1,
-            seed=3,
-            device="cpu",
-            **arguments,
-        )
-        return [row["loss"] for row in json.loads((tmp_path / folder / "train.json").read_text())["train"]]
 
-    whole = losses("whole")
-    resumed = losses("resumed", resume_model=str(tmp_path / "whole" / "iter_2"))
-    assert len(whole) == 4 and whole[2:] == resumed[-2:]
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_each_step_draws_what_belongs_to_seed_and_step(tmp_path, num_workers):
+    """Without workers, Python's and NumPy's generators belong to the thread that reads images."""
+
+    def drawn(steps, seed=3):
+        run = a_run(tmp_path, monitor=a_monitor(tmp_path, start=steps), seed=seed, num_workers=num_workers)
+        Averager = seeded_steps(run, TimeAverager)
+        Averager().record(0.1)
+        first = float(paddle.rand([1])), random.random() if num_workers else 0, np.random.rand() if num_workers else 0
+        Averager().record(0.1, num_samples=4)  # the end of a step
+        assert num_workers or float(paddle.rand([1])) != first[0]
+        return first
+
+    assert drawn(7) == drawn(7) and len({drawn(7), drawn(8), drawn(7, seed=4)}) == 3
+    random.seed(1), np.random.seed(1)
+    before = random.random(), np.random.rand()
+    random.seed(1), np.random.seed(1)
+    drawn(9)
+    assert ((random.random(), np.random.rand()) == before) == (not num_workers)
 
 
 def test_ranks_draw_new_numbers_in_each_epoch_for_images_that_another_has_read(tmp_path):
@@ -115,7 +133,8 @@ def test_ranks_draw_new_numbers_in_each_epoch_for_images_that_another_has_read(t
         def __len__(self):
             return 4
 
-    sampler = resumed_sampler(a_run(tmp_path), paddle.io.DistributedBatchSampler)(
+    run = a_run(tmp_path)
+    sampler = resumed_sampler(run, paddle.io.DistributedBatchSampler)(
         Images(), batch_size=2, num_replicas=2, rank=0, shuffle=True
     )
     numbers = []
@@ -123,5 +142,6 @@ def test_ranks_draw_new_numbers_in_each_epoch_for_images_that_another_has_read(t
         seen = [index for batch in sampler for index in batch]
         assert len(seen) == 2
         numbers.append([Images.draws.generator(index).random() for index in range(4)])
+        run.monitor.steps += 1
     alone = Draws(4, seed=1)
     assert numbers == [[alone.generator(index).random() for index in range(4)] for _ in range(3)]
