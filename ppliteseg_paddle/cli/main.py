@@ -86,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
+    _open_streams()
     with signals.ending():
         try:
             return _run(argv)
@@ -97,9 +98,8 @@ def main(argv: list[str] | None = None) -> int:
             end = signals.Interrupted.of(interrupt)
             print(one_line(end), file=sys.stderr)
             return end.exit_status
-        except BrokenPipeError:
-            # The reader (head, less) has closed: not our error. Python would complain once more when it flushes.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the reader (head, less) has closed: not our error
+            _drop_output()
             return 1
 
 
@@ -125,12 +125,36 @@ def _run(argv: list[str]) -> int:
     # PaddleSeg logs with print(): sent to stderr, so that stdout holds the result and nothing else.
     with contextlib.redirect_stdout(sys.stderr):
         result = args._module.run(args)
-    if getattr(args, "json", False):
-        print(json.dumps(finite(result), indent=2, ensure_ascii=False))
-    elif hasattr(args._module, "summary"):
-        print(args._module.summary(result))
-    sys.stdout.flush()
+    try:
+        if getattr(args, "json", False):
+            print(json.dumps(finite(result), indent=2, ensure_ascii=False))
+        elif hasattr(args._module, "summary"):
+            print(args._module.summary(result))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        raise ConfigError(f"{command} is complete, but its result cannot be printed: {error.strerror}.") from None
     return int(result.get("exit_status", 0)) if isinstance(result, dict) else 0
+
+
+def _open_streams() -> None:
+    """Give a process that was started without stdin, stdout or stderr (`>&-`) one that leads nowhere. Else the next
+    file that is opened becomes its stdout, and what a library prints lands in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # becomes the lowest number that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - to the end of the process
+
+
+def _drop_output() -> None:
+    """Python would complain once more when it flushes what it could not write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse(command: str, argv: list[str]) -> argparse.Namespace:
@@ -182,7 +206,8 @@ def _dependency_error(error: ImportError) -> PPLiteSegError:
 def _report(error: PPLiteSegError, debug: bool) -> int:
     if debug:
         traceback.print_exception(type(error), error, error.__traceback__)
-    print(f"error: {one_line(error)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # stderr is closed, or on a full disk: the status says it alone
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
     return error.exit_status
 
 

@@ -67,6 +67,7 @@ def test_a_checkpoint_of_another_model_is_refused(run, root, tmp_path):
 def test_a_checkpoint_that_would_run_a_command_is_refused_and_nothing_runs(run, config_path, tmp_path, file):
     folder = tmp_path / "iter_2"
     shutil.copytree(os.path.join(run[0], "iter_2"), folder)
+    (folder / "checkpoint.json").unlink()  # as of an earlier version
     (folder / file).write_bytes(b"cos\nmkdir\n(V%s\ntR." % os.fsencode(tmp_path / "witness"))
     with pytest.raises(WeightsError, match=r"asks for 'os\.mkdir', which arrays do not need"):
         trainer.train(
@@ -90,6 +91,7 @@ def test_a_checkpoint_that_would_run_a_command_is_refused_and_nothing_runs(run, 
 def test_a_checkpoint_with_a_file_of_another_kind_is_refused(run, config_path, tmp_path, file, content, expected):
     folder = tmp_path / "iter_2"
     shutil.copytree(os.path.join(run[0], "iter_2"), folder)
+    (folder / "checkpoint.json").unlink()  # as of an earlier version
     (folder / file).write_bytes(pickle.dumps(content))
     with pytest.raises(WeightsError, match=expected):
         trainer.train(

@@ -129,7 +129,7 @@ class Monitor:
         """What to tell whoever has a disk on which the run cannot be saved."""
         if not self.saved:
             return f"Make room or give another --save_dir, and start again: {self.how_to_resume()}."
-        return f"Make room and resume with: --resume_model {self.saved}, or into another folder: add --save_dir DIR."
+        return f"Make room and {self.how_to_resume()} (or into another folder: add --save_dir DIR)."
 
     def how_to_restart(self) -> str:
         """What to tell whoever has lost the weights."""

@@ -212,7 +212,7 @@ def test_a_checkpoint_that_cannot_be_written_is_absent_and_the_one_before_it_who
         save_checkpoint(run, 20)
     assert str(caught.value) == (
         f"cannot write {tmp_path}/iter_20: {os.strerror(code)}. Make room and resume with: --resume_model "
-        f"{tmp_path}/iter_10, or into another folder: add --save_dir DIR."
+        f"{tmp_path}/iter_10 (or into another folder: add --save_dir DIR)."
     )
     left = [name for name in names(tmp_path) if damage(str(tmp_path / name)) is not None]
     assert not left and damage(str(tmp_path / "iter_10")) is None
