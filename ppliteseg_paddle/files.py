@@ -24,6 +24,12 @@ def _umask() -> int:
 
 # The folder above this package: PYTHONPATH of child processes that import it.
 SOURCE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# What a disk that is full, broken, read-only or not ours answers.
+DISK_FAULTS = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ESTALE")
+    if hasattr(errno, name)
+)
 _UMASK = _umask()  # once: it can only be read by setting it, for all threads
 
 
@@ -142,6 +148,16 @@ def flush(path: str) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def probe_disk(folder: str, size: int) -> None:
+    """See that `size` bytes can be written into a folder: what third-party code does not tell. Raises: OSError"""
+    block = b"\0" * (1 << 20)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for start in range(0, size, len(block)):
+            file.write(block[: size - start])
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_bytes(path: str, content: bytes, error: type[PPLiteSegError] = ConfigError) -> None:

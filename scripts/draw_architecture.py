@@ -61,6 +61,7 @@ LAYERS = (
             ("compat", "fixes of PaddleSeg", "and Paddle"),
             ("compat_losses", "its losses on", "Paddle 3"),
             ("files", "atomic", "writes"),
+            ("outputs", "what commands wrote", "may be replaced"),
             ("signals", "as exceptions;", "workers' ends"),
             ("errors", "one-line errors,", "exit statuses"),
         ),

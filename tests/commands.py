@@ -9,6 +9,7 @@ from PIL import Image
 
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.deploy.video import VideoWriter
+from ppliteseg_paddle.outputs import MANIFEST
 
 
 def run_json(capsys, *argv):
@@ -25,12 +26,15 @@ def write_video(path, count=12, height=64, width=96):
 
 
 def write_photo(path, height=64, width=96):
+    path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), photograph(height, width))
     return path
 
 
 def files_in(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Relative paths of the files below a folder, but for the list of what was written."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST]
+    return sorted(str(path.relative_to(folder)) for path in files)
 
 
 def values_of(path):

@@ -71,6 +71,9 @@ FLAGS: dict[str, dict[str, Any]] = {
     "model_dir": dict(metavar="DIR", help="exported model, as `export` writes it"),
     "image_path": dict(metavar="PATH", help="an image, a folder of images, or a text file with one image a line"),
     "save_dir": dict(metavar="DIR", default="output", help="where to write (default: %(default)s)"),
+    "overwrite": dict(
+        action="store_true", help="replace files, too, that an earlier run did not write, or that were changed since"
+    ),
     "save_json": dict(metavar="FILE", help="write the result as JSON"),
     "device": dict(metavar="NAME", help="cpu, gpu, gpu:1, xpu, npu or mlu (default: gpu where there is one, else cpu)"),
     "num_workers": dict(

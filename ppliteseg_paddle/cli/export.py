@@ -17,7 +17,7 @@ from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration
 from ppliteseg_paddle.export.options import ExportOptions
 
 # Flags that are fields of `ExportOptions` under the same name.
-_OPTIONS = ("formats", "input_shape", "dynamic_shape", "precision", "output_op", "preprocess_in_graph")
+_OPTIONS = ("formats", "input_shape", "dynamic_shape", "precision", "output_op", "preprocess_in_graph", "overwrite")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +92,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "image_path",
         "device",
         "opts",
+        "overwrite",
         "verbose",
+        overwrite={"help": "replace an earlier export, too, whose files were changed, or that PaddleSeg wrote"},
         image_path={"help": "image to compare export and model on (default: the first one of the validation set)"},
     )
 

@@ -5,7 +5,9 @@ Writes to --save_dir, for each of --outputs:
   overlay/NAME.png     the classes' colors over the image
   color/NAME.png       the classes' colors alone
   confidence/NAME.png  how sure each pixel is: 0 (not at all) to 255, a palette PNG
-Folders inside --image_path are kept in NAME. Of a video, each is a video; masks are PNGs in mask/NAME/."""
+Folders inside --image_path are kept in NAME, and so are extensions where names would be equal without them. Of a video,
+each is a video; masks are PNGs in mask/NAME/. What earlier runs wrote is replaced, anything else only with --overwrite.
+Results in a folder are not segmented."""
 
 from __future__ import annotations
 
@@ -18,10 +20,14 @@ from ppliteseg_paddle.deploy.predict_report import summary as summary
 from ppliteseg_paddle.deploy.runtimes import backend_names
 from ppliteseg_paddle.deploy.sources import find_images, is_video
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.label_sets import recolored
 
 # Flags of Predictor's keyword arguments.
 _OPTIONS = ("batch_size", "streams", "unknown_below", "is_slide", "crop_size", "stride")
+
+# Flags that are fields of `ImageRun` under the same name.
+_OF_IMAGES = ("overwrite", "skip_existing", "grid", "grid_images", "grid_title")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=KINDS,
         metavar="KIND",
         help=f"what to write: {', '.join(KINDS)} (default: mask overlay; of a video: overlay)",
+    )
+    add_flags(parser, "overwrite")
+    parser.add_argument(
+        "--skip_existing",
+        action="store_true",
+        help="keep the results of images that an earlier run wrote, and segment the others: to continue after an "
+        "interruption, with the same model",
     )
     parser.add_argument(
         "--unknown_below",
@@ -125,24 +138,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return _run_video(args)
     if args.max_frames is not None:
         raise ConfigError("--max_frames is for videos and cameras.")
-    items = find_images(args.image_path)
-    from ppliteseg_paddle.deploy.predict_images import ImageRun, predict_images
-
     cityscapes = args.format == "cityscapes"
     kinds = () if cityscapes else _kinds(args, "mask", "overlay")
-    wanted = ImageRun(args.save_dir, kinds, cityscapes, args.grid, args.grid_images, args.grid_title)
+    items = find_images(args.image_path, args.save_dir, kinds or ("submission",))
+    from ppliteseg_paddle.deploy.predict_images import ImageRun, predict_images
+
+    wanted = ImageRun(args.save_dir, kinds, cityscapes, **{name: getattr(args, name) for name in _OF_IMAGES})
     return predict_images(items, lambda: _open(args, kinds), wanted)
 
 
 def _run_video(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.deploy.predict_video import predict_video
 
-    for flag in ("grid", "format"):
-        if getattr(args, flag) not in (None, "masks"):
+    for flag in ("grid", "format", "skip_existing"):
+        if getattr(args, flag) not in (None, "masks", False):
             raise ConfigError(f"--{flag} is for images, not for videos.")
     source = args.image_path if args.camera is None else int(args.camera) if args.camera.isdigit() else args.camera
     kinds = _kinds(args, "overlay")
-    return predict_video(source, lambda: _open(args, kinds), args.save_dir, kinds, args.max_frames)
+    return predict_video(
+        source, lambda: _open(args, kinds), Outputs(args.save_dir, args.overwrite), kinds, args.max_frames
+    )
 
 
 def _kinds(args: argparse.Namespace, *default: str) -> tuple[str, ...]:

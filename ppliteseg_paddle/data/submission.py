@@ -6,7 +6,8 @@ import os
 import re
 import zipfile
 from collections.abc import Iterable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Callable
 
 import numpy as np
 from PIL import Image
@@ -74,11 +75,19 @@ def label_ids(mask: np.ndarray) -> np.ndarray:
     return np.asarray(LABEL_IDS, np.uint8)[mask]
 
 
-def write_prediction(folder: str, image_path: str, mask: np.ndarray) -> str:
+# Opens a temporary file that becomes a path's when the block ends.
+Saving = Callable[[str], AbstractContextManager[str]]
+
+
+def _saving(path: str) -> AbstractContextManager[str]:
+    return save_atomic(path, DataError)
+
+
+def write_prediction(folder: str, image_path: str, mask: np.ndarray, saving: Saving = _saving) -> str:
     """Write the prediction of one image; returns its path."""
     path = os.path.join(folder, file_name(image_path))
     image = Image.fromarray(label_ids(mask))
-    with save_atomic(path, DataError) as temporary:
+    with saving(path) as temporary:
         image.save(temporary, "PNG")
     return path
 
@@ -132,10 +141,10 @@ def _check_file(path: str) -> None:
         )
 
 
-def pack(folder: str, path: str) -> str:
+def pack(folder: str, path: str, saving: Saving = _saving) -> str:
     """Put a folder's predictions into a zip archive, without folders in it; returns its path."""
     # PNGs are compressed already.
-    with save_atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with saving(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(os.listdir(folder)):
             archive.write(os.path.join(folder, name), name)
     return path

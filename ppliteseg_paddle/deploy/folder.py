@@ -12,11 +12,14 @@ from typing import Any
 
 import yaml
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.config.plain_yaml import PlainYamlError, read_plain_yaml
 from ppliteseg_paddle.errors import ArtifactError
+from ppliteseg_paddle.files import DISK_FAULTS, flush, probe_disk
 
 METADATA_FILE = "deploy.yaml"
 ENGINES_FOLDER = "engines"
+_ROOM = 1 << 20  # bytes that are free where a disk is not full
 _HEADER = (
     "# An exported segmentation model. ppliteseg_paddle.Predictor(this folder) runs it;\n"
     "# PaddleSeg's deployment scripts read the section `Deploy`. Do not edit: sizes and hashes are checked.\n"
@@ -24,15 +27,16 @@ _HEADER = (
 
 
 @contextlib.contextmanager
-def writing(folder: str) -> Iterator[str]:
+def writing(folder: str, overwrite: bool = False) -> Iterator[str]:
     """Give a temporary folder beside `folder`, which takes its place if the block ends well, and is removed if not.
 
     An earlier export at `folder` is replaced; anything else there is refused before any work is done.
 
-    Raises: ArtifactError: if `folder` holds something that is no export, or cannot be written.
+    Args: overwrite: replace an export, too, whose files were changed, or that PaddleSeg wrote.
+    Raises: ArtifactError: if `folder` holds something that is no export, or cannot be written. Interrupted.
     """
     target = os.path.realpath(folder)
-    _check_replaceable(target, folder)
+    _check_replaceable(target, folder, overwrite)
     parent = os.path.dirname(target)
     try:
         os.makedirs(parent, exist_ok=True)
@@ -42,9 +46,44 @@ def writing(folder: str) -> Iterator[str]:
     try:
         os.chmod(temporary, 0o755)  # as folders are; mkdtemp's are private  # noqa: S103  # nosec B103
         yield temporary
-        _move(temporary, target)
+        for name in os.listdir(temporary):
+            flush(os.path.join(temporary, name))
+        with signals.held():
+            _move(temporary, target)
+    except OSError as error:
+        if error.errno not in DISK_FAULTS:
+            raise
+        raise ArtifactError(f"cannot write {folder}: {error.strerror}.") from error
+    except KeyboardInterrupt as interrupt:
+        said = f"nothing was written to {folder}; run the command again."
+        raise signals.Interrupted.of(interrupt).saying(said) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # gone already if it has been moved
+
+
+@contextlib.contextmanager
+def naming_the_disk(temporary: str, folder: str, needed: int) -> Iterator[None]:
+    """In this block third-party code writes files into `temporary`, which is to become `folder`. If it fails because
+    the disk is full or broken, or does not even notice, that is what is said.
+
+    Args: needed: bytes that the block writes at most.
+    Raises: ArtifactError; what the block raises, if the disk is not at fault.
+    """
+    try:
+        yield
+        for path, _, names in os.walk(temporary):
+            for name in names:
+                flush(os.path.join(path, name))
+        probe_disk(temporary, _ROOM)
+    except Exception as error:
+        fault = error if isinstance(error, OSError) and error.errno in DISK_FAULTS else None
+        try:
+            probe_disk(temporary, needed)
+        except OSError as found:
+            fault = fault or found
+        if fault is None:
+            raise
+        raise ArtifactError(f"cannot write {folder}: {fault.strerror}.") from error
 
 
 def _move(temporary: str, target: str) -> None:
@@ -61,7 +100,7 @@ def _move(temporary: str, target: str) -> None:
     shutil.rmtree(earlier, ignore_errors=True)
 
 
-def _check_replaceable(target: str, folder: str) -> None:
+def _check_replaceable(target: str, folder: str, overwrite: bool) -> None:
     if not os.path.lexists(target):
         return
     if not os.path.isdir(target):
@@ -69,27 +108,42 @@ def _check_replaceable(target: str, folder: str) -> None:
     names = set(os.listdir(target))
     if not names:
         return
+    another = f"give another folder, such as {os.path.join(folder, 'export')}"
     if METADATA_FILE not in names:
-        raise ArtifactError(
-            f"{folder} is not empty and no export, so it is not replaced; give another folder, such as "
-            f"{os.path.join(folder, 'export')}."
-        )
+        raise ArtifactError(f"{folder} is not empty and no export, so it is not replaced; {another}.")
     try:
         values = read_metadata(target)
     except ArtifactError:
         values = {}
-    if "format_version" not in values and not any(name.startswith("model.") for name in names):
+    graphs = {name for name in names if name.startswith("model.")}
+    if "format_version" not in values and not (overwrite and graphs):
+        unless = ", or add --overwrite" if graphs else ""
         raise ArtifactError(
-            f"{folder} holds a {METADATA_FILE} that ppliteseg did not write, so it is not replaced; give another "
-            f"folder, such as {os.path.join(folder, 'export')}."
+            f"{folder} holds a {METADATA_FILE} that ppliteseg did not write, or that is damaged, so it is not "
+            f"replaced; {another}{unless}."
         )
-    known = set(values.get("files") or (name for name in names if name.startswith("model.")))
+    records = values.get("files")
+    known = set(records if isinstance(records, dict) else graphs)
     foreign = sorted(names - known - {METADATA_FILE, ENGINES_FOLDER})
     if foreign:
         raise ArtifactError(
             f"{folder} holds an export and also {foreign[0]}, which exporting would delete; move it or give another "
             "folder."
         )
+    changed = sorted(name for name in known & names if not overwrite and _was_changed(target, name, values))
+    if changed:
+        raise ArtifactError(
+            f"{os.path.join(folder, changed[0])} was changed after the export, so it is not replaced; {another}, or "
+            "add --overwrite."
+        )
+
+
+def _was_changed(folder: str, name: str, values: Mapping[str, Any]) -> bool:
+    try:
+        check_files(folder, [name], values["files"], verify=True)
+    except ArtifactError:
+        return True
+    return False
 
 
 def file_record(path: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Callable
 
 from tqdm import tqdm
@@ -16,13 +17,15 @@ from ppliteseg_paddle.data import submission
 from ppliteseg_paddle.deploy.pipeline import overlapped
 from ppliteseg_paddle.deploy.predict_report import Tally, report
 from ppliteseg_paddle.deploy.predictor import Prediction, Predictor
-from ppliteseg_paddle.deploy.results import write_images
+from ppliteseg_paddle.deploy.results import image_paths, write_images
 from ppliteseg_paddle.deploy.sources import Item
-from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.errors import DataError, one_line
 from ppliteseg_paddle.files import check_writable
+from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.label_sets import LabelSet
 from ppliteseg_paddle.reading.labels import read_stored
+from ppliteseg_paddle.signals import Interrupted
 
 # Opens the predictor, and says in which colors its classes are drawn. Called after everything that is quick to check.
 Opener = Callable[[], tuple[Any, LabelSet]]
@@ -37,6 +40,8 @@ class ImageRun:
         kinds: of `predict_report.KINDS`.
         cityscapes: in place of all kinds write SAVE_DIR/submission and SAVE_DIR/submission.zip, as the official server
             takes them.
+        overwrite: replace what earlier runs did not write, too.
+        skip_existing: keep the images' results that earlier runs wrote, and segment the others only.
         grid: also draw `grid_images` of the images, with their ground truth where the list names labels, and
             predictions into one image file of that name, below `grid_title`.
     """
@@ -44,9 +49,21 @@ class ImageRun:
     save_dir: str
     kinds: tuple[str, ...] = ("mask", "overlay")
     cityscapes: bool = False
+    overwrite: bool = False
+    skip_existing: bool = False
     grid: str | None = None
     grid_images: int = 4
     grid_title: str = ""
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        return Outputs(self.save_dir, self.overwrite)
+
+    def paths(self, item: Item) -> dict[str, str]:
+        """Where an image's results go, by kind."""
+        if self.cityscapes:
+            return {"submission": os.path.join(self.save_dir, "submission", submission.file_name(item.path))}
+        return image_paths(self.save_dir, item.name, self.kinds)
 
 
 def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun) -> dict[str, Any]:
@@ -54,58 +71,85 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
 
     Args: open_predictor: gives a `Predictor`, or what has its `label_set`, `backend` and `predict`.
     Returns: plain values for the report; "exit_status" is 2 if an image could not be read.
-    Raises: DataError: if a file cannot be written. Whatever `open_predictor` raises.
+    Raises: DataError: if a file cannot be written, or is there and not an earlier run's. Interrupted.
+        Whatever `open_predictor` raises.
     """
-    if run.grid:
-        check_writable(run.grid)
     if run.cityscapes:
         submission.check_frames(item.path for item in items)
+    items, kept = _check_outputs(items, run)
     predictor, labels = open_predictor()
     tally, start = Tally(predictor), time.perf_counter()
     shown = _spread(len(items), run.grid_images) if run.grid else set()
     rows: list[tuple[Any, ...]] = []
     unreadable: list[dict[str, str]] = []
-    for item, found in _written(predictor, items, run, labels, shown):
-        if found.error is not None:
-            unreadable.append({"path": item.path, "error": str(found.error)})
-            continue
-        tally.add(found.mask)
-        if found.image is not None:
-            truth = None if run.cityscapes else _truth(item, found.mask.shape)
-            rows.append((found.image, truth, found.mask, item.name))
+    finished: list[str] = []
+    try:
+        for item, found in _written(predictor, items, run, labels, shown, finished):
+            if found.error is not None:
+                unreadable.append({"path": item.path, "error": str(found.error)})
+                continue
+            tally.add(found.mask)
+            if found.image is not None:
+                truth = None if run.cityscapes else _truth(item, found.mask.shape)
+                rows.append((found.image, truth, found.mask, item.name))
+    except KeyboardInterrupt as interrupt:
+        what = f"{len(finished) + len(kept)} of {len(items) + len(kept)} images are finished in {run.save_dir}"
+        raise Interrupted.of(interrupt).saying(f"{what}; add --skip_existing to continue.") from None
     done = len(items) - len(unreadable)
     result = {
         "images": done,
+        "kept": len(kept),
         **report(predictor, tally, run.save_dir, done, time.perf_counter() - start),
-        "outputs": {kind: os.path.join(run.save_dir, kind) for kind in run.kinds} if done else {},
+        "outputs": {kind: os.path.join(run.save_dir, kind) for kind in run.kinds} if done or kept else {},
         "unreadable": unreadable,
         "grid": None,
         "format": "cityscapes" if run.cityscapes else "masks",
         "exit_status": 2 if unreadable else 0,
     }
     if run.cityscapes and not unreadable:
-        result["submission"] = _pack(run.save_dir, items)
+        result["submission"] = _pack(run, [*kept, *items])
     if run.grid and rows:
-        _draw_grid(run.grid, rows, labels, run.grid_title)
+        _draw_grid(run, run.grid, rows, labels)
         result["grid"] = run.grid
     for bad in unreadable:
-        print(f"error: {bad['error']}", file=sys.stderr)
+        print(f"error: {one_line(bad['error'])}", file=sys.stderr)
     return result
 
 
+def _check_outputs(items: Sequence[Item], run: ImageRun) -> tuple[list[Item], list[Item]]:
+    """The images to segment, and those whose results are kept.
+
+    Raises: DataError: if something would be replaced that an earlier run did not write, or an image is to be the grid.
+    """
+    targets = [path for item in items for path in run.paths(item).values()]
+    if run.cityscapes:
+        targets.append(_archive(run))
+    if run.grid:
+        check_writable(run.grid)
+        targets.append(run.grid)
+        if os.path.realpath(run.grid) in {os.path.realpath(item.path) for item in items}:
+            raise DataError(f"--grid {run.grid} is one of the images; give another file.")
+    run.outputs.check(targets)
+    kept = {item for item in items if run.skip_existing and all(map(run.outputs.wrote, run.paths(item).values()))}
+    return [item for item in items if item not in kept], [item for item in items if item in kept]
+
+
 def _written(
-    predictor: Any, items: Sequence[Item], run: ImageRun, labels: LabelSet, shown: set[int]
+    predictor: Any, items: Sequence[Item], run: ImageRun, labels: LabelSet, shown: set[int], finished: list[str]
 ) -> Iterator[tuple[Item, Prediction]]:
     """Each image with its prediction, once that is written, in order. Only those of the indices `shown` keep their
-    pixels."""
+    pixels. Paths of images whose results are written are added to `finished`."""
 
     def write(numbered: tuple[int, Prediction]) -> tuple[Item, Prediction]:
         index, found = numbered
         item = items[index]
-        if found.error is None and run.cityscapes:
-            submission.write_prediction(os.path.join(run.save_dir, "submission"), item.path, found.mask)
-        elif found.error is None:
-            write_images(run.save_dir, item.name, found, run.kinds, labels.palette)
+        if found.error is None:
+            if run.cityscapes:
+                folder = os.path.join(run.save_dir, "submission")
+                submission.write_prediction(folder, item.path, found.mask, run.outputs.saving)
+            else:
+                write_images(run.paths(item), found, labels.palette, run.outputs.write)
+            finished.append(item.path)
         return item, found if index in shown else found._replace(image=None)
 
     threads = max(1, min(4, (os.cpu_count() or 1) // 2))
@@ -133,21 +177,25 @@ def _stream(predictor: Any, paths: list[str], with_confidence: bool) -> Generato
             yield Prediction(None, None, None, error)
 
 
-def _pack(save_dir: str, items: Sequence[Item]) -> dict[str, Any]:
-    folder = os.path.join(save_dir, "submission")
+def _archive(run: ImageRun) -> str:
+    return os.path.join(run.save_dir, "submission.zip")
+
+
+def _pack(run: ImageRun, items: Sequence[Item]) -> dict[str, Any]:
+    folder = os.path.join(run.save_dir, "submission")
     return {
         **submission.check_folder(folder, submission.check_frames(item.path for item in items)),
         "expected": submission.TEST_IMAGES,
         "folder": folder,
-        "archive": submission.pack(folder, os.path.join(save_dir, "submission.zip")),
+        "archive": submission.pack(folder, _archive(run), run.outputs.saving),
     }
 
 
-def _draw_grid(path: str, rows: Sequence[tuple[Any, ...]], labels: LabelSet, title: str) -> None:
+def _draw_grid(run: ImageRun, path: str, rows: Sequence[tuple[Any, ...]], labels: LabelSet) -> None:
     from ppliteseg_paddle.visual.grid import Row, grid
     from ppliteseg_paddle.visual.png import write_image
 
-    write_image(path, grid([Row(*row) for row in rows], labels, title))
+    write_image(path, grid([Row(*row) for row in rows], labels, run.grid_title), run.outputs.write)
 
 
 def _spread(count: int, wanted: int) -> set[int]:

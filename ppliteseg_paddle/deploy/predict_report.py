@@ -62,6 +62,8 @@ def summary(result: Mapping[str, Any]) -> str:
         f"{what} in {result['seconds']:.1f} s ({result['fps']:.1f} a second) with {backend['name']} on "
         f"{backend['device']} ({backend['runtime']} {backend['version']})"
     ]
+    if result.get("kept"):
+        lines.append(f"kept        {_counted(result['kept'], 'image')} of an earlier run")
     submission = result.get("submission")
     if submission:
         missing = "" if submission["test_set"] else f"; the test set has {submission['expected']:d}"

@@ -19,10 +19,11 @@ from ppliteseg_paddle.deploy.predict_images import Opener
 from ppliteseg_paddle.deploy.predict_report import Tally, report
 from ppliteseg_paddle.deploy.results import VideoResults
 from ppliteseg_paddle.deploy.video import CODECS, Pace, VideoReader
+from ppliteseg_paddle.outputs import Outputs
 
 
 def predict_video(
-    source: str | int, open_predictor: Opener, save_dir: str, kinds: Sequence[str], max_frames: int | None = None
+    source: str | int, open_predictor: Opener, outputs: Outputs, kinds: Sequence[str], max_frames: int | None = None
 ) -> dict[str, Any]:
     """Segment the frames of a video, or of a camera until it ends, Ctrl-C, or `max_frames`. A video that is interrupted
     holds the frames so far.
@@ -33,10 +34,10 @@ def predict_video(
         Whatever `open_predictor` raises.
     """
     with VideoReader(source) as video:
+        VideoResults(outputs, _name_of(video), video.fps, kinds, ()).check(source, video.size)
         predictor, labels = open_predictor()
         tally = Tally(predictor)
-        name, extension = _name_of(video)
-        results = VideoResults(save_dir, name, extension, video.fps, kinds, labels.palette)
+        results = VideoResults(outputs, _name_of(video), video.fps, kinds, labels.palette)
         total = min((n for n in (video.frame_count, max_frames) if n is not None), default=None)
         pace, start = Pace(video.fps), time.perf_counter()
         frames = itertools.islice(video, max_frames)
@@ -62,7 +63,7 @@ def predict_video(
     missing = 0 if max_frames or not video.frame_count else max(0, video.frame_count - results.frames)
     return {
         "frames": results.frames,
-        **report(predictor, tally, save_dir, results.frames, seconds),
+        **report(predictor, tally, outputs.folder, results.frames, seconds),
         "outputs": results.paths,
         "video_fps": round(video.fps, 3),
         "size": list(video.size),
@@ -78,11 +79,11 @@ def _what_is_finished(results: VideoResults, video: VideoReader, total: int | No
     return f"{frames} frames are in {', '.join(results.paths.values())}{again}."
 
 
-def _name_of(video: VideoReader) -> tuple[str, str]:
-    """What the results of a video are called, and their extension: its own where that can be written."""
+def _name_of(video: VideoReader) -> str:
+    """What the results of a video are called, with its own extension where that can be written."""
     if isinstance(video.source, int):
-        return f"camera{video.source}", ".mp4"
+        return f"camera{video.source}.mp4"
     if video.live:
-        return "stream", ".mp4"
+        return "stream.mp4"
     name, extension = os.path.splitext(os.path.basename(video.source))
-    return name, extension.lower() if extension.lower() in CODECS else ".mp4"
+    return name + (extension.lower() if extension.lower() in CODECS else ".mp4")

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.predictor import Prediction
 from ppliteseg_paddle.deploy.video import VideoWriter
+from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.visual.draw import RGB, colorize, draw_confidence, overlay
-from ppliteseg_paddle.visual.png import write_confidence, write_image, write_mask
+from ppliteseg_paddle.visual.png import Write, write_confidence, write_image, write_mask
 
 _Palette = Sequence[RGB]
+_FRAME = re.compile(r"\d{6}\.png$")
 
 # kind -> its image, (H, W, 3) uint8 BGR
 PICTURES: dict[str, Callable[[Prediction, _Palette], NDArray[Any]]] = {
@@ -30,38 +34,59 @@ PICTURES: dict[str, Callable[[Prediction, _Palette], NDArray[Any]]] = {
 }
 
 
-def write_images(save_dir: str, name: str, found: Prediction, kinds: Sequence[str], palette: _Palette) -> None:
-    """Write SAVE_DIR/KIND/NAME.png for each kind.
+def image_paths(save_dir: str, name: str, kinds: Sequence[str]) -> dict[str, str]:
+    """Where the results of an image go: SAVE_DIR/KIND/NAME.png for each kind."""
+    return {kind: os.path.join(save_dir, kind, name + ".png") for kind in kinds}
 
+
+def write_images(paths: Mapping[str, str], found: Prediction, palette: _Palette, write: Write) -> None:
+    """Write the results of an image.
+
+    Args: paths: kind -> file.
     Raises: DataError: if a file cannot be written; none is left half-written.
     """
-    for kind in kinds:
-        path = os.path.join(save_dir, kind, name + ".png")
+    for kind, path in paths.items():
         if kind == "mask":
-            write_mask(path, found.mask, palette)
+            write_mask(path, found.mask, palette, write)
         elif kind == "confidence":
-            write_confidence(path, found.confidence)
+            write_confidence(path, found.confidence, write)
         else:
-            write_image(path, PICTURES[kind](found, palette))
+            write_image(path, PICTURES[kind](found, palette), write)
 
 
 class VideoResults:
     """The results of a video: SAVE_DIR/KIND/NAME.EXT for each kind, and SAVE_DIR/mask/NAME/000000.png and on.
 
-    The videos appear when they are complete: on leaving the `with` block without an error.
+    The videos appear when they are complete: on leaving the `with` block without an error; see `VideoWriter`.
 
-    Args: extension: of the videos, a key of `video.CODECS`; fps: frames a second.
+    Args: name: with the videos' extension, a key of `video.CODECS`; fps: frames a second.
     Attributes: `frames`, how many were written; `paths`, where each kind is.
     """
 
-    def __init__(self, save_dir: str, name: str, extension: str, fps: float, kinds: Sequence[str], palette: _Palette):
-        self._kinds, self._palette = tuple(kinds), palette
-        self._masks = os.path.join(save_dir, "mask", name) if "mask" in kinds else None
+    def __init__(self, outputs: Outputs, name: str, fps: float, kinds: Sequence[str], palette: _Palette):
+        self._outputs, self._kinds, self._palette = outputs, tuple(kinds), palette
+        self._masks = os.path.join(outputs.folder, "mask", os.path.splitext(name)[0]) if "mask" in kinds else None
         self._writers = {
-            kind: VideoWriter(os.path.join(save_dir, kind, name + extension), fps) for kind in kinds if kind != "mask"
+            kind: VideoWriter(os.path.join(outputs.folder, kind, name), fps, outputs.remember)
+            for kind in kinds
+            if kind != "mask"
         }
         self._stack = contextlib.ExitStack()
         self.frames = 0
+
+    def check(self, source: str | int, size: tuple[int, int]) -> None:
+        """See that nothing but results of earlier runs is replaced, and never the source.
+
+        Args: size: (width, height) of the video.
+        Raises: DataError
+        """
+        paths = [writer.path_for(size) for writer in self._writers.values()]
+        for path in paths:
+            if isinstance(source, str) and os.path.exists(path) and os.path.samefile(path, source):
+                raise DataError(f"video {source} lies where its own result goes; give another --save_dir.")
+        if self._masks is not None and os.path.isdir(self._masks):
+            paths += [os.path.join(self._masks, name) for name in sorted(os.listdir(self._masks)) if _FRAME.match(name)]
+        self._outputs.check(paths)
 
     def draw(self, found: Prediction) -> tuple[Prediction, dict[str, NDArray[Any]]]:
         """The pictures of a frame. May run in another thread than `write`."""
@@ -73,7 +98,9 @@ class VideoResults:
             for _ in range(times):
                 self._writers[kind].write(picture)
         if self._masks is not None:
-            write_mask(os.path.join(self._masks, f"{self.frames:06d}.png"), found.mask, self._palette)
+            write_mask(
+                os.path.join(self._masks, f"{self.frames:06d}.png"), found.mask, self._palette, self._outputs.write
+            )
         self.frames += 1
 
     @property

@@ -8,12 +8,13 @@ with VideoReader("drive.mp4") as video, VideoWriter("overlay.mp4", video.fps) as
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import cv2
 import numpy as np
@@ -142,14 +143,17 @@ class VideoWriter:
     After a KeyboardInterrupt it holds the frames so far; that does not replace an earlier file at `path`, but is
     called NAME.interrupted.EXT.
 
-    Args: path: its extension says the format (`CODECS`); fps: frames a second.
+    Args: path: its extension says the format (`CODECS`); fps: frames a second; remember: called with the path and the
+        finished file just before that takes its place.
     Attributes: `path`, which may end in .avi where another extension was asked for (see `_form_for`); `frames`, how
         many were written.
     Raises: DataError: for an unknown extension, frames of different sizes, or a file that cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fps: float):
-        self.path, self.fps, self.frames = os.fspath(path), fps, 0
+    def __init__(
+        self, path: str | os.PathLike[str], fps: float, remember: Callable[[str, str], None] = lambda path, file: None
+    ):
+        self.path, self.fps, self.frames, self._remember = os.fspath(path), fps, 0, remember
         extension = os.path.splitext(self.path)[1].lower()
         if extension not in CODECS:
             raise DataError(f"cannot write the video {self.path}: give a name that ends in one of {', '.join(CODECS)}.")
@@ -171,9 +175,14 @@ class VideoWriter:
         self._writer.write(np.ascontiguousarray(frame))
         self.frames += 1
 
+    def path_for(self, size: tuple[int, int]) -> str:
+        """The path of a video of frames of that (width, height)."""
+        stem, extension = os.path.splitext(self.path)
+        return stem + _form_for(extension.lower(), size).extension
+
     def _start(self, size: tuple[int, int]) -> None:
         form = _form_for(os.path.splitext(self.path)[1].lower(), size)
-        self.path = os.path.splitext(self.path)[0] + form.extension
+        self.path = self.path_for(size)
         folder = os.path.dirname(os.path.abspath(self.path))
         try:
             os.makedirs(folder, exist_ok=True)
@@ -209,6 +218,7 @@ class VideoWriter:
                 )
         try:
             os.chmod(self._temporary, 0o644)
+            self._remember(self.path, self._temporary)
             os.replace(self._temporary, self.path)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror or error}.") from None
@@ -240,9 +250,11 @@ class VideoWriter:
 
 
 def _beside(path: str) -> str:
-    """The path, or NAME.interrupted.EXT where a file is."""
+    """The path, or where a file is, NAME.interrupted.EXT with a number that is free."""
     stem, extension = os.path.splitext(path)
-    return f"{stem}.interrupted{extension}" if os.path.exists(path) else path
+    further = (f"{stem}.interrupted{number:d}{extension}" for number in itertools.count(2))
+    names = itertools.chain([path, f"{stem}.interrupted{extension}"], further)
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _form_for(extension: str, size: tuple[int, int]) -> _Form:

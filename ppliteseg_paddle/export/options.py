@@ -37,6 +37,7 @@ class ExportOptions:
             themselves, and return masks of the image's size.
         check_image: (H, W, 3) uint8 BGR, on which export and model are compared; None generates one.
         description: what else `deploy.yaml` says of the model.
+        overwrite: replace an earlier export, too, whose files were changed, or that PaddleSeg wrote.
     Raises: ConfigError: for a value that cannot serve, or two that exclude each other.
     """
 
@@ -51,6 +52,7 @@ class ExportOptions:
     preprocess_in_graph: bool = False
     check_image: NDArray[Any] | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         from ppliteseg_paddle.deploy.artifact import OUTPUT_OPS, PRECISIONS

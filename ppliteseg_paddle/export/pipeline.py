@@ -6,6 +6,7 @@ Nothing is written unless every format gives the model's masks.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.folder import writing
+from ppliteseg_paddle.deploy.folder import naming_the_disk, writing
 from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export.compare import compare_format, open_format, require_equal
@@ -25,6 +26,8 @@ from ppliteseg_paddle.export.network import Source
 from ppliteseg_paddle.export.options import ExportOptions
 from ppliteseg_paddle.reading.label_sets import LabelSet
 
+# Of the weights, on the disk at once while one format is written.
+_COPIES = 6
 # Side of the check image where the input's size is open.
 _USUAL_SIDE = 256
 
@@ -45,11 +48,12 @@ def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str,
     image = _check_image(options, artifact)
     with evaluating(model):
         check_classes(model, options.label_set)
-        with writing(save_dir) as folder, tempfile.TemporaryDirectory(dir=folder) as aside:
+        with writing(save_dir, options.overwrite) as folder, tempfile.TemporaryDirectory(dir=folder) as aside:
             source = Source(model, options.calibration, aside)
             graphs, checks = {}, {}
             for name in options.formats:
-                graphs[name] = FORMATS[name].write(source, artifact, folder)
+                with naming_the_disk(folder, save_dir, _COPIES * _bytes_of(model)):
+                    graphs[name] = FORMATS[name].write(source, artifact, folder)
                 written = replace(artifact, folder=folder, graphs={name: graphs[name]})
                 checks[name] = _check_format(name, written, source, image, save_dir)
             artifact = replace(artifact, folder=folder, graphs=graphs, check=_summary_of(checks))
@@ -92,6 +96,10 @@ def check_classes(model: Any, label_set: LabelSet) -> None:
             f"the model has {found:d} classes, but the label set '{label_set.name}' names {label_set.num_classes:d}; "
             "give names and colors for each class."
         )
+
+
+def _bytes_of(model: Any) -> int:
+    return sum(4 * math.prod(tensor.shape) for tensor in model.state_dict().values())
 
 
 def _check_image(options: ExportOptions, artifact: Artifact) -> NDArray[Any]:

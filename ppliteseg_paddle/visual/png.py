@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from typing import Callable
 
 import cv2
 import numpy as np
@@ -13,18 +14,25 @@ from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.files import write_bytes
 from ppliteseg_paddle.visual.draw import RGB, color_table, confidence_values
 
+# Writes a file: path, content.
+Write = Callable[[str, bytes], None]
 
-def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB]) -> None:
+
+def _write(path: str, content: bytes) -> None:
+    write_bytes(path, content, DataError)
+
+
+def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB], write: Write = _write) -> None:
     """Write a mask as a PNG whose values are the class ids. In 8 bits it has a palette, so that viewers show the
     classes' colors; in 16 bits, for which PNG has no palettes, it is gray.
 
     Shape: mask (H, W) uint8 or uint16.
     Raises: DataError: if the file cannot be written; none is left half-written.
     """
-    _write_indexed(path, mask, color_table(palette) if mask.dtype == np.uint8 else None)
+    write(path, _indexed(mask, color_table(palette) if mask.dtype == np.uint8 else None))
 
 
-def write_confidence(path: str, confidence: np.ndarray) -> None:
+def write_confidence(path: str, confidence: np.ndarray, write: Write = _write) -> None:
     """Write confidences as a palette PNG whose values are 0 (none) to 255 (certain); viewers show `draw_confidence`'s
     colors.
 
@@ -32,11 +40,11 @@ def write_confidence(path: str, confidence: np.ndarray) -> None:
     Raises: DataError: if the file cannot be written; none is left half-written.
     """
     colors = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS).reshape(256, 3)
-    _write_indexed(path, confidence_values(confidence), colors)
+    write(path, _indexed(confidence_values(confidence), colors))
 
 
-def _write_indexed(path: str, values: np.ndarray, table: np.ndarray | None) -> None:
-    """Args: table: (256, 3) uint8, BGR; None writes gray values."""
+def _indexed(values: np.ndarray, table: np.ndarray | None) -> bytes:
+    """A PNG. Args: table: (256, 3) uint8, BGR; None makes it gray."""
     from PIL import Image
 
     drawn = Image.fromarray(np.ascontiguousarray(values))
@@ -44,10 +52,10 @@ def _write_indexed(path: str, values: np.ndarray, table: np.ndarray | None) -> N
         drawn.putpalette(np.ascontiguousarray(table[:, ::-1]).tobytes(), "RGB")
     buffer = io.BytesIO()
     drawn.save(buffer, "PNG")
-    write_bytes(path, buffer.getvalue(), DataError)
+    return buffer.getvalue()
 
 
-def write_image(path: str, image: np.ndarray) -> None:
+def write_image(path: str, image: np.ndarray, write: Write = _write) -> None:
     """Write an image; the extension of `path` says in which format.
 
     Shape: image (H, W, 3) uint8, BGR.
@@ -56,4 +64,4 @@ def write_image(path: str, image: np.ndarray) -> None:
     extension = os.path.splitext(path)[1]
     if not extension or not cv2.haveImageWriter("image" + extension):
         raise DataError(f"cannot write {path}: OpenCV has no image format '{extension}'; use .png or .jpg.")
-    write_bytes(path, cv2.imencode(extension, image)[1].tobytes(), DataError)
+    write(path, cv2.imencode(extension, image)[1].tobytes())

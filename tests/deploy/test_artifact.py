@@ -1,14 +1,18 @@
+import errno
 import os
 import shutil
+import signal
+from pathlib import Path
 
 import pytest
 import yaml
 
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
-from ppliteseg_paddle.deploy.folder import writing
+from ppliteseg_paddle.deploy.folder import naming_the_disk, writing
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+from ppliteseg_paddle.signals import Interrupted, ending
 
 HALF = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
 
@@ -200,7 +204,65 @@ def test_an_empty_folder_and_a_damaged_export_are_filled_anew(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     assert Artifact.read(write(tmp_path / "empty"))
     (folder / "deploy.yaml").write_text("a: [")
-    assert Artifact.read(write(folder))
+    with pytest.raises(ArtifactError, match="or that is damaged, so it is not replaced.*--overwrite"):
+        write(folder)
+    with writing(str(folder), overwrite=True) as temporary:
+        (Path(temporary) / "new").write_text("")
+    assert os.listdir(folder) == ["new"]
+
+
+def test_an_export_with_a_changed_file_is_replaced_only_if_asked(folder):
+    name = next(name for name in os.listdir(folder) if name.startswith("model."))
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(bytes(len(content)))
+    with pytest.raises(ArtifactError, match=f"{name} was changed after the export, so it is not replaced"):
+        write(folder)
+    with writing(str(folder), overwrite=True):
+        pass
+    assert os.listdir(folder) == []
+
+
+def test_paddlesegs_own_export_is_replaced_only_if_asked(tmp_path):
+    (tmp_path / "deploy.yaml").write_text("Deploy:\n  model: model.pdmodel\n")
+    (tmp_path / "model.pdmodel").write_text("graph")
+    with pytest.raises(ArtifactError, match="did not write.*--overwrite"), writing(str(tmp_path)):
+        pass
+    with writing(str(tmp_path), overwrite=True):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_while_others_write_is_named_and_the_earlier_export_is_whole(folder, monkeypatch, number):
+    def fail(where, size):
+        raise OSError(number, os.strerror(number))
+
+    before = (folder / "deploy.yaml").read_bytes()
+    monkeypatch.setattr("ppliteseg_paddle.deploy.folder.probe_disk", fail)
+    refused = pytest.raises(ArtifactError, match=f"^cannot write {folder}: {os.strerror(number)}.$")
+    with refused, writing(str(folder)) as temporary, naming_the_disk(temporary, str(folder), 100):
+        raise RuntimeError("Install that Paddle")
+    with refused, writing(str(folder)) as temporary, naming_the_disk(temporary, str(folder), 100):
+        pass  # what was written is half, and nobody told
+    with refused, writing(str(folder)):
+        fail(None, 0)
+    assert (folder / "deploy.yaml").read_bytes() == before and os.listdir(folder.parent) == ["export"]
+
+
+def test_an_error_that_is_not_the_disks_stays_what_it_is(tmp_path):
+    target = str(tmp_path / "x")
+    with pytest.raises(RuntimeError, match="operator"), writing(target) as made, naming_the_disk(made, target, 100):
+        raise RuntimeError("no such operator")
+    with pytest.raises(FileNotFoundError), writing(str(tmp_path / "x")):
+        open(tmp_path / "missing").close()
+
+
+def test_an_interrupted_export_says_that_nothing_was_written(folder):
+    before = (folder / "deploy.yaml").read_bytes()
+    said = f"SIGTERM: nothing was written to {folder}; run the command again."
+    with pytest.raises(Interrupted, match=said), ending(), writing(str(folder)):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (folder / "deploy.yaml").read_bytes() == before and os.listdir(folder.parent) == ["export"]
 
 
 def test_a_copied_export_is_whole(tmp_path, folder):
