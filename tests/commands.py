@@ -1,6 +1,7 @@
 """What tests of commands share: running one, the files that it takes, and those that it leaves."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ def write_video(path, count=12, height=64, width=96):
 
 
 def write_photo(path, height=64, width=96):
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), photograph(height, width))
     return path
 
