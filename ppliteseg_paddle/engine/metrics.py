@@ -54,7 +54,8 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
 
     Returns: floats "mIoU", "mIoU_present" (NaN where no class occurs), "acc" (correct pixels of all), "kappa", "dice"
         (mean); lists with one
-        float a class: "class_iou", "class_dice", "class_precision", "class_recall"; list "present".
+        float a class: "class_iou", "class_dice", "class_precision", "class_recall"; lists "present" and
+        "predicted": whether a class occurs at all, and among the predictions.
     Source: PaddleSeg `utils/metrics.py`: mean_iou, class_measurement, kappa, dice.
     """
     matrix = matrix.astype(np.int64)
@@ -73,6 +74,7 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
         "class_precision": _ratio(hit, predicted).tolist(),
         "class_recall": _ratio(hit, labelled).tolist(),
         "present": present.tolist(),
+        "predicted": (predicted > 0).tolist(),
     }
 
 

@@ -67,6 +67,7 @@ class Record(Callback):
         self.begin, self.save_dir, self.start, self.config = begin, options.save_dir, start, config
         self.timed = options.max_minutes is not None
         earlier = (read_json(os.path.join(self.save_dir, HISTORY_FILE)) or {}) if start else {}
+        self.earlier_best = {key: earlier.get(key) for key in ("best", "ema_best")}
         self.earlier = {
             part: [row for row in earlier.get(part, []) if row.get("iter", start + 1) <= start]
             for part in ("train", "eval")

@@ -289,6 +289,7 @@ def _continue(run: LoopRun, record: Record, by_time: bool) -> list[str | None]:
     notes = [comparison(folder, state, run.conditions)]
     if monitor.first:
         for best, ema in ((monitor.best, False), (monitor.ema_best, True)):
+            notes.append(best.recover(record.earlier_best["ema_best" if ema else "best"]))
             notes.append(rewind_best(best, folder, [row for row in record.earlier["eval"] if row["ema"] == ema]))
     return notes
 

@@ -241,6 +241,26 @@ def test_a_reader_that_closes_early_is_no_defect():
     assert "Traceback" not in error
 
 
+def with_streams(
+    streams, code="from ppliteseg_paddle.cli.main import main; import sys; sys.exit(main(['configs', 'list']))"
+):
+    return subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" {streams}', sys.executable, code], stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_result_that_cannot_be_printed_is_one_line():
+    done = with_streams(">/dev/full")
+    assert done.stderr == "error: configs is complete, but its result cannot be printed: No space left on device.\n"
+    assert done.returncode == 2
+
+
+def test_no_file_becomes_the_output_of_a_process_that_was_started_without_one(tmp_path):
+    code = "from ppliteseg_paddle.cli.main import main; import os, sys; status = main(['configs', 'list']); "
+    code += f"handle = os.open({str(tmp_path / 'file')!r}, os.O_CREAT | os.O_WRONLY); sys.exit(status or handle <= 2)"
+    assert with_streams("<&- >&- 2>&-", code).returncode == 0
+
+
 def test_the_program_is_called_as_it_was_started(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/paddleseg"])
     assert program.build_parser().prog == "paddleseg"

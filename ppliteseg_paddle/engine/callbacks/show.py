@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine.build import label_set_of
 from ppliteseg_paddle.engine.callbacks.curves import Curves
+from ppliteseg_paddle.engine.callbacks.health import Health
 from ppliteseg_paddle.engine.callbacks.progress import ProgressLine, shown
 from ppliteseg_paddle.engine.callbacks.visualdl import Board, Samples
 from ppliteseg_paddle.engine.loop.distributed import ranks
@@ -46,7 +47,9 @@ def show_run(
     run.log_lines = not line.tells_evaluations
     lines = [LogLines(run.iters)] if run.log_lines else []
     last = None if parts.val_dataset is None else "ema" if options.use_ema else "plain"
-    monitor.callbacks = [*monitor.callbacks, *lines, line, Curves(options.save_dir, record.contents, last)]
+    fresh = not monitor.start and options.model_path is None
+    health = Health(classes, run.iters, fresh, fp16=options.precision == "fp16")
+    monitor.callbacks = [*monitor.callbacks, *lines, line, Curves(options.save_dir, record.contents, last), health]
     with contextlib.ExitStack() as open_ones:
         if options.use_vdl:
             board = _board(config, options, parts, monitor.start, classes)

@@ -11,12 +11,12 @@ import contextlib
 import glob
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
+from ppliteseg_paddle.engine.loop.output import warn
 from ppliteseg_paddle.errors import PPLiteSegError
 
 SAMPLES = 3  # validation images whose predictions are shown
@@ -46,6 +46,7 @@ class Board(Callback):
         name = f"vdlrecords.{max([int(time.time())] + [_number(path) + 1 for path in earlier]):010d}.log"
         kept = records_up_to(earlier[-1], self.start) if earlier and self.start else []
         self.writer = LogWriter(self.save_dir, file_name=name, flush_secs=FLUSH_SECONDS)
+        forgive_writes(self.writer._get_file_writer()._async_writer._record_writer, os.path.join(self.save_dir, name))
         for record in kept:
             self.writer._get_file_writer().add_record(record)
         try:
@@ -79,10 +80,9 @@ class Board(Callback):
             graph = model_graph(model, shape)
         except Exception as error:  # whatever tracing a model of any kind may raise
             lines = str(error).strip().splitlines()
-            print(
-                f"warning: VisualDL gets no graph, as the model could not be traced: {type(error).__name__}: "
-                f"{(lines[-1].strip() if lines else '')}",
-                file=sys.stderr,
+            warn(
+                f"VisualDL gets no graph, as the model could not be traced: {type(error).__name__}: "
+                f"{(lines[-1].strip() if lines else '')}"
             )
             return
         path = os.path.join(self.save_dir, f"vdlgraph.{int(time.time()):010d}.log")
@@ -140,6 +140,29 @@ class Samples:
 # --------------------------------------------------------------------------------------------
 # Records
 # --------------------------------------------------------------------------------------------
+def forgive_writes(writer: Any, path: str) -> None:
+    """Let a record that cannot be written, as on a full disk, be reported once, and leave no half of itself, behind
+    which nothing could be read.
+
+    Args: writer: VisualDL's, which writes in a thread of its own; path: its file.
+    """
+    write = writer.write
+    told: list[OSError] = []
+
+    def write_or_warn(data: bytes) -> None:
+        size = os.path.getsize(path) if os.path.exists(path) else 0
+        try:
+            write(data)
+        except OSError as problem:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)
+            if not told:
+                warn(f"cannot write {path}: {problem.strerror}. Training continues; the next record is tried again.")
+            told.append(problem)
+
+    writer.write = write_or_warn
+
+
 def records_up_to(path: str, step: int) -> list[Any]:
     """VisualDL's records of a file, up to an iteration; what a killed run has left half-written is skipped."""
     from google.protobuf.message import DecodeError

@@ -73,6 +73,8 @@ def _fast(run: LoopRun, model: Any, dataset: Any, print_detail: bool, arguments:
     arguments["precision"] = run.precision  # the loop knows no bf16
     # A bar would litter a log.
     result = run.evaluate(model, dataset, progress=print_detail and sys.stderr.isatty(), **arguments)
+    occurs = enumerate(zip(result["present"], result["predicted"]))
+    run.monitor.never_predicted = [number for number, (present, predicted) in occurs if present and not predicted]
     if print_detail and rank() == 0 and run.log_lines:
         say(f"[EVAL] {scores_line(result)}")
         say(f"[EVAL] Class IoU: {' '.join(f'{value:.4f}' for value in result['class_iou'])}")

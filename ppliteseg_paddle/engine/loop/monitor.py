@@ -27,6 +27,9 @@ class Callback:
     def on_step(self, monitor: Monitor, read: float, whole: float) -> None:
         """A step is done: seconds of waiting for its data, and of all of it."""
 
+    def on_gradients(self, monitor: Monitor, model: Any) -> None:
+        """`model` was updated, and still has its gradients; the step does not count yet. Every `log_iters` steps."""
+
     def on_log(self, monitor: Monitor, row: dict[str, Any]) -> None:
         """`log_iters` steps are summed up in `row`, as in train.json."""
 
@@ -107,6 +110,7 @@ class Monitor:
         self.losses: np.ndarray = np.zeros(0)  # means of the last window: all of it, then that of each output
         self.window = Window()
         self.not_finite = 0
+        self.never_predicted: Sequence[int] = ()  # classes that labels hold, in the last evaluation
         self.evaluation_fault: str | None = None  # of the first evaluation that failed
         self._warned: set[Any] = set()
         self._step_losses: Sequence[Any] = ()

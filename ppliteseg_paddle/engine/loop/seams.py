@@ -94,7 +94,7 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Seam(
         "train_profiler",
-        (data_parallel.count_step, precise_bn.precise_at_the_end, data_parallel.share_statistics),
+        (data_parallel.count_step, steps.note_gradients, precise_bn.precise_at_the_end, data_parallel.share_statistics),
         why="called after each update, on every rank, before the evaluation and the checkpoint",
         until=_CALLBACKS,
         signature=("options_str",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Callable
 
+from ppliteseg_paddle.engine.loop.data_parallel import AfterStep
 from ppliteseg_paddle.engine.loop.requests import carry_out
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.engine.loop.saving import save_checkpoint
@@ -17,6 +18,16 @@ def step_done(run: LoopRun) -> None:
         save_checkpoint(run)
     run.reading = True
     carry_out(run)
+
+
+def note_gradients(run: LoopRun, profiler: Any) -> AfterStep:
+    """Reason: the loop clears them next."""
+
+    def then() -> None:
+        if run.done % run.monitor.log_iters == 0:
+            run.monitor.tell("on_gradients", run.model)
+
+    return AfterStep(profiler, then)
 
 
 def read_losses(run: LoopRun, original: Callable) -> Callable:

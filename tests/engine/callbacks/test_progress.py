@@ -95,7 +95,7 @@ def run(monitor, line, log_lines):
 
 
 TRAIN_LINE = (
-    "[TRAIN] epoch: 101, iter: 101/400, loss: 0.5000, lr: 0.028100, batch_cost: 1.0000, reader_cost: 0.00000, "
+    "[TRAIN] epoch: 1, iter: 101/400, loss: 0.5000, lr: 0.028100, batch_cost: 1.0000, reader_cost: 0.00000, "
     "ips: 8.0000 samples/sec | ETA 00:04:59"
 )
 

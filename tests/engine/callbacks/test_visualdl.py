@@ -167,3 +167,27 @@ def test_a_model_that_cannot_be_traced_is_said_and_no_file_is_left(tmp_path, cap
     boards.Board(str(tmp_path), CLASSES).add_graph(Stubborn(), [1, 3, 8, 8])
     assert os.listdir(tmp_path) == []
     assert "warning: VisualDL gets no graph, as the model could not be traced: " in capsys.readouterr().err
+
+
+def test_a_full_disk_loses_the_records_of_that_time_alone(tmp_path, monitor, monkeypatch, capsys):
+    from visualdl.io import bfile
+
+    write, full = bfile.LocalFileSystem._write, []
+
+    def on_a_full_disk(self, path, content, mode):
+        write(self, path, content[:5] if full else content, mode)
+        if full:
+            raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(bfile.LocalFileSystem, "_write", on_a_full_disk)
+    monitor.losses = np.ones(1)
+    board = boards.Board(str(tmp_path), CLASSES)
+    with board.writing():
+        for iteration in (10, 20, 30, 40):
+            board.writer._get_file_writer().flush()
+            full[:] = [True] if 10 < iteration < 40 else []
+            board.on_log(monitor, row(iteration))
+            board.writer._get_file_writer().flush()
+    (path,) = glob.glob(str(tmp_path / "vdlrecords.*.log"))
+    assert [step for step, _ in read(path, "scalar")["Train/loss"]] == [10, 40]
+    assert capsys.readouterr().err.count("No space left on device. Training continues") == 1
