@@ -12,15 +12,18 @@ VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "ppliteseg_paddle" / "__
 
 # Enough to run an exported model with the runtime of your choice.
 BASE = [
-    "numpy>=1.22,<2",  # OpenCV below and Paddle 2.6 are built against NumPy 1
-    "opencv-python>=4.5.4,<=4.6.0",  # PaddleSeg 2.8.0 admits no newer one; older ones have no wheels for Python 3.9+
+    "numpy>=1.22,<3",
+    # Older ones have no wheels for Python 3.9+; 4.10 and 4.11 write out of bounds at some JPEG 2000 files
+    # (CVE-2025-53644). The newest is best: up to 4.8.0 wheels hold a libwebp with CVE-2023-4863. See SECURITY.md.
+    "opencv-python>=4.5.4,!=4.10.*,!=4.11.*,<5",
     "pillow>=10.1",  # the first with a scalable font of its own
     "pyyaml>=5.4",
     "tqdm>=4.60",
 ]
 # Training, evaluation and export, whichever Paddle they run on.
 TRAIN = [
-    "paddleseg==2.8.0",  # the loop, registry and configuration that we plug into, as released
+    "paddleseg==2.8.0",  # the loop, registry and configuration that we plug into, as released; wants OpenCV <= 4.6.0
+    "numpy<2",  # that OpenCV and Paddle 2.6 are built against NumPy 1
     "visualdl>=2.5.0",
     "matplotlib>=3.5",
     "pandas<3",  # visualdl needs it; 3.x wants NumPy 2
@@ -28,17 +31,19 @@ TRAIN = [
     "safetensors>=0.4",
     "setuptools",  # Paddle imports it, and Python 3.12 environments start without it
 ]
+# Enough to run exported models, and no more: no onnx, no Paddle.
+RUNTIME = ["onnxruntime>=1.18", "openvino>=2024.0"]
 EXTRAS = {
     "train": TRAIN,  # for a Paddle that is installed already, from wherever
     "cpu": TRAIN + ["paddlepaddle==3.2.2"],
     "cpu-paddle26": TRAIN + ["paddlepaddle==2.6.2"],
     "cpu-paddle33": TRAIN + ["paddlepaddle==3.3.1"],
     "gpu": TRAIN + ["paddlepaddle-gpu==2.6.2"],  # the newest on the public index; newer builds: see README
-    "deploy": [
-        "onnx>=1.15,<1.18",  # newer ones pull an ml-dtypes that needs NumPy 2
-        "ml-dtypes<0.5.5",
-        "onnxruntime>=1.18",
-        "openvino>=2024.0",
+    "runtime": RUNTIME,
+    "deploy": RUNTIME
+    + [
+        "onnx>=1.17,<1.18",  # Paddle2ONNX 2.1 admits no newer one; older ones have more holes: see SECURITY.md
+        "ml-dtypes<0.5.5",  # newer ones need NumPy 2
         "paddle2onnx>=2.0,<2.2",
     ],
     "data": [  # each imported only where its data is prepared

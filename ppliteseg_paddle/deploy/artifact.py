@@ -7,7 +7,6 @@
     model.xml          the graph for OpenVINO
     model.bin          its weights
     tensorrt.onnx      the graph and its weights in the form that TensorRT builds engines of
-    engines/           engines that were built on this machine: may be deleted at any time
 
 Several formats may stand side by side: `graphs` maps a format's name to its files.
 """

@@ -9,33 +9,38 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ppliteseg_paddle.deploy.folder import ENGINES_FOLDER
+from ppliteseg_paddle.deploy.folder import ENGINES_FOLDER, METADATA_FILE
 from ppliteseg_paddle.errors import ConfigError
 
 
 def engines_folder(artifact_folder: str, cache_dir: str | None = None) -> str:
-    """The folder for engines, made if need be: `cache_dir`, else beside the graph, else the user's cache.
+    """The folder for engines, made if need be: `cache_dir`, else the artifact's own in the user's cache.
 
-    Raises: ConfigError: if none can be written.
+    Never the exported folder: an engine is a program, and the folder may come from someone else.
+
+    Raises: ConfigError: if it cannot be written.
     """
-    beside = os.path.join(os.path.abspath(artifact_folder), ENGINES_FOLDER)
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    reason: Any = "no place is writable"
-    for folder in [cache_dir] if cache_dir else [beside, os.path.join(home, "ppliteseg_paddle", ENGINES_FOLDER)]:
-        try:
-            os.makedirs(folder, exist_ok=True)
-            if os.access(folder, os.W_OK):
-                return folder
-            reason = f"{folder} is not writable"
-        except OSError as error:
-            reason = f"{folder}: {error.strerror or error}"
+    folder = cache_dir or _own_folder(artifact_folder)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+        reason: Any = f"{folder} is not writable"
+    except OSError as error:
+        reason = f"{folder}: {error.strerror or error}"
     raise ConfigError(f"engines cannot be kept: {reason}; give a folder as cache_dir.")
 
 
 def has_engine(artifact_folder: str, runtime: str) -> bool:
-    """Whether a runtime has built an engine for it that is kept beside the graph."""
-    folder = os.path.join(artifact_folder, ENGINES_FOLDER)
+    """Whether a runtime has built an engine for it that is kept in the user's cache."""
+    folder = _own_folder(artifact_folder)
     return os.path.isdir(folder) and any(name.startswith(runtime) for name in os.listdir(folder))
+
+
+def _own_folder(artifact_folder: str) -> str:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    export = hashlib.sha256(read_bytes(os.path.join(artifact_folder, METADATA_FILE))).hexdigest()[:16]
+    return os.path.join(home, "ppliteseg_paddle", ENGINES_FOLDER, export)
 
 
 def engine_name(runtime: str, version: str, gpu: str, precision: str, made_of: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.files import DISK_FAULTS, flush, probe_disk
 
 METADATA_FILE = "deploy.yaml"
-ENGINES_FOLDER = "engines"
+ENGINES_FOLDER = "engines"  # in the user's cache; of exports by earlier versions, in them
 _ROOM = 1 << 20  # bytes that are free where a disk is not full
 _HEADER = (
     "# An exported segmentation model. ppliteseg_paddle.Predictor(this folder) runs it;\n"

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 
 from ppliteseg_paddle.errors import ArtifactError
 
-# Format -> the extensions of its files, by role. A runtime goes by the extension, or else by the content.
+# Format -> the extensions of its files, by role; "" stands for any other role. Runtimes go by them.
 _EXTENSIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "onnx": {"model": (".onnx",)},
-    "tensorrt": {"model": (".onnx",)},
+    "tensorrt": {"model": (".onnx",), "": (".onnx",)},
     "openvino": {"model": (".xml",), "weights": (".bin",)},
     "paddle": {"model": (".json", ".pdmodel"), "params": (".pdiparams",)},
 }
@@ -43,10 +43,12 @@ def check_graph_files(folder: str, graphs: Mapping[str, Mapping[str, str]]) -> N
     Raises: ArtifactError: if one has another extension or content than its format has, or names other files.
     """
     for name, roles in graphs.items():
-        for role, extensions in _EXTENSIONS.get(name, {}).items():
-            if role not in roles:
-                raise ArtifactError(f"{folder}: the graph '{name}' has no file '{role}'; export the model again.")
-            path = os.path.join(folder, roles[role])
+        known = _EXTENSIONS.get(name, {})
+        missing = [role for role in known if role and role not in roles]
+        if missing:
+            raise ArtifactError(f"{folder}: the graph '{name}' has no file '{missing[0]}'; export the model again.")
+        for role, file_name in roles.items() if known else ():
+            path, extensions = os.path.join(folder, file_name), known.get(role, known.get("", ()))
             if not path.endswith(extensions):
                 raise ArtifactError(
                     f"{path} is no {role} of a graph '{name}': its name must end in {' or '.join(extensions)}."

@@ -57,8 +57,8 @@ class Options:
         num_threads: CPU threads; None takes all that the process may use.
         precision: one of `PRECISIONS`; None takes what the artifact was exported for.
         dynamic_shape: smallest, usual and largest input (N, 3, H, W) of an engine; None takes the artifact's.
-        cache_dir: where engines are kept; None keeps them beside the graph, or where that cannot be written, in the
-            user's cache.
+        cache_dir: where engines are kept and taken from, a folder that only you can write: an engine is a program. None
+            keeps them in the user's cache.
         calibration: inputs of the graph from which Paddle-TensorRT learns the ranges of values for INT8.
     """
 

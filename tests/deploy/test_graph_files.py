@@ -93,7 +93,8 @@ def test_a_graph_of_another_format_than_it_says_is_refused(tmp_path):
     for graphs, words in (
         ({"onnx": {"model": "model.ort"}}, r"model.ort is no model of a graph 'onnx': its name must end in .onnx"),
         ({"openvino": {"model": "model.xml", "weights": "model.xml"}}, "model.xml is no XML"),
-        ({"openvino": {"model": "model.xml"}}, "model.xml is no XML"),
+        ({"openvino": {"model": "model.xml"}}, "the graph 'openvino' has no file 'weights'"),
+        ({"tensorrt": {"model": "model.onnx", "fp16": "model.ort"}}, "model.ort is no fp16 of a graph"),
         ({"onnx": {}}, "the graph 'onnx' has no file 'model'"),
     ):
         artifact.graphs.clear()

@@ -146,8 +146,9 @@ def test_a_build_for_the_cpu_is_one_clear_line():
 
 
 @pytest.fixture
-def with_a_gpu(monkeypatch):
+def with_a_gpu(monkeypatch, tmp_path):
     """A Paddle that says that it has a GPU and TensorRT, and runs everything on the CPU all the same."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     export_folder()  # while it still tells the truth
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
@@ -177,13 +178,14 @@ def with_a_gpu(monkeypatch):
     return built
 
 
-def test_what_was_built_is_kept_beside_the_graph_and_masks_come_out(tmp_path, with_a_gpu):
+def test_what_was_built_is_kept_and_masks_come_out(tmp_path, with_a_gpu):
     import shutil
 
     shutil.copytree(export_folder(), tmp_path / "export")
     artifact = Artifact.read(tmp_path / "export")
     backend = open_backend("paddle-trt", artifact, dynamic_shape=RANGE)
-    [folder] = os.listdir(tmp_path / "export" / "engines")
+    [kept] = (tmp_path / "cache" / "ppliteseg_paddle" / "engines").iterdir()
+    [folder] = os.listdir(kept)
     assert folder.startswith(f"paddle-trt-{paddle.__version__}-NVIDIA-A10-fp32-")
     batch, _ = artifact.preprocess(photograph(80, 112))
     steps = []
@@ -195,7 +197,7 @@ def test_what_was_built_is_kept_beside_the_graph_and_masks_come_out(tmp_path, wi
     ]
     before = list(with_a_gpu)
     open_backend("paddle-trt", artifact, dynamic_shape=RANGE)
-    assert os.listdir(tmp_path / "export" / "engines") == [folder] and with_a_gpu == before
+    assert os.listdir(kept) == [folder] and with_a_gpu == before
     assert RUNTIMES["paddle-trt"].in_auto(artifact)  # an engine is there, so it costs no minutes
     from ppliteseg_paddle.errors import DataError
 

@@ -24,11 +24,11 @@ RANGE = ShapeRange((1, 3, 8, 8), (1, 3, 16, 24), (4, 3, 32, 48))
 
 
 def an_artifact(folder, shape=(-1, 3, -1, -1), dynamic_shape=RANGE, content=b"a graph", **more):
-    """A folder whose graph is no graph: what runs it here does not look."""
+    """A folder whose graph has a producer's name and nothing else: what runs it here does not look."""
     folder.mkdir(exist_ok=True)
     roles = {"model": "tensorrt.onnx", "fp16": "tensorrt_fp16.onnx"}
     for name in roles.values():
-        (folder / name).write_bytes(content)
+        (folder / name).write_bytes(b"\x12" + bytes([len(content)]) + content)
     artifact = Artifact(
         str(folder),
         {"type": "PPLiteSegNet"},
@@ -46,8 +46,9 @@ def an_artifact(folder, shape=(-1, 3, -1, -1), dynamic_shape=RANGE, content=b"a 
 
 
 @pytest.fixture
-def installed(monkeypatch):
+def installed(monkeypatch, tmp_path):
     """Installs a version of TensorRT and a GPU. Returns a function that does it again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def install(version="10.13.0.35", gpus=("NVIDIA A10",), rtx=False):
         module, driver = fake_tensorrt(version, rtx), FakeDriver(gpus)
@@ -135,7 +136,7 @@ def test_an_engine_is_built_once_for_a_graph_gpu_version_and_precision(tmp_path,
     assert builds(artifact, gpu="NVIDIA L4") == 1
     assert builds(artifact, dynamic_shape=[(1, 3, 8, 8), (1, 3, 8, 8), (1, 3, 64, 64)]) == 1
     assert builds(an_artifact(tmp_path / "export", content=b"another graph")) == 1
-    names = os.listdir(tmp_path / "export" / "engines")
+    names = [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert len([name for name in names if name.endswith(".engine")]) == 6
     assert any(name.startswith("tensorrt-10.13.0.35-NVIDIA-A10-8.6-fp16-") for name in names)
     assert not any(name.startswith(".") for name in names)
@@ -162,32 +163,43 @@ def test_measured_kernels_are_remembered_and_foreign_ones_dropped(tmp_path, inst
     module, _ = installed()
     open_backend("tensorrt", artifact, precision="fp16")
     assert [content for name, content in module.calls if name == "timing_cache"] == [b"timings"]
-    [cache] = [name for name in os.listdir(tmp_path / "export" / "engines") if name.endswith(".cache")]
-    (tmp_path / "export" / "engines" / cache).write_bytes(b"another driver's")
+    [cache] = (tmp_path / "cache").rglob("*.cache")
+    cache.write_bytes(b"another driver's")
     module, _ = installed()
     open_backend("tensorrt", artifact, dynamic_shape=[(1, 3, 8, 8)] * 3)
     assert [content for name, content in module.calls if name == "timing_cache"] == [b"another driver's", b""]
 
 
-def test_exporting_again_replaces_the_folder_with_its_engines(tmp_path, installed):
+def test_exporting_again_replaces_the_folder_with_its_engines(tmp_path):
     from ppliteseg_paddle.deploy.folder import writing
 
-    installed()
-    open_backend("tensorrt", an_artifact(tmp_path / "export"))
-    assert os.path.isdir(tmp_path / "export" / "engines")
+    an_artifact(tmp_path / "export")
+    (tmp_path / "export" / "engines").mkdir()  # as earlier versions left it
     with writing(str(tmp_path / "export")):
         pass
     assert not os.path.exists(tmp_path / "export" / "engines")
 
 
-def test_engines_go_where_one_says_or_to_the_users_cache_where_the_folder_is_not_writable(tmp_path, monkeypatch):
-    (tmp_path / "export").mkdir()
-    assert engines_folder(str(tmp_path / "export"), str(tmp_path / "mine")) == str(tmp_path / "mine")
-    assert engines_folder(str(tmp_path / "export")) == str(tmp_path / "export" / "engines")
+def test_engines_of_the_exported_folder_are_not_run(tmp_path, installed):
+    """They may come from a stranger, and an engine is a program."""
+    module, _ = installed()
+    artifact = an_artifact(tmp_path / "export")
+    built = open_backend("tensorrt", artifact)
+    os.renames(os.path.dirname(built.engine_path), tmp_path / "export" / "engines")
+    module, _ = installed()
+    assert open_backend("tensorrt", artifact).built and ("build", None) in module.calls
+
+
+def test_engines_go_to_the_users_cache_or_where_one_says(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: "export" not in str(path) and access(path, mode))
-    assert engines_folder(str(tmp_path / "export")) == str(tmp_path / "cache" / "ppliteseg_paddle" / "engines")
+    folders = set()
+    for content in ("a: 1", "a: 2"):
+        (tmp_path / "export").mkdir(exist_ok=True)
+        (tmp_path / "export" / "deploy.yaml").write_text(content)
+        folders.add(engines_folder(str(tmp_path / "export")))
+    assert {os.path.dirname(folder) for folder in folders} == {str(tmp_path / "cache" / "ppliteseg_paddle" / "engines")}
+    assert len(folders) == 2
+    assert engines_folder(str(tmp_path / "export"), str(tmp_path / "mine")) == str(tmp_path / "mine")
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="engines cannot be kept: .*file.*give a folder as cache_dir"):
         engines_folder(str(tmp_path / "export"), str(tmp_path / "file" / "mine"))
@@ -202,7 +214,7 @@ def test_a_graph_that_tensorrt_cannot_read_is_reported_on_one_line(tmp_path, ins
     installed()
     with pytest.raises(ArtifactError, match="^TensorRT 10.13.0.35 cannot read the graph: In node 0: it is broken.$"):
         open_backend("tensorrt", an_artifact(tmp_path / "export", content=b"broken"))
-    assert not os.path.exists(tmp_path / "export" / "engines") or os.listdir(tmp_path / "export" / "engines") == []
+    assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
 
 
 # --------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_auto_takes_the_first_row_that_works_and_openvino_reads_onnx_files_too(t
         Predictor(tmp_path / "export", "paddle")
     with pytest.raises(DependencyError, match="'openvino' runs on the CPU only"):
         Predictor(tmp_path / "export", "openvino", device="gpu:0")
-    (tmp_path / "export" / "model.onnx").write_bytes(b"no graph")
+    (tmp_path / "export" / "model.onnx").write_bytes(b"\x12\x08no graph")
     artifact = other.artifact
     artifact.write()
     for name, runtime in (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO")):

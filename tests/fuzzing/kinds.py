@@ -125,7 +125,7 @@ def _label(path):
 
 
 def _mask(path):
-    from ppliteseg_paddle.data.prepare.label_forms import facts_of
+    from ppliteseg_paddle.data.prepare.mask_facts import facts_of
     from ppliteseg_paddle.reading.color_masks import read_rgb
 
     read_rgb(path)
