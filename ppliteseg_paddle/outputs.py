@@ -92,6 +92,15 @@ class Outputs:
         finally:
             os.close(handle)
 
+    @contextlib.contextmanager
+    def replacing(self, *names: str) -> Iterator[None]:
+        """Check files of the folder, and remember those that are there after the block, which writes them."""
+        paths = [os.path.join(self.folder, name) for name in names]
+        self.check(paths)
+        yield
+        for path in filter(os.path.isfile, paths):
+            self.remember(path, path)
+
     def _name(self, path: str) -> str:
         name = os.path.relpath(os.path.abspath(path), os.path.abspath(self.folder))
         return os.path.abspath(path) if name.startswith(os.pardir) else name.replace(os.sep, "/")

@@ -91,3 +91,12 @@ def test_a_file_that_cannot_be_recognized_is_replaced_only_if_asked(tmp_path):
         outputs.check_absent(str(path))
     outputs.check_absent(str(path), overwrite=True)
     assert path.read_text() == "mine"
+
+
+def test_files_that_a_block_writes_are_checked_before_it_and_remembered_after_it(tmp_path):
+    (tmp_path / "report.md").write_text("mine")
+    with pytest.raises(DataError, match="report.md exists"), Outputs(str(tmp_path)).replacing("report.md"):
+        raise AssertionError("the work was begun")
+    for _ in range(2):
+        with Outputs(str(tmp_path)).replacing("figure.png", "never.png"):
+            (tmp_path / "figure.png").write_text("drawn")

@@ -72,12 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "device",
         "save_json",
+        "overwrite",
         device={"help": "cpu, gpu or gpu:1 (default: gpu where the runtime finds one, else cpu)"},
     )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from ppliteseg_paddle.files import check_writable, write_json
+    from ppliteseg_paddle.outputs import check_result, write_result
 
     if args.input_shape and args.input_shape[:2] != [1, 3]:
         raise ConfigError(f"--input_shape is {args.input_shape}; it must start with 1 3: one image, three channels.")
@@ -89,10 +90,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     options.check()
     if args.save_json:
-        check_writable(args.save_json)
+        check_result(args.save_json, args.overwrite)
     result = benchmark(options)
     if args.save_json:
-        write_json(args.save_json, result)
+        write_result(args.save_json, result)
     return result
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 
 from ppliteseg_paddle.cli.data_commands import cache, check, prepare, stats
+from ppliteseg_paddle.signals import Interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
+# What is left by an action that a signal has ended.
+_FINISHED = {
+    "prepare": "labels that are written are whole; run the command again to continue.",
+    "cache": "pairs that are decoded are kept; run the command again to continue.",
+    "synth": "scenes that are drawn are kept; run the command again to continue.",
+}
+
+
 def run(args: argparse.Namespace) -> dict:
-    return dict(ACTIONS[args.action][2](args), action=args.action)
+    try:
+        return dict(ACTIONS[args.action][2](args), action=args.action)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted.of(interrupt).saying(_FINISHED.get(args.action, "")) from None
 
 
 def summary(result: dict) -> str:

@@ -15,6 +15,7 @@ from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export.formats import FORMATS
 from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration
 from ppliteseg_paddle.export.options import ExportOptions
+from ppliteseg_paddle.outputs import check_result
 
 # Flags that are fields of `ExportOptions` under the same name.
 _OPTIONS = ("formats", "input_shape", "dynamic_shape", "precision", "output_op", "preprocess_in_graph", "overwrite")
@@ -101,6 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check_quantisation(args)
+    if args.quant_report:
+        check_result(args.quant_report, args.overwrite)
     from ppliteseg_paddle.engine.build import label_set_of, load_config
     from ppliteseg_paddle.export import trained
 

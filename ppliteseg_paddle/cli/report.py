@@ -11,6 +11,7 @@ import argparse
 from typing import Any
 
 from ppliteseg_paddle.cli.common import add_flags
+from ppliteseg_paddle.outputs import Outputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,16 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mIoU of a result by its name: a file of `val --save_json`, or a number in percent",
     )
     parser.add_argument("--title", default="Accuracy against speed", help="heading (default: %(default)s)")
-    add_flags(parser, "save_dir", save_dir={"default": "output/report"})
+    add_flags(parser, "save_dir", "overwrite", save_dir={"default": "output/report"})
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from ppliteseg_paddle.benchmark.collect import check_names, read_accuracy, read_result, write_report
+    from ppliteseg_paddle.benchmark.collect import FIGURE, check_names, read_accuracy, read_result, write_report
 
     results = [read_result(path) for path in args.results]
     accuracies = dict(read_accuracy(item) for item in args.accuracy)
     check_names(accuracies, results)
-    return write_report(results, args.save_dir, args.title, accuracies)
+    with Outputs(args.save_dir, args.overwrite).replacing("report.md", "report.json", FIGURE):
+        return write_report(results, args.save_dir, args.title, accuracies)
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from ppliteseg_paddle.config.options import EvalOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_flags(parser, "config", "model_path", "save_json", model_path={"required": True})
+    add_flags(parser, "config", "model_path", "save_json", "overwrite", model_path={"required": True})
     add_flags(parser, *TEST_FLAGS)
     add_flags(
         parser,
@@ -40,11 +40,11 @@ def _val(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.loop.distributed import rank
     from ppliteseg_paddle.engine.val import val
-    from ppliteseg_paddle.files import check_writable, write_json
+    from ppliteseg_paddle.outputs import check_result, write_result
 
     config = load_config(config_for(args), args.opts)
     if args.save_json and rank() == 0:
-        check_writable(args.save_json)
+        check_result(args.save_json, args.overwrite)
     result = val(
         config,
         args.model_path,
@@ -57,7 +57,7 @@ def _val(args: argparse.Namespace) -> dict[str, Any]:
         batch_size=args.batch_size,
     )
     if args.save_json and rank() == 0:
-        write_json(args.save_json, result)
+        write_result(args.save_json, result)
     return result
 
 

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="ours",
         help="whose names DST uses; paddleseg: for its own PPLiteSeg (default: %(default)s)",
     )
+    convert.add_argument("--overwrite", action="store_true", help="replace DST where it exists")
     show = actions.add_parser(
         "show", help="tell what a file is", description="Tell what FILE is and list its arrays.", **raw
     )
@@ -56,11 +57,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return {"action": "list", "weights": _published()}
     if args.action == "download":
         return {"action": "download", "files": _download(args.names)}
+    from ppliteseg_paddle.outputs import check_absent
     from ppliteseg_paddle.weights.download import masked
     from ppliteseg_paddle.weights.names import describe, to_ours
     from ppliteseg_paddle.weights.read import read_weight_file
 
     path = args.src if args.action == "convert" else args.file
+    if args.action == "convert":
+        check_absent(args.dst, args.overwrite)
     arrays, file_format = read_weight_file(path)
     renamed = to_ours(arrays)
     result = {

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.reading.images import UnreadableError
 from ppliteseg_paddle.reading.pairs import read_pair
@@ -107,18 +108,19 @@ def write_pair(folder: str, job: Job) -> str:
         raise DataError(f"{image_path}: the path is too long for a cache.")
     path = os.path.join(folder, name)
     temporary = path + ".tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(text.ljust(HEADER_BYTES))
-            for pixels in (image, label):
-                if pixels is not None:
-                    file.write(np.ascontiguousarray(pixels).data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    with signals.held():
+        try:
+            with open(temporary, "wb") as file:
+                file.write(text.ljust(HEADER_BYTES))
+                for pixels in (image, label):
+                    if pixels is not None:
+                        file.write(np.ascontiguousarray(pixels).data)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
     return header["error"]
 
 

@@ -14,6 +14,7 @@ from typing import Callable, TypeVar
 
 import cv2
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.errors import DataError
 
 Job = TypeVar("Job")
@@ -74,8 +75,8 @@ def _in_processes(
     # OpenCV would wait for ever for the threads that its parent had.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    spawned = {"initializer": cv2.setNumThreads, "initargs": (1,)} if method == "spawn" else {}
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method), **spawned)
+    context = multiprocessing.get_context(method)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(), method == "spawn"))
     waiting: collections.deque = collections.deque()
     source = iter(jobs)
     try:
@@ -89,12 +90,21 @@ def _in_processes(
                 return
             yield from waiting.popleft().result()
     except BrokenProcessPool:
+        number = signals.came()
+        if number is not None:  # which ended the processes, too
+            raise signals.Interrupted(number) from None
         raise DataError(
             "a worker process was killed (out of memory?): run the command again with a smaller --num_workers."
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
+
+
+def _begin(parent: int, spawned: bool) -> None:
+    signals.begin_worker(parent)
+    if spawned:
+        cv2.setNumThreads(1)
 
 
 def _run_chunk(function, chunk) -> list:

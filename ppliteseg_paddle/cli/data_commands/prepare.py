@@ -17,7 +17,12 @@ def add_arguments(parser) -> None:
     for name, (text, arguments, _, _) in SOURCES.items():
         child = sources.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         arguments(child)
-        add_flags(child, "num_workers", num_workers={"default": None, "help": "processes (default: one per core)"})
+        add_flags(
+            child,
+            "overwrite",
+            "num_workers",
+            num_workers={"default": None, "help": "processes (default: one per core)"},
+        )
 
 
 def run(args) -> dict:
@@ -52,7 +57,7 @@ def _root(help_text: str):
 def _cityscapes(args) -> dict:
     from ppliteseg_paddle.data.prepare.cityscapes import prepare_cityscapes
 
-    return prepare_cityscapes(args.root, args.num_workers)
+    return prepare_cityscapes(args.root, args.num_workers, overwrite=args.overwrite)
 
 
 def _cityscapes_summary(result: dict) -> str:
@@ -70,7 +75,7 @@ def _cityscapes_summary(result: dict) -> str:
 def _camvid(args) -> dict:
     from ppliteseg_paddle.data.prepare.camvid import prepare_camvid
 
-    return prepare_camvid(args.root, args.num_workers)
+    return prepare_camvid(args.root, args.num_workers, overwrite=args.overwrite)
 
 
 def _camvid_summary(result: dict) -> str:
@@ -125,6 +130,7 @@ def _folder_arguments(parser) -> None:
 
 def _folder(args) -> dict:
     from ppliteseg_paddle.data.prepare.folder import Sources, carry_out, plan_folder
+    from ppliteseg_paddle.outputs import Outputs
     from ppliteseg_paddle.reading.lists import read_names
     from ppliteseg_paddle.reading.palettes import read_colors
 
@@ -137,7 +143,7 @@ def _folder(args) -> dict:
     print(plan.describe(), file=sys.stderr)
     if not args.yes:
         _confirm()
-    return carry_out(plan, args.out, args.val, args.seed or 0, args.num_workers)
+    return carry_out(plan, Outputs(args.out, args.overwrite), args.val, args.seed or 0, args.num_workers)
 
 
 def _remap(texts) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ppliteseg_paddle.cli.common import add_flags, count, positive_int
+from ppliteseg_paddle.outputs import Outputs
 
 HELP = "class frequencies, loss weights, mean and deviation, and figures of them"
 
@@ -11,6 +12,7 @@ def add_arguments(parser) -> None:
     add_flags(parser, "config", config={"required": True})
     parser.add_argument("--split", choices=["train", "val"], default="train", help="which list")
     add_flags(parser, "save_dir", save_dir={"default": "output/data_stats", "help": "where the figures go"})
+    add_flags(parser, "overwrite")
     parser.add_argument("--samples", type=positive_int, default=6, metavar="N", help="images in samples.png")
     parser.add_argument("--seed", type=count, default=0, metavar="N", help="which images those are")
     parser.add_argument("--palette", metavar="FILE", help="colors of the classes, one 'R G B name' a line")
@@ -27,9 +29,10 @@ def run(args) -> dict:
     from ppliteseg_paddle.engine.data_tools import describe_config
 
     config = load_config(args.config, args.opts)
-    return describe_config(
-        config, args.split, args.save_dir, args.samples, args.seed, args.palette, num_workers=args.num_workers
-    )
+    with Outputs(args.save_dir, args.overwrite).replacing("distribution.png", "samples.png"):
+        return describe_config(
+            config, args.split, args.save_dir, args.samples, args.seed, args.palette, num_workers=args.num_workers
+        )
 
 
 def _number(value: float | None, digits: int) -> str:

