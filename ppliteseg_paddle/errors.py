@@ -18,10 +18,18 @@ from collections.abc import Iterable
 _BREAKING = ("Cc", "Cs", "Zl", "Zp")
 
 
+LONGEST = 1500  # characters of a message
+
+
 class PPLiteSegError(Exception):
     """Base of every error that better input fixes. The CLI prints it on one line."""
 
     exit_status = 2
+
+    def __str__(self) -> str:
+        """What came from a file may be endless: the middle of a long text is left out."""
+        text = super().__str__()
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 class ConfigError(PPLiteSegError, ValueError):

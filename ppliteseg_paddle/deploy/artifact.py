@@ -198,7 +198,7 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
             str(values.get("label_set", "custom")),
             tuple(map(str, classes)),
             tuple(_color(color, i, path) for i, color in enumerate(palette)),
-            int(values.get("ignore_index", 255)),
+            _need({"ignore_index": 255, **values}, "ignore_index", int, path),
         )
         preprocess = Preprocess(_need(deploy, "transforms", list, path, "Deploy."), "Deploy.transforms")
         dynamic_shape = shape_range(values.get("dynamic_shape"))

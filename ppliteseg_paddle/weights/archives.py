@@ -30,7 +30,10 @@ class _Member(NamedTuple):
 
 def is_archive(path: str) -> bool:
     """Whether the content (not the name) is a tar, compressed or not, or a zip archive."""
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    try:
+        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    except (EOFError, OSError, zlib.error, lzma.LZMAError):  # compressed, and damaged: `unpack` says so
+        return True
 
 
 def allowed_bytes(path: str) -> int:

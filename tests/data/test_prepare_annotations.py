@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from tiny_data import save_pixels
 
+from ppliteseg_paddle.data.prepare.annotations import Coco, labelme_label
 from ppliteseg_paddle.data.prepare.folder import Sources, plan_folder
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.images import read_image
@@ -158,3 +159,35 @@ def test_coco_panoptic_segments_become_their_categories(tmp_path):
     plan = plan_folder(Sources(str(images), str(masks), coco(tmp_path, annotations)), **QUIET)
     assert plan.names == ("car", "dog")
     assert plan.make(plan.pairing.pairs[0]).tolist() == [[1, 255], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"annotations": [1.5]}, "annotations.0 is no COCO annotation"),
+        (
+            {"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "area": "x", "segmentation": []}]},
+            "see its 'area'",
+        ),
+        ({"images": [{"id": 1, "file_name": "a.png", "height": 60000, "width": 60000}]}, "pixels allowed"),
+        ({"images": [{"id": 1, "file_name": "a.png", "height": 10**30, "width": 1}]}, "see its 'height'"),
+    ],
+)
+def test_coco_files_of_another_form_are_refused_with_the_place(tmp_path, change, words):
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 8}],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "car"}],
+        **change,
+    }
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=words):
+        Coco(str(tmp_path / "c.json"))
+
+
+@pytest.mark.parametrize("points", [None, [[1]], [["a", 2]], [[float("nan"), 1]] * 3, [[1e300, 2]] * 3])
+def test_labelme_points_of_another_form_are_refused(tmp_path, points):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"shapes": [{"label": "car", "points": points}]}))
+    with pytest.raises(DataError, match="the points of 'car' are no list"):
+        labelme_label(str(path), (8, 8), ["car"])

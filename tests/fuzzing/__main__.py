@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import queue
@@ -49,12 +50,12 @@ class Worker:
         paths = [str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")]
         variables = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "fuzzing.worker", str(self.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **variables},
+            self.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **variables}
         )
         self.known = set()
+
+    def command(self):
+        return [sys.executable, "-m", "fuzzing.worker", str(self.folder)]
 
     def _ended(self, kind, seed):
         status = self.process.wait()
@@ -82,13 +83,19 @@ def numbers_of(count, kinds):
 
 def known_results(folder):
     path = folder / "results.jsonl"
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []  # the last line may be cut off
-    return [json.loads(line) for line in lines]
+    results = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):  # cut off
+            results.append(json.loads(line))
+    return results
 
 
 def run(folder, tasks, jobs, report=lambda result: None):
     """Reads the inputs that `folder` has no result of, and writes a line for each."""
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "results.jsonl"
+    if path.exists() and not path.read_text().endswith("\n"):
+        path.write_text(path.read_text() + "\n")
     waiting = queue.SimpleQueue()
     done = {(result["kind"], result["seed"]) for result in known_results(folder)}
     for task in tasks:
@@ -113,7 +120,7 @@ def run(folder, tasks, jobs, report=lambda result: None):
         finally:
             worker.close()
 
-    with open(folder / "results.jsonl", "a") as file:
+    with open(path, "a") as file:
         lock = threading.Lock()
         threads = [threading.Thread(target=work, args=(file, lock)) for _ in range(jobs)]
         for thread in threads:

@@ -6,8 +6,9 @@ import zipfile
 
 import pytest
 
-from ppliteseg_paddle.errors import DownloadError
+from ppliteseg_paddle.errors import DownloadError, WeightsError
 from ppliteseg_paddle.weights import archives
+from ppliteseg_paddle.weights.read import read_weight_file
 
 
 def write_tar(path, members, mode="w:gz"):
@@ -131,3 +132,14 @@ def test_a_compressed_tar_is_not_read_beyond_the_bytes_that_are_allowed(tmp_path
     path = write_tar(tmp_path / "archive", {str(number): b"" for number in range(4)})
     with pytest.raises(DownloadError, match="more than the 3 members"):
         archives.unpack(path, str(tmp_path / "out"))
+
+
+def test_a_compressed_archive_that_is_cut_off_is_told_in_one_line(tmp_path):
+    whole = write_tar(tmp_path / "whole", {"a": os.urandom(5000)})
+    for count in (3, 12, 40):
+        path = tmp_path / f"cut{count}"
+        with open(whole, "rb") as file:
+            path.write_bytes(file.read()[:count])
+        with pytest.raises((DownloadError, WeightsError)) as caught:
+            read_weight_file(str(path))
+        assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ from typing import Any, Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ppliteseg_paddle.config.kinds import is_int
+from ppliteseg_paddle.config.kinds import is_int, is_number
 from ppliteseg_paddle.data.prepare.label_forms import IGNORED, ignored_value
 from ppliteseg_paddle.errors import DataError, DependencyError
 from ppliteseg_paddle.reading.color_masks import codes, read_rgb
@@ -140,7 +140,9 @@ class Coco:
         ):
             raise DataError(f"{path} is no COCO file: it needs the lists images, annotations and categories.")
         self.path, self.mask_folder = path, mask_folder
-        self.panoptic = any("segments_info" in annotation for annotation in content["annotations"][:1] if annotation)
+        self.panoptic = any(
+            "segments_info" in annotation for annotation in content["annotations"][:1] if isinstance(annotation, dict)
+        )
         _check_coco(content, self.panoptic, path)
         categories = sorted(content["categories"], key=lambda category: category["id"])
         first = 0 if self.panoptic else 1
@@ -177,9 +179,11 @@ class Coco:
         """Larger objects first, so that what lies on them stays visible; crowds are ignored where no object lies."""
         label = np.zeros((image["height"], image["width"]), _dtype(self.ignored))
         annotations = self._coco.loadAnns(self._coco.getAnnIds(imgIds=[image["id"]]))
-        for annotation in sorted(annotations, key=lambda one: (not one.get("iscrowd"), -one.get("area", 0))):
+        for annotation in sorted(annotations, key=lambda one: (not one.get("iscrowd"), -(one.get("area") or 0))):
             try:
                 inside = self._coco.annToMask(annotation).astype(bool)
+                if inside.shape != label.shape:
+                    raise ValueError("its size is not the image's")
             except Exception as error:  # whatever pycocotools says of a form that it does not know
                 raise DataError(
                     f"{self.path}: the segmentation of the annotation {annotation.get('id')} cannot be drawn "
@@ -220,6 +224,7 @@ _INSTANCES: dict[str, dict[str, Callable[[Any], bool]]] = {
     "annotations": {
         "id": is_int,
         "category_id": is_int,
+        "area": lambda value: value is None or is_number(value),
         "segmentation": lambda value: isinstance(value, dict) or _are_polygons(value),
     },
 }
