@@ -1,6 +1,7 @@
 """The errors that a user can cause, each one line long, each with its exit status.
 
-A message says what was found, where, what is allowed and what to do. Anything that is not a
+A message says what was found, where, what is allowed and what to do; docs/errors.md lists all of them, and
+`causes` adds the causes of the most frequent. Anything that is not a
 `PPLiteSegError` is a defect of this package and keeps its traceback.
 
 Exit statuses of the command line: 0 success; 1 a defect, with its traceback; 2 bad input, or a check that found

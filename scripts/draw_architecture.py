@@ -64,6 +64,7 @@ LAYERS = (
             ("outputs", "what commands wrote", "may be replaced"),
             ("signals", "as exceptions;", "workers' ends"),
             ("errors", "one-line errors,", "exit statuses"),
+            ("causes", "their causes,", "for the docs"),
         ),
     ),
 )
