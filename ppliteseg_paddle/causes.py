@@ -1,4 +1,4 @@
-"""Causes and fixes of the errors that users meet most, for docs/errors.md; `scripts/write_errors.py` writes it.
+"""Causes and fixes of the errors that users see most, for docs/errors.md; `scripts/write_errors.py` writes it.
 
 Each row is tied to its messages by words of theirs. A test fails when no message has them any more.
 """
