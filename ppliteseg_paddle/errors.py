@@ -28,7 +28,7 @@ class PPLiteSegError(Exception):
     exit_status = 2
 
     def __str__(self) -> str:
-        """What came from a file may be endless: the middle of a long text is left out."""
+        """What came from a file may be endless: the middle of a long text is skipped."""
         text = super().__str__()
         return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 

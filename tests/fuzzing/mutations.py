@@ -1,5 +1,6 @@
 """Changes of valid files, drawn from a `random.Random`: of bytes, of texts, of trees (YAML, JSON), of archives."""
 
+import contextlib
 import copy
 import gzip
 import io
@@ -230,7 +231,8 @@ def mutate_onnx(rng, content, others=()):
             else:
                 del value[index]
         elif isinstance(value, int):
-            setattr(message, name, rng.choice([0, 1, 2, 7, 255, 1 << 30]))
+            with contextlib.suppress(ValueError):  # an enumeration takes its own values only
+                setattr(message, name, rng.choice([0, 1, 2, 7, 255, 1 << 30]))
         elif isinstance(value, str):
             setattr(message, name, rng.choice(["", "x", "scores", "Conv", "Loop", "ai.onnx.ml", "a" * 9999]))
         elif isinstance(value, bytes):
