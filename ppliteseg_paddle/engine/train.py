@@ -141,6 +141,8 @@ def _make_up(run: LoopRun, config: Any, options: TrainOptions, parts: Parts, fil
     """The evaluation that an interrupted run owes, with the arguments that the loop gives it."""
     if not files:
         return
+    if run.monitor.first:
+        print(f"the evaluation at iteration {run.monitor.start:d} was interrupted: it is made up first", flush=True)
     distributed.join_ranks()
     evaluate_as_the_loop = functools.partial(
         fast_and_noted(run, look_up(seams.loop_function(), "evaluate")),
