@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Callable
 
 from ppliteseg_paddle.engine.loop.data_parallel import AfterStep
-from ppliteseg_paddle.engine.loop.requests import carry_out
+from ppliteseg_paddle.engine.loop.distributed import ranks
+from ppliteseg_paddle.engine.loop.requests import agree, carry_out
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.engine.loop.saving import save_checkpoint
 
@@ -14,6 +15,8 @@ from ppliteseg_paddle.engine.loop.saving import save_checkpoint
 def step_done(run: LoopRun) -> None:
     """What follows each complete step, on every rank: weights, averages, learning rate and record are those after
     `run.done` steps, and no evaluation has begun."""
+    if ranks() == 1:  # several have agreed after their transfer
+        agree(run)
     if run.saves_now:
         save_checkpoint(run)
     run.reading = True
