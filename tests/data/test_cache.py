@@ -1,6 +1,7 @@
 """The cache of decoded pairs, on disk and in memory: the same pairs, seen through when stale, resumed when broken
 off."""
 
+import errno
 import os
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.data import cache as module
+from ppliteseg_paddle.data import cache_files
 from ppliteseg_paddle.data.cache import DiskCache, MemoryCache, write_cache
 from ppliteseg_paddle.data.cache_files import jobs_of
 from ppliteseg_paddle.data.dataset import CheckedDataset, StreetScenes
@@ -155,6 +157,24 @@ def test_a_full_disk_is_seen_before_anything_is_decoded(root, tmp_path, monkeypa
     with pytest.raises(ConfigError, match="the cache needs 0.1 MiB more, but the disk has only 1.0 MiB free"):
         fill(root, tmp_path / "cache")
     assert os.listdir(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_in_the_middle_leaves_whole_pairs_and_is_named(root, tmp_path, monkeypatch, number):
+    replace, count = os.replace, []
+
+    def fail(*paths):
+        count.append(1)
+        if len(count) == 3:
+            raise OSError(number, os.strerror(number))
+        replace(*paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_files.os, "replace", fail)
+        with pytest.raises(ConfigError, match=rf"\.pair cannot be written: {os.strerror(number)}\.$"):
+            fill(root, tmp_path / "cache")
+    assert len(os.listdir(tmp_path / "cache")) == 2
+    assert fill(root, tmp_path / "cache")["kept"] == 2
 
 
 def test_a_wrong_label_ends_the_run_and_an_unreadable_pair_is_skipped(root, tmp_path):
