@@ -18,6 +18,7 @@ BASE = [
     "opencv-python>=4.5.4,!=4.10.*,!=4.11.*,<5",
     "pillow>=10.1",  # the first with a scalable font of its own
     "pyyaml>=5.4",
+    "tifffile>=2023.7.10",  # TIFFs of any channels and depth; pure Python, imported when there is one
     "tqdm>=4.60",
 ]
 # Training, evaluation and export, whichever Paddle they run on.
@@ -50,6 +51,7 @@ EXTRAS = {
         "cityscapesscripts>=2.2",
         "pycocotools>=2.0.7",
     ],
+    "geo": ["imagecodecs>=2023.7.10"],  # TIFFs that are compressed by LZW, JPEG, ...; Deflate and none need nothing
     # Tests, and the checks of scripts/check.sh. Linters are pinned closely: another version finds other things.
     "dev": [
         "pytest>=8,<10",

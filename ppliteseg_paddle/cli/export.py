@@ -115,6 +115,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         transforms=trained.val_transforms(config),
         calibration=trained.calibration(config, args.calib_data, args.calib_method) if args.calib_data else None,
         check_image=image,
+        image_form=trained.image_form(config),
         description={"config": os.path.basename(config_path), "weights": os.path.basename(args.model_path)},
         **{name: getattr(args, name) for name in _OPTIONS},
     )

@@ -1,7 +1,8 @@
 """Segment images, a video or a camera with an exported model (--model_dir), or with a configuration and its weights.
 
 Writes to --save_dir, for each of --outputs:
-  mask/NAME.png        the class ids, a palette PNG (16-bit gray above 256 classes)
+  mask/NAME.png        the class ids, a palette PNG (16-bit gray above 256 classes); of a georeferenced TIFF
+                       mask/NAME.tif with its tags
   overlay/NAME.png     the classes' colors over the image
   color/NAME.png       the classes' colors alone
   confidence/NAME.png  how sure each pixel is: 0 (not at all) to 255, a palette PNG
@@ -27,7 +28,7 @@ from ppliteseg_paddle.reading.label_sets import recolored
 _OPTIONS = ("batch_size", "streams", "unknown_below", "is_slide", "crop_size", "stride")
 
 # Flags that are fields of `ImageRun` under the same name.
-_OF_IMAGES = ("overwrite", "skip_existing", "grid", "grid_images", "grid_title")
+_OF_IMAGES = ("overwrite", "skip_existing", "grid", "grid_images", "grid_title", "bands")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep the results of images that an earlier run wrote, and segment the others: to continue after an "
         "interruption, with the same model",
+    )
+    parser.add_argument(
+        "--bands",
+        nargs="+",
+        type=positive_int,
+        metavar="N",
+        help="channels that pictures show as red, green and blue, or one as gray, counted from 1, as in 4 3 2 "
+        "(default: the first three)",
     )
     parser.add_argument(
         "--unknown_below",
@@ -150,7 +159,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _run_video(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.deploy.predict_video import predict_video
 
-    for flag in ("grid", "format", "skip_existing"):
+    for flag in ("grid", "format", "skip_existing", "bands"):
         if getattr(args, flag) not in (None, "masks", False):
             raise ConfigError(f"--{flag} is for images, not for videos.")
     source = args.image_path if args.camera is None else int(args.camera) if args.camera.isdigit() else args.camera
@@ -171,6 +180,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(
             "--unknown_below cannot go with --format cityscapes: the server takes a class for every pixel."
         )
+    if args.bands and not (args.grid or {"overlay"} & set(args.outputs or ("mask", "overlay"))):
+        raise ConfigError("--bands has no effect without overlays: add --outputs overlay, or leave it out.")
     if (args.crop_size or args.stride) and not args.is_slide:
         raise ConfigError("--crop_size and --stride are the sliding window's: add --is_slide.")
 

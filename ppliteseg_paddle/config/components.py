@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ppliteseg_paddle.config.check import expect
-from ppliteseg_paddle.config.keys import keys_of
+from ppliteseg_paddle.config.keys import OURS, keys_of
 from ppliteseg_paddle.config.kinds import is_block, is_int, kind_of
 from ppliteseg_paddle.config.source import Source
 from ppliteseg_paddle.errors import ConfigError, suggest
@@ -71,6 +71,7 @@ def check_components(values: Mapping[str, Any], source: Source) -> None:
         _check_values(key, block, source)
     _check_weights(values, source)
     _check_scheduler(values["lr_scheduler"], source)
+    _check_channels(values, source)
     for key in ("train_dataset", "val_dataset"):
         classes = _num_classes(values.get(key))
         given = values["model"].get("num_classes")
@@ -78,6 +79,33 @@ def check_components(values: Mapping[str, Any], source: Source) -> None:
             raise ConfigError(
                 f"{source.of('model.num_classes')} is {given}, but {key} ({values[key]['type']}) has {classes:d} "
                 "classes. Set them to one number."
+            )
+
+
+def _check_channels(values: Mapping[str, Any], source: Source) -> None:
+    """See that data sets and the network agree on the images. PaddleSeg fills in `in_channels`, if it is not given."""
+    given = []
+    for key in ("train_dataset", "val_dataset"):
+        block = values.get(key)
+        if block:
+            found = find_component(block["type"])
+            channels = block.get("img_channels", getattr(found[1], "IMG_CHANNELS", 3) if found else 3)
+            given.append((f"{key}.img_channels", channels, block.get("img_range")))
+    place = "model.backbone" if is_block(values["model"].get("backbone")) else "model"
+    block = values["model"]["backbone"] if place == "model.backbone" else values["model"]
+    key, channels, value_range = given[0]
+    if "in_channels" in block and block["in_channels"] != channels:
+        raise ConfigError(
+            f"{source.of(place + '.in_channels')} is {block['in_channels']}, but {key} is {channels}: set them to one "
+            "number."
+        )
+    for other, found, other_range in given[1:]:
+        if found != channels:
+            raise ConfigError(f"{source.of(other)} is {found}, but {key} is {channels}: set them to one number.")
+        if other_range != value_range:
+            other, key = (name.replace("channels", "range") for name in (other, key))
+            raise ConfigError(
+                f"{source.of(other)} is {other_range}, but {key} is {value_range}: set them to one range."
             )
 
 
@@ -117,11 +145,12 @@ def _find(key: str, name: str, source: Source) -> Any:
 
 
 def _check_arguments(key: str, block: Mapping[str, Any], component: Any, source: Source) -> None:
-    parameters = _parameters(component)
+    parameters: dict[str, Any] = dict(_parameters(component))
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
+    ours = [name for name, row in keys_of(block["type"]).items() if row.origin == OURS]  # of a class that we extend
     for name in block:
-        if name != "type" and name not in parameters:
+        if name != "type" and name not in parameters and name not in ours:
             raise ConfigError(
                 f"{source.of(f'{key}.{name}')}: {block['type']} takes no such argument.{suggest(name, parameters)}"
             )

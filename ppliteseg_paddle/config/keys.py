@@ -220,6 +220,25 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
         (("ignore_index", k.INT, SIGNATURE, "The label of pixels that do not count."),),
     ),
     (
+        ("Dataset",),
+        EVERY,
+        PADDLESEG,
+        (("img_channels", k.POSITIVE_INT, 3, "Channels of the images; `model.backbone.in_channels` follows it."),),
+    ),
+    (
+        ("Dataset",),
+        EVERY,
+        OURS,
+        (
+            (
+                "img_range",
+                or_null(k.LIST),
+                None,
+                "Values that become black and white, for more than 8 bits: `[0, 4095]`, or a pair for each channel.",
+            ),
+        ),
+    ),
+    (
         ("CamVid", "StreetScenes"),
         DATA,
         OURS,

@@ -15,7 +15,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ppliteseg_paddle.data.cache_files import HEADER_BYTES, Entry, Job, Stale, jobs_of, read_entry, write_pair
+from ppliteseg_paddle.data.cache_files import HEADER_BYTES, Entry, Job, Stale, form_of, jobs_of, read_entry, write_pair
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.reading.images import UnreadableError, image_size
@@ -36,7 +36,7 @@ def write_cache(
     Returns: pairs, written, kept, bytes (of the cache), skipped (images that cannot be read, with the reason).
     Raises: DataError: for a wrong label; ConfigError: if the folder cannot be written, or the disk has no room.
     """
-    jobs = sorted({job for dataset in datasets for job in jobs_of(dataset)})
+    jobs = sorted({job for dataset in datasets for job in jobs_of(dataset)}, key=lambda job: job.name)
     check_folder(folder)
     missing = [job for job in jobs if not _is_fresh(folder, job)]
     needed = sum(_estimate(job) for job in missing)
@@ -100,7 +100,7 @@ def _is_fresh(folder: str, job: Job) -> bool:
 
 def _estimate(job: Job) -> int:
     width, height = image_size(job.image) or (0, 0)
-    return HEADER_BYTES + width * height * (job.form.img_channels + 1)
+    return HEADER_BYTES + width * height * (job.form.pixel_bytes + 1)
 
 
 # --------------------------------------------------------------------------------------------
@@ -141,8 +141,8 @@ class DiskCache:
                 content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         except (OSError, ValueError) as error:
             raise DataError(f"{entry.path} of the data cache cannot be read: {error}.") from None
-        end = HEADER_BYTES + int(np.prod(entry.shape))
-        image = content[HEADER_BYTES:end].reshape(entry.shape)
+        end = HEADER_BYTES + int(np.prod(entry.shape)) * np.dtype(entry.image_dtype).itemsize
+        image = content[HEADER_BYTES:end].view(entry.image_dtype).reshape(entry.shape)
         return image, content[end:].view(entry.dtype).reshape(entry.shape[:2]) if entry.dtype else None
 
 
@@ -163,7 +163,9 @@ class MemoryCache:
     def __init__(self, dataset, decode: Callable[[int], tuple[np.ndarray, np.ndarray | None]]):
         self._dataset, self._decode = dataset, decode
         areas = [width * height for width, height in (image_size(image) or (0, 0) for image, _ in dataset.file_list)]
-        starts = np.cumsum([0] + [area * (dataset.img_channels + 1) for area in areas])
+        self._form = form_of(dataset)
+        # Each image begins at a multiple of 4 bytes, as its floating-point numbers need it.
+        starts = np.cumsum([0] + [-(-area * (self._form.pixel_bytes + 1) // 4) * 4 for area in areas])
         self._areas, self._starts, self.bytes = areas, starts[:-1].tolist(), int(starts[-1])
         free = free_memory()
         if free is not None and self.bytes > _MEMORY_SHARE * free:
@@ -185,20 +187,24 @@ class MemoryCache:
         Raises: what `decode` raises.
         """
         height, width = self._sizes[2 * index], self._sizes[2 * index + 1]
-        channels, area, start = self._dataset.img_channels, self._areas[index], self._starts[index]
+        area, start = self._areas[index], self._starts[index]
+        middle = start + area * self._form.pixel_bytes
         if not height:
             image, label = self._decode(index)
             height, width = image.shape[:2]
             if height * width != area or label is None or label.dtype != np.uint8:
                 return image, label  # not of the size that its header tells
-            self._memory[start : start + area * channels] = image.reshape(-1)
-            self._memory[start + area * channels : start + area * (channels + 1)] = label.reshape(-1)
+            self._memory[start:middle] = np.ascontiguousarray(image).reshape(-1).view(np.uint8)
+            self._memory[middle : middle + area] = label.reshape(-1)
             self._sizes[2 * index + 1] = width
             self._sizes[2 * index] = height  # last: from here on others read it
-        image = self._memory[start : start + area * channels].reshape(
-            (height, width, 3) if channels == 3 else (height, width)
+        channels = self._form.img_channels
+        image = (
+            self._memory[start:middle]
+            .view(self._form.image.dtype)
+            .reshape((height, width) if channels == 1 else (height, width, channels))
         )
-        return image, self._memory[start + area * channels : start + area * (channels + 1)].reshape(height, width)
+        return image, self._memory[middle : middle + area].reshape(height, width)
 
 
 def free_memory() -> int | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ppliteseg_paddle import signals
 from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.reading.image_form import ImageForm, ValueRange
 from ppliteseg_paddle.reading.images import UnreadableError
 from ppliteseg_paddle.reading.pairs import read_pair
 
@@ -29,6 +30,21 @@ class Form(NamedTuple):
     img_channels: int
     num_classes: int
     ignore_index: int
+    value_range: ValueRange | None = None
+
+    @property
+    def image(self) -> ImageForm:
+        return ImageForm(self.img_channels, self.value_range)
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of a pixel of the image."""
+        return self.img_channels * np.dtype(self.image.dtype).itemsize
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a header holds it; without a range as before there were any."""
+        values = {**self._asdict(), "value_range": self.image.to_plain()}
+        return {key: value for key, value in values.items() if value is not None}
 
 
 class Entry(NamedTuple):
@@ -38,6 +54,7 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]  # of the image
     dtype: str  # of the label
     error: str  # why the pair could not be read; "" if it could
+    image_dtype: type[np.generic] = np.uint8
 
 
 class Stale(Exception):
@@ -70,10 +87,14 @@ def _digest(path: str) -> str:
     return digest.hexdigest()
 
 
+def form_of(dataset: Any) -> Form:
+    return Form(dataset.img_channels, dataset.num_classes, dataset.ignore_index, dataset.form.value_range)
+
+
 def jobs_of(dataset: Any) -> list[Job]:
     """A job for each pair of a data set. A file's name follows from the paths inside the data set's folder, wherever
     that lies."""
-    form = Form(dataset.img_channels, dataset.num_classes, dataset.ignore_index)
+    form = form_of(dataset)
     jobs = []
     for image, label in dataset.file_list:
         names = [os.path.relpath(path, dataset.dataset_root) if path else "" for path in (image, label)]
@@ -88,7 +109,7 @@ def write_pair(folder: str, job: Job) -> str:
     header: dict[str, Any] = {
         "mark": _MARK,
         "format": FORMAT,
-        "form": form._asdict(),
+        "form": form.to_dict(),
         "image": _source(image_path),
         "label": _source(label_path) if label_path else None,
         "shape": [0],
@@ -98,7 +119,7 @@ def write_pair(folder: str, job: Job) -> str:
     image: np.ndarray | None
     label: np.ndarray | None
     try:
-        image, label = read_pair(image_path, label_path, form.img_channels, form.num_classes, form.ignore_index)
+        image, label = read_pair(image_path, label_path, form.image, form.num_classes, form.ignore_index)
         header.update(shape=list(image.shape), dtype=str(label.dtype) if label is not None else "")
     except UnreadableError as error:
         image = label = None
@@ -140,7 +161,7 @@ def read_entry(folder: str, job: Job) -> Entry:
         raise Stale(f"(its file {os.path.basename(path)} is damaged)") from None
     if not isinstance(header, dict) or header.get("mark") != _MARK or header.get("format") != FORMAT:
         raise Stale(f"(its file {os.path.basename(path)} is of another version)")
-    if header["form"] != job.form._asdict():
+    if header["form"] != job.form.to_dict():
         raise Stale(f"(was cached for {', '.join('{} {}'.format(*item) for item in header['form'].items())})")
     for source, kept in ((job.image, header["image"]), (job.label, header["label"])):
         if source:
@@ -149,11 +170,12 @@ def read_entry(folder: str, job: Job) -> Entry:
     pixels = (
         0
         if header["error"]
-        else int(np.prod(shape)) + (int(np.prod(shape[:2])) * np.dtype(dtype).itemsize if dtype else 0)
+        else int(np.prod(shape)) * np.dtype(job.form.image.dtype).itemsize
+        + (int(np.prod(shape[:2])) * np.dtype(dtype).itemsize if dtype else 0)
     )
     if length != HEADER_BYTES + pixels:
         raise Stale(f"(its file {os.path.basename(path)} is cut off)")
-    return Entry(path, shape, dtype, header["error"])
+    return Entry(path, shape, dtype, header["error"], job.form.image.dtype)
 
 
 def _check_source(path: str, kept: dict[str, Any] | None) -> None:

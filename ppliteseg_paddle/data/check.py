@@ -19,6 +19,7 @@ from ppliteseg_paddle.data.findings import ERROR, Findings
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.images import UnreadableError, image_mode, read_image
 from ppliteseg_paddle.reading.labels import check_label, read_label
 from ppliteseg_paddle.reading.pairs import check_sizes
@@ -32,7 +33,7 @@ class Form(NamedTuple):
 
     num_classes: int
     ignore_index: int = 255
-    img_channels: int = 3
+    image: ImageForm = ImageForm()
 
     @property
     def values(self) -> int:
@@ -60,12 +61,12 @@ def inspect_pair(pair: tuple[str, str | None], form: Form, images: bool = True) 
     """
     image_path, label_path = pair
     problems: list[tuple[str, str]] = []
-    image = _try(problems, "unreadable", image_path, read_image, form.img_channels) if images else None
+    image = _try(problems, "image_form", image_path, read_image, *form.image) if images else None
     size, image_digest = None, b""
     if image is not None:
         size, image_digest = (image.shape[1], image.shape[0]), _digest(image)
         mode = image_mode(image_path)  # None for formats that OpenCV alone reads
-        if form.img_channels == 3 and mode not in ("RGB", None):
+        if form.image == ImageForm() and mode not in ("RGB", None):
             problems.append(("channels_of_image", f"{image_path} ({mode})"))
     if label_path is None:
         return PairReport(problems, size, None, image_digest)
@@ -200,7 +201,7 @@ def check_datasets(
     found, splits = Findings(), {}
     seen: dict[bytes, tuple[Any, ...]] = {}
     for name, dataset in datasets.items():
-        form = Form(dataset.num_classes, dataset.ignore_index, getattr(dataset, "img_channels", 3))
+        form = Form(dataset.num_classes, dataset.ignore_index, ImageForm.of(dataset))
         pairs = dataset.file_list
         splits[name] = split = Split(len(pairs), form)
         crop = crop_size_of(dataset) if name == "train" else None

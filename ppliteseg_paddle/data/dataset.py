@@ -16,10 +16,12 @@ import paddle
 
 from ppliteseg_paddle.config.read import expand_env
 from ppliteseg_paddle.data.cache import open_cache
+from ppliteseg_paddle.data.check_transforms import check_transforms
 from ppliteseg_paddle.data.randomness import Draws, seed_globals
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.data.unreadable import Unreadable
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
+from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.images import UnreadableError
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet
 from ppliteseg_paddle.reading.lists import read_list, read_names
@@ -36,7 +38,8 @@ class CheckedDataset(paddle.io.Dataset):
     """PaddleSeg's `Dataset` with checked reading; our command line builds it for `type: Dataset`.
 
     Args: those of PaddleSeg's `Dataset`, with its meaning: list files are taken relative to the
-        working directory, the names in them relative to `dataset_root`.
+        working directory, the names in them relative to `dataset_root`. `img_channels` may be any number;
+        `img_range`: the values that become black and white, for images of more than 8 bits (`ImageForm`).
     Shape: an item is a dict: "img" float32 (C, H, W); "label" (H, W), in mode "val" (1, H, W);
         "trans_info", "gt_fields"; "edge" with `edge` in mode "train".
     Raises: ConfigError: for a wrong argument; DataError: for lists, images and labels that cannot serve.
@@ -45,6 +48,8 @@ class CheckedDataset(paddle.io.Dataset):
 
     label_set: LabelSet | None = None
     img_channels = 3
+    img_range: Any = None
+    form = ImageForm()
     origin = ""  # how to get the data, for the error message where they are missing
     list_path: str | None = None
     draws: Draws
@@ -64,6 +69,7 @@ class CheckedDataset(paddle.io.Dataset):
         separator=" ",
         ignore_index=255,
         edge=False,
+        img_range=None,
     ):
         from paddleseg.transforms import Compose
 
@@ -72,18 +78,13 @@ class CheckedDataset(paddle.io.Dataset):
             raise ConfigError(f"mode is '{mode}'.{suggest(mode, MODES)}")
         if not isinstance(transforms, (list, tuple)):
             raise ConfigError(f"transforms must be a list, but is {transforms!r}.")
-        if img_channels not in (1, 3):
-            raise ConfigError(f"img_channels is {img_channels!r}: allowed are 3 and 1.")
+        self.form = ImageForm.checked(img_channels, img_range)
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
             raise ConfigError(f"num_classes is {num_classes!r}: give an integer of at least 1.")
-        self.num_classes, self.img_channels, self.ignore_index, self.edge = (
-            num_classes,
-            img_channels,
-            ignore_index,
-            edge,
-        )
+        self.num_classes, self.ignore_index, self.edge = num_classes, ignore_index, edge
+        self.img_channels, self.img_range = img_channels, self.form.to_plain()
         self.transforms = Compose(list(transforms), img_channels=img_channels)
-        _check_transforms(self)
+        check_transforms(self)
         self.dataset_root = existing_root(dataset_root)
         list_path = {"train": train_path, "val": val_path, "test": test_path}[self.mode]
         if list_path is None:
@@ -105,7 +106,7 @@ class CheckedDataset(paddle.io.Dataset):
                 "cityscapes makes Cityscapes' labels."
             )
         checked.draws = Draws(len(checked.file_list))
-        _check_transforms(checked)
+        check_transforms(checked)
         check_order(checked.file_list)  # PaddleSeg pairs two sorted lists of files one by one
         return checked
 
@@ -125,7 +126,7 @@ class CheckedDataset(paddle.io.Dataset):
         return list_path
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """The decoded, checked pair before any transform: image (BGR or gray, uint8) and label (None without one).
+        """The decoded, checked pair before any transform: image, as `read_image` gives it, and label or None.
 
         Both may be views of a cache, and are not to be written to.
         """
@@ -134,7 +135,7 @@ class CheckedDataset(paddle.io.Dataset):
     def decode(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """`read` from the files themselves, whatever cache there is."""
         image, label = self.file_list[index]
-        return read_pair(image, label, self.img_channels, self.num_classes, self.ignore_index)
+        return read_pair(image, label, self.form, self.num_classes, self.ignore_index)
 
     def use_cache(self, where: str) -> None:
         """From now on take decoded pairs from a folder of `ppliteseg data cache`, or ("memory") keep them once read.
@@ -147,10 +148,10 @@ class CheckedDataset(paddle.io.Dataset):
         """`read`, or another pair in place of an unreadable one; its pixels are ignored where each image counts
         once."""
         if self.unreadable is None:
-            return self.read(index)
+            return _for_paddle(*self.read(index))
         for other in range(index, index + len(self)):
             try:
-                image, label = self.read(other % len(self))
+                image, label = _for_paddle(*self.read(other % len(self)))
             except UnreadableError as error:
                 self.unreadable.add(other % len(self), error)
                 continue
@@ -197,6 +198,11 @@ class CheckedDataset(paddle.io.Dataset):
 
     def __len__(self):
         return len(self.file_list)
+
+
+def _for_paddle(image: np.ndarray, label: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """A pair in types that Paddle has: it takes 16 bits without a sign for its bfloat16."""
+    return image, label if label is None or label.dtype != np.uint16 else label.astype(np.int32)
 
 
 class _KnownDataset(CheckedDataset):
@@ -251,15 +257,6 @@ class StreetScenes(_KnownDataset):
     label_set = LABEL_SETS["camvid"]
     NUM_CLASSES = label_set.num_classes
     origin = "Make it with: ppliteseg data synth --out %s"
-
-
-def _check_transforms(dataset) -> None:
-    """See that images to be judged are not cropped at random."""
-    if dataset.mode != "train" and any(isinstance(step, FusedAugment) for step in dataset.transforms.transforms):
-        raise ConfigError(
-            f"FusedAugment draws at random and is for mode 'train'; mode is '{dataset.mode}': give Normalize in its "
-            "place."
-        )
 
 
 def existing_root(dataset_root: str, advice: str = "") -> str:

@@ -32,6 +32,12 @@ KINDS: dict[str, Kind] = {
         "training ends when it comes to one",
         "copy or download them again, or take them off the list",
     ),
+    "image_form": Kind(
+        ERROR,
+        "images of another depth or number of channels than the configuration says",
+        "training ends when it comes to one",
+        "write img_channels and img_range in the data sets' blocks as said above, or convert the images",
+    ),
     "channels": Kind(
         ERROR,
         "labels with several channels",
@@ -134,8 +140,8 @@ KINDS: dict[str, Kind] = {
     ),
     "channels_of_image": Kind(
         NOTE,
-        "images that are not 8-bit color",
-        "gray is repeated three times, transparency dropped, 16 bits cut to 8",
+        "images that are not color",
+        "gray is repeated three times, transparency dropped",
         "nothing, if that is what you want",
     ),
 }

@@ -68,9 +68,11 @@ class ColorJitter:
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name}_prob is {value!r}: allowed are numbers from 0 to 1.")
 
-    def draw(self, generator: np.random.Generator, gray: bool = False) -> list[Operation]:
-        """What happens to one image, in order. A gray image has no hue."""
-        names = [name for name in self.ranges if not (gray and name == "hue")]
+    def draw(self, generator: np.random.Generator, channels: int = 3) -> list[Operation]:
+        """What happens to one image, in order. Only color has a hue; only color and gray, which it leaves unchanged, a
+        saturation."""
+        without = () if channels == 3 else ("hue",) if channels == 1 else ("hue", "saturation")
+        names = [name for name in self.ranges if name not in without]
         order = generator.permutation(len(names))
         chances, factors = generator.random(len(names)), generator.uniform(-1, 1, len(names))
         return [
@@ -86,10 +88,13 @@ def apply(
     """Carry out `operations` on an image and on the color of the padding around it.
 
     Args:
-        padding: (1, 1, 3) or (1, 1) like `image`; padded: pixels of that color outside `image`. They count in the mean
+        padding: (1, 1, C) or (1, 1) like `image`; padded: pixels of that color outside `image`. They count in the mean
             that contrast is taken against, as in PaddleSeg, where the jitter follows the crop.
-    Shape: image (H, W, 3), BGR, or (H, W); returns image and padding. `image` itself stays as it is.
+    Shape: image (H, W, C), of three channels BGR, or (H, W), uint8 or levels in float32; returns image and padding.
+        `image` itself stays as it is.
     """
+    if image.dtype != np.uint8:
+        return _apply_to_levels(image, operations, padding, padded)
     for name, factor in operations:
         if name == "contrast":
             table = contrast_table(factor, _gray_mean(image, padding, padded))
@@ -99,6 +104,32 @@ def apply(
         if padding.ndim < image.ndim:
             padding = padding.reshape(1, 1, -1)
     return image, padding
+
+
+def _apply_to_levels(
+    image: np.ndarray, operations: list[Operation], padding: np.ndarray, padded: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`apply` for levels in floating point: the same operations, without rounding to 256 of them."""
+    area = image.shape[0] * image.shape[1]
+    for name, factor in operations:
+        mean = _mean_of(image, padding, padded, area) if name == "contrast" else 0.0
+        image, padding = (_on_levels(name, factor, mean, pixels) for pixels in (image, padding))
+    return image, padding
+
+
+def _on_levels(name: str, factor: float, mean: float, image: np.ndarray) -> np.ndarray:
+    if name == "hue":
+        hsv = cv2.cvtColor(image / np.float32(255), cv2.COLOR_BGR2HSV)  # hue in degrees
+        hsv[..., 0] = (hsv[..., 0] + np.float32(factor * 360 / 255)) % 360
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR) * np.float32(255)
+    other: np.ndarray | np.float32 = np.float32(mean)  # what the factor is taken against
+    if name == "saturation":
+        if image.ndim == 2:
+            return image
+        other = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    elif name == "sharpness":
+        other = _smooth(image)
+    return np.clip(other + np.float32(factor) * (image - other), 0, 255)
 
 
 def contrast_table(factor: float, mean: int) -> np.ndarray:
@@ -114,8 +145,14 @@ def _gray_mean(image: np.ndarray, padding: np.ndarray, padded: int) -> int:
     """The mean brightness, rounded. Taken from the channels' means; Pillow rounds each pixel's, which is nothing on
     average."""
     area = image.shape[0] * image.shape[1]
-    means = (np.array(cv2.mean(image)[:3]) * area + np.resize(padding, 3).astype(float) * padded) / (area + padded)
-    return int((means @ _GRAY_OF_BGR if image.ndim == 3 else means[0]) + 0.5)
+    return int(_mean_of(image, padding, padded, area) + 0.5)
+
+
+def _mean_of(image: np.ndarray, padding: np.ndarray, padded: int, area: int) -> float:
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    means = np.array(cv2.mean(image)[:channels]) if channels <= 4 else image.reshape(-1, channels).mean(axis=0)
+    means = (means * area + padding.reshape(-1).astype(float) * padded) / (area + padded)
+    return float(means @ _GRAY_OF_BGR if channels == 3 else means.mean())
 
 
 def _brightness(image: np.ndarray, factor: float) -> np.ndarray:
@@ -139,10 +176,14 @@ def _hue(image: np.ndarray, shift: float) -> np.ndarray:
 
 
 def _sharpness(image: np.ndarray, factor: float) -> np.ndarray:
+    return cv2.addWeighted(image, factor, _smooth(image), 1 - factor, _CUT)
+
+
+def _smooth(image: np.ndarray) -> np.ndarray:
     smooth = image.copy()
     if min(image.shape[:2]) > 2:  # Pillow leaves the outermost pixels alone
         smooth[1:-1, 1:-1] = cv2.filter2D(image, -1, _SMOOTH)[1:-1, 1:-1]
-    return cv2.addWeighted(image, factor, smooth, 1 - factor, _CUT)
+    return smooth
 
 
 OPERATIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {

@@ -12,17 +12,23 @@ import numpy as np
 from ppliteseg_paddle.data.check import Form
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.images import read_image
+from ppliteseg_paddle.reading.image_form import ImageForm
+from ppliteseg_paddle.reading.images import read_values
 from ppliteseg_paddle.reading.labels import read_label
 
 ENET_CONSTANT = 1.02
 
 
+_RANGE_SHARES = (0.001, 0.999)  # of the values: the ends of a suggested range
+_SAMPLED = 4096  # pixels of an image that the range is taken from
+
+
 class _PairSums(NamedTuple):
     pixels: np.ndarray  # int64: pixels of each label value
-    sums: np.ndarray  # float64 (C,), RGB or gray, of values from 0 to 1
+    sums: np.ndarray  # float64 (C,), in the file's order: of values from 0 to 1, or without a range as they are
     squares: np.ndarray
     area: int
+    values: np.ndarray | None  # (n, C): some values as they are; None for 8 bits
 
 
 def dataset_stats(
@@ -33,16 +39,20 @@ def dataset_stats(
     Args: dataset: with `file_list`, `num_classes`, `ignore_index`; names: of its classes.
     Returns: "images"; "classes": rows with id, name, pixels, share (of labelled pixels), images, image_share,
         "median_frequency" and "enet" (loss weights, None for a class that does not occur); "ignored_share";
-        "mean", "std" of the images (RGB, values 0 to 1).
+        "mean", "std" of the images, one a channel in the file's order (RGB), values 0 to 1; "img_range", of images of
+        more than 8 bits: what the configuration says or, without, what is suggested, [low, high] for each channel;
+        "found_range": the 0.1th and 99.9th percentile of each channel's values, None for 8 bits.
     Raises: DataError: for a file that cannot be read; `data check` finds all of them.
     """
     count, ignored = dataset.num_classes, dataset.ignore_index
-    channels = getattr(dataset, "img_channels", 3)
+    image_form = ImageForm.of(dataset)
+    channels = image_form.channels
+    samples: list[np.ndarray] = []
     pixels, images, area_of = (np.zeros(count, np.int64) for _ in range(3))
     void, total, area = 0, 0, 0
     sums, squares = np.zeros(channels), np.zeros(channels)
     for pair in run_parallel(
-        functools.partial(_pair_sums, form=Form(count, ignored, channels)),
+        functools.partial(_pair_sums, form=Form(count, ignored, image_form)),
         dataset.file_list,
         num_workers,
         "counting",
@@ -57,6 +67,7 @@ def dataset_stats(
         void += int(pair.pixels.sum() - known.sum())
         total += int(pair.pixels.sum())
         sums, squares, area = sums + pair.sums, squares + pair.squares, area + pair.area
+        samples += [] if pair.values is None else [pair.values]
     if not pixels.sum():
         raise DataError(f"no pixel of the data set is labelled with one of its {count:d} classes.")
     share = pixels / pixels.sum()
@@ -75,33 +86,63 @@ def dataset_stats(
         for i in range(count)
     ]
     mean = sums / area
+    std = np.sqrt(np.maximum(squares / area - mean**2, 0))
+    found = _found_range(samples) if samples else None
+    used = image_form.to_plain() or found
+    if found is not None and image_form.value_range is None:  # the sums are of the values themselves
+        lows, highs = np.array(found).T
+        mean, std = (mean - lows) / (highs - lows), std / (highs - lows)
     return {
         "images": len(dataset.file_list),
         "classes": rows,
         "ignored_share": void / total,
         "mean": mean.tolist(),
-        "std": np.sqrt(np.maximum(squares / area - mean**2, 0)).tolist(),
+        "std": std.tolist(),
+        "img_range": used,
+        "found_range": found,
     }
 
 
+def _found_range(samples: Sequence[np.ndarray]) -> list[list[float]]:
+    """For each channel the values that nearly all lie between, rounded outward to three digits."""
+    values = np.concatenate(samples)
+    pairs = []
+    for channel in values.T:
+        finite = channel[np.isfinite(channel)]
+        low, high = np.quantile(finite, _RANGE_SHARES) if finite.size else (0.0, 1.0)
+        unit = 10.0 ** (math.floor(math.log10(max(abs(low), abs(high), high - low, 1e-30))) - 2)
+        low, high = math.floor(low / unit) * unit, math.ceil(high / unit) * unit
+        pairs.append([float(f"{low:.6g}"), float(f"{high if high > low else low + 1:.6g}")])
+    return pairs
+
+
 def _pair_sums(pair, form: Form) -> _PairSums:
-    image, label = read_image(pair[0], form.img_channels), read_label(pair[1])
+    image, label = read_values(pair[0], form.image.channels), read_label(pair[1])
     if label.size and (label.min() < 0 or label.max() >= form.values):
         raise DataError(
             f"label {pair[1]} holds values above {form.values - 1:d} or below 0; 'ppliteseg data check' lists all such "
             "files."
         )
-    histograms = [
-        np.bincount(image[..., c].ravel() if image.ndim == 3 else image.ravel(), minlength=256)
-        for c in (range(image.shape[2])[::-1] if image.ndim == 3 else (0,))
-    ]  # BGR -> RGB
-    values = np.arange(256) / 255
-    return _PairSums(
-        np.bincount(label.ravel(), minlength=form.values),
-        np.array([h @ values for h in histograms]),
-        np.array([h @ values**2 for h in histograms]),
-        image.shape[0] * image.shape[1],
-    )
+    pixels = np.bincount(label.ravel(), minlength=form.values)
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if image.dtype == np.uint8 and form.image.value_range is None:
+        planes = [image] if channels == 1 else [image[..., place] for place in _file_order(channels)]
+        histograms = [np.bincount(plane.ravel(), minlength=256) for plane in planes]
+        values = np.arange(256) / 255
+        sums = np.array([h @ values for h in histograms]), np.array([h @ values**2 for h in histograms])
+        return _PairSums(pixels, *sums, image.shape[0] * image.shape[1], None)
+    flat = image.reshape(-1, channels)[:, list(_file_order(channels))]
+    levels = form.image.levels(image).reshape(-1, channels)[:, list(_file_order(channels))] / 255.0
+    used = (flat if form.image.value_range is None else levels).astype(np.float64)
+    known = np.isfinite(used).all(axis=1)
+    used = used[known]
+    sample = flat[:: max(1, len(flat) // _SAMPLED)].astype(np.float64)
+    return _PairSums(pixels, used.sum(axis=0), (used**2).sum(axis=0), len(used), sample)
+
+
+def _file_order(channels: int) -> Sequence[int]:
+    """Where each channel of a file lies in an image: three are BGR."""
+    return (2, 1, 0) if channels == 3 else range(channels)
 
 
 def class_weights(pixels: np.ndarray, area_of: np.ndarray):

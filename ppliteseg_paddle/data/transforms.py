@@ -11,6 +11,7 @@ import numpy as np
 from ppliteseg_paddle.data import jitter
 from ppliteseg_paddle.data.resample import resize_label_window, resize_window
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.reading.image_form import ImageForm
 
 
 class Choices(NamedTuple):
@@ -49,7 +50,8 @@ class FusedAugment:
             those that the label holds, then among its pixels; where the pixel comes to lie in the crop is random). 0 as
             in PaddleSeg.
         rare_classes: class ids.
-    Shape: image (H, W, 3) or (H, W), label (H, W); gives float32 (C, h, w) and uint8 (h, w).
+    Shape: image (H, W, C) or (H, W), uint8 or levels in float32 (`reading.image_form`), label (H, W); gives float32
+        (C, h, w) and (h, w) of the label's type.
     Raises: ConfigError: for a value out of range.
     Source: PaddleSeg `transforms/transforms.py`.
     """
@@ -103,8 +105,17 @@ class FusedAugment:
         if not self.std.all():
             raise ConfigError(f"std is {std!r}: no channel can have 0.")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if values.shape not in ((1,), (3,)):
-                raise ConfigError(f"{name} has {values.size:d} numbers: give one, or one for each channel.")
+            if values.ndim != 1 or not values.size:
+                raise ConfigError(f"{name} is {values.tolist()!r}: give one number, or one for each channel.")
+
+    def check_form(self, form: ImageForm) -> None:
+        """Raises: ConfigError: if `mean` or `std` do not fit images of this form."""
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values.size not in (1, form.channels):
+                raise ConfigError(
+                    f"FusedAugment: {name} has {values.size:d} numbers, and img_channels is {form.channels:d}: give "
+                    "one, or one for each channel."
+                )
 
     def set_progress(self, share: float) -> None:
         """Take the crop size that belongs to this share of the run, 0 to 1."""
@@ -112,11 +123,7 @@ class FusedAugment:
 
     # --- drawing ----------------------------------------------------------------------------
     def draw(
-        self,
-        shape: tuple[int, int],
-        generator: np.random.Generator,
-        label: np.ndarray | None = None,
-        gray: bool = False,
+        self, shape: tuple[int, int], generator: np.random.Generator, label: np.ndarray | None = None, channels: int = 3
     ) -> Choices:
         """Draw everything that is random about one sample.
 
@@ -131,7 +138,7 @@ class FusedAugment:
         if self.rare_class_crops and label is not None and generator.random() < self.rare_class_crops:
             offset = self._rare_offset(label, size, margins, generator) or offset
         flip = bool(generator.random() < self.flip_prob)
-        return Choices(size, offset, flip, self.jitter.draw(generator, gray) if self.jitter else [])
+        return Choices(size, offset, flip, self.jitter.draw(generator, channels) if self.jitter else [])
 
     def _rare_offset(self, label, size, margins, generator) -> tuple[int, int] | None:
         """A corner of a crop that holds a pixel of a rare class; None if the label has none."""
@@ -154,14 +161,14 @@ class FusedAugment:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Make the sample that `choices` describes.
 
-        Args: image: BGR or gray, uint8; neither it nor `label` is changed.
+        Args: image: as `reading.images.read_image` gives it; neither it nor `label` is changed.
         """
         (width, height), (x, y) = self.crop_size, choices.offset
         window = (x, y, min(x + width, choices.size[0]), min(y + height, choices.size[1]))
         pixels = resize_window(image, choices.size, window)
         if choices.flip:
             pixels = cv2.flip(pixels, 1)
-        padding = np.full((1, 1) + pixels.shape[2:], int(self.im_padding_value), np.uint8)
+        padding = np.full((1, 1) + pixels.shape[2:], self.im_padding_value).astype(pixels.dtype)
         padded = width * height - pixels.shape[0] * pixels.shape[1]
         pixels, padding = jitter.apply(pixels, choices.operations, padding, padded)
         left = width - pixels.shape[1] if choices.flip else 0
@@ -170,19 +177,22 @@ class FusedAugment:
         return sample, None if label is None else self._label(label, choices, window, where, padded > 0)
 
     def _normalised(self, pixels, padding, where, padded: bool) -> np.ndarray:
-        """RGB planes, normalised: each value looked up, each plane written once."""
-        planes = cv2.split(pixels)[::-1]
+        """Planes, of color RGB, normalised: each 8-bit value looked up, each plane written once."""
+        planes = cv2.split(pixels)
+        order = range(len(planes))[::-1] if len(planes) == 3 else range(len(planes))
         sample = np.empty((len(planes), self.crop_size[1], self.crop_size[0]), np.float32)
-        for channel, (plane, table) in enumerate(zip(planes, self._tables(len(planes)))):
+        tables = self._tables(len(planes)) if pixels.dtype == np.uint8 else None
+        for channel, place in enumerate(order):
             if padded:
-                sample[channel] = (
-                    self._normalise([self.im_padding_value], channel)
-                    if padding is None
-                    else table[padding.ravel()[::-1][channel]]
-                )
-                sample[channel][where] = cv2.LUT(plane, table)
+                value = self.im_padding_value if padding is None else padding.ravel()[place]
+                sample[channel] = self._normalise([value], channel)
+            target = sample[channel][where] if padded else sample[channel]
+            if tables is None:
+                target[...] = self._normalise(planes[place], channel)
+            elif padded:
+                target[...] = cv2.LUT(planes[place], tables[channel])
             else:
-                cv2.LUT(plane, table, sample[channel])
+                cv2.LUT(planes[place], tables[channel], target)
         return sample
 
     def _tables(self, channels: int) -> list[np.ndarray]:
@@ -208,14 +218,16 @@ class FusedAugment:
 
     def sample(self, image: np.ndarray, label: np.ndarray | None, generator: np.random.Generator):
         """Draw and apply."""
-        choices = self.draw((image.shape[0], image.shape[1]), generator, label, gray=image.ndim == 2)
+        choices = self.draw((image.shape[0], image.shape[1]), generator, label, _channels(image))
         return self.apply(image, label, choices)
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         """As PaddleSeg's `Compose` calls it, with an RGB or gray image of integers. Our data sets call
         `sample`."""
         image = np.asarray(data["img"])
-        image = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image, np.uint8)
+        whole = image.dtype.kind in "ui" or bool((image == np.rint(image)).all())
+        color = image.ndim == 3 and image.shape[2] == 3
+        image = np.ascontiguousarray(image[..., ::-1] if color else image, np.uint8 if whole else np.float32)
         generator = np.random.Generator(np.random.PCG64(np.random.randint(0, 2**31, 4).tolist()))
         fields = [key for key in data.get("gt_fields", []) if key != "label"]
         if fields:
@@ -226,6 +238,10 @@ class FusedAugment:
         if label is not None:
             data["label"] = label
         return data
+
+
+def _channels(image: np.ndarray) -> int:
+    return 1 if image.ndim == 2 else image.shape[2]
 
 
 # --------------------------------------------------------------------------------------------

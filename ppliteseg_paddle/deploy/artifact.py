@@ -23,6 +23,7 @@ from ppliteseg_paddle.deploy.graph_files import check_graph_files
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
+from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.label_sets import LabelSet
 
 FORMAT_VERSION = 1
@@ -82,6 +83,7 @@ class Artifact:
             steps of `preprocess` themselves, and return masks of the image's size.
         dynamic_shape: the inputs that open sizes were meant for, if that was said.
         precision: what it was exported for, one of `PRECISIONS`.
+        image_form: channels of the images, and the range of their values.
     """
 
     folder: str
@@ -97,6 +99,7 @@ class Artifact:
     in_graph: tuple[str, ...] = ()
     dynamic_shape: ShapeRange | None = None
     precision: str = "fp32"
+    image_form: ImageForm = ImageForm()
 
     @classmethod
     def read(cls, folder: str, verify: bool = True) -> Artifact:
@@ -140,6 +143,7 @@ class Artifact:
             else {"image_input": {**self.image_input.to_dict(), "graphs": list(self.in_graph)}}
         )
         dynamic_shape = {} if self.dynamic_shape is None else {"dynamic_shape": self.dynamic_shape.to_dict()}
+        value_range = {} if self.image_form.value_range is None else {"img_range": self.image_form.to_plain()}
         return {
             "Deploy": {
                 "model": paddle.get("model"),
@@ -158,6 +162,7 @@ class Artifact:
             "input": self.input.to_dict(),
             **image_input,
             **dynamic_shape,
+            **value_range,
             "precision": self.precision,
             "normalisation": self.preprocess.normalisation,
             "resize": self.preprocess.resize_policy,
@@ -200,8 +205,11 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
             tuple(_color(color, i, path) for i, color in enumerate(palette)),
             _need({"ignore_index": 255, **values}, "ignore_index", int, path),
         )
-        preprocess = Preprocess(_need(deploy, "transforms", list, path, "Deploy."), "Deploy.transforms")
-        dynamic_shape = shape_range(values.get("dynamic_shape"))
+        given = _tensor(values, "input", path)
+        image_form = ImageForm.checked(given.size_of("C"), values.get("img_range"))
+        transforms = _need(deploy, "transforms", list, path, "Deploy.")
+        preprocess = Preprocess(transforms, "Deploy.transforms", image_form.channels)
+        dynamic_shape = shape_range(values.get("dynamic_shape"), image_form.channels)
     except ConfigError as error:
         raise ArtifactError(f"{path}: {error}") from None
     if values.get("normalisation") != preprocess.normalisation or values.get("resize", []) != preprocess.resize_policy:
@@ -228,7 +236,7 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
         _need(values, "model", dict, path),
         label_set,
         preprocess,
-        _tensor(values, "input", path),
+        given,
         output,
         graphs,
         _need(values, "versions", dict, path),
@@ -237,6 +245,7 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
         in_graph,
         dynamic_shape,
         precision,
+        image_form,
     )
 
 

@@ -9,36 +9,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.image_form import COLOR, ImageForm
 
 
-def check_image(image: Any, what: str = "the image") -> NDArray[Any]:
-    """See that an array is an image as `Predictor` takes it: (H, W, 3) uint8, BGR, not empty.
+def check_image(image: Any, form: ImageForm = COLOR, what: str = "the image") -> NDArray[Any]:
+    """See that an array is an image as `Predictor` takes it, not empty: (H, W, 3) uint8, BGR, or what `form` says:
+    (H, W) or (H, W, 1) for one channel, (H, W, C) for others, with a range of any type.
 
+    Returns: uint8, or levels, as `reading.images.read_image` gives them.
     Raises: DataError: with what it is instead, and how to convert it.
     """
+    channels, deep = form.channels, form.value_range is not None
+    wanted = "(H, W)" if channels == 1 else f"(H, W, {channels:d})"
     if not isinstance(image, np.ndarray):
-        raise DataError(f"{what} is a {type(image).__name__}; give a path or a NumPy array of (H, W, 3) uint8, BGR.")
-    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        order = ", BGR" if channels == 3 else ""
+        kind = f"{wanted} with values of {form.to_plain()}" if deep else f"{wanted} uint8{order}"
+        raise DataError(f"{what} is a {type(image).__name__}; give a path or a NumPy array of {kind}.")
+    if channels == 1 and image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    found = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
+    if channels == 3 and found == 1:
         fix = "it is gray; convert it with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)"
-    elif image.ndim == 3 and image.shape[2] == 4:
+    elif channels == 3 and found == 4:
         fix = "it has 4 channels; drop the fourth with image[:, :, :3]"
-    elif image.ndim != 3 or image.shape[2] != 3:
-        fix = "expected (H, W, 3)"
-    elif image.dtype != np.uint8:
+    elif found != channels or (channels > 1 and image.ndim != 3):
+        fix = f"expected {wanted}"
+    elif not deep and image.dtype != np.uint8:
         fix = "expected uint8 with values 0 to 255; convert floats of 0 to 1 with (image * 255).astype('uint8')"
+    elif image.dtype.kind not in "uif":
+        fix = "expected numbers"
     elif image.size == 0:
         fix = "it holds no pixels"
     else:
-        return image
+        return form.levels(image) if deep else image
     raise DataError(f"{what} has shape {tuple(image.shape)} and dtype {image.dtype}: {fix}.")
 
 
-def generated_image(height: int, width: int, seed: int = 0) -> NDArray[Any]:
+def generated_image(height: int, width: int, seed: int = 0, form: ImageForm = COLOR) -> NDArray[Any]:
     """An image with large shapes and fine grain, the same each time, for trials without a photograph. Shape: (H, W, 3)
-    uint8."""
+    uint8, or as `form` says."""
     random = np.random.RandomState(seed)
-    image = np.zeros((height, width, 3), np.float32)
+    image = np.zeros((height, width, form.channels), np.float32)
     for cells, strength in ((4, 80), (16, 40), (64, 20)):
-        noise = random.randn(cells, cells, 3).astype(np.float32)
-        image += strength * cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(image + 128, 0, 255).astype(np.uint8)
+        noise = random.randn(cells, cells, form.channels).astype(np.float32)
+        grown = cv2.resize(
+            noise, (width, height), interpolation=cv2.INTER_CUBIC if form.channels <= 4 else cv2.INTER_LINEAR
+        )
+        image += strength * grown.reshape(image.shape)
+    image = np.clip(image + 128, 0, 255).astype(form.dtype)
+    return image[:, :, 0] if form.channels == 1 else image

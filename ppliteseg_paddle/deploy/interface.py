@@ -56,7 +56,7 @@ class Options:
         device: "cpu", "gpu" or "gpu:N"; None takes a GPU where the runtime sees one.
         num_threads: CPU threads; None takes all that the process may use.
         precision: one of `PRECISIONS`; None takes what the artifact was exported for.
-        dynamic_shape: smallest, usual and largest input (N, 3, H, W) of an engine; None takes the artifact's.
+        dynamic_shape: smallest, usual and largest input (N, C, H, W) of an engine; None takes the artifact's.
         cache_dir: where engines are kept and taken from, a folder that only you can write: an engine is a program. None
             keeps them in the user's cache.
         calibration: inputs of the graph from which Paddle-TensorRT learns the ranges of values for INT8.
@@ -101,7 +101,7 @@ def default_threads() -> int:
 def trial_input(artifact: Artifact, graph: str = "paddle", side: int = _TRIAL_SIDE) -> NDArray[Any]:
     """Zeros of a size that the graph takes."""
     tensor = artifact.input_of(graph)
-    sizes = {"N": 1, "C": 3, "H": side, "W": side}
+    sizes = {"N": 1, "C": artifact.image_form.channels, "H": side, "W": side}
     return np.zeros(
         [size if size > 0 else sizes[name] for name, size in zip(tensor.layout, tensor.shape)], tensor.dtype
     )

@@ -229,4 +229,5 @@ def tensorrt_version(paddle: Any) -> str:
 def _shapes_of(artifact: Artifact) -> ShapeRange:
     height, width, batch = (artifact.input.size_of(side) for side in "HWN")
     found = DEFAULT_RANGE if height < 0 else ShapeRange(*((max(batch, 1), 3, height, width),) * 3)
-    return found if batch < 0 else ShapeRange(*((batch,) + shape[1:] for shape in found))
+    channels = artifact.image_form.channels
+    return ShapeRange(*((shape[0] if batch < 0 else batch, channels, *shape[2:]) for shape in found))

@@ -26,6 +26,7 @@ from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.label_sets import LabelSet
 from ppliteseg_paddle.reading.labels import read_stored
 from ppliteseg_paddle.signals import Interrupted
+from ppliteseg_paddle.visual.bands import shown_image
 
 # Opens the predictor, and says in which colors its classes are drawn. Called after everything that is quick to check.
 Opener = Callable[[], tuple[Any, LabelSet]]
@@ -44,6 +45,7 @@ class ImageRun:
         skip_existing: keep the images' results that earlier runs wrote, and segment the others only.
         grid: also draw `grid_images` of the images, with their ground truth where the list names labels, and
             predictions into one image file of that name, below `grid_title`.
+        bands: which channels the pictures show, see `visual.bands`.
     """
 
     save_dir: str
@@ -54,6 +56,7 @@ class ImageRun:
     grid: str | None = None
     grid_images: int = 4
     grid_title: str = ""
+    bands: Sequence[int] | None = None
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -63,7 +66,7 @@ class ImageRun:
         """Where an image's results go, by kind."""
         if self.cityscapes:
             return {"submission": os.path.join(self.save_dir, "submission", submission.file_name(item.path))}
-        return image_paths(self.save_dir, item.name, self.kinds)
+        return image_paths(self.save_dir, item.name, self.kinds, item.path)
 
 
 def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun) -> dict[str, Any]:
@@ -144,11 +147,12 @@ def _written(
         index, found = numbered
         item = items[index]
         if found.error is None:
+            found = found._replace(image=shown_image(found.image, run.bands))
             if run.cityscapes:
                 folder = os.path.join(run.save_dir, "submission")
                 submission.write_prediction(folder, item.path, found.mask, run.outputs.saving)
             else:
-                write_images(run.paths(item), found, labels.palette, run.outputs.write)
+                write_images(run.paths(item), found, labels.palette, run.outputs.write, item.path)
             finished.append(item.path)
         return item, found if index in shown else found._replace(image=None)
 
@@ -171,7 +175,7 @@ def _stream(predictor: Any, paths: list[str], with_confidence: bool) -> Generato
         return
     for path in paths:
         try:
-            image = read_image(path)
+            image = read_image(path, *predictor.image_form)
             yield Prediction(image, predictor.predict(image))
         except DataError as error:
             yield Prediction(None, None, None, error)
@@ -205,8 +209,8 @@ def _spread(count: int, wanted: int) -> set[int]:
 
 
 def _truth(item: Item, shape: tuple[int, ...]) -> Any:
-    """The label as (H, W) uint8; None without one of the image's size."""
+    """The label (H, W); None without one of the image's size."""
     if item.label is None or not os.path.isfile(item.label):
         return None
     label = read_stored(item.label).pixels
-    return label.astype("uint8") if label.shape == shape else None
+    return label.astype("uint8" if label.max() < 256 else "uint16") if label.shape == shape else None

@@ -29,8 +29,9 @@ Image = Union[str, os.PathLike[str], NDArray[Any]]
 class Prediction(NamedTuple):
     """One result of `Predictor.stream`.
 
-    `image` is (H, W, 3) uint8 BGR, `mask` (H, W) class ids, `confidence` (H, W) float32 from 0 to 1, None unless asked
-    for. Where an image cannot be segmented and the stream continues, `error` says why, and all else is None.
+    `image` is (H, W, 3) uint8 BGR, or what `artifact.image_form` says, as `reading.images.read_image` gives it; `mask`
+    (H, W) class ids; `confidence` (H, W) float32 from 0 to 1, None unless asked for. Where an image cannot be segmented
+    and the stream continues, `error` says why, and all else is None.
     """
 
     image: Any
@@ -151,12 +152,14 @@ class Predictor:
     def predict(self, image: Image) -> NDArray[Any]:
         """Segment one image.
 
-        Args: image: a path, or an array of (H, W, 3) uint8 in BGR order, as OpenCV reads it.
+        Args: image: a path, or an array of (H, W, 3) uint8 in BGR order, as OpenCV reads it. A model of other channels
+            (`artifact.image_form`) takes (H, W, C) in the file's order, of one channel (H, W); one with a range of
+            values takes them as they are, of any type.
         Shape: returns (H, W) uint8 class ids at the image's own size (uint16 above 256 classes).
         Raises: DataError: if the image is missing, unreadable, of another form, or of a size that the model does not
             take.
         """
-        return self._predict(_pixels(image), False)[0]
+        return self._predict(self._pixels(image), False)[0]
 
     def predict_with_confidence(self, image: Image) -> tuple[NDArray[Any], NDArray[Any]]:
         """Segment one image and say how sure each pixel is.
@@ -166,7 +169,7 @@ class Predictor:
         Raises: as `predict`. ArtifactError: if class ids are all that leaves the graph.
         """
         self.check_scores("confidence")
-        mask, confidence = self._predict(_pixels(image), True)
+        mask, confidence = self._predict(self._pixels(image), True)
         assert confidence is not None  # noqa: S101 - it was asked for
         return mask, confidence
 
@@ -211,7 +214,7 @@ class Predictor:
         def prepare(numbered: tuple[int, Image]) -> _Task:
             index, image = numbered
             try:
-                pixels = _pixels(image)
+                pixels = self._pixels(image)
                 batch, undo = (None, ()) if whole else self.preprocess(pixels)
             except DataError as error:
                 return _Task(index, error=error)
@@ -251,7 +254,7 @@ class Predictor:
     # The three stages of `predict`, apart: the benchmark times them
     # ----------------------------------------------------------------------------------------
     def preprocess(self, image: NDArray[Any]) -> tuple[NDArray[Any], list[Undo]]:
-        """Image (H, W, 3) uint8 BGR -> the network's input, and how the mask gets back to the image's size.
+        """Image, as `read_image` gives it -> the network's input, and how the mask gets back to the image's size.
 
         A graph that preprocesses by itself takes the image unchanged, and its mask needs no way back.
         """
@@ -285,6 +288,10 @@ class Predictor:
         """Raises: ArtifactError: if class ids are all that leaves the graph, so that there is no confidence."""
         _need_scores(self.artifact, what)
 
+    def _pixels(self, image: Image) -> NDArray[Any]:
+        form = self.artifact.image_form
+        return read_image(image, *form) if isinstance(image, (str, os.PathLike)) else check_image(image, form)
+
     def _predict(self, pixels: NDArray[Any], with_confidence: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
         if self.sliding is None:
             batch, undo = self.preprocess(pixels)
@@ -313,10 +320,6 @@ class Predictor:
         if self.unknown_below is not None:
             ids = scoring.mark_unknown(ids, best, self.unknown_below, self.unknown_id)
         return ids, best if with_confidence else None
-
-
-def _pixels(image: Image) -> NDArray[Any]:
-    return read_image(image) if isinstance(image, (str, os.PathLike)) else check_image(image)
 
 
 def _group_key(task: _Task) -> tuple[int, ...] | None:

@@ -33,18 +33,22 @@ class Preprocess:
     Args:
         transforms: PaddleSeg transforms as in a configuration, `[{"type": "Normalize", "mean": [...], ...}, ...]`.
         where: what to call the list in an error.
+        channels: of the images.
     Raises: ConfigError: for a transform or an argument that cannot serve at prediction time.
     """
 
-    def __init__(self, transforms: Sequence[Mapping[str, Any]], where: str = "val_dataset.transforms"):
+    def __init__(
+        self, transforms: Sequence[Mapping[str, Any]], where: str = "val_dataset.transforms", channels: int = 3
+    ):
         if not isinstance(transforms, (list, tuple)):
             raise ConfigError(f"{where} must be a list of transforms, but is {transforms!r}.")
-        self.steps = [checked_step(step, f"{where}.{i:d}") for i, step in enumerate(transforms)]
+        self.channels = channels
+        self.steps = [checked_step(step, f"{where}.{i:d}", channels) for i, step in enumerate(transforms)]
         normalised = [i for i, (kind, _) in enumerate(self.steps) if kind == "Normalize"]
         if len(normalised) > 1:
             raise ConfigError(f"{where} has {len(normalised):d} Normalize steps; keep one.")
         # 8-bit values have 256 possible results: computed once, looked up after. Only if nothing comes before it.
-        self._table = _normalised_table(self.steps[0][1]) if normalised == [0] else None
+        self._table = _normalised_table(self.steps[0][1], channels) if normalised == [0] else None
 
     def __call__(
         self, image: NDArray[Any], done: Callable[[str], None] = lambda step: None
@@ -52,11 +56,12 @@ class Preprocess:
         """Make the network's input of an image.
 
         Args: done: told after each step what it was: "normalise" (with the conversion to RGB and planes) or "resize".
-        Shape: image (H, W, 3) uint8, BGR; returns float32 (1, 3, h, w), RGB, and what `restore` needs.
+        Shape: image as `reading.images.read_image` gives it: (H, W, 3) uint8, BGR, or with other channels, or levels in
+            float32; returns float32 (1, C, h, w), of color RGB, and what `restore` needs.
         Raises: DataError: if a Padding step is smaller than the image, or a resized side has no pixel.
         """
         undo: list[Undo] = []
-        if self._table is not None:
+        if self._table is not None and image.dtype == np.uint8:
             tensor = _looked_up(image, self._table)
             done("normalise")
             if len(self.steps) == 1:
@@ -64,12 +69,13 @@ class Preprocess:
             # What may follow are resizing and padding: they take (H, W, C) again.
             pixels, steps = np.ascontiguousarray(tensor.transpose(1, 2, 0)), self.steps[1:]
         else:
-            pixels, steps = cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32), self.steps
+            pixels, steps = _in_file_order(image), self.steps
         for kind, arguments in steps:
             if kind == "Normalize":  # plane by plane is several times faster than pixel by pixel
                 pixels = _normalise(_planes(pixels), arguments).transpose(1, 2, 0)
             else:
                 pixels = _reshape(np.ascontiguousarray(pixels), kind, arguments, undo)
+                pixels = pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]  # OpenCV drops a single channel
             done("normalise" if kind == "Normalize" else "resize")
         tensor = _planes(pixels)[np.newaxis]
         done("normalise")
@@ -98,7 +104,7 @@ class Preprocess:
 
     @property
     def normalisation(self) -> dict[str, Any] | None:
-        """`(value / scale - mean) / std` per RGB channel; None if values stay 0 to 255."""
+        """`(value / scale - mean) / std` per channel, of color RGB; None if values stay 0 to 255."""
         for kind, arguments in self.steps:
             if kind == "Normalize":
                 return {"scale": 255.0, "mean": list(arguments["mean"]), "std": list(arguments["std"])}
@@ -111,10 +117,17 @@ class Preprocess:
 
 
 def _looked_up(image: NDArray[Any], table: NDArray[np.float32]) -> NDArray[np.float32]:
-    tensor = np.empty((3,) + image.shape[:2], np.float32)
-    for channel, plane in zip((2, 1, 0), cv2.split(image)):
+    tensor = np.empty((len(table),) + image.shape[:2], np.float32)
+    for channel, plane in zip((2, 1, 0) if len(table) == 3 else range(len(table)), cv2.split(image)):
         cv2.LUT(plane, table[channel], dst=tensor[channel])
     return tensor
+
+
+def _in_file_order(image: NDArray[Any]) -> NDArray[Any]:
+    """(H, W, C) float32, of color RGB; a copy, as steps may write into it."""
+    if image.ndim == 2:
+        image = image[:, :, np.newaxis]
+    return (cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.shape[2] == 3 else image).astype(np.float32)
 
 
 def restore(output: NDArray[Any], undo: Sequence[Undo]) -> NDArray[Any]:
@@ -161,8 +174,11 @@ def _reshape(pixels: NDArray[Any], kind: str, arguments: dict[str, Any], undo: l
         result = cv2.resize(pixels, size, interpolation=INTERPOLATIONS[arguments.get("interp", "LINEAR")])
     else:
         margins = (0, size[1] - before[0], 0, size[0] - before[1])
-        value = (float(arguments["im_padding_value"]),) * 3
-        result = cv2.copyMakeBorder(pixels, *margins, cv2.BORDER_CONSTANT, value=value)
+        value = float(arguments["im_padding_value"])
+        if pixels.shape[2] <= 4:  # OpenCV's values have four channels
+            result = cv2.copyMakeBorder(pixels, *margins, cv2.BORDER_CONSTANT, value=(value,) * 4)
+        else:
+            result = np.pad(pixels, (margins[:2], margins[2:], (0, 0)), constant_values=value)
     return result
 
 
@@ -194,6 +210,6 @@ def _normalise(planes: NDArray[Any], arguments: dict[str, Any]) -> NDArray[Any]:
     return planes
 
 
-def _normalised_table(arguments: dict[str, Any]) -> NDArray[Any]:
-    """(3, 256) float32: the normalised value of each 8-bit value, per RGB channel."""
-    return _normalise(np.tile(np.arange(256, dtype=np.float32), (3, 1)), arguments)
+def _normalised_table(arguments: dict[str, Any], channels: int) -> NDArray[Any]:
+    """(C, 256) float32: the normalised value of each 8-bit value, per channel, of color RGB."""
+    return _normalise(np.tile(np.arange(256, dtype=np.float32), (channels, 1)), arguments)

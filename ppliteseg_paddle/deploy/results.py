@@ -1,6 +1,7 @@
 """What is written of predictions: masks, overlays, colors, confidences, of images or as videos.
 
-mask        the class ids: a palette PNG up to 8 bits, a gray one of 16 bits beyond; of a video one PNG a frame
+mask        the class ids: a palette PNG up to 8 bits, a gray one of 16 bits beyond; of a video one PNG a frame; of a
+            georeferenced TIFF a TIFF with its tags
 overlay     the classes' colors over the image
 color       the classes' colors alone
 confidence  0 (none) to 255 (certain): a palette PNG; of a video its colors
@@ -20,8 +21,10 @@ from ppliteseg_paddle.deploy.predictor import Prediction
 from ppliteseg_paddle.deploy.video import VideoWriter
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.outputs import Outputs
+from ppliteseg_paddle.reading.rasters import geo_tags
 from ppliteseg_paddle.visual.draw import RGB, colorize, draw_confidence, overlay
 from ppliteseg_paddle.visual.png import Write, write_confidence, write_image, write_mask
+from ppliteseg_paddle.visual.tiff import write_geo_mask
 
 _Palette = Sequence[RGB]
 _FRAME = re.compile(r"\d{6}\.png$")
@@ -34,19 +37,27 @@ PICTURES: dict[str, Callable[[Prediction, _Palette], NDArray[Any]]] = {
 }
 
 
-def image_paths(save_dir: str, name: str, kinds: Sequence[str]) -> dict[str, str]:
-    """Where the results of an image go: SAVE_DIR/KIND/NAME.png for each kind."""
-    return {kind: os.path.join(save_dir, kind, name + ".png") for kind in kinds}
+def image_paths(save_dir: str, name: str, kinds: Sequence[str], source: str = "") -> dict[str, str]:
+    """Where the results of an image go: SAVE_DIR/KIND/NAME.png for each kind, SAVE_DIR/mask/NAME.tif if the image at
+    `source` is georeferenced."""
+    paths = {kind: os.path.join(save_dir, kind, name + ".png") for kind in kinds}
+    if "mask" in paths and geo_tags(source):
+        paths["mask"] = os.path.join(save_dir, "mask", name + ".tif")
+    return paths
 
 
-def write_images(paths: Mapping[str, str], found: Prediction, palette: _Palette, write: Write) -> None:
+def write_images(
+    paths: Mapping[str, str], found: Prediction, palette: _Palette, write: Write, source: str = ""
+) -> None:
     """Write the results of an image.
 
-    Args: paths: kind -> file.
+    Args: paths: kind -> file, from `image_paths`; source: the image's path.
     Raises: DataError: if a file cannot be written; none is left half-written.
     """
     for kind, path in paths.items():
-        if kind == "mask":
+        if kind == "mask" and path.endswith(".tif"):
+            write_geo_mask(path, found.mask, palette, geo_tags(source), write)
+        elif kind == "mask":
             write_mask(path, found.mask, palette, write)
         elif kind == "confidence":
             write_confidence(path, found.confidence, write)

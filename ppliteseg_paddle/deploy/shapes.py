@@ -23,7 +23,7 @@ class ShapeRange(NamedTuple):
         """The graph's input: -1 where sizes differ. Height and width are open together, a batch of several always
         is."""
         fixed = self.min[2:] == self.max[2:]
-        return (1 if self.max[0] == 1 else -1, 3) + (self.max[2:] if fixed else (-1, -1))
+        return (1 if self.max[0] == 1 else -1, self.max[1]) + (self.max[2:] if fixed else (-1, -1))
 
     def contains(self, shape: Sequence[int]) -> bool:
         """Whether an input of that shape lies between the smallest and the largest."""
@@ -37,10 +37,13 @@ class ShapeRange(NamedTuple):
         return {name: list(shape) for name, shape in self._asdict().items()}
 
 
-def shape_range(shapes: Sequence[Sequence[int]] | Mapping[str, Sequence[int]] | None) -> ShapeRange | None:
+def shape_range(
+    shapes: Sequence[Sequence[int]] | Mapping[str, Sequence[int]] | None, channels: int = 3
+) -> ShapeRange | None:
     """Check three shapes as a user gives them, or by the names of `ShapeRange`. None stays None.
 
-    Raises: ConfigError: if they are not three shapes N 3 H W in order of size.
+    Args: channels: of the images.
+    Raises: ConfigError: if they are not three shapes N C H W in order of size.
     """
     if shapes is None:
         return None
@@ -56,11 +59,11 @@ def shape_range(shapes: Sequence[Sequence[int]] | Mapping[str, Sequence[int]] | 
         whole = isinstance(shape, (list, tuple)) and all(
             isinstance(size, int) and not isinstance(size, bool) for size in shape
         )
-        if not whole or len(shape) != 4 or min(shape) < 1 or shape[1] != 3:
+        if not whole or len(shape) != 4 or min(shape) < 1 or shape[1] != channels:
             raise ConfigError(
                 f"dynamic_shape: the {side} shape is "
-                f"{(','.join(map(str, shape)) if isinstance(shape, (list, tuple)) else shape)}; give N,3,H,W, integers "
-                "of at least 1, as in 1,3,512,1024."
+                f"{(','.join(map(str, shape)) if isinstance(shape, (list, tuple)) else shape)}; give "
+                f"N,{channels:d},H,W, integers of at least 1, as in 1,{channels:d},512,1024."
             )
     found = ShapeRange(*(tuple(shape) for shape in shapes))
     for name, low, usual, high in zip("NCHW", *found):

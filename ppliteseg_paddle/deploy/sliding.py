@@ -50,7 +50,8 @@ class Sliding:
         self._whole = (
             artifact.preprocess if fixed is None and not self._in_graph and artifact.preprocess.resize_policy else None
         )
-        self._each = Preprocess([step for step in artifact.preprocess.to_transforms() if step["type"] == "Normalize"])
+        normalise = [step for step in artifact.preprocess.to_transforms() if step["type"] == "Normalize"]
+        self._each = Preprocess(normalise, channels=artifact.image_form.channels)
 
     def outputs(self, image: NDArray[Any], forward: Forward, batch_size: int = 1) -> Iterator[NDArray[Any]]:
         """Run an image through the network.
@@ -93,6 +94,7 @@ class Sliding:
             return np.ascontiguousarray(piece.transpose(2, 0, 1))[np.newaxis]
         if self._fixed is not None:  # an image smaller than the window: its last row and column are repeated
             width, height = self._fixed
-            piece = np.pad(piece, ((0, height - piece.shape[0]), (0, width - piece.shape[1]), (0, 0)), mode="edge")
+            margins = [(0, height - piece.shape[0]), (0, width - piece.shape[1]), (0, 0)]
+            piece = np.pad(piece, margins[: piece.ndim], mode="edge")
         piece = np.ascontiguousarray(piece)
         return piece[np.newaxis] if self._in_graph else self._each(piece)[0]

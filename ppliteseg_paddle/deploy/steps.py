@@ -110,7 +110,7 @@ KINDS = {
 # --------------------------------------------------------------------------------------------
 # Checking
 # --------------------------------------------------------------------------------------------
-def checked_step(step: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+def checked_step(step: Mapping[str, Any], where: str, channels: int = 3) -> tuple[str, dict[str, Any]]:
     if not isinstance(step, Mapping) or not isinstance(step.get("type"), str):
         raise ConfigError(f"{where} must be a transform with a 'type', but is {step!r}.")
     kind = step["type"]
@@ -130,11 +130,11 @@ def checked_step(step: Mapping[str, Any], where: str) -> tuple[str, dict[str, An
     missing = [key for key, value in arguments.items() if value is _REQUIRED]
     if missing:
         raise ConfigError(f"{where}: {kind} needs '{missing[0]}'.")
-    _check_values(kind, arguments, where)
+    _check_values(kind, arguments, where, channels)
     return kind, arguments
 
 
-def _check_values(kind: str, arguments: dict[str, Any], where: str) -> None:
+def _check_values(kind: str, arguments: dict[str, Any], where: str, channels: int) -> None:
     def need(ok: bool, key: str, expected: str) -> None:
         if not ok:
             raise ConfigError(f"{where}: {kind}'s {key} is {arguments[key]!r}; it must be {expected}.")
@@ -143,11 +143,11 @@ def _check_values(kind: str, arguments: dict[str, Any], where: str) -> None:
         for key in ("mean", "std"):
             value = arguments[key]
             need(
-                isinstance(value, tuple) and len(value) in (1, 3) and all(map(_is_number, value)),
+                isinstance(value, tuple) and len(value) in (1, channels) and all(map(_is_number, value)),
                 key,
-                "one or three numbers",
+                "one or three numbers" if channels == 3 else f"one number, or {channels:d}, one for each channel",
             )
-            arguments[key] = tuple(float(number) for number in value) * (3 // len(value))
+            arguments[key] = tuple(float(number) for number in value) * (channels // len(value))
         need(0.0 not in arguments["std"], "std", "without zeros")
     if "interp" in arguments:
         need(arguments["interp"] in INTERPOLATIONS, "interp", f"one of {', '.join(INTERPOLATIONS)}")

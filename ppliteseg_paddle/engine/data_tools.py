@@ -10,6 +10,7 @@ from ppliteseg_paddle.data.stats import dataset_stats
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.data_checks import lists_pairs
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.label_sets import recolored
 
 
@@ -55,6 +56,8 @@ def describe_config(
     dataset = (build.build_train_dataset if split == "train" else build.build_val_dataset)(config)
     labels = recolored(build.label_set_of(config), palette)
     result = dataset_stats(dataset, labels.classes, num_workers)
+    if result["img_range"] is not None:  # perhaps only suggested: the pictures are drawn in it
+        dataset.form = ImageForm.checked(dataset.img_channels, result["img_range"])
     title = f"{split}, {result['images']:d} images"
     paths = [os.path.join(save_dir, name) for name in ("distribution.png", "samples.png")]
     class_distribution(paths[0], result["classes"], labels.palette, title)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.engine.build import build, label_set_of, make_builder
+from ppliteseg_paddle.reading.image_form import ImageForm
 
 
 class _PaddleItself:
@@ -24,19 +25,20 @@ class EvaluationPredictor:
     mIoU that `val` reports.
 
     Args: model: in evaluation mode; config: from `build.load_config`.
-    Attributes: `label_set`; `backend`, which says what runs.
+    Attributes: `label_set`; `backend`, which says what runs; `image_form`, that of the images.
     """
 
     def __init__(self, model, config):
         from paddleseg.transforms import Compose
 
         self.model, self.label_set = model, label_set_of(config)
-        self.transforms = Compose(build(make_builder(config), "val_transforms"))
+        self.image_form = ImageForm.of_block(config.dic.get("val_dataset") or config.dic["train_dataset"])
+        self.transforms = Compose(build(make_builder(config), "val_transforms"), img_channels=self.image_form.channels)
         self.test_config = dict(config.test_config)
         self.backend = _PaddleItself()
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Shape: image (H, W, 3) uint8 BGR; returns (H, W) uint8 class ids."""
+        """Shape: image as `reading.images.read_image` gives it; returns (H, W) class ids, uint8 or uint16."""
         import paddle
         from paddleseg.core import infer
 
@@ -57,4 +59,6 @@ class EvaluationPredictor:
                 )
             else:
                 pred, _ = infer.inference(self.model, batch, trans_info=data["trans_info"], **window)
-        return pred.numpy().reshape(pred.shape[-2:]).astype(np.uint8)
+        return (
+            pred.numpy().reshape(pred.shape[-2:]).astype(np.uint8 if self.label_set.num_classes <= 256 else np.uint16)
+        )

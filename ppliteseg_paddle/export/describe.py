@@ -42,7 +42,7 @@ def describe(model: Any, options: ExportOptions) -> Artifact:
         },
         label_set=label_set,
         preprocess=ending_at(shape[2:], options.preprocess),
-        input=Tensor(INPUT_NAME, "float32", "NCHW", shape, color_order="RGB"),
+        input=Tensor(INPUT_NAME, "float32", "NCHW", shape, color_order="RGB" if shape[1] == 3 else None),
         output=output_tensor(options.output_op, label_set, shape),
         graphs={},
         versions={
@@ -52,6 +52,7 @@ def describe(model: Any, options: ExportOptions) -> Artifact:
         },
         dynamic_shape=options.shape_range,
         precision=options.precision,
+        image_form=options.image_form,
     )
     return _taking_images(artifact, options.formats) if options.preprocess_in_graph else artifact
 
@@ -85,7 +86,8 @@ def ending_at(size: Sequence[int], preprocess: Preprocess) -> Preprocess:
         return preprocess
     steps = preprocess.to_transforms()
     before = len(steps) - 1 if steps and steps[-1]["type"] == "Normalize" else len(steps)
-    return Preprocess(steps[:before] + [{"type": "Resize", "target_size": [width, height]}] + steps[before:])
+    steps = steps[:before] + [{"type": "Resize", "target_size": [width, height]}] + steps[before:]
+    return Preprocess(steps, channels=preprocess.channels)
 
 
 def _taking_images(artifact: Artifact, formats: Sequence[str]) -> Artifact:

@@ -14,6 +14,7 @@ from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.export.describe import describe, mask_dtype
 from ppliteseg_paddle.export.options import ExportOptions
+from ppliteseg_paddle.reading.image_form import COLOR, ImageForm
 from ppliteseg_paddle.reading.label_sets import LabelSet
 
 
@@ -57,8 +58,13 @@ class EagerBackend(Backend):
 
 
 def eager_predictor(
-    model: paddle.nn.Layer, label_set: LabelSet, preprocess: Preprocess, output_op: str = "argmax", **options: Any
+    model: paddle.nn.Layer,
+    label_set: LabelSet,
+    preprocess: Preprocess,
+    output_op: str = "argmax",
+    image_form: ImageForm = COLOR,
+    **options: Any,
 ) -> Predictor:
     """A `Predictor` that runs the model itself, with options as `Predictor` has them. It is put in evaluation mode."""
-    artifact = describe(model, ExportOptions(label_set, preprocess, output_op=output_op))
+    artifact = describe(model, ExportOptions(label_set, preprocess, output_op=output_op, image_form=image_form))
     return Predictor.of(artifact, EagerBackend(model, output_op, label_set.num_classes), **options)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ppliteseg_paddle.errors import ConfigError, suggest
 from ppliteseg_paddle.export.formats import FORMATS, check_known, names_where
+from ppliteseg_paddle.reading.image_form import ImageForm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,16 +27,18 @@ class ExportOptions:
         label_set: the model's classes and their colors.
         transforms: the configuration's validation transforms.
         formats: keys of `FORMATS`; they share one folder.
-        input_shape: (N, 3, H, W), -1 where open; None leaves batch, height and width open. With a fixed size, images of
+        input_shape: (N, C, H, W), -1 where open; None leaves batch, height and width open. With a fixed size, images of
             other sizes are resized to it.
-        dynamic_shape: in its place three shapes (N, 3, H, W): the smallest, the usual and the largest input.
+        dynamic_shape: in its place three shapes (N, C, H, W): the smallest, the usual and the largest input.
         precision: "fp32", "fp16" or "int8". fp16 is what TensorRT computes in, and how ONNX and OpenVINO files keep
             their weights; Paddle's graph is not changed by it. int8 is for all formats but Paddle's.
         calibration: the images that int8 is calibrated on; for int8 alone.
         output_op: what leaves the graph: "argmax" (class ids), "softmax" (probabilities) or "none" (logits).
         preprocess_in_graph: whether all graphs but Paddle's take uint8 NHWC BGR images of any size, do the transforms
             themselves, and return masks of the image's size.
-        check_image: (H, W, 3) uint8 BGR, on which export and model are compared; None generates one.
+        image_form: channels of the images, and the range of their values.
+        check_image: (H, W, 3) uint8 BGR, or as `image_form` says, on which export and model are compared; None
+            generates one.
         description: what else `deploy.yaml` says of the model.
         overwrite: replace an earlier export, too, whose files were changed, or that PaddleSeg wrote.
     Raises: ConfigError: for a value that cannot serve, or two that exclude each other.
@@ -53,6 +56,7 @@ class ExportOptions:
     check_image: NDArray[Any] | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
+    image_form: ImageForm = ImageForm()
 
     def __post_init__(self) -> None:
         from ppliteseg_paddle.deploy.artifact import OUTPUT_OPS, PRECISIONS
@@ -66,12 +70,12 @@ class ExportOptions:
         self._set("formats", check_known(self.formats))
         self._check_in_graph()
         self._check_int8()
-        self._set("dynamic_shape", shape_range(self.dynamic_shape))
+        self._set("dynamic_shape", shape_range(self.dynamic_shape, self.image_form.channels))
         if self.dynamic_shape is not None and self.input_shape is not None:
             raise ConfigError("input_shape fixes the input's size and dynamic_shape leaves it open; give one of them.")
-        self._set("input_shape", _checked_shape(self.input_shape))
+        self._set("input_shape", _checked_shape(self.input_shape, self.image_form.channels))
         if not isinstance(self.transforms, Preprocess):
-            self._set("transforms", Preprocess(self.transforms))
+            self._set("transforms", Preprocess(self.transforms, channels=self.image_form.channels))
 
     @property
     def preprocess(self) -> Preprocess:
@@ -85,10 +89,11 @@ class ExportOptions:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The network's input (N, 3, H, W), -1 where a size is open."""
+        """The network's input (N, C, H, W), -1 where a size is open."""
         if self.shape_range is not None:
             return self.shape_range.open_shape
-        return cast("tuple[int, ...]", self.input_shape) if self.input_shape is not None else (-1, 3, -1, -1)
+        open_shape = (-1, self.image_form.channels, -1, -1)
+        return cast("tuple[int, ...]", self.input_shape) if self.input_shape is not None else open_shape
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the class is frozen; this is its constructor
@@ -98,6 +103,11 @@ class ExportOptions:
             raise ConfigError(
                 f"--preprocess_in_graph is for the formats {names_where(lambda row: row.takes_images)}; add one of "
                 "them, or drop the flag."
+            )
+        if self.preprocess_in_graph and self.image_form != ImageForm():
+            raise ConfigError(
+                "--preprocess_in_graph is for color images of 8 bits; leave it out for others: Predictor does the "
+                "transforms."
             )
 
     def _check_int8(self) -> None:
@@ -117,13 +127,14 @@ class ExportOptions:
             )
 
 
-def _checked_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
+def _checked_shape(shape: Sequence[int] | None, channels: int) -> tuple[int, ...] | None:
     if shape is None:
         return None
     shape = tuple(-1 if size is None else int(size) for size in shape)
     fixed = len(shape) == 4 and min(shape[2:]) > 0
-    if len(shape) != 4 or shape[0] not in (1, -1) or shape[1] != 3 or not (fixed or shape[2:] == (-1, -1)):
+    if len(shape) != 4 or shape[0] not in (1, -1) or shape[1] != channels or not (fixed or shape[2:] == (-1, -1)):
         raise ConfigError(
-            f"input_shape is {list(shape)}; give N 3 H W with N 1 or -1, and H and W both in pixels or both -1."
+            f"input_shape is {list(shape)}; give N {channels:d} H W with N 1 or -1, and H and W both in pixels or both "
+            "-1."
         )
     return shape

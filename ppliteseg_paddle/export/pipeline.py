@@ -47,7 +47,7 @@ def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str,
     artifact = describe(model, options)
     image = _check_image(options, artifact)
     with evaluating(model):
-        check_classes(model, options.label_set)
+        check_classes(model, options.label_set, options.image_form.channels)
         with writing(save_dir, options.overwrite) as folder, tempfile.TemporaryDirectory(dir=folder) as aside:
             source = Source(model, options.calibration, aside)
             graphs, checks = {}, {}
@@ -78,12 +78,18 @@ def evaluating(model: Any) -> Iterator[None]:
             layer.training = training
 
 
-def check_classes(model: Any, label_set: LabelSet) -> None:
-    """Raises: ConfigError: if the model returns no logits, or not one for each class."""
+def check_classes(model: Any, label_set: LabelSet, channels: int = 3) -> None:
+    """Raises: ConfigError: if the model returns no logits, or not one for each class, or takes other images."""
     import paddle
 
+    taken = image_channels(model)
+    if taken not in (None, channels):
+        raise ConfigError(
+            f"the model takes images of {taken:d} channels, and the data have {channels:d}: set img_channels of the "
+            "data sets and model.backbone.in_channels to one number."
+        )
     with paddle.no_grad():
-        outputs = model(paddle.zeros([1, 3, 64, 64]))
+        outputs = model(paddle.zeros([1, channels, 64, 64]))
     found = (
         outputs[0].shape[1] if isinstance(outputs, (list, tuple)) and outputs and len(outputs[0].shape) == 4 else None
     )
@@ -102,11 +108,21 @@ def _bytes_of(model: Any) -> int:
     return sum(4 * math.prod(tensor.shape) for tensor in model.state_dict().values())
 
 
+def image_channels(model: Any) -> int | None:
+    """How many channels the first convolution of a model's backbone takes; None for a model without one."""
+    import paddle
+
+    layers = model.backbone.sublayers() if hasattr(model, "backbone") else ()
+    first = next((layer for layer in layers if isinstance(layer, paddle.nn.Conv2D)), None)
+    return int(first.weight.shape[1]) * int(first._groups) if first is not None else None
+
+
 def _check_image(options: ExportOptions, artifact: Artifact) -> NDArray[Any]:
     if options.check_image is not None:
         return options.check_image
     shape = artifact.dynamic_shape.opt if artifact.dynamic_shape else artifact.input.shape
-    return generated_image(*(size if size > 0 else _USUAL_SIDE for size in shape[2:]))
+    height, width = (size if size > 0 else _USUAL_SIDE for size in shape[2:])
+    return generated_image(height, width, form=options.image_form)
 
 
 # --------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 from ppliteseg_paddle.export.int8.calibration import Calibration, read_calibration_list
+from ppliteseg_paddle.reading.image_form import ImageForm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +64,13 @@ def val_transforms(config: Any) -> Preprocess:
             f"{config.source.path}: there is no val_dataset.transforms, so it is not known how images enter the model; "
             "add it."
         )
-    return Preprocess(block["transforms"], config.source.of("val_dataset.transforms"))
+    where = config.source.of("val_dataset.transforms")
+    return Preprocess(block["transforms"], where, image_form(config).channels)
+
+
+def image_form(config: Any) -> ImageForm:
+    """Channels of the images, and the range of their values."""
+    return ImageForm.of_block(config.dic.get("val_dataset") or config.dic["train_dataset"])
 
 
 def trained_predictor(config: Any, model: Any, with_scores: bool, **options: Any) -> Predictor:
@@ -76,7 +83,9 @@ def trained_predictor(config: Any, model: Any, with_scores: bool, **options: Any
     from ppliteseg_paddle.export.eager import eager_predictor
 
     output_op = "none" if with_scores else "argmax"
-    return eager_predictor(model, label_set_of(config), val_transforms(config), output_op, **options)
+    return eager_predictor(
+        model, label_set_of(config), val_transforms(config), output_op, image_form(config), **options
+    )
 
 
 def check_image(config: Any, path: str | None = None) -> tuple[str, NDArray[Any] | None]:
@@ -88,10 +97,10 @@ def check_image(config: Any, path: str | None = None) -> tuple[str, NDArray[Any]
     from ppliteseg_paddle.reading.images import read_image
 
     if path is not None:
-        return path, read_image(path)
+        return path, read_image(path, *image_form(config))
     pairs = _validation_files(config)
     try:
-        return pairs[0][0], read_image(pairs[0][0])
+        return pairs[0][0], read_image(pairs[0][0], *image_form(config))
     except (IndexError, PPLiteSegError):
         return "a generated image", None
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.labels import check_label, read_label
 
 
 def read_pair(
-    image_path: str, label_path: str | None, channels: int, num_classes: int, ignore_index: int
-) -> tuple[NDArray[np.uint8], NDArray[Any] | None]:
-    """Decode a pair and check it: image (BGR or gray, uint8) and label (None without one).
+    image_path: str, label_path: str | None, form: ImageForm, num_classes: int, ignore_index: int
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Decode a pair and check it: image, as `read_image` gives it, and label (None without one).
 
     Raises: UnreadableError: if a file cannot be decoded. DataError: for whatever else is wrong with the pair.
     """
-    image = read_image(image_path, channels)
+    image = read_image(image_path, *form)
     if label_path is None:
         return image, None
     label = read_label(label_path)

@@ -12,6 +12,7 @@ import numpy as np
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.label_sets import LabelSet
 from ppliteseg_paddle.reading.labels import read_label
+from ppliteseg_paddle.visual.bands import shown_image
 from ppliteseg_paddle.visual.grid import Row, grid
 
 
@@ -25,8 +26,7 @@ def samples_grid(dataset: Any, label_set: LabelSet, count: int, seed: int, subti
     rows = []
     for index in chosen:
         image, label = dataset.read(index)
-        image = image if image.ndim == 3 else image[..., None].repeat(3, 2)
-        rows.append(Row(image, None, label, os.path.basename(dataset.file_list[index][0])))
+        rows.append(Row(shown_image(image), None, label, os.path.basename(dataset.file_list[index][0])))
     return grid(rows, label_set, "Samples", subtitle, headings=("Image", "", "Label"))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.errors import WeightsError
+from ppliteseg_paddle.weights.channels import for_channels
 from ppliteseg_paddle.weights.download import masked
 from ppliteseg_paddle.weights.names import (
     OURS,
@@ -40,7 +41,7 @@ _log = logging.getLogger(__name__)
 class LoadReport:
     """What `load_weights` did. Names are ours, except of `ignored`, which has what no segmentation model uses
     (the ImageNet classifier, PyTorch's step counters) as the file calls it; `mismatched` has (name, shape in the
-    file, shape in the model)."""
+    file, shape in the model); `extended` has (name, channels in the file, in the model) of first convolutions."""
 
     source: str
     loaded: list[str] = field(default_factory=list)
@@ -48,6 +49,7 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[tuple[str, list[int], list[int]]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    extended: list[tuple[str, int, int]] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -55,6 +57,8 @@ class LoadReport:
 
     def __str__(self) -> str:
         text = f"{len(self.loaded):d} arrays loaded ({self.source})"
+        for name, found, wanted in self.extended:
+            text += f"; {name} made for {wanted:d} channels from {found:d}"
         if self.mismatched:
             text += "; left as they were, the file has another number of classes: " + ", ".join(
                 "{} (file {}, model {})".format(*item) for item in self.mismatched
@@ -71,8 +75,9 @@ class LoadReport:
 def load_weights(model: nn.Layer, path: str, strict: bool = False) -> LoadReport:
     """Load a weight file into `model`, in place, and log what was not loaded.
 
-    A file of a backbone alone fits a whole model's backbone. A file for another number of classes fits but for
-    the classifiers, unless `strict`. PaddleSeg's own `PPLiteSeg` takes its files and ours as well.
+    A file of a backbone alone fits a whole model's backbone. Unless `strict`, a file for another number of classes fits
+    but for the classifiers, and one for RGB fits a model of other channels (`channels.for_channels`). PaddleSeg's own
+    `PPLiteSeg` takes its files and ours as well.
 
     Args:
         path: path or http(s) address of a file in any form that `read.read_weight_file` knows.
@@ -91,6 +96,8 @@ def load_weights(model: nn.Layer, path: str, strict: bool = False) -> LoadReport
         state = {"backbone." + name: array for name, array in state.items()}
         report.source += ", backbone only"
     _check_backbone(path, state, targets)
+    if not strict:
+        state, report.extended = for_channels(state, targets)
     fitting = {}
     for name, shape in targets.items():
         if name not in state:
@@ -121,6 +128,7 @@ def load_by_name(model: nn.Layer, path: str | None) -> None:
     paddle = environment.import_paddle()
 
     state, tensors, path = read_state_dict(path), model.state_dict(), masked(path)
+    state, extended = for_channels(state, {name: list(tensor.shape) for name, tensor in tensors.items()})
     fitting = [
         name for name, tensor in tensors.items() if name in state and list(state[name].shape) == list(tensor.shape)
     ]
@@ -131,6 +139,8 @@ def load_by_name(model: nn.Layer, path: str | None) -> None:
         )
     for name in fitting:
         tensors[name].set_value(paddle.to_tensor(state[name]).astype(tensors[name].dtype))
+    for name, found, wanted in extended:
+        _log.warning("%s: %s made for %d channels from %d", path, name, wanted, found)
     _log.info("%s: %d of %d arrays loaded into %s", path, len(fitting), len(tensors), type(model).__name__)
 
 

@@ -129,7 +129,9 @@ def test_a_missing_root_is_reported(tmp_path):
     [
         (dict(mode="trian"), "mode is 'trian'. Did you mean 'train'?"),
         (dict(num_classes=0), "num_classes is 0: give an integer of at least 1"),
-        (dict(img_channels=4), "img_channels is 4: allowed are 3 and 1"),
+        (dict(img_channels=0), "img_channels is 0: give an integer from 1 to 512"),
+        (dict(img_range=[5, 5]), "img_range is [5, 5]: give the values that become black and white"),
+        (dict(img_range=[[0, 1], [0, 1]]), "img_range has 2 pairs for 3 channels"),
         (dict(transforms=None), "transforms must be a list, but is None"),
         (dict(train_path=None), "so train_path is needed"),
     ],

@@ -169,7 +169,7 @@ def test_gray_images_are_jittered_without_color(photo, label):
     augment = FusedAugment(
         (64, 48), distort={name + "_prob": 1 for name in ("brightness", "contrast", "saturation", "hue", "sharpness")}
     )
-    choices = augment.draw(gray.shape, np.random.default_rng(0), gray=True)
+    choices = augment.draw(gray.shape, np.random.default_rng(0), channels=1)
     assert {name for name, _ in choices.operations} == {"brightness", "contrast", "saturation", "sharpness"}
     sample, ids = augment.apply(gray, label, choices)
     assert sample.shape == (1, 48, 64) and ids.shape == (48, 64)
@@ -219,7 +219,7 @@ def test_a_window_equals_the_same_part_of_the_resized_whole(photo, rng, width, h
         (dict(rare_class_crops=0.5), "rare_classes names no class"),
         (dict(std=[0.5, 0, 0.5]), "std is [0.5, 0, 0.5]: no channel can have 0."),
         (dict(rare_classes=["pole"]), "rare_classes is ['pole']: give a list of class ids."),
-        (dict(mean=[0.5, 0.5]), "mean has 2 numbers: give one, or one for each channel."),
+        (dict(mean=[]), "mean is []: give one number, or one for each channel."),
         (
             dict(distort={"brightness": 0.4}),
             "distort takes no argument 'brightness'. Did you mean 'brightness_prob' or 'brightness_range'?",

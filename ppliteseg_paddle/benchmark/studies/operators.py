@@ -97,8 +97,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     form, measure = RUNTIMES[args.backend]
     if form not in artifact.graphs:
         raise ArtifactError(f"{args.model_dir} holds no {form} graph; export it with --format {form}.")
-    size = [side if side > 0 else 512 for side in artifact.input.shape[2:]]
-    image = read_image(args.image_path) if args.image_path else generated_image(*size)
+    height, width = (side if side > 0 else 512 for side in artifact.input.shape[2:])
+    image = read_image(args.image_path) if args.image_path else generated_image(height, width)
     batch = image[np.newaxis] if form in artifact.in_graph else artifact.preprocess(image)[0]
     threads = args.num_threads or default_threads()
     times = measure(artifact.path_of(form, "model"), np.ascontiguousarray(batch), threads, args.repeats)

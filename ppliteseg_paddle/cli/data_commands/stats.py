@@ -39,6 +39,16 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def _range_lines(result: dict) -> list[str]:
+    """The range of values of images of more than 8 bits."""
+    if not result["found_range"]:
+        return []
+    lines = [f"range {result['found_range']}   (of 99.8 % of each channel's values)"]
+    if result["img_range"] == result["found_range"]:
+        lines.append(f"      for the data sets' blocks: img_range: {result['found_range']}; mean and std are for it")
+    return lines
+
+
 def summary(result: dict) -> str:
     width = max([5] + [len(row["name"]) for row in result["classes"]])
     lines = [f"{'class':{width}} {'pixels':>10} {'images':>10} {'median freq.':>12} {'ENet':>8}"]
@@ -52,7 +62,8 @@ def summary(result: dict) -> str:
         f"{result['images']:d} images of {result['split']}, {100 * result['ignored_share']:.1f} % of the pixels "
         "ignored",
         f"mean  [{', '.join(f'{value:.4f}' for value in result['mean'])}]",
-        f"std   [{', '.join(f'{value:.4f}' for value in result['std'])}]   (RGB, for Normalize)",
+        f"std   [{', '.join(f'{value:.4f}' for value in result['std'])}]   (for Normalize, of color RGB)",
+        *_range_lines(result),
         "",
         "weights for CELoss, by median frequency and by ENet's rule (1 where a class does not occur):",
     ]

@@ -14,15 +14,17 @@ import numpy as np
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare import label_forms
 from ppliteseg_paddle.data.prepare.annotations import BACKGROUND, Coco, labelme_label, labelme_names
+from ppliteseg_paddle.data.prepare.image_facts import ImageFacts, image_facts
 from ppliteseg_paddle.data.prepare.label_forms import Form, Remap, decide, ignored_value
 from ppliteseg_paddle.data.prepare.mask_facts import Census, facts_of
 from ppliteseg_paddle.data.prepare.pairing import Pairing, find_files, pair_by_name
-from ppliteseg_paddle.data.prepare.starter import starter_config
+from ppliteseg_paddle.data.prepare.starter import Prepared, starter_config
 from ppliteseg_paddle.data.prepare.writing import check_lists, separator_for, write_classes, write_label, write_list
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS, LABEL_EXTENSIONS
-from ppliteseg_paddle.reading.images import read_image
+from ppliteseg_paddle.reading.image_form import ImageForm
+from ppliteseg_paddle.reading.images import channels_of, read_values
 from ppliteseg_paddle.reading.palettes import RGB
 
 
@@ -64,6 +66,7 @@ class Plan(NamedTuple):
     rows: Sequence[label_forms.Row]
     make: Callable  # (image, source) -> label; a function that processes can be given
     warning: str = ""
+    images: ImageFacts = ImageFacts(ImageForm())
 
     @property
     def ignored(self) -> int:
@@ -72,7 +75,7 @@ class Plan(NamedTuple):
 
     def describe(self) -> str:
         lines = [f"{len(self.pairing.pairs):d} images with masks ({self.what})"]
-        lines += [f"warning: {self.warning}"] if self.warning else []
+        lines += [text for text in (self.images.describe(), self.warning and f"warning: {self.warning}") if text]
         for paths, text in (
             (self.pairing.images_alone, "images without a mask, skipped"),
             (self.pairing.masks_alone, "masks without an image, skipped"),
@@ -96,10 +99,15 @@ class Plan(NamedTuple):
 # Looking
 # --------------------------------------------------------------------------------------------
 def plan_folder(sources: Sources, num_workers: int | None = None, progress: bool = True) -> Plan:
-    """Find pairs and the form of the labels.
+    """Find pairs, the form of the labels, and that of the images.
 
-    Raises: DataError: for what cannot be made out, or does not fit together.
+    Raises: DataError: for what cannot be made out, or does not fit together. ConfigError: for an option without effect.
     """
+    plan = _plan(sources, num_workers, progress)
+    return plan._replace(images=image_facts([image for image, _ in plan.pairing.pairs], num_workers, progress))
+
+
+def _plan(sources: Sources, num_workers: int | None, progress: bool) -> Plan:
     images, masks = sources.images, sources.masks
     found = find_files(images, IMAGE_EXTENSIONS)
     if sources.annotations:
@@ -189,7 +197,8 @@ def _convert(pair, form: Form) -> np.ndarray:
 
 
 def _draw_labelme(pair, names) -> np.ndarray:
-    height, width = read_image(pair[0]).shape[:2]  # upright, as training reads it and labelme shows it
+    # Upright, as training reads it and labelme shows it.
+    height, width = read_values(pair[0], channels_of(pair[0])).shape[:2]
     return labelme_label(pair[1], (width, height), names)
 
 
@@ -245,9 +254,8 @@ def carry_out(
         write_list(outputs, split, part, separator)
     write_classes(outputs, plan.names)
     smallest = (min(width for width, _ in sizes), min(height for _, height in sizes))
-    text = starter_config(
-        root, len(plan.names), len(lists["train"]), bool(lists["val"]), smallest, separator, plan.ignored
-    )
+    data = Prepared(root, len(plan.names), separator, plan.ignored, plan.images)
+    text = starter_config(data, len(lists["train"]), bool(lists["val"]), smallest)
     outputs.write(config, text.encode())
     return {
         "out_dir": outputs.folder,

@@ -3,45 +3,83 @@ change."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import yaml
 
-_LEVELS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+from ppliteseg_paddle.data.prepare.image_facts import ImageFacts
+from ppliteseg_paddle.reading.image_form import ImageForm
+
+_HALF = [0.5]
 
 
-def starter_config(
-    root: str,
-    num_classes: int,
-    images: int,
-    has_val: bool,
-    size: tuple[int, int],
-    separator: str = " ",
-    ignored: int = 255,
-) -> str:
-    """YAML text: PP-LiteSeg-T from scratch, with the recipe of the CamVid configuration at 480x360.
+@dataclass(frozen=True)
+class Prepared:
+    """The data that a configuration is for.
 
-    Args: root: folder with the lists; images: for training; size: (width, height) of the smallest; ignored: the value
-        of pixels without a class.
+    Args: root: folder with the lists; separator: of the lists; num_classes; ignored: the value of pixels without a
+        class; images: their form, mean and deviation.
     """
-    batch_size = max(1, min(8, images))
-    crop = [max(64, min(512, side) // 32 * 32) for side in size]
 
-    def dataset(mode: str, transforms: list) -> dict:
-        block = {
+    root: str
+    num_classes: int
+    separator: str = " "
+    ignored: int = 255
+    images: ImageFacts = ImageFacts(ImageForm())
+
+    def block(self, mode: str, transforms: list) -> dict:
+        """A data set's block; defaults are omitted."""
+        form = self.images.form
+        optional = {
+            "img_channels": (form.channels, 3),
+            "img_range": (_one_pair(form.to_plain()), None),
+            "ignore_index": (self.ignored, 255),
+            "separator": (self.separator, " "),
+        }
+        return {
             "type": "Dataset",
-            "dataset_root": root,
+            "dataset_root": self.root,
             "mode": mode,
-            "num_classes": num_classes,
-            f"{mode}_path": f"{root}/{mode}.txt",
+            "num_classes": self.num_classes,
+            f"{mode}_path": f"{self.root}/{mode}.txt",
+            **{key: value for key, (value, default) in optional.items() if value != default},
             "transforms": transforms,
         }
-        if ignored != 255:
-            block["ignore_index"] = ignored
-        return block if separator == " " else {**block, "separator": separator}
+
+    @property
+    def distort(self) -> dict:
+        """Arguments of the jitter; only color has a saturation."""
+        names = (
+            ("brightness", "contrast", "saturation") if self.images.form.channels == 3 else ("brightness", "contrast")
+        )
+        return {f"{name}_range": 0.4 for name in names}
+
+    @property
+    def levels(self) -> dict:
+        """Arguments of Normalize."""
+        half = _HALF * min(self.images.form.channels, 3)
+        return {"mean": self.images.mean or half, "std": self.images.std or half}
+
+
+def _one_pair(pairs: list[list[float]] | None):
+    """A range as it is written by hand: [0, 4095]; a list of such for channels that differ."""
+    written = [[int(end) if end == int(end) else end for end in pair] for pair in pairs or ()]
+    return None if pairs is None else written[0] if len(written) == 1 else written
+
+
+def starter_config(data: Prepared, images: int, has_val: bool, size: tuple[int, int]) -> str:
+    """YAML text: PP-LiteSeg-T from scratch, with the recipe of the CamVid configuration at 480x360.
+
+    Args: images: for training; size: (width, height) of the smallest.
+    """
+    root = data.root
+    batch_size = max(1, min(8, images))
+    crop = [max(64, min(512, side) // 32 * 32) for side in size]
 
     values = {
         "batch_size": batch_size,
         "iters": max(200, min(4000, images * 10)),
-        "train_dataset": dataset(
+        "train_dataset": data.block(
             "train",
             [
                 {
@@ -51,16 +89,16 @@ def starter_config(
                     "scale_step_size": 0.125,
                     "crop_size": crop,
                     "flip_prob": 0.5,
-                    "distort": {"brightness_range": 0.4, "contrast_range": 0.4, "saturation_range": 0.4},
-                    **({"label_padding_value": ignored} if ignored != 255 else {}),
-                    **_LEVELS,
+                    "distort": data.distort,
+                    **({"label_padding_value": data.ignored} if data.ignored != 255 else {}),
+                    **data.levels,
                 }
             ],
         ),
-        "val_dataset": dataset("val", [{"type": "Normalize", **_LEVELS}]),
+        "val_dataset": data.block("val", [{"type": "Normalize", **data.levels}]),
         "model": {
             "type": "PPLiteSegNet",
-            "num_classes": num_classes,
+            "num_classes": data.num_classes,
             "backbone": {"type": "STDCNet813"},
             "neck": {"type": "SPPM", "in_channels": 1024, "out_channels": 128, "bin_sizes": [1, 2, 4]},
             "head": {
@@ -80,7 +118,7 @@ def starter_config(
             "warmup_iters": 20,
             "warmup_start_lr": 1.0e-3,
         },
-        "loss": {"types": [{"type": "CELoss", "ignore_index": ignored}], "coef": [1, 0.5, 0.5]},
+        "loss": {"types": [{"type": "CELoss", "ignore_index": data.ignored}], "coef": [1, 0.5, 0.5]},
     }
     if not has_val:
         del values["val_dataset"]

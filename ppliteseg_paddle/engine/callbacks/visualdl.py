@@ -119,6 +119,7 @@ class Samples:
         """Name and picture of each image. Shape: (H, W, 3) uint8, BGR."""
         from ppliteseg_paddle.engine.loop.precision import autocast
         from ppliteseg_paddle.engine.predict import EvaluationPredictor
+        from ppliteseg_paddle.visual.bands import shown_image
         from ppliteseg_paddle.visual.grid import Row, grid
 
         was_training = model.training
@@ -127,10 +128,17 @@ class Samples:
         for name, image, label in self.pairs:
             with autocast(*self.precision):
                 mask = predictor.predict(image)
-            color = image if image.ndim == 3 else image[:, :, None].repeat(3, axis=2)
             subtitle = f"iteration {step:d}{(', averaged weights' if self.ema else '')}"
             pictures.append(
-                (name, grid([Row(color, label, mask)], predictor.label_set, subtitle=subtitle, cell_width=CELL_WIDTH))
+                (
+                    name,
+                    grid(
+                        [Row(shown_image(image), label, mask)],
+                        predictor.label_set,
+                        subtitle=subtitle,
+                        cell_width=CELL_WIDTH,
+                    ),
+                )
             )
         if was_training:
             model.train()

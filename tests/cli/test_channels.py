@@ -1,0 +1,114 @@
+"""From a folder to masks: ten bands with georeferencing, gray, and more than 256 classes."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import yaml
+from rasters import GEO_TAGS, make_scenes
+from tiny_data import save_pixels
+
+from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.deploy.predictor import Predictor
+from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.rasters import geo_tags
+
+
+def run(capsys, *argv):
+    status = main([str(item) for item in argv] + ["--json"])
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    return json.loads(captured.out)
+
+
+def trained(tmp_path, capsys, *prepare):
+    """Prepares tmp_path/images and masks, checks, measures and trains. Returns: configuration and weights."""
+    images, masks, out = (str(tmp_path / name) for name in ("images", "masks", "d"))
+    folders = ["--images", images, "--masks", masks, "--out", out]
+    run(capsys, "data", "prepare", "folder", *folders, "--yes", "--num_workers", 0, *prepare)
+    config = str(tmp_path / "d" / "config.yml")
+    assert run(capsys, "data", "check", "--config", config, "--num_workers", 0)["errors"] == 0
+    run(capsys, "data", "stats", "--config", config, "--save_dir", tmp_path / "s", "--num_workers", 0)
+    size = ["--iters", 2, "--batch_size", 2, "--save_interval", 2, "--num_workers", 0]
+    result = run(capsys, "train", "--config", config, *size, "--save_dir", tmp_path / "o", "--device", "cpu")
+    return ["--config", config, "--model_path", result["model_path"]]
+
+
+def predicted(tmp_path, capsys, name, *model):
+    """The masks' files, by name."""
+    source = ["--image_path", tmp_path / "images", "--save_dir", tmp_path / name, "--device", "cpu"]
+    assert run(capsys, "predict", *model, *source)["images"] == 5
+    return {path.name: path for path in sorted((tmp_path / name / "mask").iterdir())}
+
+
+@pytest.mark.slow
+def test_ten_bands_go_from_a_folder_to_masks_that_lie_where_their_images_do(tmp_path, capsys):
+    make_scenes(tmp_path, 10, "12", ".tif", extratags=GEO_TAGS)
+    model = trained(tmp_path, capsys)
+    val = run(capsys, "val", *model, "--device", "cpu")
+    assert val["images"] == 1
+    formats = ["paddle", "onnx", "openvino"]
+    export = run(capsys, "export", *model, "--save_dir", tmp_path / "e", "--format", *formats)
+    assert export["input"]["shape"] == [-1, 10, -1, -1]
+    by_config = predicted(tmp_path, capsys, "config", *model, "--bands", 8, 4, 3)
+    by_export = predicted(tmp_path, capsys, "export", "--model_dir", tmp_path / "e", "--backend", "onnxruntime")
+    assert list(by_config) == list(by_export) == [f"{i}.tif" for i in range(5)]
+    predictor = Predictor(tmp_path / "e", "openvino")
+    for name, path in by_config.items():
+        mask, pixels = tifffile.imread(path), tifffile.imread(tmp_path / "images" / name)
+        assert geo_tags(str(path)) == geo_tags(str(tmp_path / "images" / name)) != []
+        for other in (tifffile.imread(by_export[name]), predictor.predict(pixels)):
+            assert (mask != other).mean() < 0.01  # near-ties of a network of two steps
+    assert cv2.imread(str(tmp_path / "config" / "overlay" / "0.png")).shape == (64, 64, 3)
+    with pytest.raises(DataError, match=r"expected \(H, W, 10\)"):
+        predictor.predict(pixels[..., :4])
+
+
+@pytest.mark.slow
+def test_gray_images_train_export_and_predict(tmp_path, capsys):
+    make_scenes(tmp_path, 1, "8", ".png")
+    model = trained(tmp_path, capsys)
+    run(
+        capsys,
+        "export",
+        *model,
+        "--save_dir",
+        tmp_path / "e",
+        "--format",
+        "paddle",
+        "onnx",
+        "--input_shape",
+        1,
+        1,
+        64,
+        64,
+    )
+    masks = predicted(tmp_path, capsys, "export", "--model_dir", tmp_path / "e", "--backend", "onnxruntime")
+    gray = cv2.imread(str(tmp_path / "images" / "0.png"), cv2.IMREAD_UNCHANGED)
+    mask = Predictor(tmp_path / "e", "paddle").predict(gray)
+    assert (cv2.imread(str(masks["0.png"]), cv2.IMREAD_UNCHANGED).shape, mask.shape) == ((64, 64, 3), (64, 64))
+
+
+@pytest.mark.slow
+def test_more_than_256_classes_go_from_16_bit_masks_to_16_bit_predictions(tmp_path, capsys):
+    make_scenes(tmp_path, 3, "8", ".png")
+    ids = np.arange(300, dtype=np.uint16).repeat(14)[: 64 * 64].reshape(64, 64)
+    ids[0, :9] = 65535
+    for path in (tmp_path / "masks").iterdir():
+        save_pixels(path, ids)
+    (tmp_path / "c.txt").write_text("".join(f"kind {i}\n" for i in range(300)))
+    model = trained(tmp_path, capsys, "--classes", tmp_path / "c.txt")
+    content = yaml.safe_load((tmp_path / "d" / "config.yml").read_text())
+    assert content["val_dataset"]["ignore_index"] == 65535
+    assert len(run(capsys, "val", *model, "--device", "cpu")["class_iou"]) == 300
+    export = run(capsys, "export", *model, "--save_dir", tmp_path / "e", "--format", "paddle", "onnx", "openvino")
+    assert export["output"]["dtype"] == "int16"
+    by_config = predicted(tmp_path, capsys, "config", *model)
+    for backend in ("paddle", "onnxruntime", "openvino"):
+        masks = predicted(tmp_path, capsys, backend, "--model_dir", tmp_path / "e", "--backend", backend)
+        for name, path in masks.items():
+            mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            assert mask.dtype == np.uint16
+            assert (mask != cv2.imread(str(by_config[name]), cv2.IMREAD_UNCHANGED)).mean() < 0.01
