@@ -1,0 +1,28 @@
+"""What a test starts as each of several ranks: a run, and the same run again from one of its checkpoints."""
+
+import os
+import shutil
+import sys
+
+import tiny_network  # noqa: F401  registers a backbone
+
+from ppliteseg_paddle.engine import train as trainer
+from ppliteseg_paddle.engine.build import load_config
+from ppliteseg_paddle.engine.loop import distributed
+
+
+def main(config_path, out, after):
+    options = {"do_eval": True, "use_ema": True, "save_interval": 2, "log_iters": 4, "device": "cpu"}
+    trainer.train(load_config(config_path), save_dir=out + "/whole", **options)
+    checkpoint = f"{out}/resumed/iter_{after}"
+    if distributed.rank() == 0:
+        os.makedirs(os.path.dirname(checkpoint))
+        for name in ("train.json", f"iter_{after}"):
+            copy = shutil.copytree if name.startswith("iter") else shutil.copyfile
+            copy(f"{out}/whole/{name}", f"{out}/resumed/{name}")
+    distributed.barrier()
+    trainer.train(load_config(config_path), save_dir=out + "/resumed", resume_model=checkpoint, **options)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
