@@ -110,7 +110,7 @@ def _train(config: Any, at: Begin, folder: SaveDir | None, chosen: tuple[str, st
             carried = carry_over(options.resume_model, options.save_dir) if options.resume_model else None
         record = Record(options, config, start, device, begin)
         run = _run(config, options, parts, record, budget, start)
-        run.conditions = conditions_of(config, said, options, parts, device)
+        run.conditions = {**conditions_of(config, said, options, parts, device), "seed": run.seed}
         notes = _continue(run, record, budget is not None)
         if first:
             build.save_config(config, os.path.join(options.save_dir, CONFIG_FILE))

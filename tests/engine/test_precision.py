@@ -44,7 +44,7 @@ def test_the_loop_trains_in_bf16_without_a_loss_scale_where_it_asks_for_fp16(tmp
 def test_other_precisions_stay_the_loops_own(tmp_path, name):
     run, original = a_run(tmp_path, precision=name), object()
     assert precision.precision_of_the_loop(name) == name
-    for replace in (precision.auto_cast, precision.decorate, precision.loss_scaler):
+    for replace in (precision.auto_cast, precision.decorate):
         assert replace(run, original) is original
 
 
