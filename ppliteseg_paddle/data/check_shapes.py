@@ -17,7 +17,7 @@ from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.images import image_size
 
 HEADER_SECONDS = 5.0  # for reading the sizes of all images; of more than can be read in it, a part is taken
-_LEAST_TRIES = 4  # transforms may draw a size at random
+_MIN_TRIES = 4  # transforms may draw a size at random
 
 Shape = tuple[int, ...]
 
@@ -65,7 +65,7 @@ def _spread_first(count: int) -> Iterable[int]:
 
 def _problems_of_batches(dataset: Any, indices: Sequence[int], batch_size: int) -> Iterator[str]:
     found: dict[Shape, str] = {}
-    tries = -(-_LEAST_TRIES // max(len(indices), 1))
+    tries = -(-_MIN_TRIES // max(len(indices), 1))
     for index in [index for index in indices for _ in range(tries)]:
         try:
             sample, name = _transformed(dataset, index)

@@ -34,7 +34,7 @@ class Faulty(fuzzer.Worker):
         return [command[0], "-c", self.code]
 
 
-def test_crashes_and_hangs_are_counted_and_the_run_goes_on_and_can_be_continued(tmp_path, monkeypatch):
+def test_crashes_and_hangs_are_counted_and_the_run_ends_and_can_be_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzzer, "Worker", Faulty)
     monkeypatch.setattr(fuzzer, "FIRST_SECONDS", 5)
     monkeypatch.setattr(fuzzer, "SECONDS", 5)
