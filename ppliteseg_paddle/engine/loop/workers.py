@@ -211,7 +211,8 @@ def _fits(loader: Any) -> bool:
     if rank() == 0 and not getattr(loader, "told", False):
         loader.told = True
         print(
-            f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free, and {loader.num_workers:d} workers need {need / 1e6:.0f}: "
+            f"{SHARED_MEMORY} has {free / 1e6:.1f} MB free, and {loader.num_workers:d} "
+            f"worker{' needs' if loader.num_workers == 1 else 's need'} {need / 1e6:.1f}: "
             "they send their batches through pipes, which is slower (docker: --shm-size enlarges it)",
             file=sys.stderr,
             flush=True,
