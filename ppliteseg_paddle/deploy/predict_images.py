@@ -22,6 +22,7 @@ from ppliteseg_paddle.deploy.sources import Item
 from ppliteseg_paddle.errors import DataError, one_line
 from ppliteseg_paddle.files import check_writable
 from ppliteseg_paddle.outputs import Outputs
+from ppliteseg_paddle.reading.image_form import COLOR
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.label_sets import LabelSet
 from ppliteseg_paddle.reading.labels import read_stored
@@ -175,7 +176,7 @@ def _stream(predictor: Any, paths: list[str], with_confidence: bool) -> Generato
         return
     for path in paths:
         try:
-            image = read_image(path, *predictor.image_form)
+            image = read_image(path, *getattr(predictor, "image_form", COLOR))
             yield Prediction(image, predictor.predict(image))
         except DataError as error:
             yield Prediction(None, None, None, error)
