@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,7 @@ def _passing_on(process: subprocess.Popen[bytes], folder: str) -> Iterator[list[
     def passed(number: int, frame: Any) -> None:
         if number == signal.SIGINT and number in got:
             end()
+            shutil.rmtree(folder, ignore_errors=True)
             os._exit(128 + number)
         if number in signals.ENDING:
             got.append(number)
