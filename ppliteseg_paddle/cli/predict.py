@@ -25,7 +25,7 @@ from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.label_sets import recolored
 
 # Flags of Predictor's keyword arguments.
-_OPTIONS = ("batch_size", "streams", "unknown_below", "is_slide", "crop_size", "stride")
+_OPTIONS = ("batch_size", "streams", "unknown_below", "is_slide", "crop_size", "stride", "max_pixels", "large_images")
 
 # Flags that are fields of `ImageRun` under the same name.
 _OF_IMAGES = ("overwrite", "skip_existing", "grid", "grid_images", "grid_title", "bands")
@@ -110,6 +110,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         is_slide={"help": "segment by a sliding window: for images much larger than those of the training"},
         crop_size={"help": "size of the window (default: the network's own where it is fixed)"},
         stride={"help": "step of the window (default: two thirds of it)"},
+    )
+    parser.add_argument(
+        "--max_pixels",
+        type=positive_int,
+        metavar="N",
+        help="pixels that go through the network in one piece (default: a quarter of the free memory, at 100 bytes a "
+        "pixel and 8 more for each class whose scores leave it, at most 67108864)",
+    )
+    parser.add_argument(
+        "--large_images",
+        choices=["windows", "refuse"],
+        default="windows",
+        help="what becomes of larger images: overlapping windows, or one line on stderr (default: %(default)s)",
     )
     parser.add_argument(
         "--format",

@@ -19,6 +19,7 @@ from ppliteseg_paddle.data.cache_files import HEADER_BYTES, Entry, Job, Stale, f
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.reading.images import UnreadableError, image_size
+from ppliteseg_paddle.reading.limits import free_memory, size_text
 
 IN_MEMORY = "memory"
 _RESERVE = 2**28  # bytes that stay free on the disk
@@ -205,19 +206,6 @@ class MemoryCache:
             .reshape((height, width) if channels == 1 else (height, width, channels))
         )
         return image, self._memory[middle : middle + area].reshape(height, width)
-
-
-def free_memory() -> int | None:
-    """Bytes that programs can still get; None where the system does not tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None
-
-
-def size_text(count: float) -> str:
-    return f"{(count / 2**30):.1f} GiB" if count >= 2**30 else f"{(count / 2**20):.1f} MiB"
 
 
 def open_cache(dataset, where: str):

@@ -27,6 +27,8 @@ class Backend:
     name = ""
     device = "cpu"
     graph = ""
+    # Whether a process that was forked after it was opened can open it again.
+    opens_in_fork = True
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Run the graph and wait for its result.

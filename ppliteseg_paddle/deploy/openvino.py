@@ -13,6 +13,9 @@ from ppliteseg_paddle.deploy.interface import Backend, Options, default_threads,
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
 _TRIAL_SIDES = (64, 96)  # pixels, where the graph leaves them open
+# Kernels that are kept, of which a network has about fifty for each input size. OpenVINO's own number, 5000, takes a
+# gigabyte; without any, an image of a new size takes as long as with them.
+_CACHED_KERNELS = {"CPU_RUNTIME_CACHE_CAPACITY": 100}
 
 
 class OpenVinoBackend(Backend):
@@ -42,7 +45,7 @@ class OpenVinoBackend(Backend):
         }
         try:
             core = openvino.Core()
-            self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
+            self._request = _compiled(core, core.read_model(path), settings).create_infer_request()
             # Twice: where sizes are open, OpenVINO before 2026 runs the first one, and at the second returns nothing or
             # fails.
             for side in _TRIAL_SIDES:
@@ -68,3 +71,11 @@ class OpenVinoBackend(Backend):
             "num_threads": self.num_threads,
             "graph": self.graph,
         }
+
+
+def _compiled(core: Any, model: Any, settings: dict[str, Any]) -> Any:
+    """The model compiled with a bound on kept kernels, where this OpenVINO has the setting, which is not documented."""
+    try:
+        return core.compile_model(model, "CPU", {**settings, **_CACHED_KERNELS})
+    except RuntimeError:
+        return core.compile_model(model, "CPU", settings)

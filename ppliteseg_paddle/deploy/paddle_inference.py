@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
@@ -43,18 +44,24 @@ _ONEDNN_FORMS = (
     ),
 )
 _NATIVE_FORMS = (Form(False),)
+# oneDNN keeps kernels and a copy of the weights for each of the last input sizes: for as many as take this many bytes.
+_CACHE_BYTES = 100 * 2**20
+_MAX_CACHED_SIZES = 10
 
 
 class PaddleBackend(Backend):
     """Paddle Inference on CPU or GPU, for `.json` (Paddle 3) and `.pdmodel` graphs.
 
-    On a CPU oneDNN may run it. Of the ways to set that up (`forms`), the first that runs a trial image is kept.
+    On a CPU oneDNN may run it. Of the ways to set that up (`forms`), the first that runs a trial image is kept. There,
+    one thread runs everything: oneDNN, OpenMP and MKL keep memory for each thread that calls them, and a stream has new
+    threads each time.
 
     Raises: ArtifactError: if none does.
     """
 
     name = "paddle"
     graph = "paddle"
+    opens_in_fork = False  # Paddle's own threads and locks do not follow: most calls wait for ever, some crash
     forms: tuple[Form, ...] = _ONEDNN_FORMS
 
     def __init__(self, artifact: Artifact, options: Options):
@@ -67,7 +74,12 @@ class PaddleBackend(Backend):
         self._params = artifact.path_of("paddle", "params")
         writer = artifact.versions.get("paddle", "unknown")
         check_readable(self.version, self._model, writer)
-        self._open(self.forms if self.device == "cpu" else _NATIVE_FORMS, trial_input(artifact), writer)
+        self._thread = ThreadPoolExecutor(1, "paddle") if self.device == "cpu" else None
+        forms = self.forms if self.device == "cpu" else _NATIVE_FORMS
+        self._in_thread(self._open, forms, trial_input(artifact), writer)
+
+    def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments) if self._thread is None else self._thread.submit(function, *arguments).result()
 
     def _open(self, forms: tuple[Form, ...], trial: NDArray[Any], writer: str) -> None:
         for i, form in enumerate(forms):
@@ -106,8 +118,8 @@ class PaddleBackend(Backend):
             config.set_cpu_math_library_num_threads(self.num_threads)
             if form.onednn:
                 _call(config, "enable_onednn", "enable_mkldnn")
-                # Kernels are kept for the last few input sizes; without a bound every new size adds to memory.
-                _call(config, "set_onednn_cache_capacity", "set_mkldnn_cache_capacity", arguments=(10,))
+                sizes = min(_MAX_CACHED_SIZES, max(1, _CACHE_BYTES // max(1, os.path.getsize(self._params))))
+                _call(config, "set_onednn_cache_capacity", "set_mkldnn_cache_capacity", arguments=(sizes,))
             else:
                 _call(config, "disable_onednn", "disable_mkldnn")
         else:
@@ -127,7 +139,10 @@ class PaddleBackend(Backend):
         return self.run(batch, done_on_device)
 
     def run(self, batch: NDArray[Any], done: Callable[[str], None] = lambda step: None) -> NDArray[Any]:
-        batch = np.ascontiguousarray(batch)
+        output: NDArray[Any] = self._in_thread(self._run, np.ascontiguousarray(batch), done)
+        return output
+
+    def _run(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
         try:
             return self._session.run(batch, done)
         except RuntimeError as error:

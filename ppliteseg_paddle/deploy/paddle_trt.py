@@ -44,6 +44,7 @@ class PaddleTrtBackend(Backend):
 
     name = "paddle-trt"
     graph = "paddle"
+    opens_in_fork = False
 
     def __init__(self, artifact: Artifact, options: Options):
         self._paddle = paddle = environment.import_paddle()

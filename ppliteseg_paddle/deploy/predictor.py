@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
+import logging
 import os
-import queue
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Union
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy import scores as scoring
+from ppliteseg_paddle.deploy import stream as streaming
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.images import check_image
 from ppliteseg_paddle.deploy.interface import Backend, default_threads
-from ppliteseg_paddle.deploy.pipeline import grouped, overlapped
+from ppliteseg_paddle.deploy.pool import Pool
 from ppliteseg_paddle.deploy.preprocess import Undo, restore
-from ppliteseg_paddle.deploy.sliding import Sliding
+from ppliteseg_paddle.deploy.sliding import Sliding, window_within
+from ppliteseg_paddle.deploy.stream import Prediction as Prediction
 from ppliteseg_paddle.deploy.windows import Windows
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
 from ppliteseg_paddle.reading.images import read_image
+from ppliteseg_paddle.reading.limits import check_readable, pixels_in_one_piece
 
+log = logging.getLogger("ppliteseg_paddle")
+LARGE_IMAGES = ("windows", "refuse")
 Image = Union[str, os.PathLike[str], NDArray[Any]]
-
-
-class Prediction(NamedTuple):
-    """One result of `Predictor.stream`.
-
-    `image` is (H, W, 3) uint8 BGR, or what `artifact.image_form` says, as `reading.images.read_image` gives it; `mask`
-    (H, W) class ids; `confidence` (H, W) float32 from 0 to 1, None unless asked for. Where an image cannot be segmented
-    and the stream continues, `error` says why, and all else is None.
-    """
-
-    image: Any
-    mask: Any
-    confidence: Any = None
-    error: DataError | None = None
-
-
-class _Task(NamedTuple):
-    """An image on its way through the stages of a stream; `error` in place of everything else."""
-
-    number: int
-    image: Any = None
-    batch: Any = None
-    undo: Sequence[Undo] = ()
-    error: DataError | None = None
-    output: Any = None
 
 
 class Predictor:
@@ -58,7 +38,8 @@ class Predictor:
         mask = predictor.predict("street.jpg")      # (H, W) uint8
         predictor.label_set.classes[mask[0, 0]]     # "sky"
 
-    It may be used from several threads; `streams` says how many of them infer at once.
+    It may be used from several threads; `streams` says how many of them infer at once. A process that gets it pickled
+    opens the folder again; so does a forked one, where Paddle alone cannot run and says so.
 
     Args:
         model_dir: the folder that `ppliteseg export` wrote.
@@ -73,6 +54,10 @@ class Predictor:
         is_slide: segment images by a sliding window; see `deploy.sliding`.
         crop_size, stride: size and step of the window, (width, height) in pixels. `crop_size` is the network's size by
             default where that is fixed, `stride` two thirds of it.
+        max_pixels: how many pixels go through the network in one piece; None derives it from the free memory
+            (`reading.limits.pixels_in_one_piece`). It is no matter of images that are resized to fewer.
+        large_images: what becomes of larger ones: "windows" segments them by overlapping windows, "refuse" refuses
+            them before they are decoded.
     Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colors),
         `unknown_id` (the value of pixels below `unknown_below`).
     Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option
@@ -93,53 +78,79 @@ class Predictor:
         is_slide: bool = False,
         crop_size: Sequence[int] | None = None,
         stride: Sequence[int] | None = None,
+        max_pixels: int | None = None,
+        large_images: str = LARGE_IMAGES[0],
     ):
+        options: dict[str, Any] = {
+            "unknown_below": unknown_below,
+            "is_slide": is_slide,
+            "crop_size": crop_size,
+            "stride": stride,
+            "max_pixels": max_pixels,
+            "large_images": large_images,
+        }
+        # What opens it again, in another process.
+        self._arguments: dict[str, Any] | None = {
+            "model_dir": os.path.abspath(os.fspath(model_dir)),
+            "backend": backend,
+            "device": device,
+            "num_threads": num_threads,
+            "batch_size": batch_size,
+            "streams": streams,
+            **options,
+        }
         artifact = Artifact.read(os.fspath(model_dir))
         _check_options(artifact, batch_size, streams, unknown_below)
         if streams > 1:
             num_threads = max(1, (num_threads or default_threads()) // streams)
-        backends = [open_backend(backend, artifact, device, num_threads)]
-        for _ in range(streams - 1):
-            backends.append(open_backend(backends[0].name, artifact, device, num_threads))
-        self._assemble(artifact, backends, batch_size, unknown_below, is_slide, crop_size, stride)
+
+        def open_all() -> list[Backend]:
+            first = open_backend(backend, artifact, device, num_threads)
+            return [first] + [open_backend(first.name, artifact, device, num_threads) for _ in range(streams - 1)]
+
+        self._assemble(artifact, Pool(open_all), batch_size, **options)
 
     @classmethod
-    def of(
-        cls,
-        artifact: Artifact,
-        backend: Backend,
-        *,
-        batch_size: int = 1,
-        unknown_below: float | None = None,
-        is_slide: bool = False,
-        crop_size: Sequence[int] | None = None,
-        stride: Sequence[int] | None = None,
-    ) -> Predictor:
-        """A predictor on a backend that is open already."""
+    def of(cls, artifact: Artifact, backend: Backend, *, batch_size: int = 1, **options: Any) -> Predictor:
+        """A predictor on a backend that is open already. Options are those of `Predictor`, but for `streams`."""
         predictor = cls.__new__(cls)
-        _check_options(artifact, batch_size, 1, unknown_below)
-        predictor._assemble(artifact, [backend], batch_size, unknown_below, is_slide, crop_size, stride)
+        predictor._arguments = None
+        _check_options(artifact, batch_size, 1, options.get("unknown_below"))
+        predictor._assemble(artifact, Pool(lambda: [backend], reopens=False), batch_size, **options)
         return predictor
 
     def _assemble(
         self,
         artifact: Artifact,
-        backends: list[Backend],
+        pool: Pool,
         batch_size: int,
-        unknown_below: float | None,
-        is_slide: bool,
-        crop_size: Sequence[int] | None,
-        stride: Sequence[int] | None,
+        *,
+        unknown_below: float | None = None,
+        is_slide: bool = False,
+        crop_size: Sequence[int] | None = None,
+        stride: Sequence[int] | None = None,
+        max_pixels: int | None = None,
+        large_images: str = LARGE_IMAGES[0],
     ) -> None:
-        self.artifact, self.backend, self.label_set = artifact, backends[0], artifact.label_set
-        self.batch_size, self.streams, self.unknown_below = batch_size, len(backends), unknown_below
+        self.artifact, self._pool, self.label_set = artifact, pool, artifact.label_set
+        self.batch_size, self.streams, self.unknown_below = batch_size, len(pool.backends), unknown_below
         self.unknown_id = scoring.unknown_id(artifact.label_set)
         if not is_slide and (crop_size or stride):
             raise ConfigError("crop_size and stride are the sliding window's: add is_slide.")
         self.sliding = Sliding(artifact, self.backend.graph, crop_size, stride) if is_slide else None
-        self._idle: queue.LifoQueue[Backend] = queue.LifoQueue()
-        for backend in reversed(backends):
-            self._idle.put(backend)
+        _check_limits(max_pixels, large_images)
+        scores = 0 if artifact.output.op == "argmax" else artifact.label_set.num_classes
+        self.max_pixels, self.large_images = max_pixels or pixels_in_one_piece(scores), large_images
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._arguments is None:
+            raise TypeError("a Predictor of a backend that is open already cannot be pickled: open an exported folder.")
+        return functools.partial(Predictor, **self._arguments), ()
+
+    @property
+    def backend(self) -> Backend:
+        """What runs it."""
+        return self._pool.backends[0]
 
     @property
     def windows(self) -> Windows | None:
@@ -159,7 +170,7 @@ class Predictor:
         Raises: DataError: if the image is missing, unreadable, of another form, or of a size that the model does not
             take.
         """
-        return self._predict(self._pixels(image), False)[0]
+        return self.segment(self.pixels(image), False)[0]
 
     def predict_with_confidence(self, image: Image) -> tuple[NDArray[Any], NDArray[Any]]:
         """Segment one image and say how sure each pixel is.
@@ -169,7 +180,7 @@ class Predictor:
         Raises: as `predict`. ArtifactError: if class ids are all that leaves the graph.
         """
         self.check_scores("confidence")
-        mask, confidence = self._predict(self._pixels(image), True)
+        mask, confidence = self.segment(self.pixels(image), True)
         assert confidence is not None  # noqa: S101 - it was asked for
         return mask, confidence
 
@@ -203,52 +214,7 @@ class Predictor:
         """
         if with_confidence:
             self.check_scores("confidence")
-        return self._stream(images, with_confidence, keep_going, ahead)
-
-    def _stream(
-        self, images: Iterable[Image], with_confidence: bool, keep_going: bool, ahead: int
-    ) -> Iterator[Prediction]:
-        helpers = max(1, min(4, default_threads() // 2))
-        whole = self.sliding is not None
-
-        def prepare(numbered: tuple[int, Image]) -> _Task:
-            index, image = numbered
-            try:
-                pixels = self._pixels(image)
-                batch, undo = (None, ()) if whole else self.preprocess(pixels)
-            except DataError as error:
-                return _Task(index, error=error)
-            return _Task(index, pixels, batch, undo)
-
-        def infer(tasks: list[_Task]) -> list[_Task]:
-            if tasks[0].error is not None:
-                return tasks
-            if whole:
-                return [task._replace(output=self._predict(task.image, with_confidence)) for task in tasks]
-            outputs = self.forward(np.concatenate([task.batch for task in tasks]) if len(tasks) > 1 else tasks[0].batch)
-            return [task._replace(output=output, batch=None) for task, output in zip(tasks, outputs)]
-
-        def finish(task: _Task) -> tuple[int, Prediction]:
-            if task.error is not None:
-                return task.number, Prediction(None, None, None, task.error)
-            mask, confidence = task.output if whole else self._finish(task.output, task.undo, with_confidence)
-            return task.number, Prediction(task.image, mask, confidence)
-
-        prepared = overlapped(prepare, enumerate(images), helpers, ahead)
-        groups = grouped(prepared, _group_key, 1 if whole else self.batch_size)
-        inferred = overlapped(infer, groups, self.streams, ahead)
-        tasks = (task for group in inferred for task in group)
-        early: dict[int, Prediction] = {}
-        following = 0
-        with contextlib.closing(overlapped(finish, tasks, helpers, ahead)) as finished:
-            for index, prediction in finished:
-                early[index] = prediction
-                while following in early:
-                    prediction = early.pop(following)
-                    if prediction.error is not None and not keep_going:
-                        raise prediction.error
-                    yield prediction
-                    following += 1
+        return streaming.stream(self, images, with_confidence, keep_going, ahead)
 
     # ----------------------------------------------------------------------------------------
     # The three stages of `predict`, apart: the benchmark times them
@@ -274,38 +240,69 @@ class Predictor:
 
     def forward(self, batch: NDArray[Any]) -> NDArray[Any]:
         """The network's input -> its output; returns when that is there."""
-        backend = self._idle.get()
-        try:
-            return backend.run(batch)
-        finally:
-            self._idle.put(backend)
+        return self._pool.run(batch)
 
     def postprocess(self, output: NDArray[Any], undo: Sequence[Undo]) -> NDArray[Any]:
         """The output for one image -> class ids at the image's own size."""
-        return self._finish(output[0], undo, False)[0]
+        return self.finish(output[0], undo, False)[0]
 
     def check_scores(self, what: str) -> None:
         """Raises: ArtifactError: if class ids are all that leaves the graph, so that there is no confidence."""
         _need_scores(self.artifact, what)
 
-    def _pixels(self, image: Image) -> NDArray[Any]:
+    # --- What `stream` is made of ---
+    def pixels(self, image: Image) -> NDArray[Any]:
+        """An image's pixels, read unless they are given."""
         form = self.artifact.image_form
-        return read_image(image, *form) if isinstance(image, (str, os.PathLike)) else check_image(image, form)
+        if not isinstance(image, (str, os.PathLike)):
+            return check_image(image, form)
+        return read_image(image, *form, max_pixels=self.max_pixels if self.large_images == "refuse" else None)
 
-    def _predict(self, pixels: NDArray[Any], with_confidence: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        if self.sliding is None:
+    def windows_for(self, pixels: NDArray[Any]) -> Sliding | None:
+        """The windows by which an image is segmented; None if it goes through the network in one piece.
+
+        Raises: TooLargeError: if it has more than `max_pixels` and such images are refused.
+        """
+        if self.sliding is not None:
+            return self.sliding
+        height, width = pixels.shape[:2]
+        if self.large_images == "refuse":
+            check_readable("image", "given as an array", width, height, self.max_pixels)
+        if height * width <= self.max_pixels:
+            return None
+        if self.backend.graph not in self.artifact.in_graph:
+            if not self.artifact.input.dynamic:
+                return None
+            height, width = self.artifact.preprocess.input_size(height, width)
+            if height * width <= self.max_pixels:
+                return None
+        return self._of_large_images
+
+    @functools.cached_property
+    def _of_large_images(self) -> Sliding:
+        side = window_within(self.max_pixels)
+        log.warning(
+            "images of more than %d pixels are segmented by windows of %dx%d (see max_pixels and large_images)",
+            *(self.max_pixels, side, side),
+        )
+        return Sliding(self.artifact, self.backend.graph, (side, side), None)
+
+    def segment(self, pixels: NDArray[Any], with_confidence: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Mask and confidence of an image, None where that is not asked for."""
+        windows = self.windows_for(pixels)
+        if windows is None:
             batch, undo = self.preprocess(pixels)
-            return self._finish(self.forward(batch)[0], undo, with_confidence)
+            return self.finish(self.forward(batch)[0], undo, with_confidence)
         strips = [
-            self._decide(strip, with_confidence)
-            for strip in self.sliding.outputs(pixels, self.forward, self.batch_size)
+            self._decide(strip, with_confidence) for strip in windows.outputs(pixels, self.forward, self.batch_size)
         ]
         masks, confidences = zip(*strips)
         return np.concatenate(masks), np.concatenate(confidences) if with_confidence else None
 
-    def _finish(
+    def finish(
         self, output: NDArray[Any], undo: Sequence[Undo], with_confidence: bool
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """The network's output for one image -> mask and confidence at the image's own size."""
         return self._decide(restore(output, undo), with_confidence)
 
     def _decide(self, output: NDArray[Any], with_confidence: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -320,11 +317,6 @@ class Predictor:
         if self.unknown_below is not None:
             ids = scoring.mark_unknown(ids, best, self.unknown_below, self.unknown_id)
         return ids, best if with_confidence else None
-
-
-def _group_key(task: _Task) -> tuple[int, ...] | None:
-    """What goes through the network together: inputs of one size. An image without an input stands alone."""
-    return None if task.batch is None else task.batch.shape
 
 
 def _check_options(artifact: Artifact, batch_size: int, streams: int, unknown_below: float | None) -> None:
@@ -342,6 +334,13 @@ def _check_options(artifact: Artifact, batch_size: int, streams: int, unknown_be
                 f"unknown_below is {unknown_below!r}; give a confidence above 0 and up to 1, such as 0.5."
             )
         _need_scores(artifact, "unknown_below")
+
+
+def _check_limits(max_pixels: int | None, large_images: str) -> None:
+    if isinstance(max_pixels, bool) or not (max_pixels is None or (isinstance(max_pixels, int) and max_pixels > 0)):
+        raise ConfigError(f"max_pixels is {max_pixels!r}; give an integer of at least 1, or leave it out.")
+    if large_images not in LARGE_IMAGES:
+        raise ConfigError(f"large_images is {large_images!r}; choose from {', '.join(LARGE_IMAGES)}.")
 
 
 def _need_scores(artifact: Artifact, what: str) -> None:

@@ -6,6 +6,7 @@ have that size and are cut from the image itself: sliding avoids resizing the wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
@@ -18,6 +19,13 @@ from ppliteseg_paddle.deploy.windows import Box, Windows, averaged, stitched
 from ppliteseg_paddle.errors import ConfigError
 
 Forward = Callable[[NDArray[Any]], NDArray[Any]]
+_LARGEST_SIDE = 2048
+
+
+def window_within(pixels: int) -> int:
+    """The side of the largest square window of so many pixels: a multiple of 32 where it has that many, up to 2048."""
+    side = min(_LARGEST_SIDE, math.isqrt(pixels))
+    return side // 32 * 32 or max(1, side)
 
 
 class Sliding:

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.images import PILLOW_ERRORS, unreadable
+from ppliteseg_paddle.reading.files import opened
 
 
 def read_rgb(path: str) -> NDArray[np.uint8]:
@@ -18,11 +17,8 @@ def read_rgb(path: str) -> NDArray[np.uint8]:
     Shape: (H, W, 3) uint8, RGB.
     Raises: UnreadableError: if the file is missing, empty or no image.
     """
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("RGB"))
-    except PILLOW_ERRORS:
-        raise unreadable("mask", path) from None
+    with opened("mask", path) as (_, image):
+        return np.asarray(image.convert("RGB"))
 
 
 def codes(rgb: NDArray[Any]) -> NDArray[np.uint32]:

@@ -9,33 +9,39 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.files import UnreadableError as UnreadableError
+from ppliteseg_paddle.reading.files import is_cut_off_jpeg, opened, orientation, unreadable
 from ppliteseg_paddle.reading.image_form import ImageForm, ValueRange
+from ppliteseg_paddle.reading.limits import check_readable
 from ppliteseg_paddle.reading.rasters import DAMAGE, Raster, RasterFault, is_raster, raster_shape, read_raster
 
-# What Pillow raises for a file that it cannot decode.
-PILLOW_ERRORS = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
+# EXIF's orientation -> (quarter turns counterclockwise, mirrored left to right after them).
+_TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 
 
-class UnreadableError(DataError):
-    """A file that is missing, empty or damaged: a run can continue without it, if there are few."""
-
-
-def read_image(path: str | os.PathLike[str], channels: int = 3, value_range: ValueRange | None = None) -> NDArray[Any]:
+def read_image(
+    path: str | os.PathLike[str],
+    channels: int = 3,
+    value_range: ValueRange | None = None,
+    max_pixels: int | None = None,
+) -> NDArray[Any]:
     """Decode an image file: color as BGR, gray, or any number of channels in the file's order.
 
-    Gray is repeated for 3 channels, transparency is dropped, an EXIF rotation is applied, as OpenCV does. PNG, JPEG and
-    all else that OpenCV reads; TIFF and NPY with any channels and depth (`rasters`).
+    Gray is repeated for 3 channels, transparency is dropped, as OpenCV does; an EXIF orientation is applied in every
+    format. TIFF and NPY have any channels and depth (`rasters`). The size that the header tells is checked before
+    pixels are decoded.
 
-    Args: channels, value_range: as `ImageForm` has them. Without a range, values must have 8 bits.
+    Args:
+        channels, value_range: as `ImageForm` has them. Without a range, values must have 8 bits.
+        max_pixels: the largest image that is read; None leaves the limit to the free memory.
     Shape: returns (H, W, channels), or (H, W) with `channels` 1: uint8, or with a range float32 from 0 to 255.
-    Raises: UnreadableError: if the file is missing, a folder, empty, damaged, or no image that can be decoded.
-        DataError: if it has other channels, or more than 8 bits and there is no range.
+    Raises: UnreadableError: if the file is missing, no regular file, empty, damaged, or in no format that is known.
+        TooLargeError: if it has more pixels than `max_pixels` or memory allows. DataError: if it has other channels, or more than 8 bits and there is no range.
     """
     path = os.fspath(path)
-    pixels = read_values(path, channels)
+    pixels = read_values(path, channels, max_pixels)
     if value_range is not None:
         return ImageForm(channels, value_range).levels(pixels)
     if pixels.dtype != np.uint8:
@@ -47,22 +53,14 @@ def read_image(path: str | os.PathLike[str], channels: int = 3, value_range: Val
     return pixels
 
 
-def read_values(path: str, channels: int = 3) -> NDArray[Any]:
+def read_values(path: str, channels: int = 3, max_pixels: int | None = None) -> NDArray[Any]:
     """`read_image` with the values as the file holds them, in their own type."""
-    raster = _read_raster(path) if is_raster(path) else None
+    raster = _read_raster(path, max_pixels) if is_raster(path) else None
     if raster is not None:
         return _with_channels(raster, channels, path)
-    data = _content(path)
     # With IMREAD_ANYDEPTH values of 8 bits are the same, and others are not cut.
     flags = {1: cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, 3: cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH}
-    pixels = _decoded(data, flags.get(channels, cv2.IMREAD_UNCHANGED))
-    if pixels is None:
-        raise unreadable("image", path)
-    if _is_cut_off_jpeg(data):
-        raise UnreadableError(
-            f"image {path} ends too early: the remaining pixels are missing. Copy or download it again, or take it off "
-            "the list."
-        )
+    pixels = _decoded(path, flags.get(channels, cv2.IMREAD_UNCHANGED), max_pixels)
     if channels in (1, 3):
         return pixels
     pixels = pixels.reshape(*pixels.shape[:2], -1)
@@ -84,10 +82,7 @@ def channels_of(path: str) -> int:
         return real if raster.alpha and np.unique(raster.pixels[..., real:]).size <= 2 else found
     mode = image_mode(path)
     if mode is None:
-        pixels = _decoded(_content(path), cv2.IMREAD_UNCHANGED)
-        if pixels is None:
-            raise unreadable("image", path)
-        return 1 if pixels.ndim == 2 else 3
+        raise unreadable("image", path)
     return 1 if mode[0] in "1LIF" else 3
 
 
@@ -101,28 +96,36 @@ def suggested_range(pixels: NDArray[Any]) -> list[float]:
     return [0, next(2**bits - 1 for bits in (8, 10, 12, 14, 16, 20, 24, 32, 64) if high < 2**bits)]
 
 
-def _content(path: str) -> NDArray[np.uint8]:
-    try:
-        return np.fromfile(path, np.uint8)
-    except OSError:
-        raise unreadable("image", path) from None
-
-
-def _decoded(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
-    """None for what OpenCV cannot decode."""
-    if not data.size:
-        return None
-    # OpenCV raises for a header that promises more pixels than it allows. Not imread: on Windows it cannot open a
-    # path that is not ASCII, and it logs a line of its own.
+def _decoded(path: str, flags: int, max_pixels: int | None) -> NDArray[Any]:
+    with opened("image", path, max_pixels) as (file, header):
+        turn, (width, height) = orientation(header), header.size
+        file.seek(0)
+        content = file.read()
+    if is_cut_off_jpeg(content, width * height):
+        raise UnreadableError(
+            f"image {path} ends too early: the remaining pixels are missing. Copy or download it again, or take it off "
+            "the list."
+        )
+    image: NDArray[Any] | None = None
+    # OpenCV raises for more pixels than it allows. Not imread: on Windows it cannot open a path that is not ASCII, and
+    # it logs a line of its own.
     with contextlib.suppress(cv2.error):
-        image: NDArray[Any] | None = cv2.imdecode(data, flags)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise unreadable("image", path)
+    if turn == 1:
         return image
-    return None
+    quarters, mirrored = _TURNS[turn]
+    turned = np.rot90(image, quarters)
+    return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
 
 
-def _read_raster(path: str) -> Raster | None:
+def _read_raster(path: str, max_pixels: int | None = None) -> Raster | None:
     if not os.path.isfile(path) or os.path.getsize(path) == 0:
         raise unreadable("image", path)
+    shape = raster_shape(path)
+    if shape is not None:
+        check_readable("image", path, shape[1], shape[0], max_pixels, channels=shape[2])
     try:
         return read_raster(path)
     except RasterFault as fault:
@@ -171,48 +174,20 @@ def _wrong_channels(path: str, found: int, channels: int) -> DataError:
 def image_size(path: str) -> tuple[int, int] | None:
     """Width and height from the header, before any EXIF rotation; None if it cannot be read."""
     if is_raster(path):
-        shape = raster_shape(path)
+        shape = raster_shape(path) if os.path.isfile(path) else None  # a pipe would be waited for
         return (shape[1], shape[0]) if shape else None
     try:
-        with Image.open(path) as file:
-            width, height = file.size
+        with opened("image", path) as (_, header):
+            width, height = header.size
             return width, height
-    except PILLOW_ERRORS:
+    except DataError:
         return None
 
 
 def image_mode(path: str) -> str | None:
     """Pillow's mode ("RGB", "L", "I;16", ...) from the header; None if Pillow cannot read it."""
     try:
-        with Image.open(path) as file:
-            return str(file.mode)
-    except PILLOW_ERRORS:
+        with opened("image", path) as (_, header):
+            return str(header.mode)
+    except DataError:
         return None
-
-
-def unreadable(kind: str, path: str) -> UnreadableError:
-    """The error for a file that cannot be decoded: it says which of the possible reasons holds.
-
-    Args: kind: what the file should be: "image", "label".
-    """
-    if not os.path.exists(path):
-        return UnreadableError(f"{kind} {path} does not exist: correct the path, the list, or dataset_root.")
-    if os.path.isdir(path):
-        return UnreadableError(f"{kind} {path} is a folder: give a file, or correct the list.")
-    if not os.access(path, os.R_OK):
-        return UnreadableError(f"{kind} {path} cannot be read: permission denied.")
-    if os.path.getsize(path) == 0:
-        return UnreadableError(f"{kind} {path} is empty (0 bytes): replace it, or take it off the list.")
-    return UnreadableError(
-        f"{kind} {path} cannot be decoded: it is damaged, no image, or in an unsupported format. Replace it, or take "
-        "it off the list."
-    )
-
-
-def _is_cut_off_jpeg(data: NDArray[Any]) -> bool:
-    """OpenCV fills what is missing of a JPEG with gray and says nothing to the program: the end marker must follow the
-    last scan (thumbnails inside the header have markers of their own)."""
-    if data[:2].tobytes() != b"\xff\xd8" or data[-2:].tobytes() == b"\xff\xd9":
-        return False
-    content = data.tobytes()
-    return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.images import PILLOW_ERRORS, unreadable
+from ppliteseg_paddle.reading.files import opened
 
 
 class Stored(NamedTuple):
@@ -32,12 +31,9 @@ def read_stored(path: str, kind: str = "label") -> Stored:
     Args: kind: what the error message calls the file.
     Raises: UnreadableError: if the file is missing, empty or no image.
     """
-    try:
-        with Image.open(path) as file:
-            palette = file.getpalette() if file.mode == "P" else None
-            return Stored(np.asarray(file), str(file.mode), palette, str(file.format))
-    except PILLOW_ERRORS:
-        raise unreadable(kind, path) from None
+    with opened(kind, path) as (_, image):
+        palette = image.getpalette() if image.mode == "P" else None
+        return Stored(np.asarray(image), str(image.mode), palette, str(image.format))
 
 
 def read_label(path: str) -> NDArray[Any]:

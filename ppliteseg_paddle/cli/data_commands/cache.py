@@ -31,7 +31,7 @@ def run(args) -> dict:
 
 
 def summary(result: dict) -> str:
-    from ppliteseg_paddle.data.cache import size_text
+    from ppliteseg_paddle.reading.limits import size_text
 
     lines = [f"skipped: {error}" for error in result["skipped"].values()]
     lines += [

@@ -18,7 +18,7 @@ from ppliteseg_paddle.config.kinds import is_int, is_number
 from ppliteseg_paddle.data.prepare.label_forms import IGNORED, ignored_value
 from ppliteseg_paddle.errors import DataError, DependencyError
 from ppliteseg_paddle.reading.color_masks import codes, read_rgb
-from ppliteseg_paddle.reading.images import PILLOW_ERRORS
+from ppliteseg_paddle.reading.files import PILLOW_ERRORS
 
 BACKGROUND = "background"
 MAX_SIDE, MAX_PIXELS = 1 << 16, 1 << 28  # of an image: lines far outside take memory, too

@@ -12,7 +12,8 @@ from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare.writing import Pair, check_lists, write_classes, write_label, write_list
 from ppliteseg_paddle.errors import DataError, DependencyError
 from ppliteseg_paddle.outputs import Outputs
-from ppliteseg_paddle.reading.images import image_size, unreadable
+from ppliteseg_paddle.reading.files import unreadable
+from ppliteseg_paddle.reading.images import image_size
 from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.reading.labels import read_label
 

@@ -228,9 +228,9 @@ class Block:
 # The cache
 # --------------------------------------------------------------------------------------------
 # A network has some fifty cases, times the sizes of its crops. A block is built in 3 to 9 ms and takes 0.4 MB, so the
-# full cache takes 200 MB; where maps change their size at every step, blocks are built anew, the longest unused first
+# full cache takes 100 MB; where maps change their size at every step, blocks are built anew, the longest unused first
 # destroyed.
-MAX_BLOCKS = 512
+MAX_BLOCKS = 256
 _blocks: OrderedDict[Case, Block | None] = OrderedDict()
 _caching = threading.Lock()
 

@@ -1,0 +1,93 @@
+"""Images through a `Predictor` one after the other: reading, inference and the way back overlap, in threads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppliteseg_paddle.deploy.interface import default_threads
+from ppliteseg_paddle.deploy.pipeline import grouped, overlapped
+from ppliteseg_paddle.deploy.preprocess import Undo
+from ppliteseg_paddle.errors import DataError
+
+
+class Prediction(NamedTuple):
+    """One result of `Predictor.stream`.
+
+    `image` is (H, W, 3) uint8 BGR, or what `artifact.image_form` says, as `reading.images.read_image` gives it; `mask`
+    (H, W) class ids; `confidence` (H, W) float32 from 0 to 1, None unless asked for. Where an image cannot be segmented
+    and the stream continues, `error` says why, and all else is None.
+    """
+
+    image: Any
+    mask: Any
+    confidence: Any = None
+    error: DataError | None = None
+
+
+class _Task(NamedTuple):
+    """An image on its way through the stages; `error` in place of everything else. `whole`: not by windows."""
+
+    number: int
+    image: Any = None
+    whole: bool = True
+    batch: Any = None
+    undo: Sequence[Undo] = ()
+    error: DataError | None = None
+    output: Any = None
+
+
+def stream(
+    predictor: Any, images: Iterable[Any], with_confidence: bool, keep_going: bool, ahead: int
+) -> Iterator[Prediction]:
+    """See `Predictor.stream`. Args: predictor: a `Predictor`."""
+    helpers = max(1, min(4, default_threads() // 2))
+
+    def prepare(numbered: tuple[int, Any]) -> _Task:
+        index, image = numbered
+        try:
+            pixels = predictor.pixels(image)
+            whole = predictor.windows_for(pixels) is None
+            batch, undo = predictor.preprocess(pixels) if whole else (None, ())
+        except DataError as error:
+            return _Task(index, error=error)
+        return _Task(index, pixels, whole, batch, undo)
+
+    def infer(tasks: list[_Task]) -> list[_Task]:
+        if tasks[0].error is not None:
+            return tasks
+        if not tasks[0].whole:
+            return [task._replace(output=predictor.segment(task.image, with_confidence)) for task in tasks]
+        batches = [task.batch for task in tasks]
+        outputs = predictor.forward(np.concatenate(batches) if len(tasks) > 1 else batches[0])
+        return [task._replace(output=output, batch=None) for task, output in zip(tasks, outputs)]
+
+    def finish(task: _Task) -> tuple[int, Prediction]:
+        if task.error is not None:
+            return task.number, Prediction(None, None, None, task.error)
+        mask, confidence = predictor.finish(task.output, task.undo, with_confidence) if task.whole else task.output
+        return task.number, Prediction(task.image, mask, confidence)
+
+    prepared = overlapped(prepare, enumerate(images), helpers, ahead)
+    groups = grouped(prepared, _group_key, predictor.batch_size)
+    inferred = overlapped(infer, groups, predictor.streams, ahead)
+    tasks = (task for group in inferred for task in group)
+    early: dict[int, Prediction] = {}
+    following = 0
+    with contextlib.closing(overlapped(finish, tasks, helpers, ahead)) as finished:
+        for index, prediction in finished:
+            early[index] = prediction
+            while following in early:
+                prediction = early.pop(following)
+                if prediction.error is not None and not keep_going:
+                    raise prediction.error
+                yield prediction
+                following += 1
+
+
+def _group_key(task: _Task) -> tuple[int, ...] | None:
+    """What goes through the network together: inputs of one size. An image without an input stands alone."""
+    return None if task.batch is None else task.batch.shape
