@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import PRECISIONS, Artifact
 from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
-from ppliteseg_paddle.errors import ConfigError, suggest
+from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
 
 # Where the graph leaves height and width open, it is tried on an image of this size.
 _TRIAL_SIDE = 64
@@ -98,6 +98,24 @@ def split_device(device: str | None) -> tuple[str | None, int]:
 def default_threads() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_output(artifact: Artifact, graph: str, batch: NDArray[Any], output: NDArray[Any]) -> None:
+    """Check that a graph returns what `deploy.yaml` says, on its first input: type, and a mask or scores of its size.
+
+    Raises: ArtifactError: saying both.
+    """
+    layout = artifact.input_of(graph).layout
+    sizes = [batch.shape[layout.index(name)] for name in "NHW"]
+    classes = artifact.label_set.num_classes
+    argmax = artifact.output.op == "argmax"
+    expected = (artifact.output_of(graph).dtype, tuple(sizes if argmax else [sizes[0], classes, *sizes[1:]]))
+    found = (str(output.dtype), tuple(output.shape))
+    if found != expected or (argmax and output.size and int(output.max()) >= classes):
+        raise ArtifactError(
+            f"{artifact.path_of(graph, 'model')} returns {found[0]} {found[1]}, but deploy.yaml promises {expected[0]} "
+            f"{expected[1]} of {classes:d} classes: the graph is not the one that was exported; export the model again."
+        )
 
 
 def trial_input(artifact: Artifact, graph: str = "paddle", side: int = _TRIAL_SIDE) -> NDArray[Any]:

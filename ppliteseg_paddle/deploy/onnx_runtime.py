@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.interface import Backend, Options, default_threads, split_device, trial_input
+from ppliteseg_paddle.deploy.interface import Backend, Options, check_output, default_threads, split_device, trial_input
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -66,7 +66,8 @@ class OnnxRuntimeBackend(Backend):
                     "such GPU. Install them, or give --device cpu."
                 )
             self._input = self._session.get_inputs()[0].name
-            self.run(trial_input(artifact, self.graph))
+            trial = trial_input(artifact, self.graph)
+            check_output(artifact, self.graph, trial, self.run(trial))
         except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime {self.version} cannot run {self._path} on {device}: {first_line(error)}. Install the "

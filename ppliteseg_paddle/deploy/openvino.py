@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.interface import Backend, Options, default_threads, split_device, trial_input
+from ppliteseg_paddle.deploy.interface import Backend, Options, check_output, default_threads, split_device, trial_input
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
 _TRIAL_SIDES = (64, 96)  # pixels, where the graph leaves them open
@@ -49,8 +49,11 @@ class OpenVinoBackend(Backend):
             # Twice: where sizes are open, OpenVINO before 2026 runs the first one, and at the second returns nothing or
             # fails.
             for side in _TRIAL_SIDES:
-                if not self.run(trial_input(artifact, self.graph, side)).size:
+                trial = trial_input(artifact, self.graph, side)
+                output = self.run(trial)
+                if not output.size:
                     raise RuntimeError("its result is empty")
+                check_output(artifact, self.graph, trial, output)
         except (RuntimeError, ValueError, OSError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ArtifactError(

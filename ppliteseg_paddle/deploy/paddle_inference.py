@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.interface import Backend, Options, default_threads, split_device, trial_input
+from ppliteseg_paddle.deploy.interface import Backend, Options, check_output, default_threads, split_device, trial_input
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 
 log = logging.getLogger("ppliteseg_paddle")
@@ -76,23 +76,25 @@ class PaddleBackend(Backend):
         check_readable(self.version, self._model, writer)
         self._thread = ThreadPoolExecutor(1, "paddle") if self.device == "cpu" else None
         forms = self.forms if self.device == "cpu" else _NATIVE_FORMS
-        self._in_thread(self._open, forms, trial_input(artifact), writer)
+        self._in_thread(self._open, forms, artifact, writer)
 
     def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments) if self._thread is None else self._thread.submit(function, *arguments).result()
 
-    def _open(self, forms: tuple[Form, ...], trial: NDArray[Any], writer: str) -> None:
+    def _open(self, forms: tuple[Form, ...], artifact: Artifact, writer: str) -> None:
+        trial = trial_input(artifact)
         for i, form in enumerate(forms):
             try:
                 self._session = self._create(form)
                 with silent_stdout():
-                    self._session.run(trial)
+                    output = self._session.run(trial)
             except (
                 RuntimeError,
                 ValueError,
                 NotImplementedError,
                 OSError,
                 TypeError,
+                MemoryError,  # of a damaged weight file
             ) as error:  # what Paddle's C++ raises
                 if i + 1 < len(forms):
                     continue
@@ -100,6 +102,7 @@ class PaddleBackend(Backend):
                     f"Paddle {self.version} cannot run {self._model}, which Paddle {writer} wrote: {reason(error)}. "
                     "Install that Paddle, or export with the installed one."
                 ) from error
+            check_output(artifact, self.graph, trial, output)
             self.form = form
             if form.warning:
                 _warn_once(form.warning % self.version)
