@@ -250,7 +250,6 @@ class Predictor:
         """Raises: ArtifactError: if class ids are all that leaves the graph, so that there is no confidence."""
         _need_scores(self.artifact, what)
 
-    # --- What `stream` is made of ---
     def pixels(self, image: Image) -> NDArray[Any]:
         """An image's pixels, read unless they are given."""
         form = self.artifact.image_form

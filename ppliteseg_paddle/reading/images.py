@@ -38,7 +38,8 @@ def read_image(
         max_pixels: the largest image that is read; None leaves the limit to the free memory.
     Shape: returns (H, W, channels), or (H, W) with `channels` 1: uint8, or with a range float32 from 0 to 255.
     Raises: UnreadableError: if the file is missing, no regular file, empty, damaged, or in no format that is known.
-        TooLargeError: if it has more pixels than `max_pixels` or memory allows. DataError: if it has other channels, or more than 8 bits and there is no range.
+        TooLargeError: if it has more pixels than `max_pixels` or memory allows. DataError: if it has other channels, or
+        more than 8 bits and there is no range.
     """
     path = os.fspath(path)
     pixels = read_values(path, channels, max_pixels)
