@@ -96,7 +96,7 @@ def _header(file: BinaryIO, path: str) -> ImageFile.ImageFile:
 
 
 def orientation(header: ImageFile.ImageFile) -> int:
-    """EXIF's number, 1 to 8, of how the stored pixels lie; 1 where there is none, and for TIFF, whose pixels OpenCV
+    """EXIF's number, 1 to 8, of how the stored pixels lie; 1 without one, and for TIFF, whose pixels OpenCV
     turns itself."""
     if not header.info.get("exif") or isinstance(header, TiffImagePlugin.TiffImageFile):
         return 1

@@ -6,12 +6,12 @@ import contextlib
 
 from ppliteseg_paddle.errors import DataError
 
-# Bytes a pixel, measured at their peak: decoded, turned upright and normalized; through a network in one piece (up to
-# 75 where it returns class ids), and more for each class where it returns scores.
+# Bytes a pixel at the peak, estimated with room to spare: decoded, turned upright and normalized; through a network in
+# one piece; and more for each class where it returns scores.
 READ_BYTES, SEGMENT_BYTES, SCORE_BYTES = 24, 100, 8
 _READ_SHARE, _SEGMENT_SHARE = 2, 4  # one of so many parts of the free memory
 _ALWAYS = 2**24  # pixels that are read without a look at the memory: 400 MB
-_MOST = 2**26  # pixels in one piece, however much memory is free
+_MAX = 2**26  # pixels in one piece, however much memory is free
 _CGROUPS = (  # limit and use of a container's memory: version 2, version 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -46,8 +46,8 @@ def pixels_in_one_piece(classes_of_scores: int = 0) -> int:
     """
     free = free_memory()
     if free is None:
-        return _MOST
-    return max(1, min(_MOST, free // _SEGMENT_SHARE // (SEGMENT_BYTES + SCORE_BYTES * classes_of_scores)))
+        return _MAX
+    return max(1, min(_MAX, free // _SEGMENT_SHARE // (SEGMENT_BYTES + SCORE_BYTES * classes_of_scores)))
 
 
 def check_readable(
