@@ -19,7 +19,7 @@ from ppliteseg_paddle.benchmark.timing import REST_SECONDS, Measurement, Progres
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
-from ppliteseg_paddle.deploy.preprocess import Preprocess, restore
+from ppliteseg_paddle.deploy.preprocess import Preprocess
 
 # What happens to an image, in order; "convert" makes 8 bits of wider class ids. A graph or a runtime may do several in
 # one:
@@ -151,9 +151,7 @@ def paper_image(image: np.ndarray) -> tuple[np.ndarray, str]:
 def _call(
     predictor: Predictor, image: np.ndarray, decode: Callable[[], np.ndarray] | None = None
 ) -> Callable[[], dict[str, float]]:
-    artifact, backend = predictor.artifact, predictor.backend
-    in_graph = backend.graph in artifact.in_graph
-    narrow = np.uint8 if artifact.label_set.num_classes <= 256 else np.uint16  # as `Predictor` returns masks
+    backend = predictor.backend
 
     def call() -> dict[str, float]:
         seconds: dict[str, float] = {}
@@ -170,16 +168,14 @@ def _call(
             pixels = decode()
             done("decode")
         start = last
-        batch, undo = predictor.preprocess(pixels) if in_graph else artifact.preprocess(pixels, done)
-        output = backend.run_in_steps(batch, done)
-        ids = restore(output[0], undo)
+        batch, undo = predictor.preprocess(pixels, done)
+        output = (backend.run_logits_in_steps if predictor.needs_logits(undo) else backend.run_in_steps)(batch, done)
+        ids = predictor.postprocess(output, undo)
         if undo:
             done("resize_back")
-        if ids.ndim == 3:
-            ids = ids.argmax(axis=0)
+        elif output.ndim == 4:
             done("argmax")
-        if ids.dtype != narrow:
-            ids.astype(narrow)
+        elif ids.dtype != output.dtype:
             done("convert")
         return {**seconds, **_grouped(seconds), "total": last - start}
 

@@ -169,7 +169,7 @@ class _Crew:
     def _segment(self, predictor: Predictor) -> None:
         prepared = [predictor.preprocess(self.image) for _ in range(self.plan.batch_size)]
         batch = prepared[0][0] if len(prepared) == 1 else np.concatenate([batch for batch, _ in prepared])
-        output = predictor.forward(batch)
+        output = predictor.forward(batch, predictor.needs_logits(prepared[0][1]))
         if len(output) != len(prepared):
             raise DataError(
                 f"{self.candidate.name} returned {len(output):d} masks for a batch of {len(prepared):d} images."

@@ -109,6 +109,12 @@ FLAGS: dict[str, dict[str, Any]] = {
     "is_slide": dict(action="store_true", help="evaluate by a sliding window"),
     "crop_size": dict(type=positive_int, nargs=2, metavar=("W", "H"), help="size of the sliding window"),
     "stride": dict(type=positive_int, nargs=2, metavar=("W", "H"), help="step of the sliding window"),
+    "mask_resize": dict(
+        choices=["bilinear", "nearest"],
+        help="how a mask gets to the image's size where the network's input has another: bilinear resizes the logits, "
+        "as `val` does; nearest resizes the class ids, which is faster and moves borders by up to a pixel "
+        "(default: %(default)s)",
+    ),
 }
 
 TEST_FLAGS = ("aug_eval", "scales", "flip_horizontal", "flip_vertical", "is_slide", "crop_size", "stride")

@@ -18,7 +18,10 @@ from ppliteseg_paddle.export.options import ExportOptions
 from ppliteseg_paddle.outputs import check_result
 
 # Flags that are fields of `ExportOptions` under the same name.
-_OPTIONS = ("formats", "input_shape", "dynamic_shape", "precision", "output_op", "preprocess_in_graph", "overwrite")
+_OPTIONS = (
+    *("formats", "input_shape", "dynamic_shape", "precision"),
+    *("output_op", "mask_resize", "preprocess_in_graph", "overwrite"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=ExportOptions.output_op,
         help="what leaves the graph: class ids, probabilities, or logits (default: %(default)s)",
     )
+    add_flags(parser, "mask_resize", mask_resize={"default": ExportOptions.mask_resize})
     parser.add_argument(
         "--precision",
         choices=["fp32", "fp16", "int8"],
@@ -96,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overwrite",
         "verbose",
         overwrite={"help": "replace an earlier export, too, whose files were changed, or that PaddleSeg wrote"},
-        image_path={"help": "image to compare export and model on (default: the first one of the validation set)"},
+        image_path={"help": "image to compare export and model on (default: three of the validation set)"},
     )
 
 
@@ -109,12 +113,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     config_path = config_for(args)
     config = load_config(config_path, args.opts)
-    image_name, image = trained.check_image(config, args.image_path)
+    image_name, images = trained.check_images(config, args.image_path)
     options = ExportOptions(
         label_set=label_set_of(config),
         transforms=trained.val_transforms(config),
         calibration=trained.calibration(config, args.calib_data, args.calib_method) if args.calib_data else None,
-        check_image=image,
+        test_config=dict(config.test_config),
+        check_image=images,
         image_form=trained.image_form(config),
         description={"config": os.path.basename(config_path), "weights": os.path.basename(args.model_path)},
         **{name: getattr(args, name) for name in _OPTIONS},
@@ -139,6 +144,7 @@ def summary(result: dict[str, Any]) -> str:
         "MB)",
         f"input       {result['input']['layout']}, {size}",
         f"output      {result['output']['op']}, {result['output']['dtype']}",
+        *_evaluation_lines(result),
     ]
     if result["image_input"]:
         lines.insert(
@@ -146,7 +152,7 @@ def summary(result: dict[str, Any]) -> str:
             "            or images without preprocessing, uint8 NHWC BGR of any size: "
             f"{', '.join(name for name in result['formats'] if FORMATS[name].takes_images)}",
         )
-    lines.append(f"compared    with the model on {check['image']}:")
+    lines.append(f"compared    with an evaluation of the model on {check['image']}:")
     for name, values in check.get("formats", {result["formats"][0]: check}).items():
         same = "equal in every pixel"
         if values["differing_pixels"]:
@@ -167,6 +173,17 @@ def summary(result: dict[str, Any]) -> str:
             f"  ppliteseg benchmark --model_dir {folder}",
         ]
     )
+
+
+def _evaluation_lines(result: dict[str, Any]) -> list[str]:
+    """What an image of another size, or `test_config`, means for the masks."""
+    lines = []
+    if result["test_config"]:
+        values = ", ".join(f"{key} {value}" for key, value in result["test_config"].items())
+        lines.append(f"test_config {values}: in deploy.yaml, obeyed by `predict` and Predictor")
+    if result["resize"] and result["mask_resize"] == "nearest":
+        lines.append("masks       class ids are resized (nearest): faster than `val`'s masks, with other borders")
+    return lines
 
 
 def _quantisation_lines(result: dict[str, Any]) -> list[str]:

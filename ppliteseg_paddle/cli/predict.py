@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ppliteseg_paddle.cli.common import add_flags, config_for, positive_float, positive_int
+from ppliteseg_paddle.cli.common import FLAGS, add_flags, config_for, positive_float, positive_int
 from ppliteseg_paddle.deploy.predict_report import KINDS
 from ppliteseg_paddle.deploy.predict_report import summary as summary
 from ppliteseg_paddle.deploy.runtimes import backend_names
@@ -25,7 +25,10 @@ from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.label_sets import recolored
 
 # Flags of Predictor's keyword arguments.
-_OPTIONS = ("batch_size", "streams", "unknown_below", "is_slide", "crop_size", "stride", "max_pixels", "large_images")
+_OPTIONS = (
+    *("batch_size", "streams", "unknown_below", "is_slide", "crop_size", "stride"),
+    *("max_pixels", "large_images", "mask_resize"),
+)
 
 # Flags that are fields of `ImageRun` under the same name.
 _OF_IMAGES = ("overwrite", "skip_existing", "grid", "grid_images", "grid_title", "bands")
@@ -103,11 +106,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "is_slide",
         "crop_size",
         "stride",
+        "mask_resize",
         batch_size={
             "default": 1,
             "help": "images of one size that go through the network together (default: %(default)s)",
         },
-        is_slide={"help": "segment by a sliding window: for images much larger than those of the training"},
+        is_slide={
+            "default": None,
+            "help": "segment by a sliding window: for images much larger than those of the training (default: as the "
+            "configuration's test_config, which an export keeps, says)",
+        },
+        mask_resize={
+            "help": f"{FLAGS['mask_resize']['help'].rsplit(' (', 1)[0]} (default: as exported; with --config bilinear)"
+        },
         crop_size={"help": "size of the window (default: the network's own where it is fixed)"},
         stride={"help": "step of the window (default: two thirds of it)"},
     )
@@ -229,18 +240,8 @@ def _trained(args: argparse.Namespace, kinds: tuple[str, ...], options: dict[str
             "--backend, --num_threads and --streams go with --model_dir: export the model first with 'ppliteseg "
             "export'."
         )
-    cityscapes = args.format == "cityscapes"
-    if cityscapes and (args.is_slide or args.batch_size > 1):
-        raise ConfigError(
-            "--is_slide and --batch_size do not go with --config and --format cityscapes, which predicts as `val` "
-            "does: set test_config with --opts, as in test_config.is_slide=True."
-        )
     from ppliteseg_paddle.export.trained import load_trained, trained_predictor
 
     config, model = load_trained(config_for(args), args.model_path, args.opts, args.device, args.verbose)
-    if cityscapes:
-        from ppliteseg_paddle.engine.predict import EvaluationPredictor
-
-        return EvaluationPredictor(model, config)
     with_scores = args.is_slide or args.unknown_below is not None or "confidence" in kinds
     return trained_predictor(config, model, with_scores, **options)

@@ -22,13 +22,16 @@ from ppliteseg_paddle.deploy.folder import METADATA_FILE, check_files, file_reco
 from ppliteseg_paddle.deploy.graph_files import check_graph_files
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
+from ppliteseg_paddle.deploy.views import ViewPlan
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
 from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.label_sets import LabelSet
 
-FORMAT_VERSION = 1
+# 2: with a `test_config`, which a reader that does not know it must not ignore.
+FORMAT_VERSIONS = (1, 2)
 PRECISIONS = ("fp32", "fp16", "int8")
 OUTPUT_OPS = ("argmax", "softmax", "none")
+MASK_RESIZES = ("bilinear", "nearest")
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,11 @@ class Artifact:
         dynamic_shape: the inputs that open sizes were meant for, if that was said.
         precision: what it was exported for, one of `PRECISIONS`.
         image_form: channels of the images, and the range of their values.
+        logits: a second output of the graphs, for masks of another size than the input: logits before they are resized
+            to it. None without one; graphs that take images have none.
+        mask_resize: how a mask gets to the image's size where the input has another: one of `MASK_RESIZES`; None in
+            folders of earlier versions, which know class ids only.
+        views: how often and how an image is put through the network: the configuration's `test_config`.
     """
 
     folder: str
@@ -100,6 +108,9 @@ class Artifact:
     dynamic_shape: ShapeRange | None = None
     precision: str = "fp32"
     image_form: ImageForm = ImageForm()
+    logits: Tensor | None = None
+    mask_resize: str | None = None
+    views: ViewPlan = ViewPlan()
 
     @classmethod
     def read(cls, folder: str, verify: bool = True) -> Artifact:
@@ -134,6 +145,10 @@ class Artifact:
             else self.output
         )
 
+    def has_logits(self, graph: str) -> bool:
+        """Whether a format's graph has the second output."""
+        return self.logits is not None and graph not in self.in_graph
+
     def to_dict(self) -> dict[str, Any]:
         """What `deploy.yaml` holds, but for the hashes."""
         paddle = self.graphs.get("paddle", {})
@@ -153,7 +168,7 @@ class Artifact:
                 "output_op": self.output.op,
                 "output_dtype": self.output_of("paddle").dtype,
             },
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSIONS[not self.views.plain],
             "model": self.model,
             "classes": list(self.label_set.classes),
             "palette": [list(color) for color in self.label_set.palette],
@@ -167,6 +182,9 @@ class Artifact:
             "normalisation": self.preprocess.normalisation,
             "resize": self.preprocess.resize_policy,
             "output": self.output.to_dict(),
+            **({} if self.logits is None else {"logits": self.logits.to_dict()}),
+            "mask_resize": self.mask_resize,
+            **({} if self.views.plain else {"test_config": self.views.to_dict()}),
             "graphs": self.graphs,
             "versions": self.versions,
             "check": self.check,
@@ -188,10 +206,11 @@ def _check_version(values: Mapping[str, Any], path: str) -> None:
             "weights with 'ppliteseg export'."
         )
     version = _need(values, "format_version", int, path)
-    if version != FORMAT_VERSION:
+    if version not in FORMAT_VERSIONS:
         raise ArtifactError(
-            f"{path} has format_version {version}; this version of ppliteseg_paddle reads {FORMAT_VERSION:d}. "
-            f"{('Update it with pip.' if version > FORMAT_VERSION else 'Export the model again.')}"
+            f"{path} has format_version {version}; this version of ppliteseg_paddle reads "
+            f"{' and '.join(map(str, FORMAT_VERSIONS))}. "
+            f"{('Update it with pip.' if version > FORMAT_VERSIONS[-1] else 'Export the model again.')}"
         )
 
 
@@ -210,6 +229,7 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
         transforms = _need(deploy, "transforms", list, path, "Deploy.")
         preprocess = Preprocess(transforms, "Deploy.transforms", image_form.channels)
         dynamic_shape = shape_range(values.get("dynamic_shape"), image_form.channels)
+        views = ViewPlan.of(values.get("test_config") or {})
     except ConfigError as error:
         raise ArtifactError(f"{path}: {error}") from None
     if values.get("normalisation") != preprocess.normalisation or values.get("resize", []) != preprocess.resize_policy:
@@ -223,6 +243,9 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
     precision = values.get("precision", "fp32")
     if precision not in PRECISIONS:
         raise ArtifactError(f"{path}: precision is {precision!r}.{suggest(precision, PRECISIONS)}")
+    mask_resize = values.get("mask_resize")
+    if mask_resize is not None and mask_resize not in MASK_RESIZES:
+        raise ArtifactError(f"{path}: mask_resize is {mask_resize!r}.{suggest(str(mask_resize), MASK_RESIZES)}")
     graphs = _need(values, "graphs", dict, path)
     for name, roles in graphs.items():
         if not isinstance(roles, dict) or not all(
@@ -246,6 +269,9 @@ def _parse(folder: str, values: Mapping[str, Any], path: str) -> Artifact:
         dynamic_shape,
         precision,
         image_form,
+        _tensor(values, "logits", path) if "logits" in values else None,
+        mask_resize,
+        views,
     )
 
 

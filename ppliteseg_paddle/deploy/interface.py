@@ -38,10 +38,29 @@ class Backend:
         """
         raise NotImplementedError
 
+    def run_logits(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """`run` for the graph's second output: the logits before they are resized to the input's size. For graphs that
+        have it (`Artifact.has_logits`); a backend without this method has its masks resized as class ids.
+
+        Shape: returns float32 (N, classes, h, w).
+        """
+        raise NotImplementedError
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the backend has `run_logits`."""
+        return type(self).run_logits is not Backend.run_logits
+
     def run_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
         """`run`, telling when each step is done: "copy_in", "forward", "copy_out". What a runtime does in one is
         "forward". The benchmark times these steps."""
         output = self.run(batch)
+        done("forward")
+        return output
+
+    def run_logits_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
+        """`run_logits`, as `run_in_steps` does it."""
+        output = self.run_logits(batch)
         done("forward")
         return output
 

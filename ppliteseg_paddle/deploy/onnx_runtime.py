@@ -66,6 +66,7 @@ class OnnxRuntimeBackend(Backend):
                     "such GPU. Install them, or give --device cpu."
                 )
             self._input = self._session.get_inputs()[0].name
+            self._outputs = [output.name for output in self._session.get_outputs()]
             trial = trial_input(artifact, self.graph)
             check_output(artifact, self.graph, trial, self.run(trial))
         except runtime_errors() as error:
@@ -75,7 +76,13 @@ class OnnxRuntimeBackend(Backend):
             ) from error
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        output: NDArray[Any] = self._session.run(None, {self._input: batch})[0]
+        return self._run(0, batch)
+
+    def run_logits(self, batch: NDArray[Any]) -> NDArray[Any]:
+        return self._run(1, batch)
+
+    def _run(self, number: int, batch: NDArray[Any]) -> NDArray[Any]:
+        output: NDArray[Any] = self._session.run([self._outputs[number]], {self._input: batch})[0]
         return output
 
     def describe(self) -> dict[str, Any]:

@@ -62,8 +62,14 @@ class OpenVinoBackend(Backend):
             ) from error
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        return self._run(0, batch)
+
+    def run_logits(self, batch: NDArray[Any]) -> NDArray[Any]:
+        return self._run(1, batch)
+
+    def _run(self, number: int, batch: NDArray[Any]) -> NDArray[Any]:
         # A copy: the result's memory is the request's and changes with the next run.
-        return np.array(self._request.infer([batch], share_inputs=True, share_outputs=True)[0])
+        return np.array(self._request.infer([batch], share_inputs=True, share_outputs=True)[number])
 
     def describe(self) -> dict[str, Any]:
         return {

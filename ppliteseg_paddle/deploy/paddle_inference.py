@@ -134,20 +134,34 @@ class PaddleBackend(Backend):
             return Session(inference.create_predictor(config))
 
     def run_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
+        return self._output(0, batch, self._waiting(done))
+
+    def run_logits_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
+        return self._output(1, batch, self._waiting(done))
+
+    def _waiting(self, done: Callable[[str], None]) -> Callable[[str], None]:
         def done_on_device(step: str) -> None:
             if self.device != "cpu":
                 self._paddle.device.synchronize()
             done(step)
 
-        return self.run(batch, done_on_device)
+        return done_on_device
 
-    def run(self, batch: NDArray[Any], done: Callable[[str], None] = lambda step: None) -> NDArray[Any]:
-        output: NDArray[Any] = self._in_thread(self._run, np.ascontiguousarray(batch), done)
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        return self._output(0, batch)
+
+    def run_logits(self, batch: NDArray[Any]) -> NDArray[Any]:
+        return self._output(1, batch)
+
+    def _output(
+        self, number: int, batch: NDArray[Any], done: Callable[[str], None] = lambda step: None
+    ) -> NDArray[Any]:
+        output: NDArray[Any] = self._in_thread(self._run, number, np.ascontiguousarray(batch), done)
         return output
 
-    def _run(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
+    def _run(self, number: int, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
         try:
-            return self._session.run(batch, done)
+            return self._session.run(batch, done, number)
         except RuntimeError as error:
             if not self.form.onednn:
                 raise
@@ -155,7 +169,7 @@ class PaddleBackend(Backend):
             # kernels can.
             if self._native is None:
                 self._native = self._create(_NATIVE_FORMS[0])
-            result = self._native.run(batch, done)
+            result = self._native.run(batch, done, number)
             _warn_once(
                 f"oneDNN of Paddle {self.version} cannot run inputs of {batch.shape[3]:d}x{batch.shape[2]:d} pixels "
                 f"({reason(error)}); such images run without it."
@@ -179,20 +193,23 @@ class PaddleNativeBackend(PaddleBackend):
 
 
 class Session:
-    """A Paddle predictor with its one input and one output."""
+    """A Paddle predictor with its one input and its outputs."""
 
     def __init__(self, predictor: Any):
         self._predictor = predictor
         self._input = predictor.get_input_handle(predictor.get_input_names()[0])
-        self._output = predictor.get_output_handle(predictor.get_output_names()[0])
+        self._outputs = [predictor.get_output_handle(name) for name in predictor.get_output_names()]
 
-    def run(self, batch: NDArray[Any], done: Callable[[str], None] = lambda step: None) -> NDArray[Any]:
+    def run(
+        self, batch: NDArray[Any], done: Callable[[str], None] = lambda step: None, number: int = 0
+    ) -> NDArray[Any]:
+        """Run the graph. Returns: its output of this number."""
         self._input.reshape(batch.shape)
         self._input.copy_from_cpu(batch)
         done("copy_in")
         self._predictor.run()
         done("forward")
-        output: NDArray[Any] = self._output.copy_to_cpu()  # waits for the device
+        output: NDArray[Any] = self._outputs[number].copy_to_cpu()  # waits for the device
         done("copy_out")
         return output
 

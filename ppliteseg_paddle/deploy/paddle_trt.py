@@ -133,16 +133,25 @@ class PaddleTrtBackend(Backend):
         return os.path.join(self._plan.folder, "model")
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        return self._run(batch, lambda step: None)
+        return self._run(0, batch, lambda step: None)
+
+    def run_logits(self, batch: NDArray[Any]) -> NDArray[Any]:
+        return self._run(1, batch, lambda step: None)
 
     def run_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
+        return self._run(0, batch, self._waiting(done))
+
+    def run_logits_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
+        return self._run(1, batch, self._waiting(done))
+
+    def _waiting(self, done: Callable[[str], None]) -> Callable[[str], None]:
         def done_on_device(step: str) -> None:
             self._paddle.device.synchronize()
             done(step)
 
-        return self._run(batch, done_on_device)
+        return done_on_device
 
-    def _run(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
+    def _run(self, number: int, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
         if not self._plan.shapes.contains(batch.shape):
             raise DataError(
                 "TensorRT's engines take inputs from {} to {}, and this one is {}; resize it, or export with a "
@@ -152,7 +161,7 @@ class PaddleTrtBackend(Backend):
                     )
                 )
             )
-        return self._session.run(np.ascontiguousarray(batch), done)
+        return self._session.run(np.ascontiguousarray(batch), done, number)
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -33,8 +33,10 @@ class Pool:
         if reopens:
             _pools.add(self)
 
-    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def run(self, batch: NDArray[Any], logits: bool = False) -> NDArray[Any]:
         """Run a batch on a backend that is idle; waits for one.
+
+        Args: logits: whether to ask for the second output.
 
         Raises: ArtifactError: in a forked process, if the runtime cannot be opened again there.
         """
@@ -49,7 +51,7 @@ class Pool:
                 self._lend_anew()
         backend = self._idle.get()
         try:
-            return backend.run(batch)
+            return backend.run_logits(batch) if logits else backend.run(batch)
         finally:
             self._idle.put(backend)
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,19 @@ from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.images import check_image
 from ppliteseg_paddle.deploy.interface import Backend, default_threads
+from ppliteseg_paddle.deploy.masks import Mask, Masks
 from ppliteseg_paddle.deploy.pool import Pool
-from ppliteseg_paddle.deploy.preprocess import Undo, restore
+from ppliteseg_paddle.deploy.predict_options import LARGE_IMAGES, PredictOptions, need_scores
 from ppliteseg_paddle.deploy.sliding import Sliding, window_within
 from ppliteseg_paddle.deploy.stream import Prediction as Prediction
+from ppliteseg_paddle.deploy.upsampling import Piece, Undo, piece, upsampled
+from ppliteseg_paddle.deploy.views import View
 from ppliteseg_paddle.deploy.windows import Windows
-from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
+from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.limits import check_readable, pixels_in_one_piece
 
 log = logging.getLogger("ppliteseg_paddle")
-LARGE_IMAGES = ("windows", "refuse")
 Image = Union[str, os.PathLike[str], NDArray[Any]]
 
 
@@ -51,15 +53,18 @@ class Predictor:
         streams: copies of the opened model that work side by side, each with its share of the threads.
         unknown_below: pixels whose confidence is lower get the id `unknown_id` in place of a class; None leaves every
             pixel its best class. Confidence is the probability of that class, 0 to 1.
-        is_slide: segment images by a sliding window; see `deploy.sliding`.
+        is_slide: segment images by a sliding window (see `deploy.sliding`), or not; None does as the artifact's
+            `test_config` says.
         crop_size, stride: size and step of the window, (width, height) in pixels. `crop_size` is the network's size by
             default where that is fixed, `stride` two thirds of it.
         max_pixels: how many pixels go through the network in one piece; None derives it from the free memory
             (`reading.limits.pixels_in_one_piece`). It is no matter of images that are resized to fewer.
         large_images: what becomes of larger ones: "windows" segments them by overlapping windows, "refuse" refuses
             them before they are decoded.
+        mask_resize: how a mask gets to the image's size where the network's input has another: "bilinear" resizes the
+            logits, as `val` does, "nearest" the class ids, which is faster; None does as the artifact says.
     Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colors),
-        `unknown_id` (the value of pixels below `unknown_below`).
+        `unknown_id` (the value of pixels below `unknown_below`), `mask_resize`.
     Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option
         needs scores and the graph returns class ids only. ConfigError: for an option that is not possible.
         DependencyError: if the backend is not installed.
@@ -75,32 +80,27 @@ class Predictor:
         batch_size: int = 1,
         streams: int = 1,
         unknown_below: float | None = None,
-        is_slide: bool = False,
+        is_slide: bool | None = None,
         crop_size: Sequence[int] | None = None,
         stride: Sequence[int] | None = None,
         max_pixels: int | None = None,
         large_images: str = LARGE_IMAGES[0],
+        mask_resize: str | None = None,
     ):
-        options: dict[str, Any] = {
-            "unknown_below": unknown_below,
-            "is_slide": is_slide,
-            "crop_size": crop_size,
-            "stride": stride,
-            "max_pixels": max_pixels,
-            "large_images": large_images,
-        }
+        options = PredictOptions(
+            batch_size, unknown_below, is_slide, crop_size, stride, max_pixels, large_images, mask_resize
+        )
         # What opens it again, in another process.
         self._arguments: dict[str, Any] | None = {
             "model_dir": os.path.abspath(os.fspath(model_dir)),
             "backend": backend,
             "device": device,
             "num_threads": num_threads,
-            "batch_size": batch_size,
             "streams": streams,
-            **options,
+            **options._asdict(),
         }
         artifact = Artifact.read(os.fspath(model_dir))
-        _check_options(artifact, batch_size, streams, unknown_below)
+        options.check(artifact, streams)
         if streams > 1:
             num_threads = max(1, (num_threads or default_threads()) // streams)
 
@@ -108,39 +108,28 @@ class Predictor:
             first = open_backend(backend, artifact, device, num_threads)
             return [first] + [open_backend(first.name, artifact, device, num_threads) for _ in range(streams - 1)]
 
-        self._assemble(artifact, Pool(open_all), batch_size, **options)
+        self._assemble(artifact, Pool(open_all), options)
 
     @classmethod
-    def of(cls, artifact: Artifact, backend: Backend, *, batch_size: int = 1, **options: Any) -> Predictor:
+    def of(cls, artifact: Artifact, backend: Backend, **options: Any) -> Predictor:
         """A predictor on a backend that is open already. Options are those of `Predictor`, but for `streams`."""
         predictor = cls.__new__(cls)
         predictor._arguments = None
-        _check_options(artifact, batch_size, 1, options.get("unknown_below"))
-        predictor._assemble(artifact, Pool(lambda: [backend], reopens=False), batch_size, **options)
+        how = PredictOptions(**options)
+        how.check(artifact, 1)
+        predictor._assemble(artifact, Pool(lambda: [backend], reopens=False), how)
         return predictor
 
-    def _assemble(
-        self,
-        artifact: Artifact,
-        pool: Pool,
-        batch_size: int,
-        *,
-        unknown_below: float | None = None,
-        is_slide: bool = False,
-        crop_size: Sequence[int] | None = None,
-        stride: Sequence[int] | None = None,
-        max_pixels: int | None = None,
-        large_images: str = LARGE_IMAGES[0],
-    ) -> None:
+    def _assemble(self, artifact: Artifact, pool: Pool, how: PredictOptions) -> None:
         self.artifact, self._pool, self.label_set = artifact, pool, artifact.label_set
-        self.batch_size, self.streams, self.unknown_below = batch_size, len(pool.backends), unknown_below
+        self.batch_size, self.streams, self.unknown_below = how.batch_size, len(pool.backends), how.unknown_below
         self.unknown_id = scoring.unknown_id(artifact.label_set)
-        if not is_slide and (crop_size or stride):
-            raise ConfigError("crop_size and stride are the sliding window's: add is_slide.")
-        self.sliding = Sliding(artifact, self.backend.graph, crop_size, stride) if is_slide else None
-        _check_limits(max_pixels, large_images)
+        self._masks = Masks(artifact, self.backend, how.mask_resize, how.unknown_below)
+        self.mask_resize = self._masks.resize
+        self.sliding = how.sliding(artifact, self.backend, self._masks)
+        self._views = artifact.views.views
         scores = 0 if artifact.output.op == "argmax" else artifact.label_set.num_classes
-        self.max_pixels, self.large_images = max_pixels or pixels_in_one_piece(scores), large_images
+        self.max_pixels, self.large_images = how.max_pixels or pixels_in_one_piece(scores), how.large_images
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._arguments is None:
@@ -219,36 +208,53 @@ class Predictor:
     # ----------------------------------------------------------------------------------------
     # The three stages of `predict`, apart: the benchmark times them
     # ----------------------------------------------------------------------------------------
-    def preprocess(self, image: NDArray[Any]) -> tuple[NDArray[Any], list[Undo]]:
+    def preprocess(
+        self, image: NDArray[Any], done: Callable[[str], None] = lambda step: None
+    ) -> tuple[NDArray[Any], list[Undo]]:
         """Image, as `read_image` gives it -> the network's input, and how the mask gets back to the image's size.
 
         A graph that preprocesses by itself takes the image unchanged, and its mask needs no way back.
+
+        Args: done: as `Preprocess` has it.
         """
         if self.backend.graph in self.artifact.in_graph:
             return np.ascontiguousarray(image)[np.newaxis], []
-        batch, undo = self.artifact.preprocess(image)
+        batch, undo = self.artifact.preprocess(image, done)
+        return self._seen(batch, undo, self._views[0])
+
+    def _seen(self, batch: NDArray[Any], undo: list[Undo], view: View) -> tuple[NDArray[Any], list[Undo]]:
+        """What the network gets of its input in a view, and the whole way back."""
+        size = batch.shape[2:]
+        batch, back = view.of(batch)
         for dimension, found in zip("HW", batch.shape[2:]):
             wanted = self.artifact.input.size_of(dimension)
             if wanted not in (-1, found):
                 raise DataError(
                     "the model was exported for inputs of "
                     f"{self.artifact.input.size_of('W'):d}x{self.artifact.input.size_of('H'):d} pixels (width x "
-                    f"height), and an image of {image.shape[1]:d}x{image.shape[0]:d} gives "
+                    f"height), and an image that comes as {size[1]:d}x{size[0]:d} gives "
                     f"{batch.shape[3]:d}x{batch.shape[2]:d}; resize it, or export without --input_shape."
                 )
+        undo = [*undo, *back]
+        if any(step.kind == "resize" for step in undo) or len(self._views) > 1:
+            undo.append(Undo("resize", (batch.shape[2], batch.shape[3])))  # by the network, of its small logits
         return batch, undo
 
-    def forward(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The network's input -> its output; returns when that is there."""
-        return self._pool.run(batch)
+    def needs_logits(self, undo: Sequence[Undo]) -> bool:
+        """Whether `forward` is to return logits for the way back."""
+        return self._masks.needs_logits(undo)
+
+    def forward(self, batch: NDArray[Any], logits: bool = False) -> NDArray[Any]:
+        """The network's input -> its output, or its second output, the logits; returns when that is there."""
+        return self._pool.run(batch, logits)
 
     def postprocess(self, output: NDArray[Any], undo: Sequence[Undo]) -> NDArray[Any]:
-        """The output for one image -> class ids at the image's own size."""
+        """The output for one image (the logits where `needs_logits`) -> class ids at the image's own size."""
         return self.finish(output[0], undo, False)[0]
 
     def check_scores(self, what: str) -> None:
         """Raises: ArtifactError: if class ids are all that leaves the graph, so that there is no confidence."""
-        _need_scores(self.artifact, what)
+        need_scores(self.artifact, what)
 
     def pixels(self, image: Image) -> NDArray[Any]:
         """An image's pixels, read unless they are given."""
@@ -272,7 +278,10 @@ class Predictor:
         if self.backend.graph not in self.artifact.in_graph:
             if not self.artifact.input.dynamic:
                 return None
-            height, width = self.artifact.preprocess.input_size(height, width)
+            height, width = (
+                max(view.size(side) for view in self._views)
+                for side in self.artifact.preprocess.input_size(height, width)
+            )
             if height * width <= self.max_pixels:
                 return None
         return self._of_large_images
@@ -284,67 +293,42 @@ class Predictor:
             "images of more than %d pixels are segmented by windows of %dx%d (see max_pixels and large_images)",
             *(self.max_pixels, side, side),
         )
-        return Sliding(self.artifact, self.backend.graph, (side, side), None)
+        return Sliding(self.artifact, self.backend.graph, self._masks.scores, (side, side), None)
 
-    def segment(self, pixels: NDArray[Any], with_confidence: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    def goes_once(self, pixels: NDArray[Any]) -> bool:
+        """Whether an image goes through the network once and in one piece, so that several can go together."""
+        return len(self._views) == 1 and self.windows_for(pixels) is None
+
+    def segment(self, pixels: NDArray[Any], with_confidence: bool) -> Mask:
         """Mask and confidence of an image, None where that is not asked for."""
         windows = self.windows_for(pixels)
-        if windows is None:
+        if windows is None and len(self._views) == 1:
             batch, undo = self.preprocess(pixels)
-            return self.finish(self.forward(batch)[0], undo, with_confidence)
-        strips = [
-            self._decide(strip, with_confidence) for strip in windows.outputs(pixels, self.forward, self.batch_size)
-        ]
-        masks, confidences = zip(*strips)
-        return np.concatenate(masks), np.concatenate(confidences) if with_confidence else None
+            return self.finish(self.forward(batch, self.needs_logits(undo))[0], undo, with_confidence)
+        if windows is not None and self._views == [View()]:
+            strips = windows.outputs(pixels, self._of_windows, self.batch_size)
+            masks = self._masks
+            return masks.joined(masks.decide(strip, with_confidence, masks.logits) for strip in strips)
+        return self._masks.of_logits(list(self._pieces(pixels, windows)), with_confidence)
 
-    def finish(
-        self, output: NDArray[Any], undo: Sequence[Undo], with_confidence: bool
-    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    def finish(self, output: NDArray[Any], undo: Sequence[Undo], with_confidence: bool) -> Mask:
         """The network's output for one image -> mask and confidence at the image's own size."""
-        return self._decide(restore(output, undo), with_confidence)
+        return self._masks.finish(output, undo, with_confidence)
 
-    def _decide(self, output: NDArray[Any], with_confidence: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Class ids (H, W), or scores (C, H, W), at the image's size -> mask and confidence."""
-        if output.ndim == 2:
-            return output.astype(scoring.id_dtype(self.label_set.num_classes), copy=False), None
-        ids, best = scoring.best_class(output)
-        if self.unknown_below is None and not with_confidence:
-            return ids, None
-        if self.artifact.output.op == "none":
-            best = scoring.softmax_of_best(output, best)
-        if self.unknown_below is not None:
-            ids = scoring.mark_unknown(ids, best, self.unknown_below, self.unknown_id)
-        return ids, best if with_confidence else None
+    def _pieces(self, pixels: NDArray[Any], windows: Sliding | None) -> Iterator[Piece]:
+        """The logits of each view with their way back."""
+        batch, undo = self.artifact.preprocess(pixels)
+        for view in self._views:
+            if windows is not None:
+                seen, back = view.of(batch)
+                yield piece(windows.scores(seen, self._of_windows, self.batch_size), [*undo, *back])
+            else:
+                seen, steps = self._seen(batch, undo, view)
+                yield piece(self.forward(seen, self._masks.logits)[0], steps)
 
-
-def _check_options(artifact: Artifact, batch_size: int, streams: int, unknown_below: float | None) -> None:
-    for name, value in (("batch_size", batch_size), ("streams", streams)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{name} is {value!r}; give an integer of at least 1.")
-    if artifact.input.size_of("N") not in (-1, batch_size):
-        raise ConfigError(
-            f"batch_size is {batch_size:d}, but {artifact.folder} takes {artifact.input.size_of('N'):d} image at a "
-            "time; export with --input_shape -1 3 H W, or without --input_shape."
-        )
-    if unknown_below is not None:
-        if isinstance(unknown_below, bool) or not isinstance(unknown_below, (int, float)) or not 0 < unknown_below <= 1:
-            raise ConfigError(
-                f"unknown_below is {unknown_below!r}; give a confidence above 0 and up to 1, such as 0.5."
-            )
-        _need_scores(artifact, "unknown_below")
-
-
-def _check_limits(max_pixels: int | None, large_images: str) -> None:
-    if isinstance(max_pixels, bool) or not (max_pixels is None or (isinstance(max_pixels, int) and max_pixels > 0)):
-        raise ConfigError(f"max_pixels is {max_pixels!r}; give an integer of at least 1, or leave it out.")
-    if large_images not in LARGE_IMAGES:
-        raise ConfigError(f"large_images is {large_images!r}; choose from {', '.join(LARGE_IMAGES)}.")
-
-
-def _need_scores(artifact: Artifact, what: str) -> None:
-    if artifact.output.op == "argmax":
-        raise ArtifactError(
-            f"{what} needs probabilities, but the model in {artifact.folder} returns class ids only; export it with "
-            "--output_op softmax."
-        )
+    def _of_windows(self, batch: NDArray[Any]) -> Iterable[NDArray[Any]]:
+        """The output of each window, at its size."""
+        if not self._masks.logits:
+            return self.forward(batch)
+        undo = [Undo("resize", (batch.shape[2], batch.shape[3]))]
+        return [upsampled(logits, undo) for logits in self.forward(batch, True)]

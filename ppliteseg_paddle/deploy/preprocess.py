@@ -10,21 +10,15 @@ Source: PaddleSeg `transforms/transforms.py`, `transforms/functional.py`, `core/
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.steps import INTERPOLATIONS, KINDS, MAX_SIDE, Size, checked_step
+from ppliteseg_paddle.deploy.upsampling import Undo, upsampled
 from ppliteseg_paddle.errors import ConfigError, DataError
-
-
-class Undo(NamedTuple):
-    """How one step is taken back: `kind` is "resize" or "padding", `size` the (H, W) before it."""
-
-    kind: str
-    size: tuple[int, int]
 
 
 class Preprocess:
@@ -136,15 +130,13 @@ def restore(output: NDArray[Any], undo: Sequence[Undo]) -> NDArray[Any]:
     Args: undo: what `Preprocess.__call__` returned beside the input.
     Shape: class ids (h, w) -> (H, W), nearest neighbour; scores (C, h, w) -> (C, H, W), bilinear.
     """
+    if output.ndim == 3:
+        return upsampled(output, undo) if undo else output
     for kind, (height, width) in reversed(undo):
-        if output.shape[-2:] == (height, width):
-            continue
         if kind == "padding":
-            output = output[..., :height, :width]
-        elif output.ndim == 2:
+            output = output[:height, :width]
+        elif output.shape != (height, width):
             output = _nearest(output, height, width)
-        else:
-            output = np.stack([cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in output])
     return np.ascontiguousarray(output)
 
 

@@ -7,18 +7,19 @@ have that size and are cut from the image itself: sliding avoids resizing the wh
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.preprocess import Preprocess, Undo, restore
+from ppliteseg_paddle.deploy.preprocess import Preprocess, restore
+from ppliteseg_paddle.deploy.upsampling import Undo
 from ppliteseg_paddle.deploy.windows import Box, Windows, averaged, stitched
 from ppliteseg_paddle.errors import ConfigError
 
-Forward = Callable[[NDArray[Any]], NDArray[Any]]
+Forward = Callable[[NDArray[Any]], Iterable[NDArray[Any]]]  # a batch to an output each
 _LARGEST_SIDE = 2048
 
 
@@ -31,12 +32,20 @@ def window_within(pixels: int) -> int:
 class Sliding:
     """How an artifact's graph is run over windows.
 
-    Args: graph: which of its graphs; crop_size, stride: (width, height) in pixels, as `Predictor` has them.
+    Args: graph: which of its graphs; scores: whether scores come of a window, not class ids; crop_size, stride: (width,
+        height) in pixels, as `Predictor` has them.
     Attributes: `windows`; `joined`, how their results become one: "averaged" scores, or class ids "stitched".
     Raises: ConfigError: for a window that is missing, or not the network's size where that is fixed.
     """
 
-    def __init__(self, artifact: Artifact, graph: str, crop_size: Sequence[int] | None, stride: Sequence[int] | None):
+    def __init__(
+        self,
+        artifact: Artifact,
+        graph: str,
+        scores: bool,
+        crop_size: Sequence[int] | None,
+        stride: Sequence[int] | None,
+    ):
         self._in_graph = graph in artifact.in_graph
         fixed = None
         if not self._in_graph and not artifact.input.dynamic:
@@ -53,7 +62,7 @@ class Sliding:
                 "export without --input_shape.".format(*self.windows.crop_size, *fixed, *fixed)
             )
         self._fixed = fixed
-        self.joined = "stitched" if artifact.output.op == "argmax" else "averaged"
+        self.joined = "averaged" if scores else "stitched"
         # Steps that change the size stay only where the network takes any size, and go over the whole image.
         self._whole = (
             artifact.preprocess if fixed is None and not self._in_graph and artifact.preprocess.resize_policy else None
@@ -69,12 +78,13 @@ class Sliding:
             strip from top to bottom.
         """
         canvas: NDArray[Any] = image
+        prepare = self._prepared
         undo: list[Undo] = []
         if self._whole is not None:
             batch, undo = self._whole(image)
-            canvas = batch[0].transpose(1, 2, 0)
+            canvas, prepare = batch[0].transpose(1, 2, 0), _planes
         rows = self.windows.rows(*canvas.shape[:2])
-        results = self._results(canvas, [box for row in rows for box in row], forward, batch_size)
+        results = self._results(canvas, [box for row in rows for box in row], forward, batch_size, prepare)
         if self.joined == "stitched":
             yield restore(stitched(rows, results), undo)
         elif undo:
@@ -82,27 +92,41 @@ class Sliding:
         else:
             yield from averaged(rows, results)
 
+    def scores(self, batch: NDArray[Any], forward: Forward, batch_size: int = 1) -> NDArray[Any]:
+        """The averaged scores of a network's input, (1, C, H, W), whatever its size. Shape: returns (classes, H, W)."""
+        canvas = batch[0].transpose(1, 2, 0)
+        rows = self.windows.rows(*canvas.shape[:2])
+        results = self._results(canvas, [box for row in rows for box in row], forward, batch_size, _planes)
+        return np.concatenate(list(averaged(rows, results)), axis=1)
+
     def _results(
         self,
         canvas: NDArray[Any],
         boxes: Sequence[Box],
-        forward: Callable[[NDArray[Any]], NDArray[Any]],
+        forward: Forward,
         batch_size: int,
+        prepare: Callable[[NDArray[Any]], NDArray[Any]],
     ) -> Iterator[NDArray[Any]]:
         """The output of each window, in order. All are of one size."""
         for start in range(0, len(boxes), batch_size):
             some = boxes[start : start + batch_size]
-            outputs = forward(np.concatenate([self._input(canvas, box) for box in some]))
+            outputs = forward(np.concatenate([prepare(self._cut(canvas, box)) for box in some]))
             for box, output in zip(some, outputs):
                 yield output[..., : box.bottom - box.top, : box.right - box.left]
 
-    def _input(self, canvas: NDArray[Any], box: Box) -> NDArray[Any]:
+    def _cut(self, canvas: NDArray[Any], box: Box) -> NDArray[Any]:
         piece = canvas[box.top : box.bottom, box.left : box.right]
-        if self._whole is not None:
-            return np.ascontiguousarray(piece.transpose(2, 0, 1))[np.newaxis]
         if self._fixed is not None:  # an image smaller than the window: its last row and column are repeated
             width, height = self._fixed
             margins = [(0, height - piece.shape[0]), (0, width - piece.shape[1]), (0, 0)]
             piece = np.pad(piece, margins[: piece.ndim], mode="edge")
-        piece = np.ascontiguousarray(piece)
-        return piece[np.newaxis] if self._in_graph else self._each(piece)[0]
+        return piece
+
+    def _prepared(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """A window of the image as the graph takes it."""
+        pixels = np.ascontiguousarray(pixels)
+        return pixels[np.newaxis] if self._in_graph else self._each(pixels)[0]
+
+
+def _planes(pixels: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))[np.newaxis]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.deploy.pipeline import grouped, overlapped
-from ppliteseg_paddle.deploy.preprocess import Undo
+from ppliteseg_paddle.deploy.upsampling import Undo
 from ppliteseg_paddle.errors import DataError
 
 
@@ -29,7 +29,7 @@ class Prediction(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """An image on its way through the stages; `error` in place of everything else. `whole`: not by windows."""
+    """An image on its way through the stages; `error` in place of everything else. `whole`: once and in one piece."""
 
     number: int
     image: Any = None
@@ -50,7 +50,7 @@ def stream(
         index, image = numbered
         try:
             pixels = predictor.pixels(image)
-            whole = predictor.windows_for(pixels) is None
+            whole = predictor.goes_once(pixels)
             batch, undo = predictor.preprocess(pixels) if whole else (None, ())
         except DataError as error:
             return _Task(index, error=error)
@@ -62,7 +62,8 @@ def stream(
         if not tasks[0].whole:
             return [task._replace(output=predictor.segment(task.image, with_confidence)) for task in tasks]
         batches = [task.batch for task in tasks]
-        outputs = predictor.forward(np.concatenate(batches) if len(tasks) > 1 else batches[0])
+        batch = np.concatenate(batches) if len(tasks) > 1 else batches[0]
+        outputs = predictor.forward(batch, predictor.needs_logits(tasks[0].undo))
         return [task._replace(output=output, batch=None) for task, output in zip(tasks, outputs)]
 
     def finish(task: _Task) -> tuple[int, Prediction]:
@@ -71,8 +72,13 @@ def stream(
         mask, confidence = predictor.finish(task.output, task.undo, with_confidence) if task.whole else task.output
         return task.number, Prediction(task.image, mask, confidence)
 
+    def group_key(task: _Task) -> tuple[Any, ...] | None:
+        """What goes through the network together: inputs of one size for one output. An image without an input stands
+        alone."""
+        return None if task.batch is None else (task.batch.shape, predictor.needs_logits(task.undo))
+
     prepared = overlapped(prepare, enumerate(images), helpers, ahead)
-    groups = grouped(prepared, _group_key, predictor.batch_size)
+    groups = grouped(prepared, group_key, predictor.batch_size)
     inferred = overlapped(infer, groups, predictor.streams, ahead)
     tasks = (task for group in inferred for task in group)
     early: dict[int, Prediction] = {}
@@ -86,8 +92,3 @@ def stream(
                     raise prediction.error
                 yield prediction
                 following += 1
-
-
-def _group_key(task: _Task) -> tuple[int, ...] | None:
-    """What goes through the network together: inputs of one size. An image without an input stands alone."""
-    return None if task.batch is None else task.batch.shape

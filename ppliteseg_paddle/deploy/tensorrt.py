@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,13 @@ _TYPES = {
     "INT32": np.int32,
     "INT64": np.int64,
 }
+
+
+class Output(NamedTuple):
+    """Where an output of an engine goes to on the GPU, and its type."""
+
+    buffer: Buffer
+    dtype: Any
 
 
 class TensorRtBackend(Backend):
@@ -75,7 +82,7 @@ class TensorRtBackend(Backend):
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise ArtifactError(f"TensorRT {self.version} cannot run the engine: {_last(self._logger)}.")
-        self._input, self._output = Buffer(self._gpu), Buffer(self._gpu)
+        self._input = Buffer(self._gpu)
         self.run(
             np.zeros(shapes.opt if shapes else artifact.input_of(self.graph).shape, artifact.input_of(self.graph).dtype)
         )
@@ -109,39 +116,53 @@ class TensorRtBackend(Backend):
             write_bytes(self.engine_path, engine)
             if timing:
                 write_bytes(timing_path, timing)
-        modes = {}
-        for i in range(self._engine.num_io_tensors):
-            tensor = self._engine.get_tensor_name(i)
-            modes[self._engine.get_tensor_mode(tensor) == trt.TensorIOMode.INPUT] = tensor
-        self._input_name, self._output_name = modes[True], modes[False]
-        self._output_type = _TYPES[self._engine.get_tensor_dtype(self._output_name).name]
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        self._input_name = next(name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)
+        second = artifact.logits.name if artifact.logits is not None else ""
+        self._outputs = {
+            name: Output(Buffer(self._gpu), _TYPES[self._engine.get_tensor_dtype(name).name])
+            for name in sorted(names, key=lambda name: name == second)
+            if name != self._input_name
+        }
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        return self._run(batch, None)
+        return self._run(0, batch, None)
+
+    def run_logits(self, batch: NDArray[Any]) -> NDArray[Any]:
+        return self._run(1, batch, None)
 
     def run_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
+        return self._run(0, batch, self._waiting(done))
+
+    def run_logits_in_steps(self, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
+        return self._run(1, batch, self._waiting(done))
+
+    def _waiting(self, done: Callable[[str], None]) -> Callable[[str], None]:
         def done_on_device(step: str) -> None:
             self._gpu.wait_for(self._stream)
             done(step)
 
-        return self._run(batch, done_on_device)
+        return done_on_device
 
-    def _run(self, batch: NDArray[Any], done: Callable[[str], None] | None) -> NDArray[Any]:
+    def _run(self, number: int, batch: NDArray[Any], done: Callable[[str], None] | None) -> NDArray[Any]:
         tell = done or (lambda step: None)
         self._gpu.use()  # the caller may be in another thread than the one before
         context, batch = self._context, np.ascontiguousarray(batch)
         self._check(batch.shape)
         context.set_input_shape(self._input_name, batch.shape)
-        shape = tuple(context.get_tensor_shape(self._output_name))
-        self._output.reserve(int(np.prod(shape)) * np.dtype(self._output_type).itemsize)
+        shapes = {name: tuple(context.get_tensor_shape(name)) for name in self._outputs}
+        for name, output in self._outputs.items():
+            output.buffer.reserve(int(np.prod(shapes[name])) * np.dtype(output.dtype).itemsize)
         self._input.copy_in(batch, self._stream)
         tell("copy_in")
         context.set_tensor_address(self._input_name, self._input.address)
-        context.set_tensor_address(self._output_name, self._output.address)
+        for name, output in self._outputs.items():
+            context.set_tensor_address(name, output.buffer.address)
         if not context.execute_async_v3(self._stream):
             raise RuntimeError(f"TensorRT {self.version} failed: {_last(self._logger)}")
         tell("forward")
-        result = self._output.copy_out(shape, self._output_type, self._stream)
+        name, wanted = list(self._outputs.items())[number]
+        result = wanted.buffer.copy_out(shapes[name], wanted.dtype, self._stream)
         tell("copy_out")
         return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
-from ppliteseg_paddle.deploy.preprocess import restore
+from ppliteseg_paddle.deploy.upsampling import Undo, upsampled
+from ppliteseg_paddle.deploy.views import ViewPlan
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.export.eager import EagerBackend
 from ppliteseg_paddle.export.formats import FORMATS
@@ -37,52 +38,86 @@ def open_format(name: str, artifact: Artifact, device: str = "cpu") -> Predictor
     return Predictor.of(alone, open_backend("auto", alone, device=device))
 
 
-def compare_format(name: str, written: Artifact, model: Any, image: NDArray[Any]) -> dict[str, Any]:
+def compare_format(name: str, written: Artifact, model: Any, images: Sequence[NDArray[Any]]) -> dict[str, Any]:
     """`compare` for the graph of one format."""
     device = paddle.get_device() if FORMATS[name].on_model_device else "cpu"
-    return compare(open_format(name, written, device if device.startswith("gpu") else "cpu"), model, image)
+    return compare(open_format(name, written, device if device.startswith("gpu") else "cpu"), model, images)
 
 
-def compare(exported: Predictor, model: Any, image: NDArray[Any]) -> dict[str, Any]:
-    """Compare an exported model with the model that it was made of, on one image, at the size of what leaves the graph.
+def compare(exported: Predictor, model: Any, images: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    """Compare an exported model's masks with those of an evaluation of the model that it was made of: by PaddleSeg's
+    own inference, `test_config` included. Where class ids are resized (`mask_resize` nearest), before that.
 
     Returns: `differing_pixels` (share), `largest_margin` (the largest gap between the two best logits among
         differing pixels, as a part of the largest logit; 0 where all agree), `max_difference` of scores if
         scores leave the graph, and what was compared.
     """
-    batch, undo = exported.artifact.preprocess(image)
-    logits = EagerBackend(model, "none", exported.label_set.num_classes).run(batch)
+    results = [_compare_one(exported, model, image) for image in images]
+    pixels = [result.pop("pixels") for result in results]
+    share = sum(result["differing_pixels"] * count for result, count in zip(results, pixels)) / sum(pixels)
+    keys = ("largest_margin", "max_difference")
+    largest: dict[str, Any] = {key: max(result[key] for result in results) for key in keys if key in results[0]}
+    return {**results[0], **largest, "differing_pixels": share, "images": len(results)}
+
+
+def _compare_one(exported: Predictor, model: Any, image: NDArray[Any]) -> dict[str, Any]:
     given, left = exported.preprocess(image)
-    output = exported.forward(given)
-    mask = output.ndim == 3
-    if undo and not left:  # the graph has brought it back to the image's size; so must we
-        logits = (
-            np.stack([restore(plane, undo) for plane in logits[0]])[np.newaxis]
-            if mask
-            else restore(logits[0], undo)[np.newaxis]
-        )
-    found, expected = (output if mask else output.argmax(axis=1)).astype(np.int64), logits.argmax(axis=1)
+    eager = EagerBackend(model, "none", exported.label_set.num_classes)
+    batch, undo = exported.artifact.preprocess(image)
     result: dict[str, Any] = {
         "backend": exported.backend.name,
         "device": exported.backend.device,
-        "input_size": list(batch.shape[2:]),
+        "input_size": list((given if given.ndim == 4 and given.dtype == np.float32 else batch).shape[2:]),
     }
+    if exported.mask_resize == "nearest" and left:
+        found = exported.forward(given)
+        found, logits = (found if found.ndim == 3 else found.argmax(axis=1)), eager.run(given)
+    else:
+        found = exported.predict(image)[np.newaxis]
+        logits = evaluation_logits(model, batch, undo, exported.artifact.views)
+    expected = logits.argmax(axis=1)
     if found.shape != expected.shape:
         raise ArtifactError(
             f"the exported graph returns masks of {list(found.shape)} where the model returns {list(expected.shape)}; "
             "report this, it is a defect."
         )
-    if not mask:
-        scores = (
-            F.softmax(paddle.to_tensor(logits), axis=1).numpy() if exported.artifact.output.op == "softmax" else logits
-        )
-        result["max_difference"] = float(np.abs(output - scores).max())
+    if exported.artifact.has_logits(exported.backend.graph):
+        small, size = exported.forward(given, logits=True)[0], (given.shape[2], given.shape[3])
+        result["max_difference"] = _difference(upsampled(small, [Undo("resize", size)]), eager.run(given)[0])
+    elif exported.artifact.output.op != "argmax":
+        scores = paddle.to_tensor(eager.run(given) if given.dtype == np.float32 else logits)
+        scores = F.softmax(scores, axis=1) if exported.artifact.output.op == "softmax" else scores
+        result["max_difference"] = _difference(exported.forward(given), scores.numpy())
+    found = found.astype(np.int64)
     differing = found != expected
     chosen = np.take_along_axis(logits, np.clip(found, 0, logits.shape[1] - 1)[:, np.newaxis], axis=1)[:, 0]
     margins = (logits.max(axis=1) - chosen)[differing]
-    result["differing_pixels"] = float(differing.mean())
+    result["differing_pixels"], result["pixels"] = float(differing.mean()), differing.size
     result["largest_margin"] = float(margins.max() / max(np.abs(logits).max(), 1e-12)) if margins.size else 0.0
     return result
+
+
+def _difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    return float(np.abs(found - expected).max())
+
+
+def evaluation_logits(model: Any, batch: NDArray[Any], undo: Sequence[Undo], views: ViewPlan) -> NDArray[Any]:
+    """What an evaluation takes the best class of, at the image's size, by PaddleSeg's own inference.
+
+    Args: batch: the transformed image; undo: how its size came about.
+    Shape: returns (1, classes, H, W).
+    """
+    from paddleseg.core import infer
+
+    window = {}
+    if views.windows is not None:
+        window = {"is_slide": True, **views.windows._asdict()}
+    flips = {name: getattr(views, name) for name in ("flip_horizontal", "flip_vertical")}
+    with paddle.no_grad():
+        _, logits = infer.aug_inference(
+            model, paddle.to_tensor(batch), list(undo), scales=list(views.scales), **flips, **window
+        )
+    return np.asarray(logits.numpy())
 
 
 def require_equal(check: Mapping[str, Any], save_dir: str, precision: str = "fp32") -> None:

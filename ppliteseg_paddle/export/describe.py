@@ -11,6 +11,7 @@ import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.deploy.steps import KINDS
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.export.formats import FORMATS
 from ppliteseg_paddle.export.options import ExportOptions
@@ -41,7 +42,7 @@ def describe(model: Any, options: ExportOptions) -> Artifact:
             **options.description,
         },
         label_set=label_set,
-        preprocess=ending_at(shape[2:], options.preprocess),
+        preprocess=options.preprocess if options.views.windows else ending_at(shape[2:], options.preprocess),
         input=Tensor(INPUT_NAME, "float32", "NCHW", shape, color_order="RGB" if shape[1] == 3 else None),
         output=output_tensor(options.output_op, label_set, shape),
         graphs={},
@@ -53,8 +54,23 @@ def describe(model: Any, options: ExportOptions) -> Artifact:
         dynamic_shape=options.shape_range,
         precision=options.precision,
         image_form=options.image_form,
+        mask_resize=options.mask_resize,
+        views=options.views,
     )
+    if artifact.output.op != "none" and _needs_logits(artifact):
+        artifact = replace(
+            artifact, logits=replace(output_tensor("none", label_set, (shape[0], 3, -1, -1)), name="logits")
+        )
     return _taking_images(artifact, options.formats) if options.preprocess_in_graph else artifact
+
+
+def _needs_logits(artifact: Artifact) -> bool:
+    """Whether masks of some images are made of logits: resized, or of several views."""
+    resizes = artifact.views.scales != (1.0,) or any(
+        KINDS[kind].undo == "resize" for kind, _ in artifact.preprocess.steps
+    )
+    several = len(artifact.views.views) > 1 or artifact.views.windows is not None
+    return several or (resizes and artifact.mask_resize == "bilinear")
 
 
 def output_tensor(op: str, label_set: LabelSet, input_shape: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.export.describe import describe, mask_dtype
 from ppliteseg_paddle.export.options import ExportOptions
+from ppliteseg_paddle.models.layers import resize, spatial_size
 from ppliteseg_paddle.reading.image_form import COLOR, ImageForm
 from ppliteseg_paddle.reading.label_sets import LabelSet
 
@@ -22,16 +24,31 @@ class GraphForm(paddle.nn.Layer):  # type: ignore[misc]  # paddle is not followe
     """What is exported: the model's first logits, then `output_op`.
 
     The mask is as small as its ids allow: less to copy.
+
+    Args: with_logits: whether the logits are a second output, at the network's own stride where the model tells them
+        (`small_logits`), else at the input's size.
     """
 
-    def __init__(self, model: paddle.nn.Layer, output_op: str, num_classes: int) -> None:
+    def __init__(self, model: paddle.nn.Layer, output_op: str, num_classes: int, with_logits: bool = False) -> None:
         super().__init__()
-        self.model, self.output_op = model, output_op
+        self.model, self.output_op, self.with_logits = model, output_op, with_logits
         # Paddle Inference has no way to hand out int16 (its copy_to_cpu takes such a tensor for float32).
         self.mask_dtype = mask_dtype(num_classes).replace("int16", "int32")
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        logits = self.model(x)[0]
+    def forward(self, x: paddle.Tensor) -> Any:
+        if not self.with_logits:
+            return self.decided(self.model(x)[0])
+        logits = small = self.logits(x)
+        if hasattr(self.model, "small_logits"):
+            logits = resize(small, spatial_size(x))  # type: ignore[no-untyped-call]  # nor is paddle
+        return self.decided(logits), small
+
+    def logits(self, x: paddle.Tensor) -> paddle.Tensor:
+        """The second output."""
+        return (self.model.small_logits(x) if hasattr(self.model, "small_logits") else self.model(x))[0]
+
+    def decided(self, logits: paddle.Tensor) -> paddle.Tensor:
+        """The first output, of logits at the input's size."""
         if self.output_op == "argmax":
             return paddle.argmax(logits, axis=1).astype(self.mask_dtype)
         if self.output_op == "softmax":
@@ -53,6 +70,10 @@ class EagerBackend(Backend):
         with paddle.no_grad():
             return np.asarray(self._form(paddle.to_tensor(batch)).numpy())
 
+    def run_logits(self, batch: NDArray[Any]) -> NDArray[Any]:
+        with paddle.no_grad():
+            return np.asarray(self._form.logits(paddle.to_tensor(batch)).numpy())
+
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "runtime": "Paddle", "version": paddle.__version__, "device": self.device}
 
@@ -63,8 +84,13 @@ def eager_predictor(
     preprocess: Preprocess,
     output_op: str = "argmax",
     image_form: ImageForm = COLOR,
+    test_config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Predictor:
-    """A `Predictor` that runs the model itself, with options as `Predictor` has them. It is put in evaluation mode."""
-    artifact = describe(model, ExportOptions(label_set, preprocess, output_op=output_op, image_form=image_form))
+    """A `Predictor` that runs the model itself, with options as `Predictor` has them. It is put in evaluation mode.
+
+    Args: test_config: how an evaluation puts images through the network.
+    """
+    how: dict[str, Any] = {"output_op": output_op, "image_form": image_form, "test_config": test_config or {}}
+    artifact = describe(model, ExportOptions(label_set, preprocess, **how))
     return Predictor.of(artifact, EagerBackend(model, output_op, label_set.num_classes), **options)

@@ -33,7 +33,7 @@ class Format:
         rounds_to_fp16: whether fp16 rounds this graph's weights, so that masks are compared within fp16's bounds.
         on_model_device: whether it is compared on the device that Paddle is set to; else on the CPU.
         compared_as: the format whose runtimes compare it, where its own need another machine.
-        further_checks: "module:function", called with (artifact, model, image, save_dir) after the comparison on
+        further_checks: "module:function", called with (artifact, model, images, save_dir) after the comparison on
             the CPU; it returns what is added to the report.
     """
 

@@ -45,7 +45,8 @@ class Source:
             from ppliteseg_paddle.export.onnx_graph import fold
             from ppliteseg_paddle.export.trace import inference_copy, save_graph
 
-            logits = replace(artifact, output=output_tensor("none", artifact.label_set, artifact.input.shape))
+            output = output_tensor("none", artifact.label_set, artifact.input.shape)
+            logits = replace(artifact, output=output, logits=None)
             graph = save_graph(inference_copy(self.model, logits, adaptive_pooling=False), logits, self._aside)
             path = os.path.join(self._aside, "network.onnx")
             convert(os.path.join(self._aside, graph["model"]), os.path.join(self._aside, graph["params"]), path)

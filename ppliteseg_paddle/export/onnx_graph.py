@@ -81,6 +81,15 @@ def finish(model: ModelProto, artifact: Artifact, form: str = "onnx") -> ModelPr
                 output, shape=tuple(-1 if side in "HW" else size for side, size in zip(output.layout, output.shape))
             )
     logits = graph.output[0].name
+    outputs = [output]
+    if artifact.logits is not None and artifact.has_logits(form):
+        last = last_resize(graph, logits)
+        after.add("Identity", last.input[0] if last is not None else logits, name=artifact.logits.name)
+        outputs.append(artifact.logits)
+    resized_ids = output.op == "argmax" and artifact.mask_resize != "bilinear"
+    if not resized_ids:  # the logits of a mask of the image's size
+        for height, width in reversed(ways_back):
+            logits = after.resized(logits, height, width)
     num_classes = artifact.label_set.num_classes
     result = (
         output.op == "argmax" and style.blockwise_argmax and add_blockwise_argmax(model, after, logits, num_classes)
@@ -88,8 +97,8 @@ def finish(model: ModelProto, artifact: Artifact, form: str = "onnx") -> ModelPr
     if not result:
         channels_last = output.op == "argmax" and style.channels_last and _resize_channels_last(graph, after, logits)
         result = _add_output(after, channels_last or logits, str(output.op), num_classes, 3 if channels_last else 1)
-    for height, width in reversed(ways_back):
-        result = (after.nearest if output.op == "argmax" else after.resized)(result, height, width)
+    for height, width in reversed(ways_back) if resized_ids else ():
+        result = after.nearest(result, height, width)
     if output.dtype == "int16":
         result = after.add("Cast", result, to=5)
     after.add("Identity", result, name=output.name)
@@ -98,7 +107,7 @@ def finish(model: ModelProto, artifact: Artifact, form: str = "onnx") -> ModelPr
     graph.node.extend(nodes)
     graph.initializer.extend(before.constants + after.constants)
     graph.input.append(_value(source, source_name))
-    graph.output.append(_value(output, output.name))
+    graph.output.extend(_value(each, each.name) for each in outputs)
     return model
 
 

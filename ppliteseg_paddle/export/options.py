@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ppliteseg_paddle.errors import ConfigError, suggest
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ppliteseg_paddle.deploy.preprocess import Preprocess
     from ppliteseg_paddle.deploy.shapes import ShapeRange
+    from ppliteseg_paddle.deploy.views import ViewPlan
     from ppliteseg_paddle.export.int8.calibration import Calibration
     from ppliteseg_paddle.reading.label_sets import LabelSet
 
@@ -37,8 +38,11 @@ class ExportOptions:
         preprocess_in_graph: whether all graphs but Paddle's take uint8 NHWC BGR images of any size, do the transforms
             themselves, and return masks of the image's size.
         image_form: channels of the images, and the range of their values.
-        check_image: (H, W, 3) uint8 BGR, or as `image_form` says, on which export and model are compared; None
-            generates one.
+        test_config: how the configuration evaluates images; it becomes part of the export.
+        mask_resize: how a mask gets to the image's size where the input has another: "bilinear" resizes logits, as an
+            evaluation does, which the graphs then have as a second output; "nearest" resizes class ids.
+        check_image: (H, W, 3) uint8 BGR, or as `image_form` says, or several of them, on which export and model are
+            compared; None generates one.
         description: what else `deploy.yaml` says of the model.
         overwrite: replace an earlier export, too, whose files were changed, or that PaddleSeg wrote.
     Raises: ConfigError: for a value that cannot serve, or two that exclude each other.
@@ -53,17 +57,20 @@ class ExportOptions:
     calibration: Calibration | None = None
     output_op: str = "argmax"
     preprocess_in_graph: bool = False
-    check_image: NDArray[Any] | None = None
+    test_config: Mapping[str, Any] = field(default_factory=dict)
+    mask_resize: str = "bilinear"
+    check_image: NDArray[Any] | Sequence[NDArray[Any]] | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
     image_form: ImageForm = ImageForm()
 
     def __post_init__(self) -> None:
-        from ppliteseg_paddle.deploy.artifact import OUTPUT_OPS, PRECISIONS
+        from ppliteseg_paddle.deploy.artifact import MASK_RESIZES, OUTPUT_OPS, PRECISIONS
         from ppliteseg_paddle.deploy.preprocess import Preprocess
         from ppliteseg_paddle.deploy.shapes import shape_range
 
-        for name, allowed in (("output_op", OUTPUT_OPS), ("precision", PRECISIONS)):
+        choices = (("output_op", OUTPUT_OPS), ("precision", PRECISIONS), ("mask_resize", MASK_RESIZES))
+        for name, allowed in choices:
             value = getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"unknown {name} '{value}'.{suggest(value, allowed)}")
@@ -76,11 +83,24 @@ class ExportOptions:
         self._set("input_shape", _checked_shape(self.input_shape, self.image_form.channels))
         if not isinstance(self.transforms, Preprocess):
             self._set("transforms", Preprocess(self.transforms, channels=self.image_form.channels))
+        self._check_views()
 
     @property
     def preprocess(self) -> Preprocess:
         """The transforms, checked."""
         return cast("Preprocess", self.transforms)
+
+    @property
+    def views(self) -> ViewPlan:
+        """`test_config`, checked. A fixed input size takes the place of the one scale that there is."""
+        from ppliteseg_paddle.deploy.views import ViewPlan
+
+        plan = ViewPlan.of(self.test_config)
+        return replace(plan, scales=(1.0,)) if self._fixed and len(plan.scales) == 1 and not plan.windows else plan
+
+    @property
+    def _fixed(self) -> bool:
+        return self.shape[2] > 0
 
     @property
     def shape_range(self) -> ShapeRange | None:
@@ -109,6 +129,38 @@ class ExportOptions:
                 "--preprocess_in_graph is for color images of 8 bits; leave it out for others: Predictor does the "
                 "transforms."
             )
+
+    def _check_views(self) -> None:
+        plan = self.views
+        faults = (
+            (
+                self._fixed and len(plan.scales) > 1,
+                f"scales {list(plan.scales)} need a graph for any size: drop --input_shape",
+            ),
+            (
+                self._fixed and plan.windows is not None and tuple(plan.windows.crop_size) != self.shape[:1:-1],
+                f"crop_size {plan.windows and list(plan.windows.crop_size)} is the network's input: give "
+                "--input_shape 1 3 H W of that size, or drop it",
+            ),
+            (
+                self._fixed and plan.windows is not None and bool(self.preprocess.resize_policy),
+                "is_slide slides over the resized image, and --input_shape takes windows of the image: drop it",
+            ),
+            (
+                self.preprocess_in_graph and not plan.plain,
+                f"{plan.to_dict()} cannot go into a graph that takes images: drop --preprocess_in_graph",
+            ),
+            (
+                self.mask_resize == "nearest" and plan.single is None,
+                "its views and windows are averaged as logits: drop --mask_resize nearest",
+            ),
+        )
+        for wrong, reason in faults:
+            if wrong:
+                raise ConfigError(
+                    f"test_config: {reason}; or export without it (--opts test_config.aug_eval=False "
+                    "test_config.is_slide=False), and the masks differ from those of `val`."
+                )
 
     def _check_int8(self) -> None:
         if self.precision != "int8":

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
@@ -45,7 +46,7 @@ def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str,
     """
     check_installed(options.formats)
     artifact = describe(model, options)
-    image = _check_image(options, artifact)
+    images = _check_images(options, artifact)
     with evaluating(model):
         check_classes(model, options.label_set, options.image_form.channels)
         with writing(save_dir, options.overwrite) as folder, tempfile.TemporaryDirectory(dir=folder) as aside:
@@ -55,7 +56,7 @@ def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str,
                 with naming_the_disk(folder, save_dir, _COPIES * _bytes_of(model)):
                     graphs[name] = FORMATS[name].write(source, artifact, folder)
                 written = replace(artifact, folder=folder, graphs={name: graphs[name]})
-                checks[name] = _check_format(name, written, source, image, save_dir)
+                checks[name] = _check_format(name, written, source, images, save_dir)
             artifact = replace(artifact, folder=folder, graphs=graphs, check=_summary_of(checks))
             quantisation = _quantisation(source, artifact)
             artifact.write()
@@ -117,34 +118,37 @@ def image_channels(model: Any) -> int | None:
     return int(first.weight.shape[1]) * int(first._groups) if first is not None else None
 
 
-def _check_image(options: ExportOptions, artifact: Artifact) -> NDArray[Any]:
-    if options.check_image is not None:
-        return options.check_image
+def _check_images(options: ExportOptions, artifact: Artifact) -> list[NDArray[Any]]:
+    given = options.check_image
+    if given is not None:
+        return [given] if isinstance(given, np.ndarray) else list(given)
     shape = artifact.dynamic_shape.opt if artifact.dynamic_shape else artifact.input.shape
     height, width = (size if size > 0 else _USUAL_SIDE for size in shape[2:])
-    return generated_image(height, width, form=options.image_form)
+    return [generated_image(height, width, form=options.image_form)]
 
 
 # --------------------------------------------------------------------------------------------
 # Compare
 # --------------------------------------------------------------------------------------------
-def _check_format(name: str, written: Artifact, source: Source, image: NDArray[Any], save_dir: str) -> dict[str, Any]:
+def _check_format(
+    name: str, written: Artifact, source: Source, images: list[NDArray[Any]], save_dir: str
+) -> dict[str, Any]:
     """Compare one written format with the model. Returns what `deploy.yaml` says of it.
 
     A mask tells little of how far the scores are off, so the same graph with logits as its output is compared, too.
     """
     row = FORMATS[name]
-    check = compare_format(name, written, source.model, image)
+    check = compare_format(name, written, source.model, images)
     int8 = written.precision == "int8"
     if source.calibration is None or source.calibration.sensitivity:
         require_equal(check, save_dir, written.precision if row.rounds_to_fp16 or int8 else "fp32")
     if "max_difference" not in check:
         with tempfile.TemporaryDirectory(dir=written.folder) as aside:
             logits = output_tensor("none", written.label_set, written.input.shape)
-            scores = replace(written, folder=aside, output=logits)
+            scores = replace(written, folder=aside, output=logits, logits=None)
             scores = replace(scores, graphs={name: row.write(source, scores, aside)})
-            check["max_difference"] = compare_format(name, scores, source.model, image)["max_difference"]
-    return {**check, **row.check_further(written, source.model, image, save_dir)}
+            check["max_difference"] = compare_format(name, scores, source.model, images)["max_difference"]
+    return {**check, **row.check_further(written, source.model, images, save_dir)}
 
 
 def _summary_of(checks: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -192,6 +196,8 @@ def _report(
         "image_input": artifact.image_input.to_dict() if artifact.image_input else None,
         "output": artifact.output.to_dict(),
         "resize": artifact.preprocess.resize_policy,
+        "mask_resize": artifact.mask_resize,
+        "test_config": artifact.views.to_dict(),
         "precision": artifact.precision,
         "check": artifact.check,
         **({} if quantisation is None else {"quantisation": quantisation}),

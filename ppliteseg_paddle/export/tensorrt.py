@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def write(source: Source, artifact: Artifact, folder: str) -> dict[str, str]:
     return {"model": MODEL_FILE, "fp16": FP16_FILE}
 
 
-def check_on_gpu(written: Artifact, model: Any, image: NDArray[Any], save_dir: str) -> dict[str, Any]:
+def check_on_gpu(written: Artifact, model: Any, images: Sequence[NDArray[Any]], save_dir: str) -> dict[str, Any]:
     """Compare the fp16 graph, and the engine where there is a GPU to build one.
 
     Raises: ArtifactError: if one differs from the model.
@@ -60,13 +61,13 @@ def check_on_gpu(written: Artifact, model: Any, image: NDArray[Any], save_dir: s
     roles = written.graphs["tensorrt"]
     if "fp16" in roles:
         fp16 = replace(written, graphs={"tensorrt": {"model": roles["fp16"]}})
-        found["fp16"] = compare_format("tensorrt", fp16, model, image)
+        found["fp16"] = compare_format("tensorrt", fp16, model, images)
         require_equal(found["fp16"], save_dir, "fp16")
     try:
         backend = open_backend("tensorrt", written)
     except DependencyError:  # no GPU or no TensorRT: the machine that runs it will build it
         return found
-    found["engine"] = compare(Predictor.of(written, backend), model, image)
+    found["engine"] = compare(Predictor.of(written, backend), model, images)
     require_equal(found["engine"], save_dir, written.precision)
     return found
 

@@ -21,7 +21,8 @@ def inference_copy(model: Any, artifact: Artifact, adaptive_pooling: bool = True
     height, width = artifact.input.shape[2:]
     if hasattr(inference, "prepare_for_export"):
         inference.prepare_for_export((height, width) if height > 0 and width > 0 else None, adaptive_pooling)
-    return GraphForm(inference, str(artifact.output.op), artifact.label_set.num_classes)
+    with_logits = artifact.has_logits("paddle")
+    return GraphForm(inference, str(artifact.output.op), artifact.label_set.num_classes, with_logits)
 
 
 def save_graph(form: GraphForm, artifact: Artifact, folder: str) -> dict[str, str]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ppliteseg_paddle.deploy.predictor import Predictor
     from ppliteseg_paddle.deploy.preprocess import Preprocess
 
+# The first, a middle and the last image of the validation set: they differ in more than one drive's frames do.
+COMPARED_IMAGES = 3
+
 
 def load_trained(
     config_path: str,
@@ -74,7 +77,7 @@ def image_form(config: Any) -> ImageForm:
 
 
 def trained_predictor(config: Any, model: Any, with_scores: bool, **options: Any) -> Predictor:
-    """A `Predictor` that runs a trained model itself.
+    """A `Predictor` that runs a trained model itself, as `val` evaluates it.
 
     Args: with_scores: whether scores leave the model, as confidence and sliding windows need them; options: as
         `Predictor` has them.
@@ -83,26 +86,30 @@ def trained_predictor(config: Any, model: Any, with_scores: bool, **options: Any
     from ppliteseg_paddle.export.eager import eager_predictor
 
     output_op = "none" if with_scores else "argmax"
-    return eager_predictor(
-        model, label_set_of(config), val_transforms(config), output_op, image_form(config), **options
-    )
+    how: dict[str, Any] = {"image_form": image_form(config), "test_config": dict(config.test_config)}
+    return eager_predictor(model, label_set_of(config), val_transforms(config), output_op, **how, **options)
 
 
-def check_image(config: Any, path: str | None = None) -> tuple[str, NDArray[Any] | None]:
-    """What to call the image on which export and model are compared, and the image: the one of `path`, or the first of
-    the validation set; None where that is not on this machine.
+def check_images(config: Any, path: str | None = None) -> tuple[str, list[NDArray[Any]] | None]:
+    """What to call the images on which export and model are compared, and these: the one of `path`, or some of the
+    validation set; None where that is not on this machine.
 
     Raises: DataError: if `path` cannot be read.
     """
     from ppliteseg_paddle.reading.images import read_image
 
     if path is not None:
-        return path, read_image(path, *image_form(config))
-    pairs = _validation_files(config)
+        return path, [read_image(path, *image_form(config))]
+    paths = [pair[0] for pair in _validation_files(config)]
+    paths = list(dict.fromkeys(paths[i * (len(paths) - 1) // 2] for i in range(COMPARED_IMAGES))) if paths else []
     try:
-        return pairs[0][0], read_image(pairs[0][0], *image_form(config))
-    except (IndexError, PPLiteSegError):
+        images = [read_image(path, *image_form(config)) for path in paths]
+    except PPLiteSegError:
+        images = []
+    if not images:
         return "a generated image", None
+    others = f" and {len(images) - 1:d} more of the validation set" if len(images) > 1 else ""
+    return paths[0] + others, images
 
 
 def calibration(config: Any, list_path: str, method: str = Calibration.method) -> Calibration:

@@ -77,13 +77,18 @@ class PPLiteSegNet(nn.Layer):
 
             load_weights(self, pretrained)
 
-    def forward(self, x):
+    def small_logits(self, x):
+        """The logits of each segmentation head at its own stride, before they are resized to the image's size: of all
+        heads in training, else of the first."""
         features = self.backbone(x)
         features = [features[i] for i in self.backbone_indices]  # strides 8, 16, 32 in both presets
         context = self.neck(features[-1])
         fused = self.head(features, context)
         seg_heads = self.seg_heads if self.training else self.seg_heads[:1]
-        logits_list = [seg_head(feature) for seg_head, feature in zip(seg_heads, fused)]
+        return [seg_head(feature) for seg_head, feature in zip(seg_heads, fused)]
+
+    def forward(self, x):
+        logits_list = self.small_logits(x)
         if self.training and not self.full_size_logits:
             return logits_list
         size = spatial_size(x)

@@ -70,6 +70,7 @@ def test_the_metadata_says_all_that_another_program_needs(folder):
         "label_set",
         "input",
         "precision",
+        "mask_resize",
         "normalisation",
         "resize",
         "output",
@@ -112,7 +113,7 @@ def test_paddlesegs_own_deployment_reads_the_folder(folder):
     [
         (lambda v: v.pop("classes"), "lacks 'classes'"),
         (lambda v: v.pop("format_version"), "PaddleSeg's own export"),
-        (lambda v: v.update(format_version=2), "format_version 2.*reads 1.*Update"),
+        (lambda v: v.update(format_version=3), "format_version 3.*reads 1 and 2.*Update"),
         (lambda v: v.update(format_version="1"), "'format_version' must be an integer"),
         (lambda v: v.update(classes="sky"), "'classes' must be a list"),
         (lambda v: v["palette"].pop(), "11 classes and 10 colors"),

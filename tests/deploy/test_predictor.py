@@ -21,7 +21,7 @@ def assert_same_masks(predictor, height, width):
     found, expected = predictor.predict(image), eager().predict(image)
     assert found.shape == expected.shape == (height, width) and found.dtype == expected.dtype == np.uint8
     assert len(np.unique(expected)) >= 8  # a mask in which something can go wrong
-    check = compare(predictor, model(), image)
+    check = compare(predictor, model(), [image])
     assert check["differing_pixels"] == np.mean(found != expected) <= few_ties(found.size)
     assert check["largest_margin"] <= NEAR_TIE
 

@@ -104,6 +104,17 @@ def test_the_engines_result_comes_back_for_every_size_in_its_range(tmp_path, ins
     ]
 
 
+def test_the_logits_come_by_themselves_whatever_the_engines_order(tmp_path, installed, rng):
+    installed()
+    logits = Tensor("logits", "float32", "NCHW", (-1, 3, -1, -1), op="none")
+    artifact = an_artifact(tmp_path / "export", content=b"a graph with logits", logits=logits, mask_resize="bilinear")
+    backend = open_backend("tensorrt", artifact)
+    batch = rng.normal(size=(2, 3, 16, 24)).astype(np.float32)
+    assert np.array_equal(backend.run_logits(batch), batch / 2)
+    assert np.array_equal(backend.run(batch), batch.argmax(axis=1))
+    assert np.array_equal(backend.run_logits_in_steps(batch, lambda step: None), batch / 2)
+
+
 def test_a_result_stays_when_the_next_one_is_computed(tmp_path, installed, rng):
     installed()
     backend = open_backend("tensorrt", an_artifact(tmp_path / "export"))

@@ -79,7 +79,8 @@ class Network:
         """The network's input for an image file."""
         from ppliteseg_paddle.reading.images import read_image
 
-        return self.artifact.preprocess(read_image(image, *self.artifact.image_form))[0]
+        given = self.artifact.preprocess(read_image(image, *self.artifact.image_form))[0]
+        return self.artifact.views.views[0].of(given)[0]
 
     def calibrate(self, calibration: Calibration) -> int:
         """Measure the ranges. Returns: the number of images that they come from."""
