@@ -32,9 +32,8 @@ NEAR_TIE = {"cpu": 1e-3, "gpu": 1e-2, "fp16": 5e-2, "int8": 0.5}
 def open_format(name: str, artifact: Artifact, device: str = "cpu") -> Predictor:
     """One graph of an artifact on the first runtime of `deploy` that reads it."""
     runs = FORMATS[name].compared_as or name
-    alone = replace(
-        artifact, graphs={runs: artifact.graphs[name]}, in_graph=(runs,) if name in artifact.in_graph else ()
-    )
+    in_graph = (runs,) if name in artifact.in_graph else ()
+    alone = replace(artifact, graphs={runs: artifact.graphs[name]}, in_graph=in_graph, output=artifact.output_of(name))
     return Predictor.of(alone, open_backend("auto", alone, device=device))
 
 
