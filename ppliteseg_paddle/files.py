@@ -33,6 +33,11 @@ DISK_FAULTS = tuple(
 _UMASK = _umask()  # once: it can only be read by setting it, for all threads
 
 
+def home_folder() -> str:
+    """Where downloads and TensorRT's engines are kept: `PPLITESEG_HOME`, or ~/.cache/ppliteseg."""
+    return os.environ.get("PPLITESEG_HOME") or os.path.join(os.path.expanduser("~"), ".cache", "ppliteseg")
+
+
 @contextlib.contextmanager
 def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterator[str]:
     """Yield a temporary path beside `path`, which takes its place when the block ends without an exception. Signals of

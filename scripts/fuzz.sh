@@ -2,9 +2,7 @@
 # Changed files of every kind that strangers may send, read within limits: bash scripts/fuzz.sh [--count N] [--only KIND:SEED]
 # Results are kept in fuzz_results/; a run that was interrupted is continued. Linux only.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-if [ -z "${VIRTUAL_ENV:-}" ]; then
-  source scripts/env.sh
-  prepare_env cpu,deploy,data,dev || exit 2
-fi
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$ROOT"
+[ -n "${VIRTUAL_ENV:-}" ] || prepare_env cpu,deploy,data,dev
 PYTHONPATH="tests:$PWD${PYTHONPATH:+:$PYTHONPATH}" exec nice python -m fuzzing "$@"

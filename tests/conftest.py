@@ -1,6 +1,7 @@
 """Shared by all tests: the process is prepared before paddle is imported, and seeds."""
 
 import signal
+import uuid
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from ppliteseg_paddle import environment
 
 environment.prepare()
 
-# Started in the background, as by nohup, a process ignores Ctrl-C, which some tests press.
+# Started in the background or by nohup, a process ignores signals that some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items):
@@ -25,6 +28,13 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadFileScheduling
 
     return LoadFileScheduling(config, log)
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory, monkeypatch):
+    """Downloads and TensorRT's engines are kept for the next run: not for the next test."""
+    home = tmp_path_factory.getbasetemp() / "home" / uuid.uuid4().hex
+    monkeypatch.setenv("PPLITESEG_HOME", str(home))
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppliteseg_paddle.config.kinds import kind_of, shortened
-from ppliteseg_paddle.config.plain_yaml import PlainYamlError, read_plain_yaml
 from ppliteseg_paddle.errors import ConfigError, suggest
+from ppliteseg_paddle.reading.plain_yaml import PlainYamlError, read_plain_yaml
 
 MAX_FILES = 100  # read for one configuration: bases of bases multiply
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ppliteseg_paddle.deploy.folder import ENGINES_FOLDER, METADATA_FILE
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.files import home_folder
 
 
 def engines_folder(artifact_folder: str, cache_dir: str | None = None) -> str:
@@ -38,9 +39,8 @@ def has_engine(artifact_folder: str, runtime: str) -> bool:
 
 
 def _own_folder(artifact_folder: str) -> str:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     export = hashlib.sha256(read_bytes(os.path.join(artifact_folder, METADATA_FILE))).hexdigest()[:16]
-    return os.path.join(home, "ppliteseg_paddle", ENGINES_FOLDER, export)
+    return os.path.join(home_folder(), ENGINES_FOLDER, export)
 
 
 def engine_name(runtime: str, version: str, gpu: str, precision: str, made_of: Mapping[str, Any]) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from ppliteseg_paddle import signals
-from ppliteseg_paddle.config.plain_yaml import PlainYamlError, read_plain_yaml
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.files import DISK_FAULTS, flush, probe_disk
+from ppliteseg_paddle.reading.plain_yaml import PlainYamlError, read_plain_yaml
 
 METADATA_FILE = "deploy.yaml"
 ENGINES_FOLDER = "engines"  # in the user's cache; of exports by earlier versions, in them

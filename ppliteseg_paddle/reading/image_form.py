@@ -6,13 +6,15 @@ jitter, `Normalize`, padding values) means the same for every depth, and nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ppliteseg_paddle.errors import ConfigError
+
+if TYPE_CHECKING:  # `export --help` does without NumPy
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_CHANNELS = 512  # OpenCV's limit, which scales images
 ValueRange = tuple[tuple[float, float], ...]  # (low, high), one for all channels or one for each
@@ -68,6 +70,8 @@ class ImageForm(NamedTuple):
 
     @property
     def dtype(self) -> type[np.generic]:
+        import numpy as np
+
         return np.uint8 if self.value_range is None else np.float32
 
     def to_plain(self) -> list[list[float]] | None:
@@ -80,6 +84,8 @@ class ImageForm(NamedTuple):
 
         Shape: pixels (H, W) or (H, W, C), of 3 channels BGR; returns float32 of that shape.
         """
+        import numpy as np
+
         lows, highs = (np.array(ends, np.float64) for ends in zip(*(self.value_range or ((0.0, 255.0),))))
         if len(lows) == 3 and pixels.ndim == 3:  # the range is in the file's order, RGB
             lows, highs = lows[::-1], highs[::-1]
@@ -101,6 +107,6 @@ def _is_pair(value: Any) -> bool:
     return (
         isinstance(value, Sequence)
         and len(value) == 2
-        and all(isinstance(end, (int, float)) and not isinstance(end, bool) and np.isfinite(end) for end in value)
+        and all(isinstance(end, (int, float)) and not isinstance(end, bool) and math.isfinite(end) for end in value)
         and value[0] < value[1]
     )

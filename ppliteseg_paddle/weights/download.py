@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ppliteseg_paddle.errors import DownloadError
+from ppliteseg_paddle.files import home_folder
 
 ATTEMPTS = 4  # connections made for one file, as long as each brings something
 TIMEOUT_SECONDS = 30
@@ -34,11 +35,6 @@ def is_url(text: object) -> bool:
 def masked(text: object) -> str:
     """`text`, with the user and password of each address in it masked."""
     return re.sub(r"(?<=://)[^/?#\s]*@", "***@", str(text))
-
-
-def home_folder() -> str:
-    """Where what was downloaded is kept."""
-    return os.environ.get("PPLITESEG_HOME") or os.path.join(os.path.expanduser("~"), ".cache", "ppliteseg")
 
 
 def cache_folder() -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ppliteseg_paddle.errors import DownloadError, WeightsError, suggest
-from ppliteseg_paddle.files import read_json, write_json
+from ppliteseg_paddle.files import home_folder, read_json, write_json
 from ppliteseg_paddle.weights import download
 
 TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "zoo.yml")
@@ -58,7 +58,7 @@ def published() -> dict[str, Published]:
 
 def folder() -> str:
     """Where the files are kept."""
-    return os.path.join(download.home_folder(), "weights")
+    return os.path.join(home_folder(), "weights")
 
 
 def find(text: str) -> Published | None:

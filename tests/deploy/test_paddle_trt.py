@@ -148,7 +148,7 @@ def test_a_build_for_the_cpu_is_one_clear_line():
 @pytest.fixture
 def with_a_gpu(monkeypatch, tmp_path):
     """A Paddle that says that it has a GPU and TensorRT, and runs everything on the CPU all the same."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PPLITESEG_HOME", str(tmp_path / "cache"))
     export_folder()  # while it still tells the truth
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
@@ -184,7 +184,7 @@ def test_what_was_built_is_kept_and_masks_come_out(tmp_path, with_a_gpu):
     shutil.copytree(export_folder(), tmp_path / "export")
     artifact = Artifact.read(tmp_path / "export")
     backend = open_backend("paddle-trt", artifact, dynamic_shape=RANGE)
-    [kept] = (tmp_path / "cache" / "ppliteseg_paddle" / "engines").iterdir()
+    [kept] = (tmp_path / "cache" / "engines").iterdir()
     [folder] = os.listdir(kept)
     assert folder.startswith(f"paddle-trt-{paddle.__version__}-NVIDIA-A10-fp32-")
     batch, _ = artifact.preprocess(photograph(80, 112))

@@ -48,7 +48,7 @@ def an_artifact(folder, shape=(-1, 3, -1, -1), dynamic_shape=RANGE, content=b"a 
 @pytest.fixture
 def installed(monkeypatch, tmp_path):
     """Installs a version of TensorRT and a GPU. Returns a function that does it again."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PPLITESEG_HOME", str(tmp_path / "cache"))
 
     def install(version="10.13.0.35", gpus=("NVIDIA A10",), rtx=False):
         module, driver = fake_tensorrt(version, rtx), FakeDriver(gpus)
@@ -202,13 +202,13 @@ def test_engines_of_the_exported_folder_are_not_run(tmp_path, installed):
 
 
 def test_engines_go_to_the_users_cache_or_where_one_says(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PPLITESEG_HOME", str(tmp_path / "cache"))
     folders = set()
     for content in ("a: 1", "a: 2"):
         (tmp_path / "export").mkdir(exist_ok=True)
         (tmp_path / "export" / "deploy.yaml").write_text(content)
         folders.add(engines_folder(str(tmp_path / "export")))
-    assert {os.path.dirname(folder) for folder in folders} == {str(tmp_path / "cache" / "ppliteseg_paddle" / "engines")}
+    assert {os.path.dirname(folder) for folder in folders} == {str(tmp_path / "cache" / "engines")}
     assert len(folders) == 2
     assert engines_folder(str(tmp_path / "export"), str(tmp_path / "mine")) == str(tmp_path / "mine")
     (tmp_path / "file").write_text("")

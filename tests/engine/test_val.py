@@ -98,7 +98,7 @@ def test_the_loops_evaluation_gives_paddlesegs_figures_and_prints_them(parts, tm
     for ours, theirs in zip(fast, slow(*parts, print_detail=False)):
         np.testing.assert_allclose(ours, theirs, atol=1e-7)
     assert lines[0].startswith(f"[EVAL] #Images: 5 mIoU: {fast[0]:.4f} Acc: {fast[1]:.4f}") and len(lines) == 2
-    assert run.monitor.pending[0]["mIoU"] == fast[0]
+    assert run.monitor.evaluations[0]["mIoU"] == fast[0]
 
 
 def test_the_area_under_the_curve_is_left_to_paddlesegs_own_evaluation(tmp_path, capsys):
@@ -115,4 +115,4 @@ def test_the_area_under_the_curve_is_left_to_paddlesegs_own_evaluation(tmp_path,
     run = a_run(tmp_path)
     assert fast_and_noted(run, space["evaluate"])("model", "data", auc_roc=True)[0] == 0.5
     assert "[EVAL] Auc_roc: 0.9" in capsys.readouterr().out
-    assert (run.monitor.pending[0]["mIoU"], space["progbar"]) == (0.5, None)
+    assert (run.monitor.evaluations[0]["mIoU"], space["progbar"]) == (0.5, None)

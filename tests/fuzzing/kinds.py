@@ -114,8 +114,8 @@ def _image(path):
 
     images.image_size(path)
     images.image_mode(path)
-    images.read_image(path)
-    images.read_image(path, 1)
+    for channels in (3, images.channels_of(path)):
+        images.read_image(path, channels, ((0.0, 65535.0),))  # of any depth
 
 
 def _label(path):

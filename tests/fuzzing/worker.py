@@ -32,7 +32,7 @@ def read(kind, path):
     try:
         kind.read(path)
     except PPLiteSegError as error:
-        text = str(error)
+        text = str(error.args[0]) if error.args else ""  # not shortened
         return ("refused" if 0 < len(text) <= LONGEST_MESSAGE else "unclear"), text
     except MemoryError:
         return "memory", traceback.format_exc()

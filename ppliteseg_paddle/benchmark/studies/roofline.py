@@ -16,7 +16,7 @@ import numpy as np
 
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, TensorProto
@@ -176,7 +176,7 @@ def _artifact(
     return Artifact(
         folder,
         {"type": "ceiling"},
-        LABEL_SETS["cityscapes"],
+        LabelSet("ceiling", tuple(f"channel {i}" for i in range(shape[1])), palette_for(shape[1])),
         Preprocess([]),
         tensor,
         Tensor(last, "float32", "NCHW", tuple(shape), op="none"),

@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from ppliteseg_paddle.config import plain_yaml
-from ppliteseg_paddle.config.plain_yaml import PlainYamlError, parse_plain_yaml, read_plain_yaml
 from ppliteseg_paddle.config.source import Source, apply_option, read_with_bases, read_yaml
 from ppliteseg_paddle.deploy.folder import read_metadata
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
+from ppliteseg_paddle.reading import plain_yaml
+from ppliteseg_paddle.reading.plain_yaml import PlainYamlError, parse_plain_yaml, read_plain_yaml
 
 LAUGHS = "\n".join(
     ["a0: &a0 [ha, ha]"] + [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 40)]
