@@ -119,6 +119,21 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_ports(artifact: Artifact, graph: str, inputs: int, outputs: int) -> None:
+    """Check how many inputs and outputs a graph declares: one input; the masks or scores, and where `deploy.yaml` says
+    so, the logits.
+
+    Raises: ArtifactError: saying both.
+    """
+    expected = (1, 1 + artifact.has_logits(graph))
+    if inputs != expected[0] or outputs < expected[1]:
+        raise ArtifactError(
+            f"{artifact.path_of(graph, 'model')} has {inputs:d} inputs and {outputs:d} outputs, but deploy.yaml "
+            f"promises {expected[0]:d} and {expected[1]:d}: the graph is not the one that was exported; export the model "
+            "again."
+        )
+
+
 def check_output(artifact: Artifact, graph: str, batch: NDArray[Any], output: NDArray[Any]) -> None:
     """Check that a graph returns what `deploy.yaml` says, on its first input: type, and a mask or scores of its size.
 

@@ -9,7 +9,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.interface import Backend, Options, check_output, default_threads, split_device, trial_input
+from ppliteseg_paddle.deploy.interface import (
+    Backend,
+    Options,
+    check_output,
+    check_ports,
+    default_threads,
+    split_device,
+    trial_input,
+)
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -65,8 +73,10 @@ class OnnxRuntimeBackend(Backend):
                     f"ONNX Runtime {self.version} cannot use {device}: CUDA 12 or cuDNN 9 is missing, or there is no "
                     "such GPU. Install them, or give --device cpu."
                 )
-            self._input = self._session.get_inputs()[0].name
+            inputs = self._session.get_inputs()
             self._outputs = [output.name for output in self._session.get_outputs()]
+            check_ports(artifact, self.graph, len(inputs), len(self._outputs))
+            self._input = inputs[0].name
             trial = trial_input(artifact, self.graph)
             check_output(artifact, self.graph, trial, self.run(trial))
         except runtime_errors() as error:

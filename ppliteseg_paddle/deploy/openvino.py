@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.interface import Backend, Options, check_output, default_threads, split_device, trial_input
+from ppliteseg_paddle.deploy.interface import (
+    Backend,
+    Options,
+    check_output,
+    check_ports,
+    default_threads,
+    split_device,
+    trial_input,
+)
 from ppliteseg_paddle.errors import ArtifactError, DependencyError
 
 _TRIAL_SIDES = (64, 96)  # pixels, where the graph leaves them open
@@ -46,6 +54,7 @@ class OpenVinoBackend(Backend):
         try:
             core = openvino.Core()
             self._request = _compiled(core, core.read_model(path), settings).create_infer_request()
+            check_ports(artifact, self.graph, len(self._request.model_inputs), len(self._request.model_outputs))
             # Twice: where sizes are open, OpenVINO before 2026 runs the first one, and at the second returns nothing or
             # fails.
             for side in _TRIAL_SIDES:

@@ -7,6 +7,7 @@ import pytest
 from tiny_onnx import tiny_artifact
 
 from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.graph_files import DATA_LOCATION, EXTERNAL_DATA, MESSAGES
 from ppliteseg_paddle.errors import ArtifactError
 
@@ -102,3 +103,19 @@ def test_a_graph_of_another_format_than_it_says_is_refused(tmp_path):
         artifact.write()
         with pytest.raises(ArtifactError, match=words):
             Artifact.read(artifact.folder)
+
+
+@pytest.mark.parametrize("fault", ["no output", "two inputs"])
+def test_a_graph_with_other_inputs_or_outputs_than_promised_is_refused(fault, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="comes with the extra 'deploy'")
+    pytest.importorskip("onnxruntime", reason="comes with the extra 'deploy'")
+    artifact = tiny_artifact(tmp_path / "a")
+    path = tmp_path / "a" / "model.onnx"
+    model = onnx.load(path)
+    if fault == "no output":
+        del model.graph.output[:]
+    else:
+        model.graph.input.append(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1]))
+    onnx.save(model, path)
+    with pytest.raises(ArtifactError, match="model.onnx has . inputs and . outputs, but deploy.yaml promises 1 and 1"):
+        open_backend("onnxruntime", artifact, "cpu")

@@ -33,7 +33,8 @@ def images(extension):
     pictures = (color,) if extension == ".ppm" else (color, gray)
     written = [cv2.imencode(extension, picture)[1].tobytes() for picture in pictures]
     if extension in (".png", ".tif"):
-        written.append(cv2.imencode(extension, color.astype(np.uint16) * 257)[1].tobytes())
+        plain = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if extension == ".tif" else []  # others need imagecodecs
+        written.append(cv2.imencode(extension, color.astype(np.uint16) * 257, plain)[1].tobytes())
     kind = {".jpg": "JPEG", ".tif": "TIFF", ".jp2": "JPEG2000", ".ppm": "PPM"}.get(extension, extension[1:].upper())
     options = {".jpg": [{"progressive": True}], ".webp": [{"lossless": True}], ".png": [{"optimize": True}]}
     options[".tif"] = [{"compression": name} for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")]
