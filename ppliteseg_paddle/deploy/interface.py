@@ -129,8 +129,8 @@ def check_ports(artifact: Artifact, graph: str, inputs: int, outputs: int) -> No
     if inputs != expected[0] or outputs < expected[1]:
         raise ArtifactError(
             f"{artifact.path_of(graph, 'model')} has {inputs:d} inputs and {outputs:d} outputs, but deploy.yaml "
-            f"promises {expected[0]:d} and {expected[1]:d}: the graph is not the one that was exported; export the model "
-            "again."
+            f"promises {expected[0]:d} and {expected[1]:d}: the graph is not the one that was exported; export the "
+            "model again."
         )
 
 
