@@ -16,6 +16,7 @@ import random
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any, Callable
@@ -108,7 +109,8 @@ def batches(loader: Any) -> Iterator[Any]:
         return
     loader.use_shared_memory = loader.use_shared_memory and _fits(loader)
     handler = signal.getsignal(signal.SIGCHLD)
-    iterator = iter(loader)
+    with _quiet_forks():
+        iterator = iter(loader)
     if threading.current_thread() is threading.main_thread():
         # Paddle's handler raises in whatever runs at the moment a worker dies, an update of the weights, say.
         signal.signal(signal.SIGCHLD, handler)
@@ -134,6 +136,48 @@ def end_workers() -> None:
     """End all workers of this process, whoever still holds their iterators."""
     for iterator in list(_open):
         _end(iterator)
+
+
+@contextlib.contextmanager
+def _quiet_forks() -> Iterator[None]:
+    """Fork only while no other thread of this process runs.
+
+    Reason: Paddle counts its memory under a lock. A worker that is forked while another thread holds it, as one that
+    reads ahead for training may when an evaluation starts, finds it locked for ever and delivers nothing.
+    """
+    if not _Forks.hooked:
+        os.register_at_fork(before=lambda: _wait_for_threads() if _Forks.quiet else None)
+        _Forks.hooked = True
+    _Forks.quiet = True
+    try:
+        yield
+    finally:
+        _Forks.quiet = False
+
+
+class _Forks:
+    """Of this process."""
+
+    hooked = False  # a hook cannot be taken off
+    quiet = False
+
+
+def _wait_for_threads(seconds: float = 1.0) -> None:
+    """Wait until no other thread of this process runs, `seconds` at most: OpenMP's threads spin a while after work."""
+    own, end = threading.get_native_id(), time.monotonic() + seconds
+    while any(_runs(task) for task in glob.glob("/proc/self/task/*") if os.path.basename(task) != str(own)):
+        if time.monotonic() > end:
+            return
+        time.sleep(0.001)
+
+
+def _runs(task: str) -> bool:
+    """Whether a thread is on a processor, waits for one, or for the disk (proc(5): states R and D)."""
+    try:
+        with open(f"{task}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] in "RD"
+    except OSError:  # it has ended
+        return False
 
 
 def _watch(reference: weakref.ref, workers: list[Any], lost: list[Any]) -> None:

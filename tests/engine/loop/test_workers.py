@@ -1,11 +1,13 @@
 """Worker processes that read data: they end with the trainer, are missed when they are gone, and have the memory that
 they share."""
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import paddle
@@ -109,3 +111,24 @@ def test_workers_end_with_a_trainer_that_is_killed_and_leave_nothing():
     assert done.returncode == -signal.SIGKILL
     for process in done.stdout.split():
         assert not [name for name in os.listdir(workers.SHARED_MEMORY) if name.startswith(f"paddle_{process}_")]
+
+
+def test_workers_are_forked_while_no_other_thread_runs():
+    """One that allocates in Paddle at this moment would leave its lock to them, for ever."""
+    begun, done = threading.Event(), []
+
+    def work():
+        begun.set()
+        for _ in range(20):
+            hashlib.sha256(bytes(20_000_000)).digest()  # in C, where it holds no lock of Python's
+        done.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    with workers._quiet_forks():
+        child = os.fork()
+        if not child:
+            os._exit(0 if done else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
