@@ -109,7 +109,7 @@ def batches(loader: Any) -> Iterator[Any]:
         return
     loader.use_shared_memory = loader.use_shared_memory and _fits(loader)
     handler = signal.getsignal(signal.SIGCHLD)
-    with _quiet_forks():
+    with quiet_forks():
         iterator = iter(loader)
     if threading.current_thread() is threading.main_thread():
         # Paddle's handler raises in whatever runs at the moment a worker dies, an update of the weights, say.
@@ -139,7 +139,7 @@ def end_workers() -> None:
 
 
 @contextlib.contextmanager
-def _quiet_forks() -> Iterator[None]:
+def quiet_forks() -> Iterator[None]:
     """Fork only while no other thread of this process runs.
 
     Reason: Paddle counts its memory under a lock. A worker that is forked while another thread holds it, as one that

@@ -126,7 +126,7 @@ def test_workers_are_forked_while_no_other_thread_runs():
     thread = threading.Thread(target=work)
     thread.start()
     begun.wait()
-    with workers._quiet_forks():
+    with workers.quiet_forks():
         child = os.fork()
         if not child:
             os._exit(0 if done else 1)
