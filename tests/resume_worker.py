@@ -1,6 +1,5 @@
 """What a test starts as each of several ranks: a run, and the same run again from one of its checkpoints."""
 
-import os
 import shutil
 import sys
 
@@ -16,10 +15,8 @@ def main(config_path, out, after):
     trainer.train(load_config(config_path), save_dir=out + "/whole", **options)
     checkpoint = f"{out}/resumed/iter_{after}"
     if distributed.rank() == 0:
-        os.makedirs(os.path.dirname(checkpoint))
-        for name in ("train.json", f"iter_{after}"):
-            copy = shutil.copytree if name.startswith("iter") else shutil.copyfile
-            copy(f"{out}/whole/{name}", f"{out}/resumed/{name}")
+        later = [f"iter_{i:d}" for i in range(int(after) + 1, 100)]  # where a best model is not to come from
+        shutil.copytree(f"{out}/whole", f"{out}/resumed", ignore=shutil.ignore_patterns(*later))
     distributed.barrier()
     trainer.train(load_config(config_path), save_dir=out + "/resumed", resume_model=checkpoint, **options)
 

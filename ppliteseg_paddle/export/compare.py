@@ -72,7 +72,7 @@ def _compare_one(exported: Predictor, model: Any, image: NDArray[Any]) -> dict[s
         found = exported.forward(given)
         found, logits = (found if found.ndim == 3 else found.argmax(axis=1)), eager.run(given)
     else:
-        found = exported.predict(image)[np.newaxis]
+        found = exported.segment(image, False)[0][np.newaxis]
         logits = evaluation_logits(model, batch, undo, exported.artifact.views)
     expected = logits.argmax(axis=1)
     if found.shape != expected.shape:
