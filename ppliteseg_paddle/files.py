@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -36,6 +37,15 @@ _UMASK = _umask()  # once: it can only be read by setting it, for all threads
 def home_folder() -> str:
     """Where downloads and TensorRT's engines are kept: `PPLITESEG_HOME`, or ~/.cache/ppliteseg."""
     return os.environ.get("PPLITESEG_HOME") or os.path.join(os.path.expanduser("~"), ".cache", "ppliteseg")
+
+
+def sha256_of(path: str) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

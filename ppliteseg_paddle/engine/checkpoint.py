@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from typing import Any
 
 from ppliteseg_paddle.errors import ConfigError, WeightsError
-from ppliteseg_paddle.files import read_json
+from ppliteseg_paddle.files import read_json, sha256_of
 
 PARAMS, OPTIMIZER, EMA_PARAMS, STATE = "model.pdparams", "model.pdopt", "ema_model.pdparams", "state.json"
 MANIFEST = "checkpoint.json"  # written last: what the others have to be
@@ -29,7 +28,7 @@ def iteration_of(folder: str) -> int | None:
 def manifest_of(folder: str, iteration: int, **more: Any) -> dict[str, Any]:
     """The contents of checkpoint.json for the files in `folder`: the size and the SHA-256 of each, and `more`."""
     files = {
-        name: {"size": os.path.getsize(os.path.join(folder, name)), "sha256": _sha256(os.path.join(folder, name))}
+        name: {"size": os.path.getsize(os.path.join(folder, name)), "sha256": sha256_of(os.path.join(folder, name))}
         for name in sorted(os.listdir(folder))
     }
     return {"version": _VERSION, "iteration": iteration, **more, "files": files}
@@ -63,7 +62,7 @@ def damage(folder: str, hashes: bool = True) -> str | None:
         if size is None or size != expected.get("size"):
             return f"lacks {name}" if size is None else f"has {size:d} bytes of {name}, not {expected.get('size')}"
         try:
-            differs = hashes and _sha256(path) != expected.get("sha256")
+            differs = hashes and sha256_of(path) != expected.get("sha256")
         except OSError as problem:
             return f"has a {name} that cannot be read ({problem.strerror})"
         if differs:
@@ -73,14 +72,6 @@ def damage(folder: str, hashes: bool = True) -> str | None:
 
 def _size(path: str) -> int | None:
     return os.path.getsize(path) if os.path.isfile(path) else None
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 # --------------------------------------------------------------------------------------------

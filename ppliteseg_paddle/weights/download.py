@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ppliteseg_paddle.errors import DownloadError
-from ppliteseg_paddle.files import home_folder
+from ppliteseg_paddle.files import home_folder, sha256_of
 
 ATTEMPTS = 4  # connections made for one file, as long as each brings something
 TIMEOUT_SECONDS = 30
@@ -101,15 +101,6 @@ def _mirrored(address: str) -> str:
 
 def _is_web(address: str) -> bool:
     return address.lower().startswith(("http://", "https://"))
-
-
-def sha256_of(path: str) -> str:
-    """The SHA-256 of a file's content, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for chunk in iter(lambda: file.read(CHUNK), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _check_hash(path: str, expected: str, address: str) -> None:

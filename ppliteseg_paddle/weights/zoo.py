@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ppliteseg_paddle.errors import DownloadError, WeightsError, suggest
-from ppliteseg_paddle.files import home_folder, read_json, write_json
+from ppliteseg_paddle.files import home_folder, read_json, sha256_of, write_json
 from ppliteseg_paddle.weights import download
 
 TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "zoo.yml")
@@ -112,7 +112,7 @@ def _verify(row: Published) -> None:
     known = read_json(records) or {}
     recorded = known.get(row.name) if isinstance(known.get(row.name), dict) else None
     expected = row.sha256 or (recorded or {}).get("sha256")
-    found = download.sha256_of(row.path)
+    found = sha256_of(row.path)
     if expected is None:
         record: dict[str, Any] = {
             "sha256": found,
