@@ -109,7 +109,8 @@ def disturbed(arguments: list[str], save_dir: Path, log: Path, duration: float, 
     said, text = f"{number.name} at {delay:.1f} s", log.read_text(errors="replace")
     if number not in SOFT or not running or status == 0:
         return said
-    if status != SOFT[number] and not (status == -number and "checking" not in text):  # before Python has begun
+    unprepared = "checking" not in text or "\nnext:\n" in text  # Python has not begun, or everything has been done
+    if status != SOFT[number] and not (status == -number and unprepared):
         raise Fault(f"{said}: status {status}; {text[-600:]}")
     match = re.search(r"stopped after iteration (\d+); resume with: .*/iter_(\d+)$", text, re.MULTILINE)
     if match and match.group(1) != match.group(2):
