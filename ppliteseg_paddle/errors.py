@@ -17,9 +17,13 @@ from collections.abc import Iterable
 
 # Unicode's categories of control characters, halves of characters (bytes that are no UTF-8), and separators of lines.
 _BREAKING = ("Cc", "Cs", "Zl", "Zp")
+# Characters of a message, and of what in it has no blank, such as bytes or a name that came from a file.
+LONGEST, LONGEST_WORD = 1000, 300
 
 
-LONGEST = 1500  # characters of a message
+def _shortened(text: str, length: int) -> str:
+    kept = length // 2 - 3
+    return text if len(text) <= length else f"{text[:kept]} ... {text[-kept:]}"
 
 
 class PPLiteSegError(Exception):
@@ -29,8 +33,8 @@ class PPLiteSegError(Exception):
 
     def __str__(self) -> str:
         """What came from a file may be endless: the middle of a long text is skipped."""
-        text = super().__str__()
-        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+        words = [_shortened(word, LONGEST_WORD) for word in super().__str__().split(" ")]
+        return _shortened(" ".join(words), LONGEST)
 
 
 class ConfigError(PPLiteSegError, ValueError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ import yaml
 
 from ppliteseg_paddle import signals
 from ppliteseg_paddle.errors import ArtifactError
-from ppliteseg_paddle.files import DISK_FAULTS, flush, probe_disk
+from ppliteseg_paddle.files import DISK_FAULTS, flush, probe_disk, sha256_of
 from ppliteseg_paddle.reading.plain_yaml import PlainYamlError, read_plain_yaml
 
 METADATA_FILE = "deploy.yaml"
@@ -148,11 +147,7 @@ def _was_changed(folder: str, name: str, values: Mapping[str, Any]) -> bool:
 
 def file_record(path: str) -> dict[str, Any]:
     """{"sha256", "bytes"} of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return {"sha256": digest.hexdigest(), "bytes": os.path.getsize(path)}
+    return {"sha256": sha256_of(path), "bytes": os.path.getsize(path)}
 
 
 class _Dumper(yaml.SafeDumper):

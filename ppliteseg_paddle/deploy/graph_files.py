@@ -1,4 +1,5 @@
-"""Graph files of an exported folder before a runtime opens them: each is of its own format and reads no other file.
+"""Graph files of an exported folder before a runtime opens them: each is of its own format, reads no other file, and
+has what its runtime takes for granted.
 
 An ONNX graph may name files of the whole disk as its "external data", and readers have followed "../" and links there
 (CVE-2022-25882, CVE-2024-27318, CVE-2026-27489). What `ppliteseg export` writes holds its weights.
@@ -6,9 +7,13 @@ An ONNX graph may name files of the whole disk as its "external data", and reade
 
 from __future__ import annotations
 
+import json
+import math
 import mmap
 import os
+import struct
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ppliteseg_paddle.errors import ArtifactError
 
@@ -61,6 +66,75 @@ def check_graph_files(folder: str, graphs: Mapping[str, Mapping[str, str]]) -> N
                         raise ArtifactError(f"{path} is no XML; export the model again.")
 
 
+# Operator -> the attributes that Paddle 3 uses without looking whether they are there; it dies if they are not.
+_NEEDED = {"data": {"name"}, "feed": {"name", "col"}, "fetch": {"name", "col"}}
+_LARGEST_PIR = 64 << 20  # bytes; PP-LiteSeg's graph has 0.3 MB
+_PARAMETER_PARTS = {"A": 4, "OA": 3}  # lists of an operator "p" and their least lengths
+
+
+def check_paddle_graph(model: str, params: str) -> None:
+    """Check the two files of a graph of Paddle for what ends the process, or goes unnoticed, in place of being refused.
+
+    Raises: ArtifactError
+    """
+    if model.endswith(".json"):
+        _check_pir(model)
+    _check_parameters(params)
+
+
+def _check_pir(path: str) -> None:
+    """Check a `.json` graph of Paddle 3."""
+    try:
+        if os.path.getsize(path) > _LARGEST_PIR:
+            raise ValueError(f"more than {_LARGEST_PIR >> 20:d} MiB")
+        with open(path, "rb") as file:
+            _check_regions(json.load(file)["program"]["regions"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ArtifactError(f"{path} is no graph of Paddle, or damaged ({reason}); export the model again.") from None
+
+
+def _check_regions(regions: Any) -> None:
+    for operator in (operator for region in regions for block in region["blocks"] for operator in block["ops"]):
+        kind = operator["#"].split(".")[-1]
+        if kind == "p":
+            for part, length in _PARAMETER_PARTS.items():
+                if not isinstance(operator[part], list) or len(operator[part]) < length:
+                    raise ValueError(f"'{part}' of a parameter is {operator[part]!r}")
+        else:
+            missing = _NEEDED.get(kind, set()) - {attribute["N"] for attribute in operator["A"]}
+            if missing:
+                raise ValueError(f"an operator '{kind}' has no {' and no '.join(sorted(missing))}")
+        _check_regions(operator.get("regions", ()))
+
+
+# Of Paddle's data types: the bytes of a value. Source: framework.proto of Paddle, VarType.
+_SIZES = {0: 1, 1: 2, 2: 4, 3: 8, 4: 2, 5: 4, 6: 8, 20: 1, 21: 1, 22: 2, 23: 8, 24: 16, 32: 1, 33: 1}
+
+
+def _check_parameters(path: str) -> None:
+    """Check that a `.pdiparams` file ends where its last tensor does: Paddle takes whatever is in memory for what is
+    missing. A tensor is: version, levels of detail, version, a description (type and sides), values."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        try:
+            while file.tell() < size:
+                _, levels = struct.unpack("<IQ", file.read(12))
+                _, length = struct.unpack("<Ii", file.read(8))
+                if levels or not 0 < length < 1024:
+                    raise ValueError(f"no tensor at byte {file.tell() - 20:d}")
+                description = file.read(length)
+                fields = list(_fields(description, 0, len(description)))
+                kind = next(value for number, value in fields if number == 1)
+                count = math.prod(value for number, value in fields if number == 2 and isinstance(value, int))
+                end = file.tell() + count * _SIZES[kind]  # type: ignore[index]  # KeyError
+                if end > size:
+                    raise ValueError(f"it ends {end - size:d} bytes too early")
+                file.seek(end)
+        except (ValueError, struct.error, StopIteration, KeyError) as error:
+            raise ArtifactError(f"{path} is damaged ({error or 'no tensor'}); export the model again.") from None
+
+
 def _check_onnx(path: str) -> None:
     if os.path.getsize(path) == 0:
         raise ArtifactError(f"{path} is empty; export the model again.")
@@ -81,7 +155,7 @@ def _check_onnx(path: str) -> None:
             raise ArtifactError(f"{path} is no ONNX graph, or damaged ({error}); export the model again.") from None
 
 
-def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
+def _fields(content: mmap.mmap | bytes, start: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
     """(number, value) of a message's fields: an integer, or where its bytes begin and end."""
     while start < end:
         tag, start = _varint(content, start, end)
@@ -102,7 +176,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
         start += length
 
 
-def _varint(content: mmap.mmap, start: int, end: int) -> tuple[int, int]:
+def _varint(content: mmap.mmap | bytes, start: int, end: int) -> tuple[int, int]:
     value = 0
     for place in range(start, min(start + 10, end)):
         value |= (content[place] & 127) << 7 * (place - start)

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.interface import Backend, Options, check_output, default_threads, split_device, trial_input
+from ppliteseg_paddle.deploy.graph_files import check_paddle_graph
+from ppliteseg_paddle.deploy.interface import (
+    Backend,
+    Options,
+    check_output,
+    check_ports,
+    default_threads,
+    split_device,
+    trial_input,
+)
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 
 log = logging.getLogger("ppliteseg_paddle")
@@ -74,6 +83,7 @@ class PaddleBackend(Backend):
         self._params = artifact.path_of("paddle", "params")
         writer = artifact.versions.get("paddle", "unknown")
         check_readable(self.version, self._model, writer)
+        check_paddle_graph(self._model, self._params)
         self._thread = ThreadPoolExecutor(1, "paddle") if self.device == "cpu" else None
         forms = self.forms if self.device == "cpu" else _NATIVE_FORMS
         self._in_thread(self._open, forms, artifact, writer)
@@ -86,6 +96,7 @@ class PaddleBackend(Backend):
         for i, form in enumerate(forms):
             try:
                 self._session = self._create(form)
+                check_ports(artifact, self.graph, *self._session.ports)
                 with silent_stdout():
                     output = self._session.run(trial)
             except (
@@ -193,17 +204,23 @@ class PaddleNativeBackend(PaddleBackend):
 
 
 class Session:
-    """A Paddle predictor with its one input and its outputs."""
+    """A Paddle predictor with its one input and its outputs.
+
+    Attributes: `ports`: how many inputs and outputs the graph declares; with none of either it cannot `run`.
+    """
 
     def __init__(self, predictor: Any):
         self._predictor = predictor
-        self._input = predictor.get_input_handle(predictor.get_input_names()[0])
+        inputs = predictor.get_input_names()
+        self._input = predictor.get_input_handle(inputs[0]) if inputs else None
         self._outputs = [predictor.get_output_handle(name) for name in predictor.get_output_names()]
+        self.ports = len(inputs), len(self._outputs)
 
     def run(
         self, batch: NDArray[Any], done: Callable[[str], None] = lambda step: None, number: int = 0
     ) -> NDArray[Any]:
         """Run the graph. Returns: its output of this number."""
+        assert self._input is not None  # noqa: S101 - see `ports`
         self._input.reshape(batch.shape)
         self._input.copy_from_cpu(batch)
         done("copy_in")

@@ -24,7 +24,8 @@ from ppliteseg_paddle.deploy import paddle_trt_plan
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.engines import engine_name, engines_folder
 from ppliteseg_paddle.deploy.folder import file_record
-from ppliteseg_paddle.deploy.interface import Backend, Options, split_device
+from ppliteseg_paddle.deploy.graph_files import check_paddle_graph
+from ppliteseg_paddle.deploy.interface import Backend, Options, check_output, check_ports, split_device
 from ppliteseg_paddle.deploy.paddle_inference import Session, check_readable, paddle_device, reason, silent_stdout
 from ppliteseg_paddle.deploy.shapes import ShapeRange
 from ppliteseg_paddle.deploy.tensorrt import DEFAULT_RANGE
@@ -52,6 +53,7 @@ class PaddleTrtBackend(Backend):
         self._model, self._params = artifact.path_of("paddle", "model"), artifact.path_of("paddle", "params")
         writer = artifact.versions.get("paddle", "unknown")
         check_readable(self.version, self._model, writer)
+        check_paddle_graph(self._model, self._params)
         self.device = _device(paddle, options.device)
         self._is_json = self._model.endswith(".json")
         _check_converts(paddle, self._is_json)
@@ -75,7 +77,9 @@ class PaddleTrtBackend(Backend):
         try:
             with silent_stdout():
                 self._session = self._build(options.calibration)
-                self._session.run(np.zeros(shapes.opt, np.float32))
+                check_ports(artifact, self.graph, *self._session.ports)
+                trial = np.zeros(shapes.opt, np.float32)
+                check_output(artifact, self.graph, trial, self._session.run(trial))
         except PPLiteSegError:
             raise
         except (RuntimeError, ValueError, NotImplementedError, OSError, TypeError) as error:  # what Paddle's C++ raises

@@ -19,7 +19,7 @@ from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.cuda import Buffer, Gpu
 from ppliteseg_paddle.deploy.engines import engine_name, engines_folder, read_bytes
 from ppliteseg_paddle.deploy.folder import file_record
-from ppliteseg_paddle.deploy.interface import Backend, Options, split_device
+from ppliteseg_paddle.deploy.interface import Backend, Options, check_output, check_ports, split_device
 from ppliteseg_paddle.deploy.shapes import Shape, ShapeRange
 from ppliteseg_paddle.deploy.tensorrt_plan import Plan, build_engine, make_logger, make_plan
 from ppliteseg_paddle.errors import ArtifactError, DataError, DependencyError
@@ -83,9 +83,9 @@ class TensorRtBackend(Backend):
         if self._context is None:
             raise ArtifactError(f"TensorRT {self.version} cannot run the engine: {_last(self._logger)}.")
         self._input = Buffer(self._gpu)
-        self.run(
-            np.zeros(shapes.opt if shapes else artifact.input_of(self.graph).shape, artifact.input_of(self.graph).dtype)
-        )
+        tensor = artifact.input_of(self.graph)
+        trial = np.zeros(shapes.opt if shapes else tensor.shape, tensor.dtype)
+        check_output(artifact, self.graph, trial, self.run(trial))
 
     def _open(self, artifact: Artifact, plan: Plan, cache_dir: str | None) -> None:
         trt, self._logger = self._trt, make_logger(self._trt)
@@ -117,7 +117,9 @@ class TensorRtBackend(Backend):
             if timing:
                 write_bytes(timing_path, timing)
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        self._input_name = next(name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)
+        inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        check_ports(artifact, self.graph, len(inputs), len(names) - len(inputs))
+        self._input_name = inputs[0]
         second = artifact.logits.name if artifact.logits is not None else ""
         self._outputs = {
             name: Output(Buffer(self._gpu), _TYPES[self._engine.get_tensor_dtype(name).name])

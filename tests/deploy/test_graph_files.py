@@ -1,13 +1,17 @@
-"""Graphs from strangers: no runtime opens one that names other files, or that is of another format than it says."""
+"""Graphs from strangers: no runtime opens one that names other files, that is of another format than it says, or at
+which it would die."""
 
+import json
 import os
 import shutil
 
 import pytest
+import yaml
 from tiny_onnx import tiny_artifact
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
+from ppliteseg_paddle.deploy.folder import file_record
 from ppliteseg_paddle.deploy.graph_files import DATA_LOCATION, EXTERNAL_DATA, MESSAGES
 from ppliteseg_paddle.errors import ArtifactError
 
@@ -119,3 +123,77 @@ def test_a_graph_with_other_inputs_or_outputs_than_promised_is_refused(fault, tm
     onnx.save(model, path)
     with pytest.raises(ArtifactError, match="model.onnx has . inputs and . outputs, but deploy.yaml promises 1 and 1"):
         open_backend("onnxruntime", artifact, "cpu")
+
+
+def _paddle_export(folder, change):
+    """An export whose `model.json` is changed, its hash right again."""
+    from exported import small_folder
+
+    shutil.copytree(small_folder("argmax"), folder)
+    with open(folder / "model.json") as file:
+        graph = json.load(file)
+    change(graph["program"]["regions"][0]["blocks"][0]["ops"])
+    (folder / "model.json").write_text(json.dumps(graph))
+    _rehash(folder, "model.json")
+    return folder
+
+
+def _rehash(folder, name):
+    values = yaml.safe_load((folder / "deploy.yaml").read_text())
+    values["files"][name] = file_record(str(folder / name))
+    (folder / "deploy.yaml").write_text(yaml.safe_dump(values))
+
+
+def _attributes(operators, kind):
+    return next(operator for operator in operators if operator["#"] == kind)["A"]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda ops: _attributes(ops, "1.data").pop(0), "an operator 'data' has no name"),
+        (lambda ops: _attributes(ops, "1.fetch")[0].update(N="nome"), "an operator 'fetch' has no name"),
+        (lambda ops: _attributes(ops, "1.fetch").pop(1), "an operator 'fetch' has no col"),
+        (lambda ops: ops[0].pop("OA"), "'OA' is missing"),
+        (lambda ops: ops[0].update(A=[]), "'A' of a parameter is"),
+        (lambda ops: ops[0].pop("#"), "'#' is missing"),
+    ],
+)
+def test_a_paddle_graph_at_which_paddle_would_die_is_refused(change, words, tmp_path):
+    with pytest.raises(ArtifactError, match=f"is no graph of Paddle, or damaged .*{words}"):
+        open_backend("paddle", Artifact.read(_paddle_export(tmp_path / "export", change)), "cpu")
+
+
+def test_a_paddle_graph_with_other_inputs_or_outputs_than_promised_is_refused(tmp_path):
+    folder = _paddle_export(tmp_path / "export", lambda ops: ops.pop())  # what gives the logits
+    with pytest.raises(ArtifactError, match="model.json has 1 inputs and 0 outputs, but deploy.yaml promises 1 and 1"):
+        open_backend("paddle", Artifact.read(folder), "cpu")
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (lambda content: content[:-1], "ends 1 bytes too early"),
+        (lambda content: content[: len(content) // 2], "bytes too early"),
+        (lambda content: content[:9], "is damaged"),
+        (lambda content: b"\xff" * len(content), "no tensor at byte 0"),
+        (lambda content: content + b"more", "is damaged"),
+    ],
+)
+def test_damaged_weights_of_a_paddle_graph_are_refused_in_one_line(damage, words, tmp_path):
+    folder = _paddle_export(tmp_path / "export", lambda ops: None)
+    path = folder / "model.pdiparams"
+    assert open_backend("paddle", Artifact.read(folder), "cpu").name == "paddle"
+    path.write_bytes(damage(path.read_bytes()))
+    _rehash(folder, path.name)
+    with pytest.raises(ArtifactError, match=f"model.pdiparams .*{words}.*; export the model again"):
+        open_backend("paddle", Artifact.read(folder), "cpu")
+
+
+def test_weights_of_another_graph_are_refused_in_one_line(tmp_path):
+    folder = _paddle_export(tmp_path / "export", lambda ops: None)
+    (folder / "model.pdiparams").write_bytes(b"")
+    _rehash(folder, "model.pdiparams")
+    with pytest.raises(ArtifactError, match="^Paddle .* cannot run .*model.json, which Paddle .* wrote: .+") as error:
+        open_backend("paddle", Artifact.read(folder), "cpu")
+    assert "\n" not in str(error.value)

@@ -62,6 +62,25 @@ def installed(monkeypatch, tmp_path):
 
 
 # --------------------------------------------------------------------------------------------
+# What the graph declares and returns
+# --------------------------------------------------------------------------------------------
+def test_a_graph_that_returns_something_else_than_promised_is_refused(tmp_path, installed):
+    installed()
+    artifact = an_artifact(tmp_path / "export")
+    artifact = dataclasses.replace(artifact, output=dataclasses.replace(artifact.output, dtype="int32"))
+    with pytest.raises(ArtifactError, match=r"returns uint8 \(1, 16, 24\), but deploy.yaml promises int32"):
+        open_backend("tensorrt", artifact)
+
+
+def test_a_graph_with_fewer_outputs_than_promised_is_refused(tmp_path, installed):
+    installed()
+    logits = Tensor("logits", "float32", "NCHW", (-1, 11, -1, -1))
+    artifact = an_artifact(tmp_path / "export", logits=logits)
+    with pytest.raises(ArtifactError, match="has 1 inputs and 1 outputs, but deploy.yaml promises 1 and 2"):
+        open_backend("tensorrt", artifact)
+
+
+# --------------------------------------------------------------------------------------------
 # The engine
 # --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -76,9 +76,13 @@ class Worker:
 
 
 def numbers_of(count, kinds):
-    """How many inputs of each kind: by their shares, at least one."""
-    total = sum(KINDS[name].share for name in kinds)
-    return {name: max(1, round(count * KINDS[name].share / total)) for name in kinds}
+    """How many inputs of each kind: by their shares, `count` together, but at least one each."""
+    total, numbers, before = sum(KINDS[name].share for name in kinds), {}, 0
+    for name in kinds:
+        upto = before + KINDS[name].share
+        numbers[name] = max(1, round(count * upto / total) - round(count * before / total))
+        before = upto
+    return numbers
 
 
 def known_results(folder):

@@ -16,7 +16,6 @@ import warnings
 
 MEMORY_BYTES = 512 << 20  # that one input may take
 ADDRESS_BYTES = 4 << 30  # that it can take at all
-LONGEST_MESSAGE = 2000
 
 
 def changed(kind, name, contents, number):
@@ -26,14 +25,14 @@ def changed(kind, name, contents, number):
 
 
 def read(kind, path):
-    """(outcome, text): "accepted", "refused", "unclear" (the message), "memory" or "traceback"."""
-    from ppliteseg_paddle.errors import PPLiteSegError
+    """(outcome, text): "accepted", "refused", "unclear" (no message, or a long one), "memory" or "traceback"."""
+    from ppliteseg_paddle.errors import LONGEST, PPLiteSegError
 
     try:
         kind.read(path)
     except PPLiteSegError as error:
-        text = str(error.args[0]) if error.args else ""  # not shortened
-        return ("refused" if 0 < len(text) <= LONGEST_MESSAGE else "unclear"), text
+        text = str(error)
+        return ("refused" if 0 < len(text) <= LONGEST else "unclear"), text
     except MemoryError:
         return "memory", traceback.format_exc()
     except Exception:  # whatever else is a defect
