@@ -7,6 +7,7 @@ remembers `OMP_NUM_THREADS`, which paddle overwrites when it is imported.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import importlib.util
 import os
@@ -214,3 +215,30 @@ def use_all_cores() -> int:
 def compute_threads() -> int:
     """Threads that this process computes with, in Paddle and beside it: 1 until `use_all_cores` was called."""
     return _compute_threads
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system, which glibc keeps where something in use lies above it. Takes some
+    milliseconds."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+class SizeChanges:
+    """Trims memory now and then where sizes change. Libraries keep what they built for the last sizes; what they throw
+    away for new ones leaves holes, and the process grows on.
+
+    Args: every: after how many changes.
+    """
+
+    def __init__(self, every: int = 20) -> None:
+        self._every, self._last, self._changes = every, (), 0
+
+    def note(self, size: tuple[int, ...]) -> None:
+        """To be called before each use, with its size."""
+        if size == self._last:
+            return
+        self._last, self._changes = size, self._changes + 1
+        if self._changes % self._every == 0:
+            trim_memory()

@@ -1,5 +1,6 @@
 """What is set up before Paddle is imported, and that importing the package sets up nothing."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -142,3 +143,42 @@ def test_what_the_user_has_chosen_for_matrix_products_stays(monkeypatch):
 
 def test_a_system_without_a_description_of_its_processor_is_left_alone(tmp_path):
     assert environment._is_amd_with_avx2(str(tmp_path / "none")) is False
+
+
+def test_memory_is_trimmed_only_where_sizes_change(monkeypatch):
+    trimmed = []
+    monkeypatch.setattr(environment, "trim_memory", lambda: trimmed.append(len(trimmed)))
+    changes = environment.SizeChanges(every=3)
+    for size in [(1, 8), (1, 8), (1, 9), (1, 9)]:
+        changes.note(size)
+    assert not trimmed
+    for _ in range(100):
+        changes.note((1, 7))
+    assert len(trimmed) == 1
+
+
+def test_trimming_gives_what_lies_below_something_in_use_back_to_the_system():
+    """Some hundred small blocks are freed below one that is kept."""
+    environment.trim_memory()  # on every system
+    if not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        return
+
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = (
+        ctypes.c_void_p,
+        [ctypes.c_size_t],
+        [ctypes.c_void_p],
+    )
+    blocks = [libc.malloc(60_000) for _ in range(1000)]
+    for block in blocks:
+        ctypes.memset(block, 1, 60_000)
+    for block in blocks[:-1]:
+        libc.free(block)
+    before = resident()
+    environment.trim_memory()
+    libc.free(blocks[-1])
+    assert before - resident() > 30_000_000

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.interface import (
     Backend,
@@ -38,6 +39,7 @@ class OpenVinoBackend(Backend):
         openvino = importlib.import_module("openvino")
         self.version = openvino.__version__.split("-")[0]
         self.num_threads = options.num_threads or default_threads()
+        self._sizes = environment.SizeChanges()
         self.graph = "openvino" if "openvino" in artifact.graphs else "onnx"
         if split_device(options.device)[0] == "gpu":
             raise DependencyError(
@@ -77,6 +79,7 @@ class OpenVinoBackend(Backend):
         return self._run(1, batch)
 
     def _run(self, number: int, batch: NDArray[Any]) -> NDArray[Any]:
+        self._sizes.note(batch.shape)
         # A copy: the result's memory is the request's and changes with the next run.
         return np.array(self._request.infer([batch], share_inputs=True, share_outputs=True)[number])
 

@@ -79,6 +79,7 @@ class PaddleBackend(Backend):
         self.device = paddle_device(self._paddle, options.device)
         self.num_threads = options.num_threads or default_threads()
         self._native: Session | None = None
+        self._sizes = environment.SizeChanges()
         self._model = artifact.path_of("paddle", "model")
         self._params = artifact.path_of("paddle", "params")
         writer = artifact.versions.get("paddle", "unknown")
@@ -171,6 +172,7 @@ class PaddleBackend(Backend):
         return output
 
     def _run(self, number: int, batch: NDArray[Any], done: Callable[[str], None]) -> NDArray[Any]:
+        self._sizes.note(batch.shape)
         try:
             return self._session.run(batch, done, number)
         except RuntimeError as error:

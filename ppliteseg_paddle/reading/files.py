@@ -64,9 +64,7 @@ def opened(kind: str, path: str, max_pixels: int | None = None) -> Iterator[Open
     """
     try:
         with open_regular(path) as file:
-            header = _header(file, path)
-            check_readable(kind, path, *header.size, max_pixels)
-            yield Opened(file, header)
+            yield Opened(file, checked_header(kind, file, path, max_pixels))
     except PILLOW_ERRORS:
         raise unreadable(kind, path) from None
 
@@ -82,6 +80,17 @@ def open_regular(path: str) -> BinaryIO:
         os.close(handle)
         raise OSError(f"{path} is no regular file")
     return open(handle, "rb")
+
+
+def checked_header(kind: str, file: BinaryIO, path: str, max_pixels: int | None = None) -> ImageFile.ImageFile:
+    """Pillow's image of a file that may be in memory, before its pixels are decoded.
+
+    Args: as `opened` has them.
+    Raises: TooLargeError; one of `PILLOW_ERRORS`.
+    """
+    header = _header(file, path)
+    check_readable(kind, path, *header.size, max_pixels)
+    return header
 
 
 def _header(file: BinaryIO, path: str) -> ImageFile.ImageFile:

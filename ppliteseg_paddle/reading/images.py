@@ -9,13 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageFile
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.files import UnreadableError as UnreadableError
 from ppliteseg_paddle.reading.files import is_cut_off_jpeg, opened, orientation, unreadable
 from ppliteseg_paddle.reading.image_form import ImageForm, ValueRange
 from ppliteseg_paddle.reading.limits import check_readable
-from ppliteseg_paddle.reading.rasters import DAMAGE, Raster, RasterFault, is_raster, raster_shape, read_raster
+from ppliteseg_paddle.reading.rasters import DAMAGE, Raster, RasterFault, raster_kind, raster_shape, read_raster
 
 # EXIF's orientation -> (quarter turns counterclockwise, mirrored left to right after them).
 _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
@@ -56,7 +57,7 @@ def read_image(
 
 def read_values(path: str, channels: int = 3, max_pixels: int | None = None) -> NDArray[Any]:
     """`read_image` with the values as the file holds them, in their own type."""
-    raster = _read_raster(path, max_pixels) if is_raster(path) else None
+    raster = _read_raster(path, max_pixels) if raster_kind(path) else None
     if raster is not None:
         return _with_channels(raster, channels, path)
     # With IMREAD_ANYDEPTH values of 8 bits are the same, and others are not cut.
@@ -76,7 +77,7 @@ def channels_of(path: str) -> int:
 
     Raises: UnreadableError: if it cannot be read.
     """
-    raster = _read_raster(path) if is_raster(path) else None
+    raster = _read_raster(path) if raster_kind(path) else None
     if raster is not None:
         found = raster.pixels.shape[2]
         real = found - raster.alpha
@@ -100,18 +101,20 @@ def suggested_range(pixels: NDArray[Any]) -> list[float]:
 def _decoded(path: str, flags: int, max_pixels: int | None) -> NDArray[Any]:
     with opened("image", path, max_pixels) as (file, header):
         turn, (width, height) = orientation(header), header.size
+        # OpenCV up to 4.8.0 bundles a libwebp with CVE-2023-4863.
+        image: NDArray[Any] | None = _by_pillow(header, flags) if header.format == "WEBP" else None
         file.seek(0)
-        content = file.read()
+        content = b"" if image is not None else file.read()
     if is_cut_off_jpeg(content, width * height):
         raise UnreadableError(
             f"image {path} ends too early: the remaining pixels are missing. Copy or download it again, or take it off "
             "the list."
         )
-    image: NDArray[Any] | None = None
-    # OpenCV raises for more pixels than it allows. Not imread: on Windows it cannot open a path that is not ASCII, and
-    # it logs a line of its own.
-    with contextlib.suppress(cv2.error):
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        # OpenCV raises for more pixels than it allows. Not imread: on Windows it cannot open a path that is not ASCII,
+        # and it logs a line of its own.
+        with contextlib.suppress(cv2.error):
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise unreadable("image", path)
     if turn == 1:
@@ -121,9 +124,18 @@ def _decoded(path: str, flags: int, max_pixels: int | None) -> NDArray[Any]:
     return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
 
 
+def _by_pillow(header: ImageFile.ImageFile, flags: int) -> NDArray[Any]:
+    """The pixels of an RGB or RGBA image as `cv2.imdecode` gives them."""
+    pixels: NDArray[Any]
+    if flags == cv2.IMREAD_UNCHANGED and header.mode == "RGBA":
+        pixels = cv2.cvtColor(np.asarray(header), cv2.COLOR_RGBA2BGRA)
+    else:
+        code = cv2.COLOR_RGB2BGR if flags & cv2.IMREAD_COLOR else cv2.COLOR_RGB2GRAY
+        pixels = cv2.cvtColor(np.asarray(header.convert("RGB")), code)
+    return pixels
+
+
 def _read_raster(path: str, max_pixels: int | None = None) -> Raster | None:
-    if not os.path.isfile(path) or os.path.getsize(path) == 0:
-        raise unreadable("image", path)
     shape = raster_shape(path)
     if shape is not None:
         check_readable("image", path, shape[1], shape[0], max_pixels, channels=shape[2])
@@ -174,8 +186,8 @@ def _wrong_channels(path: str, found: int, channels: int) -> DataError:
 
 def image_size(path: str) -> tuple[int, int] | None:
     """Width and height from the header, before any EXIF rotation; None if it cannot be read."""
-    if is_raster(path):
-        shape = raster_shape(path) if os.path.isfile(path) else None  # a pipe would be waited for
+    if raster_kind(path):
+        shape = raster_shape(path)
         return (shape[1], shape[0]) if shape else None
     try:
         with opened("image", path) as (_, header):

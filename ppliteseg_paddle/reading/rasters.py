@@ -7,21 +7,29 @@ GDAL is not needed either.
 
 from __future__ import annotations
 
+import lzma
+import struct
+import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import DependencyError
+from ppliteseg_paddle.reading.files import open_regular
 
 if TYPE_CHECKING:
     import tifffile
 
 # What NumPy and tifffile raise for a file that they cannot decode.
-DAMAGE = (OSError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError)
-TIFF_EXTENSIONS = (".tif", ".tiff")
+DAMAGE = (
+    *(OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError),
+    *(struct.error, zlib.error, lzma.LZMAError),
+)
 # GeoTIFF 1.1, section 6: pixel scale, tie points, transformation, key directory, its doubles and texts.
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # either order of bytes; the last two have offsets of 64 bits
+_NPY_START = b"\x93NUMPY"
 _NODATA_TAG = 42113  # GDAL's: the value of pixels without data, as text
 _PLAIN = (0, 1, 2, 3, 6)  # of the tag PhotometricInterpretation: gray, RGB, palette, YCbCr
 _ALPHA = (1, 2)  # of the tag ExtraSamples: associated and unassociated
@@ -42,9 +50,15 @@ class RasterFault(Exception):
     """Why a file cannot be read, as a clause."""
 
 
-def is_raster(path: str) -> bool:
-    """Whether a name is that of a file for this module."""
-    return path.lower().endswith((*TIFF_EXTENSIONS, ".npy"))
+def raster_kind(path: str) -> str | None:
+    """ "tiff" or "npy" by the file's first bytes, whatever it is called; None for another file, and what is no regular
+    file."""
+    try:
+        with open_regular(path) as file:
+            start = file.read(len(_NPY_START))
+    except OSError:
+        return None
+    return "npy" if start == _NPY_START else "tiff" if start.startswith(_TIFF_STARTS) else None
 
 
 def read_raster(path: str) -> Raster | None:
@@ -53,7 +67,7 @@ def read_raster(path: str) -> Raster | None:
     Raises: RasterFault: for a stack of images, or values that are no numbers; DependencyError: for a compression that
         needs imagecodecs; and what the readers raise for damaged files (`DAMAGE`).
     """
-    if path.lower().endswith(".npy"):
+    if raster_kind(path) == "npy":
         return Raster(_height_width_channels(_numbers(np.load(path, allow_pickle=False))))
     with _opened(path) as file:
         if _is_plain(file):
@@ -85,7 +99,7 @@ def read_raster(path: str) -> Raster | None:
 def raster_shape(path: str) -> tuple[int, int, int] | None:
     """(height, width, channels) from the header of a TIFF or NPY file; None if it cannot be read."""
     try:
-        if path.lower().endswith(".npy"):
+        if raster_kind(path) == "npy":
             shape = _hwc(np.load(path, allow_pickle=False, mmap_mode="r").shape)
         else:
             with _opened(path) as file:
@@ -101,7 +115,7 @@ def raster_shape(path: str) -> tuple[int, int, int] | None:
 
 def geo_tags(path: str) -> list[tuple[int, int, int, Any, bool]]:
     """The tags that say where a TIFF lies on Earth, in the form that tifffile writes them (`extratags`); [] without."""
-    if not path.lower().endswith(TIFF_EXTENSIONS):
+    if raster_kind(path) != "tiff":
         return []
     try:
         with _opened(path) as file:

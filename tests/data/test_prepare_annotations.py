@@ -12,6 +12,7 @@ from tiny_data import save_pixels
 from ppliteseg_paddle.data.prepare.annotations import Coco, labelme_label
 from ppliteseg_paddle.data.prepare.folder import Sources, plan_folder
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading import limits
 from ppliteseg_paddle.reading.images import read_image
 
 QUIET = dict(num_workers=0, progress=False)
@@ -191,3 +192,28 @@ def test_labelme_points_of_another_form_are_refused(tmp_path, points):
     path.write_text(json.dumps({"shapes": [{"label": "car", "points": points}]}))
     with pytest.raises(DataError, match="the points of 'car' are no list"):
         labelme_label(str(path), (8, 8), ["car"])
+
+
+def _labelme_with_mask(tmp_path, content):
+    shape = {"label": "car", "points": [[0, 0], [1, 1]], "shape_type": "mask"}
+    shape["mask"] = base64.b64encode(content).decode()
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": [shape]}))
+    return str(tmp_path / "a.json")
+
+
+def test_a_stored_mask_that_memory_does_not_hold_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    stored = io.BytesIO()
+    Image.new("L", (64, 48)).save(stored, "PNG")
+    path = _labelme_with_mask(tmp_path, stored.getvalue())
+    monkeypatch.setattr(limits, "_ALWAYS", 0)
+    monkeypatch.setattr(limits, "free_memory", lambda: 64 * 48 * limits.READ_BYTES)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("pixels were decoded"))
+    with pytest.raises(limits.TooLargeError, match="the stored mask of 'car' in .*a.json claims 64x48 pixels"):
+        labelme_label(path, (40, 30), ["car"])
+
+
+def test_a_stored_mask_is_of_the_formats_that_images_may_have(tmp_path):
+    stored = io.BytesIO()
+    Image.new("L", (4, 4)).save(stored, "PCX")
+    with pytest.raises(DataError, match="the stored mask of 'car' cannot be decoded"):
+        labelme_label(_labelme_with_mask(tmp_path, stored.getvalue()), (40, 30), ["car"])

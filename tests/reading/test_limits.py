@@ -6,6 +6,7 @@ import os
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ppliteseg_paddle.reading import limits
@@ -70,12 +71,44 @@ def test_memory_and_container_bound_the_pixels_of_one_piece(tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["z.png", "z.npy", "z.tif"])
 @pytest.mark.parametrize("reader", READERS)
-def test_a_pipe_that_is_called_an_image_is_refused_rather_than_waited_for(tmp_path, reader):
-    os.mkfifo(tmp_path / "z.png")
-    with pytest.raises(UnreadableError, match="z.png is no regular file"):
-        READERS[reader](str(tmp_path / "z.png"))
-    assert image_size(str(tmp_path / "z.png")) is None
+def test_a_pipe_that_is_called_an_image_is_refused_rather_than_waited_for(tmp_path, reader, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UnreadableError, match=f"{name} is no regular file"):
+        READERS[reader](str(tmp_path / name))
+    assert image_size(str(tmp_path / name)) is None
+
+
+def _saved(path, kind):
+    if kind == "NPY":
+        with open(path, "wb") as file:
+            np.save(file, PIXELS)
+    else:
+        Image.fromarray(PIXELS).save(path, kind, **({"lossless": True} if kind == "WEBP" else {}))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP", "NPY"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.npy", "a.jpg"])
+def test_the_content_of_an_image_and_not_its_name_says_what_decodes_it(tmp_path, kind, name):
+    _saved(tmp_path / name, kind)
+    assert (read_image(tmp_path / name)[..., ::-1] == PIXELS).all()
+    assert image_size(str(tmp_path / name)) == (64, 48)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_opencv_does_not_decode_webp(tmp_path, monkeypatch, name, mode):
+    picture = Image.fromarray(PIXELS).convert(mode)
+    if mode == "RGBA":
+        picture.putalpha(picture.getchannel("R"))  # WebP drops what is all opaque
+    picture.save(tmp_path / name, "WEBP", lossless=True, exact=True)
+    expected = {flags: cv2.imread(str(tmp_path / name), flags) for flags in (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE)}
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("OpenCV decoded it"))
+    assert (read_image(tmp_path / name) == expected[cv2.IMREAD_COLOR]).all()
+    assert (read_image(tmp_path / name, channels=1) == expected[cv2.IMREAD_GRAYSCALE]).all()
+    if mode == "RGBA":
+        assert (read_image(tmp_path / name, channels=4) == np.asarray(picture)).all()
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".tif", ".bmp", ".ppm"])
@@ -118,3 +151,23 @@ def test_an_exif_orientation_is_applied_in_every_format(tmp_path, name, options,
     image = read_image(tmp_path / name, channels)
     assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).mean() < 8  # JPEG's own error
+
+
+def _cut_header(content):
+    return content[:7]
+
+
+def _flipped_byte(content):
+    """In the compressed values, which have a checksum."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [_cut_header, _flipped_byte])
+def test_a_damaged_tiff_is_refused_in_one_line(tmp_path, damage):
+    file = io.BytesIO()
+    deep = np.random.default_rng(0).integers(0, 65536, (48, 64, 3)).astype(np.uint16)
+    tifffile.imwrite(file, deep, compression="zlib", photometric="rgb")
+    (tmp_path / "a.tif").write_bytes(damage(file.getvalue()))
+    with pytest.raises(UnreadableError, match="a.tif cannot be decoded: it is damaged"):
+        read_image(tmp_path / "a.tif", value_range=((0, 65535),))

@@ -18,7 +18,7 @@ from ppliteseg_paddle.config.kinds import is_int, is_number
 from ppliteseg_paddle.data.prepare.label_forms import IGNORED, ignored_value
 from ppliteseg_paddle.errors import DataError, DependencyError
 from ppliteseg_paddle.reading.color_masks import codes, read_rgb
-from ppliteseg_paddle.reading.files import PILLOW_ERRORS
+from ppliteseg_paddle.reading.files import PILLOW_ERRORS, checked_header
 
 BACKGROUND = "background"
 MAX_SIDE, MAX_PIXELS = 1 << 16, 1 << 28  # of an image: lines far outside take memory, too
@@ -116,8 +116,9 @@ def _is_coordinate(value: Any) -> bool:
 
 def _stored_mask(shape: dict[str, Any], path: str) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True))) as file:
-            return file.convert("1", dither=Image.Dither.NONE)
+        content = io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True))
+        with checked_header(f"the stored mask of '{shape.get('label')}' in", content, path) as image:
+            return image.convert("1", dither=Image.Dither.NONE)
     except (*PILLOW_ERRORS, binascii.Error, TypeError):
         raise DataError(f"{path}: the stored mask of '{shape.get('label')}' cannot be decoded.") from None
 
