@@ -233,7 +233,8 @@ class SizeChanges:
     """
 
     def __init__(self, every: int = 20) -> None:
-        self._every, self._last, self._changes = every, (), 0
+        self._every, self._changes = every, 0
+        self._last: tuple[int, ...] = ()
 
     def note(self, size: tuple[int, ...]) -> None:
         """To be called before each use, with its size."""

@@ -75,7 +75,7 @@ _PARAMETER_PARTS = {"A": 4, "OA": 3}  # lists of an operator "p" and their least
 def check_paddle_graph(model: str, params: str) -> None:
     """Check the two files of a graph of Paddle for what ends the process, or goes unnoticed, in place of being refused.
 
-    Raises: ArtifactError
+    Raises: ValueError: saying which and why.
     """
     if model.endswith(".json"):
         _check_pir(model)
@@ -91,7 +91,7 @@ def _check_pir(path: str) -> None:
             _check_regions(json.load(file)["program"]["regions"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise ArtifactError(f"{path} is no graph of Paddle, or damaged ({reason}); export the model again.") from None
+        raise ValueError(f"{os.path.basename(path)} is no graph, or damaged ({reason})") from None
 
 
 def _check_regions(regions: Any) -> None:
@@ -132,7 +132,7 @@ def _check_parameters(path: str) -> None:
                     raise ValueError(f"it ends {end - size:d} bytes too early")
                 file.seek(end)
         except (ValueError, struct.error, StopIteration, KeyError) as error:
-            raise ArtifactError(f"{path} is damaged ({error or 'no tensor'}); export the model again.") from None
+            raise ValueError(f"{os.path.basename(path)} is damaged ({error or 'no tensor'})") from None
 
 
 def _check_onnx(path: str) -> None:

@@ -84,7 +84,6 @@ class PaddleBackend(Backend):
         self._params = artifact.path_of("paddle", "params")
         writer = artifact.versions.get("paddle", "unknown")
         check_readable(self.version, self._model, writer)
-        check_paddle_graph(self._model, self._params)
         self._thread = ThreadPoolExecutor(1, "paddle") if self.device == "cpu" else None
         forms = self.forms if self.device == "cpu" else _NATIVE_FORMS
         self._in_thread(self._open, forms, artifact, writer)
@@ -96,6 +95,7 @@ class PaddleBackend(Backend):
         trial = trial_input(artifact)
         for i, form in enumerate(forms):
             try:
+                check_paddle_graph(self._model, self._params)
                 self._session = self._create(form)
                 check_ports(artifact, self.graph, *self._session.ports)
                 with silent_stdout():

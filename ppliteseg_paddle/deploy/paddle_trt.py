@@ -53,7 +53,6 @@ class PaddleTrtBackend(Backend):
         self._model, self._params = artifact.path_of("paddle", "model"), artifact.path_of("paddle", "params")
         writer = artifact.versions.get("paddle", "unknown")
         check_readable(self.version, self._model, writer)
-        check_paddle_graph(self._model, self._params)
         self.device = _device(paddle, options.device)
         self._is_json = self._model.endswith(".json")
         _check_converts(paddle, self._is_json)
@@ -75,6 +74,7 @@ class PaddleTrtBackend(Backend):
             self.precision, shapes, os.path.join(engines_folder(artifact.folder, options.cache_dir), name)
         )
         try:
+            check_paddle_graph(self._model, self._params)
             with silent_stdout():
                 self._session = self._build(options.calibration)
                 check_ports(artifact, self.graph, *self._session.ports)
