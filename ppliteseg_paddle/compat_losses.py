@@ -210,6 +210,19 @@ class _Dice(_Fix):
         return super().forward(logits, labels.clone())  # type: ignore[misc]
 
 
+class _LovaszHinge(_Fix):
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        """PaddleSeg takes any two channels of logits for the two sides of one class, those of two planes, too.
+
+        Shape: logits (N, C, H, W); labels (N, H, W), or planes (N, C, H, W).
+        """
+        from paddleseg.models.losses.lovasz_loss import flatten_binary_scores, lovasz_hinge_flat
+
+        if labels.shape == logits.shape:
+            return lovasz_hinge_flat(*flatten_binary_scores(logits, labels, self.ignore_index))
+        return super().forward(logits, labels)  # type: ignore[misc]
+
+
 class _Mixed(_Fix):
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> list[paddle.Tensor]:
         """Each loss gets labels of its own, so that none sees what another one, of whatever package, wrote into them.
@@ -219,7 +232,7 @@ class _Mixed(_Fix):
         return [loss(logits, labels.clone()) * factor for loss, factor in zip(self.losses, self.coef)]
 
 
-FIXES_OF_ALL: dict[str, type] = {"DiceLoss": _Dice, "MixedLoss": _Mixed}
+FIXES_OF_ALL: dict[str, type] = {"DiceLoss": _Dice, "LovaszHingeLoss": _LovaszHinge, "MixedLoss": _Mixed}
 FIXES_OF_2_8: dict[str, type] = {
     "CrossEntropyLoss": _CrossEntropy,
     "DistillCrossEntropyLoss": _CrossEntropy,

@@ -29,6 +29,9 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "DATASETS": ("ppliteseg_paddle.data.dataset:CamVid", "ppliteseg_paddle.data.dataset:StreetScenes"),
 }
 
+# What a later PaddleSeg has under the same name: registered where the installed one has none.
+STAND_INS = {"TRANSFORMS": ("ppliteseg_paddle.data.multilabel:AddMultiLabelAuxiliaryCategory",)}
+
 
 def add(registry: str, target: str) -> None:
     """Add a component of another package to the table; `register()` hands it to PaddleSeg with ours.
@@ -68,4 +71,9 @@ def register() -> None:
                     f"PaddleSeg's registry {registry} already holds another '{name}' ({held[name]!r}); "
                     "ppliteseg_paddle cannot register its own."
                 )
+    for registry, targets in STAND_INS.items():
+        for target in targets:
+            module, name = target.split(":")
+            if name not in getattr(manager, registry).components_dict:
+                getattr(manager, registry).add_component(getattr(importlib.import_module(module), name))
     compat.apply_paddleseg_fixes()

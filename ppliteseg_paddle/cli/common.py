@@ -109,6 +109,13 @@ FLAGS: dict[str, dict[str, Any]] = {
     "is_slide": dict(action="store_true", help="evaluate by a sliding window"),
     "crop_size": dict(type=positive_int, nargs=2, metavar=("W", "H"), help="size of the sliding window"),
     "stride": dict(type=positive_int, nargs=2, metavar=("W", "H"), help="step of the sliding window"),
+    "use_multilabel": dict(
+        action="append_const",
+        dest="opts",
+        const="test_config.use_multilabel=True",
+        help="a pixel may be of several classes: labels are a plane of 0 and 1 for each, as with "
+        "test_config.use_multilabel in the configuration",
+    ),
     "mask_resize": dict(
         choices=["bilinear", "nearest"],
         help="how a mask gets to the image's size where the network's input has another: bilinear resizes the logits, "

@@ -56,11 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output_op",
-        choices=["argmax", "softmax", "none"],
+        choices=["argmax", "softmax", "sigmoid", "none"],
         default=ExportOptions.output_op,
-        help="what leaves the graph: class ids, probabilities, or logits (default: %(default)s)",
+        help="what leaves the graph: class ids, probabilities (sigmoid: of each class by itself), or logits (default: "
+        "argmax; with test_config.use_multilabel sigmoid)",
     )
-    add_flags(parser, "mask_resize", mask_resize={"default": ExportOptions.mask_resize})
+    add_flags(parser, "use_multilabel", "mask_resize", mask_resize={"default": ExportOptions.mask_resize})
     parser.add_argument(
         "--precision",
         choices=["fp32", "fp16", "int8"],

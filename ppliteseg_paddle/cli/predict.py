@@ -2,7 +2,8 @@
 
 Writes to --save_dir, for each of --outputs:
   mask/NAME.png        the class ids, a palette PNG (16-bit gray above 256 classes); of a georeferenced TIFF
-                       mask/NAME.tif with its tags
+                       mask/NAME.tif with its tags; with use_multilabel the planes of all classes side by side, 0 and 1
+                       (in a TIFF: its bands)
   overlay/NAME.png     the classes' colors over the image
   color/NAME.png       the classes' colors alone
   confidence/NAME.png  how sure each pixel is: 0 (not at all) to 255, a palette PNG
@@ -107,6 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "crop_size",
         "stride",
         "mask_resize",
+        "use_multilabel",
         batch_size={
             "default": 1,
             "help": "images of one size that go through the network together (default: %(default)s)",
@@ -116,6 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "help": "segment by a sliding window: for images much larger than those of the training (default: as the "
             "configuration's test_config, which an export keeps, says)",
         },
+        use_multilabel={"help": f"with --config: {FLAGS['use_multilabel']['help']}; an export says it itself"},
         mask_resize={
             "help": f"{FLAGS['mask_resize']['help'].rsplit(' (', 1)[0]} (default: as exported; with --config bilinear)"
         },

@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_flags(
         parser,
-        *("model_path", "device", "num_workers", "precision", "amp_level", "seed", "opts", "verbose"),
+        *("model_path", "device", "num_workers", "precision", "amp_level", "seed", "use_multilabel", "opts", "verbose"),
         model_path={"help": "weights to start from (.pdparams, .safetensors, ...: see `weights --help`)"},
         num_workers={"default": TrainOptions.num_workers},
         precision={"default": TrainOptions.precision},

@@ -12,7 +12,7 @@ from ppliteseg_paddle.config.options import EvalOptions
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, "config", "model_path", "save_json", "overwrite", model_path={"required": True})
-    add_flags(parser, *TEST_FLAGS)
+    add_flags(parser, *TEST_FLAGS, "use_multilabel")
     add_flags(
         parser,
         "batch_size",

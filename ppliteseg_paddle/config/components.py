@@ -12,6 +12,7 @@ from typing import Any
 from ppliteseg_paddle.config.check import expect
 from ppliteseg_paddle.config.keys import OURS, keys_of
 from ppliteseg_paddle.config.kinds import is_block, is_int, kind_of
+from ppliteseg_paddle.config.multilabel import check_multilabel
 from ppliteseg_paddle.config.source import Source
 from ppliteseg_paddle.errors import ConfigError, suggest
 from ppliteseg_paddle.registry import register
@@ -60,6 +61,7 @@ def check_components(values: Mapping[str, Any], source: Source) -> None:
     Raises: ConfigError: with the nearest registered names, or the nearest parameters.
     """
     register()
+    losses = {}
     for key, block in components(values):
         if not isinstance(block["type"], str):
             raise ConfigError(
@@ -67,8 +69,12 @@ def check_components(values: Mapping[str, Any], source: Source) -> None:
             )
         name = _optimizer_name(block) if key == "optimizer" else block["type"]
         component = _find(key, name, source)
+        if key.startswith("loss."):
+            losses[key] = component
         _check_arguments(key, block, component, source)
         _check_values(key, block, source)
+    if (values.get("test_config") or {}).get("use_multilabel"):
+        check_multilabel(values, losses, source)
     _check_weights(values, source)
     _check_scheduler(values["lr_scheduler"], source)
     _check_channels(values, source)

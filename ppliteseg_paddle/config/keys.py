@@ -110,6 +110,7 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
             ("is_slide", k.FLAG, False, "Evaluate by a sliding window; needs `crop_size` and `stride`."),
             ("crop_size", or_null(k.SIZE), None, "Size of the sliding window."),
             ("stride", or_null(k.SIZE), None, "Step of the sliding window."),
+            ("use_multilabel", k.FLAG, False, "A pixel may be of several classes: labels are a plane of 0 and 1 each."),
             ("auc_roc", k.FLAG, False, "Compute the area under the ROC curve, too."),
             ("print_detail", k.FLAG, True, "Log the scores of each class."),
         ),

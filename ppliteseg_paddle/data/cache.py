@@ -101,7 +101,7 @@ def _is_fresh(folder: str, job: Job) -> bool:
 
 def _estimate(job: Job) -> int:
     width, height = image_size(job.image) or (0, 0)
-    return HEADER_BYTES + width * height * (job.form.pixel_bytes + 1)
+    return HEADER_BYTES + width * height * (job.form.pixel_bytes + (job.form.planes or 1))
 
 
 # --------------------------------------------------------------------------------------------
@@ -144,7 +144,9 @@ class DiskCache:
             raise DataError(f"{entry.path} of the data cache cannot be read: {error}.") from None
         end = HEADER_BYTES + int(np.prod(entry.shape)) * np.dtype(entry.image_dtype).itemsize
         image = content[HEADER_BYTES:end].view(entry.image_dtype).reshape(entry.shape)
-        return image, content[end:].view(entry.dtype).reshape(entry.shape[:2]) if entry.dtype else None
+        return image, content[end:].view(entry.dtype).reshape(
+            entry.shape[:2] + entry.label_shape
+        ) if entry.dtype else None
 
 
 def _advice(folder: str) -> str:
@@ -165,8 +167,9 @@ class MemoryCache:
         self._dataset, self._decode = dataset, decode
         areas = [width * height for width, height in (image_size(image) or (0, 0) for image, _ in dataset.file_list)]
         self._form = form_of(dataset)
+        planes = self._form.planes or 1
         # Each image begins at a multiple of 4 bytes, as its floating-point numbers need it.
-        starts = np.cumsum([0] + [-(-area * (self._form.pixel_bytes + 1) // 4) * 4 for area in areas])
+        starts = np.cumsum([0] + [-(-area * (self._form.pixel_bytes + planes) // 4) * 4 for area in areas])
         self._areas, self._starts, self.bytes = areas, starts[:-1].tolist(), int(starts[-1])
         free = free_memory()
         if free is not None and self.bytes > _MEMORY_SHARE * free:
@@ -190,13 +193,14 @@ class MemoryCache:
         height, width = self._sizes[2 * index], self._sizes[2 * index + 1]
         area, start = self._areas[index], self._starts[index]
         middle = start + area * self._form.pixel_bytes
+        end = middle + area * (self._form.planes or 1)
         if not height:
             image, label = self._decode(index)
             height, width = image.shape[:2]
             if height * width != area or label is None or label.dtype != np.uint8:
                 return image, label  # not of the size that its header tells
             self._memory[start:middle] = np.ascontiguousarray(image).reshape(-1).view(np.uint8)
-            self._memory[middle : middle + area] = label.reshape(-1)
+            self._memory[middle:end] = label.reshape(-1)
             self._sizes[2 * index + 1] = width
             self._sizes[2 * index] = height  # last: from here on others read it
         channels = self._form.img_channels
@@ -205,7 +209,7 @@ class MemoryCache:
             .view(self._form.image.dtype)
             .reshape((height, width) if channels == 1 else (height, width, channels))
         )
-        return image, self._memory[middle : middle + area].reshape(height, width)
+        return image, self._memory[middle:end].reshape(height, width, *self._form.label_shape)
 
 
 def open_cache(dataset, where: str):

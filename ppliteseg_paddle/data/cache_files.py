@@ -31,6 +31,7 @@ class Form(NamedTuple):
     num_classes: int
     ignore_index: int
     value_range: ValueRange | None = None
+    planes: int | None = None  # of a multi-label file; None: class ids
 
     @property
     def image(self) -> ImageForm:
@@ -40,6 +41,11 @@ class Form(NamedTuple):
     def pixel_bytes(self) -> int:
         """Bytes of a pixel of the image."""
         return self.img_channels * np.dtype(self.image.dtype).itemsize
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """What follows height and width in a label's shape."""
+        return (self.planes,) if self.planes else ()
 
     def to_dict(self) -> dict[str, Any]:
         """As a header holds it; without a range as before there were any."""
@@ -55,6 +61,7 @@ class Entry(NamedTuple):
     dtype: str  # of the label
     error: str  # why the pair could not be read; "" if it could
     image_dtype: type[np.generic] = np.uint8
+    label_shape: tuple[int, ...] = ()  # after height and width
 
 
 class Stale(Exception):
@@ -88,7 +95,13 @@ def _digest(path: str) -> str:
 
 
 def form_of(dataset: Any) -> Form:
-    return Form(dataset.img_channels, dataset.num_classes, dataset.ignore_index, dataset.form.value_range)
+    return Form(
+        dataset.img_channels,
+        dataset.num_classes,
+        dataset.ignore_index,
+        dataset.form.value_range,
+        dataset.planes or None,
+    )
 
 
 def jobs_of(dataset: Any) -> list[Job]:
@@ -119,7 +132,9 @@ def write_pair(folder: str, job: Job) -> str:
     image: np.ndarray | None
     label: np.ndarray | None
     try:
-        image, label = read_pair(image_path, label_path, form.image, form.num_classes, form.ignore_index)
+        image, label = read_pair(
+            image_path, label_path, form.image, form.num_classes, form.ignore_index, form.planes or 0
+        )
         header.update(shape=list(image.shape), dtype=str(label.dtype) if label is not None else "")
     except UnreadableError as error:
         image = label = None
@@ -171,11 +186,11 @@ def read_entry(folder: str, job: Job) -> Entry:
         0
         if header["error"]
         else int(np.prod(shape)) * np.dtype(job.form.image.dtype).itemsize
-        + (int(np.prod(shape[:2])) * np.dtype(dtype).itemsize if dtype else 0)
+        + (int(np.prod(shape[:2] + job.form.label_shape)) * np.dtype(dtype).itemsize if dtype else 0)
     )
     if length != HEADER_BYTES + pixels:
         raise Stale(f"(its file {os.path.basename(path)} is cut off)")
-    return Entry(path, shape, dtype, header["error"], job.form.image.dtype)
+    return Entry(path, shape, dtype, header["error"], job.form.image.dtype, job.form.label_shape)
 
 
 def _check_source(path: str, kept: dict[str, Any] | None) -> None:

@@ -6,109 +6,21 @@ Pairs are read in processes; what is kept of one is a few numbers, so the memory
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ppliteseg_paddle.config.keys import TOP_LEVEL
+from ppliteseg_paddle.data.check_pair import Form, PairReport, inspect_pair, known_pixels
 from ppliteseg_paddle.data.check_shapes import shape_problems
 from ppliteseg_paddle.data.findings import ERROR, Findings
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.transforms import FusedAugment
-from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.image_form import ImageForm
-from ppliteseg_paddle.reading.images import UnreadableError, image_mode, read_image
-from ppliteseg_paddle.reading.labels import check_label, read_label
-from ppliteseg_paddle.reading.pairs import check_sizes
 
 DEFAULT_UNREADABLE_SHARE: float = TOP_LEVEL["max_unreadable_share"].default
 QUICK_SAMPLE = 64  # labels that are looked into before a training starts
-
-
-class Form(NamedTuple):
-    """What the labels and images of a data set have to be."""
-
-    num_classes: int
-    ignore_index: int = 255
-    image: ImageForm = ImageForm()
-
-    @property
-    def values(self) -> int:
-        """How many values a label may hold: what pixels are counted in."""
-        return 256 if max(self.num_classes - 1, self.ignore_index) < 256 else 65536
-
-
-class PairReport(NamedTuple):
-    """What is kept of a pair."""
-
-    problems: list[tuple[str, str]]  # (key of `findings.KINDS`, message)
-    size: tuple[int, int] | None = None  # width, height
-    pixels: np.ndarray | None = None  # int64 (Form.values,): pixels of each label value
-    image_digest: bytes = b""
-    label_digest: bytes = b""
-
-
-# --------------------------------------------------------------------------------------------
-# One pair
-# --------------------------------------------------------------------------------------------
-def inspect_pair(pair: tuple[str, str | None], form: Form, images: bool = True) -> PairReport:
-    """Read an image and its label, and say what is wrong with them.
-
-    Args: images: False looks at the label alone.
-    """
-    image_path, label_path = pair
-    problems: list[tuple[str, str]] = []
-    image = _try(problems, "image_form", image_path, read_image, *form.image) if images else None
-    size, image_digest = None, b""
-    if image is not None:
-        size, image_digest = (image.shape[1], image.shape[0]), _digest(image)
-        mode = image_mode(image_path)  # None for formats that OpenCV alone reads
-        if form.image == ImageForm() and mode not in ("RGB", None):
-            problems.append(("channels_of_image", f"{image_path} ({mode})"))
-    if label_path is None:
-        return PairReport(problems, size, None, image_digest)
-    if os.path.realpath(image_path) == os.path.realpath(label_path):
-        return PairReport(problems + [("same_file", image_path)], size, None, image_digest)
-    label = _try(problems, "channels", label_path, read_label)
-    if label is None:
-        return PairReport(problems, size, None, image_digest)
-    if image is not None:
-        _try(problems, "size", image, check_sizes, label, image_path, label_path)
-    _try(problems, "values", label, check_label, label_path, form.num_classes, form.ignore_index)
-    inside = label if label.dtype == np.uint8 else label[(label >= 0) & (label < form.values)]
-    pixels = np.bincount(inside.ravel(), minlength=form.values)
-    if not _known(pixels, form).any() and not any(kind == "values" for kind, _ in problems):
-        problems.append(("empty_label", label_path))
-    return PairReport(problems, size, pixels, image_digest, _digest(label))
-
-
-def _try(problems, kind, first, function, *arguments):
-    """`function(first, *arguments)`; its complaint becomes a problem, and the result None."""
-    try:
-        return function(first, *arguments)
-    except UnreadableError as error:
-        missing = isinstance(first, str) and not os.path.exists(first)
-        problems.append(("missing" if missing else "unreadable", str(error)))
-    except DataError as error:
-        problems.append((kind, str(error)))
-    return None
-
-
-def _digest(pixels: np.ndarray) -> bytes:
-    """Equal for equal pixels, whatever file format they are in."""
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=12)
-    digest.update(repr(pixels.shape).encode())
-    return digest.digest()
-
-
-def _known(pixels: np.ndarray, form: Form) -> np.ndarray:
-    known = pixels[: form.num_classes].copy()
-    if 0 <= form.ignore_index < form.num_classes:
-        known[form.ignore_index] = 0
-    return known
 
 
 # --------------------------------------------------------------------------------------------
@@ -121,6 +33,7 @@ class Split:
         self.pairs, self.form, self.read = pairs, form, 0
         self.pixels = np.zeros(form.values, np.int64)
         self.images = np.zeros(form.values, np.int64)
+        self.area = 0  # pixels of the labels
         self.foreground: dict[int, list[str]] = {1: [], 255: []}  # labels of 0 and 1, and of 0 and 255
         self.ignores = False  # whether a label holds both 1 and 255
         self.smallest: tuple[int, int] | None = None  # by area
@@ -131,6 +44,7 @@ class Split:
         if report.pixels is not None:
             self.pixels += report.pixels
             self.images += report.pixels > 0
+            self.area += report.area
             held = set(np.flatnonzero(report.pixels).tolist())
             self.ignores = self.ignores or {1, 255} <= held
             for value, paths in self.foreground.items():
@@ -146,9 +60,9 @@ class Split:
         return self.read == self.pairs
 
     def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
-        known = _known(self.pixels, self.form)
+        known = known_pixels(self.pixels, self.form)
         total, ignored = (
-            int(known.sum()),
+            self.area if self.form.planes else int(known.sum()),
             int(self.pixels[self.form.ignore_index]) if 0 <= self.form.ignore_index < self.form.values else 0,
         )
         classes = [
@@ -201,7 +115,7 @@ def check_datasets(
     found, splits = Findings(), {}
     seen: dict[bytes, tuple[Any, ...]] = {}
     for name, dataset in datasets.items():
-        form = Form(dataset.num_classes, dataset.ignore_index, ImageForm.of(dataset))
+        form = Form.of(dataset)
         pairs = dataset.file_list
         splits[name] = split = Split(len(pairs), form)
         crop = crop_size_of(dataset) if name == "train" else None
@@ -294,7 +208,7 @@ def _compare(seen: dict[bytes, tuple[Any, ...]], report: PairReport, name: str, 
 def _assess_split(
     name: str, split: Split, found: Findings, names, batch_size: int, max_unreadable_share: float
 ) -> None:
-    form, known = split.form, _known(split.pixels, split.form)
+    form, known = split.form, known_pixels(split.pixels, split.form)
     bad_files = sum(found.of(kind, name).count for kind in ("missing", "unreadable") if found.of(kind, name))
     if 0 < bad_files <= max_unreadable_share * split.pairs:
         for kind in ("missing", "unreadable"):
@@ -308,18 +222,21 @@ def _assess_split(
                 "the values count from 1: subtract 1 (ppliteseg data prepare folder does it), or train with one class "
                 "more"
             )
-    if form.num_classes == 2 and split.foreground[1] and not split.ignores:
+    if form.num_classes == 2 and not form.planes and split.foreground[1] and not split.ignores:
         for path in split.foreground[255]:
             found.add("mixed_binary", name, path)
     if name == "train" and split.pairs < batch_size:
         found.add("few", name, f"{split.pairs:d} for batches of {batch_size:d}")
-    if not split.complete or not split.images.any():
+    if not split.complete or not (split.area if form.planes else split.images.any()):
         return
     present = np.flatnonzero(known)
     label = (lambda i: f"{i:d} ({names[i]})") if names else str
-    if not present.size and not values:
+    if not present.size and form.planes:
+        only = f"0 and {form.ignore_index:d} (ignored): write 1" if split.pixels[form.ignore_index] else "0: write 1"
+        found.add("no_labels", name, f"{split.read:d} labels hold only {only} where a pixel is of a class")
+    elif not present.size and not values:
         found.add("no_labels", name, f"{split.read:d} labels hold only the ignored value {form.ignore_index:d}")
-    elif present.size == 1 and form.num_classes > 1 and name == "train" and not values:
+    elif present.size == 1 and form.num_classes > 1 and name == "train" and not values and not form.planes:
         found.add(
             "one_class", name, f"class {label(int(present[0]))}, and else only the ignored value {form.ignore_index:d}"
         )

@@ -10,7 +10,7 @@ from ppliteseg_paddle.errors import ConfigError
 # PaddleSeg's transforms that work on 8-bit color alone: Pillow's operations, and conversions of colors.
 _COLOR_ONLY = ("RandomDistort",)
 # Those that fill in pixels, for which OpenCV takes a value of four channels at most.
-_FILLING = (
+FILLING = (
     "Padding",
     "PaddingByAspectRatio",
     "RandomPaddingCrop",
@@ -37,7 +37,7 @@ def check_transforms(dataset: Any) -> None:
                 f"{name} takes color images of 8 bits alone: use FusedAugment, whose distort takes these images, or "
                 "leave it out."
             )
-        elif name in _FILLING and form.channels > 4:
+        elif name in FILLING and form.channels > 4:
             raise ConfigError(
                 f"PaddleSeg's {name} takes images of 4 channels at most, and img_channels is {form.channels:d}: use "
                 "FusedAugment for training, Resize for evaluation."

@@ -17,6 +17,7 @@ import paddle
 from ppliteseg_paddle.config.read import expand_env
 from ppliteseg_paddle.data.cache import open_cache
 from ppliteseg_paddle.data.check_transforms import check_transforms
+from ppliteseg_paddle.data.multilabel import adds_plane, check_multilabel, planes_first
 from ppliteseg_paddle.data.randomness import Draws, seed_globals
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.data.unreadable import Unreadable
@@ -40,7 +41,8 @@ class CheckedDataset(paddle.io.Dataset):
     Args: those of PaddleSeg's `Dataset`, with its meaning: list files are taken relative to the
         working directory, the names in them relative to `dataset_root`. `img_channels` may be any number;
         `img_range`: the values that become black and white, for images of more than 8 bits (`ImageForm`).
-    Shape: an item is a dict: "img" float32 (C, H, W); "label" (H, W), in mode "val" (1, H, W);
+    Shape: an item is a dict: "img" float32 (C, H, W); "label" (H, W), in mode "val" (1, H, W), of planes
+        (classes, H, W);
         "trans_info", "gt_fields"; "edge" with `edge` in mode "train".
     Raises: ConfigError: for a wrong argument; DataError: for lists, images and labels that cannot serve.
     Source: PaddleSeg `datasets/dataset.py` and `transforms/transforms.py::Compose`, whose numbers it gives.
@@ -54,6 +56,7 @@ class CheckedDataset(paddle.io.Dataset):
     list_path: str | None = None
     draws: Draws
     cache = None  # of `use_cache`
+    planes = 0  # of the label files, after `use_multilabel`; 0: class ids
     unreadable: Unreadable | None = None  # what is skipped; None ends at the first unreadable file
 
     def __init__(
@@ -135,7 +138,15 @@ class CheckedDataset(paddle.io.Dataset):
     def decode(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """`read` from the files themselves, whatever cache there is."""
         image, label = self.file_list[index]
-        return read_pair(image, label, self.form, self.num_classes, self.ignore_index)
+        return read_pair(image, label, self.form, self.num_classes, self.ignore_index, self.planes)
+
+    def use_multilabel(self) -> None:
+        """From now on labels are planes of 0 and 1, one for each class (`reading.planes`).
+
+        Raises: ConfigError: for a transform or an argument that takes one class a pixel only.
+        """
+        check_multilabel(self)
+        self.planes = self.num_classes - sum(map(adds_plane, self.transforms.transforms))
 
     def use_cache(self, where: str) -> None:
         """From now on take decoded pairs from a folder of `ppliteseg data cache`, or ("memory") keep them once read.
@@ -172,6 +183,7 @@ class CheckedDataset(paddle.io.Dataset):
         steps = self.transforms.transforms
         if generator is not None and len(steps) == 1 and isinstance(steps[0], FusedAugment):
             image, label = steps[0].sample(image, label, generator)
+            label = planes_first(label, composed=False) if self.planes else label
             return self._with_edge({"img": image, "trans_info": [], "gt_fields": ["label"], "label": label})
         if generator is not None and (self.draws.epoch is not None or paddle.io.get_worker_info() is not None):
             # PaddleSeg seeds all workers alike, and alike in every epoch. In a process of somebody else's loop the
@@ -184,10 +196,13 @@ class CheckedDataset(paddle.io.Dataset):
         if self.mode == "val":
             # The label stays at its own size: predictions are brought back to it.
             data = self.transforms(data)
-            data["label"] = data["label"][np.newaxis, :, :]
+            data["label"] = planes_first(data["label"]) if self.planes else data["label"][np.newaxis, :, :]
             return data
         data["gt_fields"].append("label")
-        return self._with_edge(self.transforms(data))
+        data = self.transforms(data)
+        if self.planes:
+            data["label"] = planes_first(data["label"])
+        return self._with_edge(data)
 
     def _with_edge(self, data):
         if self.edge:

@@ -44,6 +44,12 @@ KINDS: dict[str, Kind] = {
         "the loss takes one class id a pixel, not a color",
         "convert the colors to ids: ppliteseg data prepare folder --images DIR --masks DIR",
     ),
+    "planes": Kind(
+        ERROR,
+        "labels that do not hold a plane of 0 and 1 for each class",
+        "training ends when it comes to one",
+        "save them as test_config.use_multilabel reads them (docs/data.md), or leave use_multilabel out",
+    ),
     "size": Kind(
         ERROR,
         "labels of another size than their image",

@@ -66,9 +66,9 @@ def _whole_start(source: int, target: int, latest: int, first: int) -> int:
 def resize_label_window(label: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int]) -> np.ndarray:
     """`cv2.resize(label, size, INTER_NEAREST)[y0:y1, x0:x1]`, exactly, without computing the rest.
 
-    Shape: label (H, W); returns (y1 - y0, x1 - x0).
+    Shape: label (H, W) or (H, W, C); returns (y1 - y0, x1 - x0) or with C.
     """
-    height, width = label.shape
+    height, width = label.shape[:2]
     if size == (width, height):
         return label[window[1] : window[3], window[0] : window[2]]
     columns, rows = _nearest(width, size[0], window[0], window[2]), _nearest(height, size[1], window[1], window[3])

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppliteseg_paddle.data.check import Form
+from ppliteseg_paddle.data.check_pair import Form, count_values
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.images import read_values
 from ppliteseg_paddle.reading.labels import read_label
+from ppliteseg_paddle.reading.planes import read_planes
 
 ENET_CONSTANT = 1.02
 
@@ -28,6 +28,7 @@ class _PairSums(NamedTuple):
     sums: np.ndarray  # float64 (C,), in the file's order: of values from 0 to 1, or without a range as they are
     squares: np.ndarray
     area: int
+    label_area: int
     values: np.ndarray | None  # (n, C): some values as they are; None for 8 bits
 
 
@@ -45,33 +46,33 @@ def dataset_stats(
     Raises: DataError: for a file that cannot be read; `data check` finds all of them.
     """
     count, ignored = dataset.num_classes, dataset.ignore_index
-    image_form = ImageForm.of(dataset)
-    channels = image_form.channels
+    form = Form.of(dataset)
+    image_form, channels = form.image, form.image.channels
     samples: list[np.ndarray] = []
     pixels, images, area_of = (np.zeros(count, np.int64) for _ in range(3))
-    void, total, area = 0, 0, 0
+    void, total, area, labelled = 0, 0, 0, 0
     sums, squares = np.zeros(channels), np.zeros(channels)
     for pair in run_parallel(
-        functools.partial(_pair_sums, form=Form(count, ignored, image_form)),
-        dataset.file_list,
-        num_workers,
-        "counting",
-        progress=progress,
+        functools.partial(_pair_sums, form=form), dataset.file_list, num_workers, "counting", progress=progress
     ):
         known = pair.pixels[:count].copy()
         if 0 <= ignored < count:
             known[ignored] = 0
         pixels += known
         images += known > 0
-        area_of[known > 0] += int(known.sum())
+        own = (
+            pair.label_area if form.planes else int(known.sum())
+        )  # where each pixel may be of several classes, or none
+        area_of[known > 0] += own
+        labelled += own
         void += int(pair.pixels.sum() - known.sum())
-        total += int(pair.pixels.sum())
+        total += pair.label_area * max(form.planes, 1)
         sums, squares, area = sums + pair.sums, squares + pair.squares, area + pair.area
         samples += [] if pair.values is None else [pair.values]
     if not pixels.sum():
         raise DataError(f"no pixel of the data set is labelled with one of its {count:d} classes.")
-    share = pixels / pixels.sum()
-    median, enet = class_weights(pixels, area_of)
+    share = pixels / labelled
+    median, enet = class_weights(pixels, area_of, labelled)
     rows = [
         {
             "id": i,
@@ -117,27 +118,31 @@ def _found_range(samples: Sequence[np.ndarray]) -> list[list[float]]:
 
 
 def _pair_sums(pair, form: Form) -> _PairSums:
-    image, label = read_values(pair[0], form.image.channels), read_label(pair[1])
+    image = read_values(pair[0], form.image.channels)
+    if form.planes:
+        label = read_planes(pair[1], form.planes, (image.shape[0], image.shape[1]), form.ignore_index)
+    else:
+        label = read_label(pair[1])
     if label.size and (label.min() < 0 or label.max() >= form.values):
         raise DataError(
             f"label {pair[1]} holds values above {form.values - 1:d} or below 0; 'ppliteseg data check' lists all such "
             "files."
         )
-    pixels = np.bincount(label.ravel(), minlength=form.values)
+    pixels, label_area = count_values(label, form), label.shape[0] * label.shape[1]
     channels = 1 if image.ndim == 2 else image.shape[2]
     if image.dtype == np.uint8 and form.image.value_range is None:
         planes = [image] if channels == 1 else [image[..., place] for place in _file_order(channels)]
         histograms = [np.bincount(plane.ravel(), minlength=256) for plane in planes]
         values = np.arange(256) / 255
         sums = np.array([h @ values for h in histograms]), np.array([h @ values**2 for h in histograms])
-        return _PairSums(pixels, *sums, image.shape[0] * image.shape[1], None)
+        return _PairSums(pixels, *sums, image.shape[0] * image.shape[1], label_area, None)
     flat = image.reshape(-1, channels)[:, list(_file_order(channels))]
     levels = form.image.levels(image).reshape(-1, channels)[:, list(_file_order(channels))] / 255.0
     used = (flat if form.image.value_range is None else levels).astype(np.float64)
     known = np.isfinite(used).all(axis=1)
     used = used[known]
     sample = flat[:: max(1, len(flat) // _SAMPLED)].astype(np.float64)
-    return _PairSums(pixels, used.sum(axis=0), (used**2).sum(axis=0), len(used), sample)
+    return _PairSums(pixels, used.sum(axis=0), (used**2).sum(axis=0), len(used), label_area, sample)
 
 
 def _file_order(channels: int) -> Sequence[int]:
@@ -145,10 +150,11 @@ def _file_order(channels: int) -> Sequence[int]:
     return (2, 1, 0) if channels == 3 else range(channels)
 
 
-def class_weights(pixels: np.ndarray, area_of: np.ndarray):
+def class_weights(pixels: np.ndarray, area_of: np.ndarray, labelled: int | None = None):
     """Loss weights from class pixels.
 
-    Args: pixels: (C,), of each class; area_of: (C,), labelled pixels of the images in which the class occurs.
+    Args: pixels: (C,), of each class; area_of: (C,), labelled pixels of the images in which the class occurs;
+        labelled: pixels of all labels; None takes the sum of `pixels`.
     Returns: two lists with None for classes that do not occur. Median frequency balancing: median(f) / f with
         f = pixels / area_of. ENet: 1 / ln(1.02 + share of all labelled pixels).
     Source: Eigen and Fergus, arXiv 1411.4734, section 6.3.2 (as SegNet uses it); Paszke et al., arXiv 1606.02147,
@@ -157,7 +163,7 @@ def class_weights(pixels: np.ndarray, area_of: np.ndarray):
     present = pixels > 0
     frequency = pixels[present] / area_of[present]
     middle = float(np.median(frequency))
-    share = pixels / pixels.sum()
+    share = pixels / (labelled or pixels.sum())
     median: list[float | None] = [None] * len(pixels)
     for i, f in zip(np.flatnonzero(present), frequency):
         median[i] = float(middle / f)

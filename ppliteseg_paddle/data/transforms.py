@@ -50,8 +50,8 @@ class FusedAugment:
             those that the label holds, then among its pixels; where the pixel comes to lie in the crop is random). 0 as
             in PaddleSeg.
         rare_classes: class ids.
-    Shape: image (H, W, C) or (H, W), uint8 or levels in float32 (`reading.image_form`), label (H, W); gives float32
-        (C, h, w) and (h, w) of the label's type.
+    Shape: image (H, W, C) or (H, W), uint8 or levels in float32 (`reading.image_form`), label (H, W), or planes
+        (H, W, classes); gives float32 (C, h, w), and (h, w) or (h, w, classes) of the label's type.
     Raises: ConfigError: for a value out of range.
     Source: PaddleSeg `transforms/transforms.py`.
     """
@@ -142,13 +142,12 @@ class FusedAugment:
 
     def _rare_offset(self, label, size, margins, generator) -> tuple[int, int] | None:
         """A corner of a crop that holds a pixel of a rare class; None if the label has none."""
-        step = max(max(label.shape) // 512, 1)  # a large label is looked at in a grid
+        step = max(max(label.shape[:2]) // 512, 1)  # a large label is looked at in a grid
         small = label[::step, ::step]
-        counts = np.bincount(small.ravel(), minlength=max(self.rare_classes) + 1)
-        present = [c for c in self.rare_classes if counts[c]]
+        present = [c for c in self.rare_classes if _of_class(small, c).any()]
         if not present:
             return None
-        pixels = np.flatnonzero(small == present[generator.integers(len(present))])
+        pixels = np.flatnonzero(_of_class(small, present[generator.integers(len(present))]))
         row, column = divmod(int(pixels[generator.integers(len(pixels))]), small.shape[1])
         place = [(column + 0.5) * step * size[0] / label.shape[1], (row + 0.5) * step * size[1] / label.shape[0]]
         inside = generator.random(2) * self.crop_size
@@ -209,10 +208,10 @@ class FusedAugment:
     def _label(self, label, choices: Choices, window, where, padded: bool) -> np.ndarray:
         ids = resize_label_window(label, choices.size, window)
         if choices.flip:
-            ids = cv2.flip(ids, 1) if ids.dtype == np.uint8 else ids[:, ::-1]
+            ids = cv2.flip(ids, 1) if ids.dtype == np.uint8 and ids.ndim == 2 else ids[:, ::-1]
         if not padded:
             return ids.copy()
-        result = np.full(self.crop_size[::-1], self.label_padding_value, ids.dtype)
+        result = np.full(self.crop_size[::-1] + ids.shape[2:], self.label_padding_value, ids.dtype)
         result[where] = ids
         return result
 
@@ -238,6 +237,11 @@ class FusedAugment:
         if label is not None:
             data["label"] = label
         return data
+
+
+def _of_class(label: np.ndarray, number: int) -> np.ndarray:
+    """(H, W) bool: the pixels of a class, in class ids or in its plane."""
+    return label == number if label.ndim == 2 else (label[..., number : number + 1] == 1).any(axis=-1)
 
 
 def _channels(image: np.ndarray) -> int:

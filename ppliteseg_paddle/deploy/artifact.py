@@ -30,7 +30,7 @@ from ppliteseg_paddle.reading.label_sets import LabelSet
 # 2: with a `test_config`, which a reader that does not know it must not ignore.
 FORMAT_VERSIONS = (1, 2)
 PRECISIONS = ("fp32", "fp16", "int8")
-OUTPUT_OPS = ("argmax", "softmax", "none")
+OUTPUT_OPS = ("argmax", "softmax", "sigmoid", "none")
 MASK_RESIZES = ("bilinear", "nearest")
 
 
@@ -91,7 +91,8 @@ class Artifact:
             to it. None without one; graphs that take images have none.
         mask_resize: how a mask gets to the image's size where the input has another: one of `MASK_RESIZES`; None in
             folders of earlier versions, which know class ids only.
-        views: how often and how an image is put through the network: the configuration's `test_config`.
+        views: how often and how an image is put through the network, and whether a pixel may be of several classes: the
+            configuration's `test_config`.
     """
 
     folder: str
@@ -144,6 +145,11 @@ class Artifact:
             if self.output.dtype == "int16" and graph in ("paddle", "tensorrt")
             else self.output
         )
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a pixel may be of several classes, or of none."""
+        return self.views.use_multilabel
 
     def has_logits(self, graph: str) -> bool:
         """Whether a format's graph has the second output."""

@@ -35,6 +35,7 @@ class Masks:
         self, artifact: Artifact, backend: Backend, mask_resize: str | None = None, unknown_below: float | None = None
     ):
         self._op, self._num_classes = artifact.output.op, artifact.label_set.num_classes
+        self._multilabel = artifact.multilabel
         self._unknown_below, self._unknown_id = unknown_below, scoring.unknown_id(artifact.label_set)
         self.logits = artifact.has_logits(backend.graph) and backend.gives_logits
         self.scores = self.logits or self._op != "argmax"
@@ -76,12 +77,12 @@ class Masks:
             return self.of_logits([piece(output, undo)], with_confidence)
         if self.resize == "nearest" and output.ndim == 3:
             mask, confidence = self.decide(output, with_confidence)
-            return restore(mask, undo), None if confidence is None else restore(confidence, undo)
+            return _nearest(mask, undo), None if confidence is None else _nearest(confidence, undo)
         return self.decide(restore(output, undo), with_confidence)
 
     def of_logits(self, pieces: Sequence[Piece], with_confidence: bool) -> Mask:
         """The mean of logits, each with its way back, to a mask."""
-        if len(pieces) == 1 and not self._wants_confidence(with_confidence):
+        if len(pieces) == 1 and not self._multilabel and not self._wants_confidence(with_confidence):
             return classes(pieces[0], scoring.id_dtype(self._num_classes)), None
         return self.joined(self.decide(strip, with_confidence, logits=True) for strip in strips(pieces))
 
@@ -91,12 +92,15 @@ class Masks:
         return np.concatenate(masks), None if confidences[0] is None else np.concatenate(confidences)
 
     def decide(self, output: NDArray[Any], with_confidence: bool, logits: bool = False) -> Mask:
-        """Class ids (H, W), or scores (C, H, W), at the image's size -> mask and confidence.
+        """Class ids (H, W), or scores (C, H, W), at the image's size -> mask and confidence, (H, W), or where a pixel
+        may be of several classes (H, W, C).
 
         Args: logits: whether scores are logits, whatever the graph's own output is.
         """
         if output.ndim == 2:
             return output.astype(scoring.id_dtype(self._num_classes), copy=False), None
+        if self._multilabel:
+            return scoring.planes(output, logits or self._op == "none", with_confidence)
         ids, best = scoring.best_class(output)
         if not self._wants_confidence(with_confidence):
             return ids, None
@@ -108,6 +112,13 @@ class Masks:
 
     def _wants_confidence(self, with_confidence: bool) -> bool:
         return with_confidence or self._unknown_below is not None
+
+
+def _nearest(values: NDArray[Any], undo: Sequence[Undo]) -> NDArray[Any]:
+    """Shape: (h, w) or planes (h, w, C)."""
+    if values.ndim == 2:
+        return restore(values, undo)
+    return np.stack([restore(values[..., plane], undo) for plane in range(values.shape[2])], axis=-1)
 
 
 def _resizes(undo: Sequence[Undo]) -> bool:

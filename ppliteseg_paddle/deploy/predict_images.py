@@ -19,13 +19,14 @@ from ppliteseg_paddle.deploy.predict_report import Tally, report
 from ppliteseg_paddle.deploy.predictor import Prediction, Predictor
 from ppliteseg_paddle.deploy.results import image_paths, write_images
 from ppliteseg_paddle.deploy.sources import Item
-from ppliteseg_paddle.errors import DataError, one_line
+from ppliteseg_paddle.errors import ConfigError, DataError, one_line
 from ppliteseg_paddle.files import check_writable
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.image_form import COLOR
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.label_sets import LabelSet
 from ppliteseg_paddle.reading.labels import read_stored
+from ppliteseg_paddle.reading.planes import read_planes
 from ppliteseg_paddle.signals import Interrupted
 from ppliteseg_paddle.visual.bands import shown_image
 
@@ -82,6 +83,10 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
         submission.check_frames(item.path for item in items)
     items, kept = _check_outputs(items, run)
     predictor, labels = open_predictor()
+    if run.cityscapes and predictor.artifact.multilabel:
+        raise ConfigError(
+            "--format cityscapes takes one class a pixel, and the model decides each class by itself (use_multilabel)."
+        )
     tally, start = Tally(predictor), time.perf_counter()
     shown = _spread(len(items), run.grid_images) if run.grid else set()
     rows: list[tuple[Any, ...]] = []
@@ -210,8 +215,13 @@ def _spread(count: int, wanted: int) -> set[int]:
 
 
 def _truth(item: Item, shape: tuple[int, ...]) -> Any:
-    """The label (H, W); None without one of the image's size."""
+    """The label in a mask's shape; None without one of that."""
     if item.label is None or not os.path.isfile(item.label):
         return None
+    if len(shape) == 3:
+        try:
+            return read_planes(item.label, shape[2], (shape[0], shape[1]))
+        except DataError:
+            return None
     label = read_stored(item.label).pixels
     return label.astype("uint8" if label.max() < 256 else "uint16") if label.shape == shape else None

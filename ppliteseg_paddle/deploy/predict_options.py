@@ -40,6 +40,11 @@ class PredictOptions(NamedTuple):
         if below is not None:
             if isinstance(below, bool) or not isinstance(below, (int, float)) or not 0 < below <= 1:
                 raise ConfigError(f"unknown_below is {below!r}; give a confidence above 0 and up to 1, such as 0.5.")
+            if artifact.multilabel:
+                raise ConfigError(
+                    f"unknown_below is for one class a pixel, and {artifact.folder or 'the model'} decides each class "
+                    "by itself (use_multilabel): leave it out; confidence tells the probability of each class."
+                )
             need_scores(artifact, "unknown_below")
         if not self.is_slide and (self.crop_size or self.stride):
             raise ConfigError("crop_size and stride are the sliding window's: add is_slide.")

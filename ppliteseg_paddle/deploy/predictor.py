@@ -155,7 +155,8 @@ class Predictor:
         Args: image: a path, or an array of (H, W, 3) uint8 in BGR order, as OpenCV reads it. A model of other channels
             (`artifact.image_form`) takes (H, W, C) in the file's order, of one channel (H, W); one with a range of
             values takes them as they are, of any type.
-        Shape: returns (H, W) uint8 class ids at the image's own size (uint16 above 256 classes).
+        Shape: returns (H, W) uint8 class ids at the image's own size (uint16 above 256 classes), of a multi-label
+            model (`artifact.multilabel`) planes (H, W, classes) uint8, 0 and 1.
         Raises: DataError: if the image is missing, unreadable, of another form, or of a size that the model does not
             take.
         """
@@ -165,7 +166,7 @@ class Predictor:
         """Segment one image and say how sure each pixel is.
 
         Args: image: as `predict` takes it.
-        Shape: returns the mask (H, W), and (H, W) float32: the probability of each pixel's class, 0 to 1.
+        Shape: returns the mask, and float32 of its shape: the probability of each pixel's class, 0 to 1.
         Raises: as `predict`. ArtifactError: if class ids are all that leaves the graph.
         """
         self.check_scores("confidence")

@@ -35,6 +35,20 @@ def softmax_of_best(scores: NDArray[Any], best: NDArray[Any]) -> NDArray[Any]:
     return 1.0 / total
 
 
+def planes(scores: NDArray[Any], logits: bool, with_confidence: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """The classes of each pixel where it may be of several: those of a probability above one half.
+
+    Args: logits: whether scores are logits, or probabilities.
+    Shape: scores (C, H, W); returns (H, W, C) uint8, 0 and 1, and the probabilities (H, W, C), None unless asked for.
+    """
+    found = np.ascontiguousarray((scores > (0.0 if logits else 0.5)).transpose(1, 2, 0)).view(np.uint8)
+    if not with_confidence:
+        return found, None
+    values = np.ascontiguousarray(scores.transpose(1, 2, 0), np.float32)
+    # Of the two forms of the sigmoid the one that does not overflow.
+    return found, np.float32(0.5) * (1 + np.tanh(values / 2)) if logits else values
+
+
 def id_dtype(count: int) -> type[np.unsignedinteger[Any]]:
     """The smallest unsigned type that holds `count` class ids."""
     return np.uint8 if count <= 256 else np.uint16

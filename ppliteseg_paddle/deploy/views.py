@@ -44,13 +44,15 @@ class View(NamedTuple):
 class ViewPlan:
     """The views of an image over which logits are averaged, and the window that slides over each.
 
-    Args: windows: None puts each view through the network as a whole.
+    Args: windows: None puts each view through the network as a whole; use_multilabel: whether each class is decided by
+        itself, so that a pixel may be of several.
     """
 
     scales: tuple[float, ...] = (1.0,)
     flip_horizontal: bool = False
     flip_vertical: bool = False
     windows: Windows | None = None
+    use_multilabel: bool = False
 
     @classmethod
     def of(cls, test_config: Mapping[str, Any], where: str = "test_config") -> ViewPlan:
@@ -58,14 +60,14 @@ class ViewPlan:
 
         Raises: ConfigError: for a value that no evaluation takes.
         """
-        plan: dict[str, Any] = {}
+        plan: dict[str, Any] = {"use_multilabel": bool(test_config.get("use_multilabel"))}
         if test_config.get("aug_eval"):
             scales = test_config.get("scales", 1.0)
             scales = tuple(scales) if isinstance(scales, (list, tuple)) else (scales,)
             if not scales or not all(_is_scale(scale) for scale in scales):
                 raise ConfigError(f"{where}.scales is {list(scales)}: give numbers above 0.")
             flips = {name: bool(test_config.get(name)) for name in ("flip_horizontal", "flip_vertical")}
-            plan = {"scales": tuple(map(float, scales)), **flips}
+            plan.update(scales=tuple(map(float, scales)), **flips)
         if test_config.get("is_slide"):
             for key in ("crop_size", "stride"):
                 if not test_config.get(key):
@@ -93,10 +95,10 @@ class ViewPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """As a `test_config`; {} if it is plain."""
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"use_multilabel": True} if self.use_multilabel else {}
         if len(self.views) > 1 or self.scales != (1.0,):
             flips = {name: True for name in ("flip_horizontal", "flip_vertical") if getattr(self, name)}
-            values = {"aug_eval": True, "scales": list(self.scales), **flips}
+            values.update(aug_eval=True, scales=list(self.scales), **flips)
         if self.windows is not None:
             values.update(is_slide=True, crop_size=list(self.windows.crop_size), stride=list(self.windows.stride))
         return values

@@ -136,10 +136,22 @@ def build(builder, name: str, verbose: bool = False):
             if isinstance(inner, ARGUMENT_ERRORS):
                 raise ConfigError(f"{builder.config.source.path}: {name}: {_first_line(inner)}") from error
             raise inner from None
+    if name.endswith("_dataset") and use_multilabel(builder.config):
+        if not hasattr(built, "use_multilabel"):
+            raise ConfigError(
+                f"{builder.config.source.of('test_config.use_multilabel')}: {name} ({type(built).__name__}) reads its "
+                "labels itself: give type Dataset."
+            )
+        built.use_multilabel()
     cache = builder.config.dic.get("data_cache")
     if cache and hasattr(built, "use_cache") and built.cache is None:
         built.use_cache(cache)
     return built
+
+
+def use_multilabel(config) -> bool:
+    """Whether a pixel may be of several classes: `test_config.use_multilabel`."""
+    return bool((config.dic.get("test_config") or {}).get("use_multilabel"))
 
 
 def check_parameter_groups(config, model) -> None:

@@ -49,6 +49,20 @@ def confusion_on_device(pred, label, num_classes: int, ignore_index: int = 255):
     return matrix
 
 
+def areas_on_device(pred, label, ignore_index: int = 255):
+    """What a confusion matrix is where a pixel may be of several classes: for each class the pixels in which prediction
+    and label agree on it, those predicted and those labelled.
+
+    Shape: pred (N, C, H, W), truth values; label (N, C, H, W), 0, 1 and `ignore_index`; returns int64 (3, C).
+    Source: PaddleSeg 2.9 `utils/metrics.py::calculate_area`, which knows no ignored pixels.
+    """
+    import paddle
+
+    truth = label == 1
+    pred = pred.astype("bool").logical_and(label != ignore_index)
+    return paddle.stack([each.astype("int64").sum([0, 2, 3]) for each in (pred.logical_and(truth), pred, truth)])
+
+
 def scores(matrix: np.ndarray) -> dict[str, Any]:
     """Everything that we report, from a confusion matrix.
 
@@ -59,7 +73,11 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
     Source: PaddleSeg `utils/metrics.py`: mean_iou, class_measurement, kappa, dice.
     """
     matrix = matrix.astype(np.int64)
-    hit, predicted, labelled = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+    return scores_of_areas(np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1))
+
+
+def scores_of_areas(hit: np.ndarray, predicted: np.ndarray, labelled: np.ndarray) -> dict[str, Any]:
+    """`scores` from each class's pixels: agreeing, predicted, labelled. Shape: (C,) each."""
     class_iou = _ratio(hit, predicted + labelled - hit)
     present = (predicted + labelled) > 0
     class_dice = _ratio(2 * hit, predicted + labelled)

@@ -38,7 +38,8 @@ class EvaluationPredictor:
         self.backend = _PaddleItself()
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Shape: image as `reading.images.read_image` gives it; returns (H, W) class ids, uint8 or uint16."""
+        """Shape: image as `reading.images.read_image` gives it; returns (H, W) class ids, uint8 or uint16, or with
+        `use_multilabel` (H, W, classes), 0 and 1."""
         import paddle
         from paddleseg.core import infer
 
@@ -48,7 +49,7 @@ class EvaluationPredictor:
         window = {key: test.get(key) for key in ("is_slide", "stride", "crop_size")}
         with paddle.no_grad():
             if test.get("aug_eval"):
-                pred, _ = infer.aug_inference(
+                pred, logits = infer.aug_inference(
                     self.model,
                     batch,
                     trans_info=data["trans_info"],
@@ -58,7 +59,9 @@ class EvaluationPredictor:
                     **window,
                 )
             else:
-                pred, _ = infer.inference(self.model, batch, trans_info=data["trans_info"], **window)
+                pred, logits = infer.inference(self.model, batch, trans_info=data["trans_info"], **window)
+        if test.get("use_multilabel"):
+            return (logits[0] > 0).numpy().transpose(1, 2, 0).astype(np.uint8)
         return (
             pred.numpy().reshape(pred.shape[-2:]).astype(np.uint8 if self.label_set.num_classes <= 256 else np.uint16)
         )

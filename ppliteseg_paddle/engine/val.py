@@ -19,7 +19,7 @@ from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precision import autocast, check_precision
 from ppliteseg_paddle.engine.loop.reader_errors import reader_errors
 from ppliteseg_paddle.engine.loop.workers import Loader
-from ppliteseg_paddle.engine.metrics import confusion_on_device, scores
+from ppliteseg_paddle.engine.metrics import areas_on_device, confusion_on_device, scores, scores_of_areas
 from ppliteseg_paddle.errors import DataError
 
 
@@ -42,7 +42,8 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict[str, Any]:
         raise DataError("the validation set is empty: there is nothing to evaluate on.")
     predict = _inference(chosen)
     distributed.average_statistics(model)
-    total = paddle.zeros([dataset.num_classes, dataset.num_classes], dtype="int64")
+    several = bool(getattr(dataset, "planes", 0))  # classes of one pixel
+    total = paddle.zeros([3 if several else dataset.num_classes, dataset.num_classes], dtype="int64")
     was_training = model.training
     model.eval()
     mine, size = distributed.share(len(dataset)), 1 if chosen.is_slide else chosen.batch_size
@@ -54,14 +55,18 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict[str, Any]:
             distributed.check_ranks()
             for group in groups:
                 with autocast(chosen.precision, chosen.amp_level):
-                    pred, _ = predict(model, group["img"], trans_info=group["trans_info"])
-                total += confusion_on_device(
-                    pred, group["label"].reshape(pred.shape), dataset.num_classes, dataset.ignore_index
-                )
+                    pred, logits = predict(model, group["img"], trans_info=group["trans_info"])
+                if several:
+                    total += areas_on_device(logits > 0, group["label"], dataset.ignore_index)
+                else:
+                    total += confusion_on_device(
+                        pred, group["label"].reshape(pred.shape), dataset.num_classes, dataset.ignore_index
+                    )
                 bar.update(len(group["img"]))
     if was_training:
         model.train()
-    return {**scores(distributed.sum_over_ranks(total.numpy())), "images": len(dataset)}
+    counted = distributed.sum_over_ranks(total.numpy())
+    return {**(scores_of_areas(*counted) if several else scores(counted)), "images": len(dataset)}
 
 
 def _inference(options: EvalOptions) -> Callable[..., Any]:
@@ -138,9 +143,10 @@ def val(
     from ppliteseg_paddle.weights.load import load_weights
 
     test = dict(config.test_config if test_config is None else test_config)
-    for unused in ("auc_roc", "print_detail", "use_multilabel"):
+    for unused in ("auc_roc", "print_detail"):
         test.pop(unused, None)
-    chosen = EvalOptions(**{**test, **options})
+    how = {key: value for key, value in test.items() if key != "use_multilabel"}  # the data set says that
+    chosen = EvalOptions(**{**how, **options})
     device, why = select_device(device)
     check_precision(chosen.precision, device)
     if distributed.rank() == 0:
@@ -151,7 +157,7 @@ def val(
     model = build.build_model(config, pretrained=model_path is None, verbose=verbose)
     if model_path is not None:
         load_weights(model, model_path, strict=True)
-    measured = evaluate(model, dataset, **{**test, **options})
+    measured = evaluate(model, dataset, **{**how, **options})
     first = {key: measured.pop(key) for key in ("mIoU", "acc", "kappa", "dice", "class_iou")}
     names = list(build.label_set_of(config).classes)
     return {

@@ -69,12 +69,12 @@ def _compare_one(exported: Predictor, model: Any, image: NDArray[Any]) -> dict[s
         "input_size": list((given if given.ndim == 4 and given.dtype == np.float32 else batch).shape[2:]),
     }
     if exported.mask_resize == "nearest" and left:
-        found = exported.forward(given)
-        found, logits = (found if found.ndim == 3 else found.argmax(axis=1)), eager.run(given)
+        found, logits = exported.finish(exported.forward(given)[0], [], False)[0][np.newaxis], eager.run(given)
     else:
         found = exported.segment(image, False)[0][np.newaxis]
         logits = evaluation_logits(model, batch, undo, exported.artifact.views)
-    expected = logits.argmax(axis=1)
+    multilabel = exported.artifact.multilabel
+    expected = (logits > 0).transpose(0, 2, 3, 1) if multilabel else logits.argmax(axis=1)
     if found.shape != expected.shape:
         raise ArtifactError(
             f"the exported graph returns masks of {list(found.shape)} where the model returns {list(expected.shape)}; "
@@ -85,12 +85,15 @@ def _compare_one(exported: Predictor, model: Any, image: NDArray[Any]) -> dict[s
         result["max_difference"] = _difference(upsampled(small, [Undo("resize", size)]), eager.run(given)[0])
     elif exported.artifact.output.op != "argmax":
         scores = paddle.to_tensor(eager.run(given) if given.dtype == np.float32 else logits)
-        scores = F.softmax(scores, axis=1) if exported.artifact.output.op == "softmax" else scores
+        op = exported.artifact.output.op
+        scores = F.softmax(scores, axis=1) if op == "softmax" else F.sigmoid(scores) if op == "sigmoid" else scores
         result["max_difference"] = _difference(exported.forward(given), scores.numpy())
-    found = found.astype(np.int64)
     differing = found != expected
-    chosen = np.take_along_axis(logits, np.clip(found, 0, logits.shape[1] - 1)[:, np.newaxis], axis=1)[:, 0]
-    margins = (logits.max(axis=1) - chosen)[differing]
+    if multilabel:
+        margins = np.abs(logits).transpose(0, 2, 3, 1)[differing]
+    else:
+        ids = np.clip(found.astype(np.int64), 0, logits.shape[1] - 1)[:, np.newaxis]
+        margins = (logits.max(axis=1) - np.take_along_axis(logits, ids, axis=1)[:, 0])[differing]
     result["differing_pixels"], result["pixels"] = float(differing.mean()), differing.size
     result["largest_margin"] = float(margins.max() / max(np.abs(logits).max(), 1e-12)) if margins.size else 0.0
     return result

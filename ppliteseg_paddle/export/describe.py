@@ -44,7 +44,7 @@ def describe(model: Any, options: ExportOptions) -> Artifact:
         label_set=label_set,
         preprocess=options.preprocess if options.views.windows else ending_at(shape[2:], options.preprocess),
         input=Tensor(INPUT_NAME, "float32", "NCHW", shape, color_order="RGB" if shape[1] == 3 else None),
-        output=output_tensor(options.output_op, label_set, shape),
+        output=output_tensor(str(options.output_op), label_set, shape),
         graphs={},
         versions={
             "ppliteseg_paddle": __version__,

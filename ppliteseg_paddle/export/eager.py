@@ -53,6 +53,8 @@ class GraphForm(paddle.nn.Layer):  # type: ignore[misc]  # paddle is not followe
             return paddle.argmax(logits, axis=1).astype(self.mask_dtype)
         if self.output_op == "softmax":
             return F.softmax(logits, axis=1)
+        if self.output_op == "sigmoid":
+            return F.sigmoid(logits)
         return logits
 
 

@@ -271,6 +271,8 @@ def _channels(graph: GraphProto) -> dict[str, int]:
 def _add_output(nodes: Nodes, logits: str, op: str, num_classes: int, axis: int) -> str:
     if op == "argmax":
         return nodes.add("Cast", nodes.add("ArgMax", logits, axis=axis, keepdims=0), to=2 if num_classes <= 256 else 6)
+    if op == "sigmoid":
+        return nodes.add("Sigmoid", logits)
     return nodes.add("Softmax", logits, axis=axis) if op == "softmax" else logits
 
 

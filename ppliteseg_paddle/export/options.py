@@ -34,7 +34,8 @@ class ExportOptions:
         precision: "fp32", "fp16" or "int8". fp16 is what TensorRT computes in, and how ONNX and OpenVINO files keep
             their weights; Paddle's graph is not changed by it. int8 is for all formats but Paddle's.
         calibration: the images that int8 is calibrated on; for int8 alone.
-        output_op: what leaves the graph: "argmax" (class ids), "softmax" (probabilities) or "none" (logits).
+        output_op: what leaves the graph: "argmax" (class ids), "softmax" or, with `use_multilabel`, "sigmoid"
+            (probabilities), or "none" (logits); None takes "argmax", or "sigmoid".
         preprocess_in_graph: whether all graphs but Paddle's take uint8 NHWC BGR images of any size, do the transforms
             themselves, and return masks of the image's size.
         image_form: channels of the images, and the range of their values.
@@ -55,7 +56,7 @@ class ExportOptions:
     dynamic_shape: ShapeRange | Sequence[Sequence[int]] | None = None
     precision: str = "fp32"
     calibration: Calibration | None = None
-    output_op: str = "argmax"
+    output_op: str | None = None
     preprocess_in_graph: bool = False
     test_config: Mapping[str, Any] = field(default_factory=dict)
     mask_resize: str = "bilinear"
@@ -69,12 +70,15 @@ class ExportOptions:
         from ppliteseg_paddle.deploy.preprocess import Preprocess
         from ppliteseg_paddle.deploy.shapes import shape_range
 
+        if self.output_op is None:
+            self._set("output_op", "sigmoid" if self.test_config.get("use_multilabel") else "argmax")
         choices = (("output_op", OUTPUT_OPS), ("precision", PRECISIONS), ("mask_resize", MASK_RESIZES))
         for name, allowed in choices:
             value = getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"unknown {name} '{value}'.{suggest(value, allowed)}")
         self._set("formats", check_known(self.formats))
+        self._check_multilabel()
         self._check_in_graph()
         self._check_int8()
         self._set("dynamic_shape", shape_range(self.dynamic_shape, self.image_form.channels))
@@ -128,6 +132,29 @@ class ExportOptions:
             raise ConfigError(
                 "--preprocess_in_graph is for color images of 8 bits; leave it out for others: Predictor does the "
                 "transforms."
+            )
+
+    def _check_multilabel(self) -> None:
+        several = bool(self.test_config.get("use_multilabel"))
+        if several and self.output_op in ("argmax", "softmax"):
+            raise ConfigError(
+                f"--output_op {self.output_op} takes one class a pixel, and the model decides each class by itself "
+                "(test_config.use_multilabel): give sigmoid or none."
+            )
+        if not several and self.output_op == "sigmoid":
+            raise ConfigError(
+                "--output_op sigmoid is for models with test_config.use_multilabel; this one takes one class a pixel: "
+                "give argmax, softmax or none."
+            )
+        if several and self.precision == "int8":
+            raise ConfigError(
+                "--precision int8 chooses its layers by masks of one class a pixel, so it cannot go with "
+                "test_config.use_multilabel: give fp32 or fp16."
+            )
+        if several and self.preprocess_in_graph:
+            raise ConfigError(
+                "--preprocess_in_graph is for masks of one class a pixel, so it cannot go with "
+                "test_config.use_multilabel: leave it out; Predictor does the transforms."
             )
 
     def _check_views(self) -> None:

@@ -82,10 +82,10 @@ def trained_predictor(config: Any, model: Any, with_scores: bool, **options: Any
     Args: with_scores: whether scores leave the model, as confidence and sliding windows need them; options: as
         `Predictor` has them.
     """
-    from ppliteseg_paddle.engine.build import label_set_of
+    from ppliteseg_paddle.engine.build import label_set_of, use_multilabel
     from ppliteseg_paddle.export.eager import eager_predictor
 
-    output_op = "none" if with_scores else "argmax"
+    output_op = "none" if with_scores or use_multilabel(config) else "argmax"
     how: dict[str, Any] = {"image_form": image_form(config), "test_config": dict(config.test_config)}
     return eager_predictor(model, label_set_of(config), val_transforms(config), output_op, **how, **options)
 

@@ -57,7 +57,7 @@ def read_image(
 
 def read_values(path: str, channels: int = 3, max_pixels: int | None = None) -> NDArray[Any]:
     """`read_image` with the values as the file holds them, in their own type."""
-    raster = _read_raster(path, max_pixels) if raster_kind(path) else None
+    raster = read_raster_file(path, max_pixels=max_pixels)
     if raster is not None:
         return _with_channels(raster, channels, path)
     # With IMREAD_ANYDEPTH values of 8 bits are the same, and others are not cut.
@@ -77,7 +77,7 @@ def channels_of(path: str) -> int:
 
     Raises: UnreadableError: if it cannot be read.
     """
-    raster = _read_raster(path) if raster_kind(path) else None
+    raster = read_raster_file(path)
     if raster is not None:
         found = raster.pixels.shape[2]
         real = found - raster.alpha
@@ -135,16 +135,23 @@ def _by_pillow(header: ImageFile.ImageFile, flags: int) -> NDArray[Any]:
     return pixels
 
 
-def _read_raster(path: str, max_pixels: int | None = None) -> Raster | None:
+def read_raster_file(path: str, kind: str = "image", max_pixels: int | None = None) -> Raster | None:
+    """A TIFF or NPY file as it is stored; None for any other file, and for a TIFF that OpenCV reads.
+
+    Args: kind: what the error calls the file.
+    Raises: UnreadableError: if it is missing, empty or damaged. TooLargeError, DataError: as `read_image`.
+    """
+    if not raster_kind(path):
+        return None
     shape = raster_shape(path)
     if shape is not None:
-        check_readable("image", path, shape[1], shape[0], max_pixels, channels=shape[2])
+        check_readable(kind, path, shape[1], shape[0], max_pixels, channels=shape[2])
     try:
         return read_raster(path)
     except RasterFault as fault:
-        raise DataError(f"image {path} {fault}.") from None
+        raise DataError(f"{kind} {path} {fault}.") from None
     except DAMAGE:
-        raise unreadable("image", path) from None
+        raise unreadable(kind, path) from None
 
 
 def _with_channels(raster: Raster, channels: int, path: str) -> NDArray[Any]:

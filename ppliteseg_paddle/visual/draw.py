@@ -30,8 +30,11 @@ def colorize(mask: np.ndarray, palette: Sequence[RGB], stripes: bool = True) -> 
     """Draw a mask in its classes' colors.
 
     Args: stripes: whether pixels of no class are striped, or plainly dark.
-    Shape: mask (H, W) uint8 or uint16; returns (H, W, 3) uint8, BGR.
+    Shape: mask (H, W) uint8 or uint16, or planes (H, W, classes), where a pixel of several classes gets the mean of
+        their colors and one of none is black; returns (H, W, 3) uint8, BGR.
     """
+    if mask.ndim == 3:
+        return _mixed(mask == 1, palette)
     table = color_table(palette, values=_VALUES[mask.dtype])
     drawn = cv2.LUT(cv2.merge([mask] * 3), table.reshape(256, 1, 3)) if len(table) == 256 else table[mask]
     if stripes:
@@ -41,6 +44,13 @@ def colorize(mask: np.ndarray, palette: Sequence[RGB], stripes: bool = True) -> 
     return drawn
 
 
+def _mixed(planes: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
+    total = np.zeros((*planes.shape[:2], 3), np.float32)
+    for plane, color in zip(np.moveaxis(planes, -1, 0), palette):
+        total[plane] += color[::-1]
+    return np.rint(total / np.maximum(planes.sum(axis=-1, keepdims=True), 1)).astype(np.uint8)
+
+
 def stripe_pattern(height: int, width: int) -> np.ndarray:
     """(H, W) bool: diagonal stripes."""
     rows, columns = np.ogrid[:height, :width]
@@ -48,22 +58,28 @@ def stripe_pattern(height: int, width: int) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[RGB], opacity: float = 0.55) -> np.ndarray:
-    """Lay a mask's colors over its image. Pixels of no class stay as they are; borders between classes are drawn.
+    """Lay a mask's colors over its image. Pixels of no class stay as they are; borders between classes are drawn, of
+    planes the border of each.
 
     Args: opacity: of the colors, 0 to 1.
-    Shape: image (H, W, 3) uint8, BGR; mask (H, W) uint8 or uint16; returns (H, W, 3) uint8, BGR.
+    Shape: image (H, W, 3) uint8, BGR; mask (H, W) uint8 or uint16, or planes (H, W, classes); returns (H, W, 3) uint8,
+        BGR.
     Raises: DataError: if image and mask differ in size.
     """
-    if image.shape[:2] != mask.shape:
+    if image.shape[:2] != mask.shape[:2]:
         raise DataError(
             f"the mask has {mask.shape[1]:d}x{mask.shape[0]:d} pixels and its image "
             f"{image.shape[1]:d}x{image.shape[0]:d}; they must be of one size."
         )
     colored = colorize(mask, palette, stripes=False)
     blended = cv2.addWeighted(image, 1 - opacity, colored, opacity, 0)
-    borders = class_borders(mask)
+    if mask.ndim == 2:
+        borders, void = class_borders(mask), mask >= len(palette)
+    else:
+        planes = [mask[..., i] == 1 for i in range(mask.shape[2])]
+        void = ~np.any(planes, axis=0)
+        borders = np.any([class_borders(plane) for plane in planes], axis=0) & ~void
     blended[borders] = colored[borders]
-    void = mask >= len(palette)
     blended[void] = image[void]
     return blended
 

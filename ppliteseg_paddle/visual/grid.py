@@ -54,7 +54,9 @@ def grid(
     width = 2 * left + len(columns) * cell_width + (len(columns) - 1) * _GAP
     heights = [max(1, round(cell_width * row.image.shape[0] / row.image.shape[1])) for row in rows]
     has_void = any(
-        mask is not None and bool((mask >= label_set.num_classes).any()) for row in rows for mask in row[1:3]
+        mask is not None and mask.ndim == 2 and bool((mask >= label_set.num_classes).any())
+        for row in rows
+        for mask in row[1:3]
     )
     legend = _legend_layout(label_set, has_void, width - 2 * left)
     title_height = _TITLE + (16 if subtitle else 30)
@@ -103,6 +105,11 @@ def _mask_cell(mask: np.ndarray | None, label_set, width: int, height: int) -> n
     if mask is None:
         return np.full((height, width, 3), 246, np.uint8)
     factor = max(1, math.ceil(2 * width / mask.shape[1]))
+    if mask.ndim == 3:  # planes, colors of which mix
+        large = cv2.resize(
+            colorize(mask, label_set.palette), None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST
+        )
+        return cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
     large = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
     cell = cv2.resize(colorize(large, label_set.palette, stripes=False), (width, height), interpolation=cv2.INTER_AREA)
     void = (large >= label_set.num_classes).astype(np.float32)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.files import write_bytes
+from ppliteseg_paddle.reading.planes import side_by_side
 from ppliteseg_paddle.visual.draw import RGB, color_table, confidence_values
 
 # Writes a file: path, content.
@@ -24,23 +25,28 @@ def _write(path: str, content: bytes) -> None:
 
 def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB], write: Write = _write) -> None:
     """Write a mask as a PNG whose values are the class ids. In 8 bits it has a palette, so that viewers show the
-    classes' colors; in 16 bits, for which PNG has no palettes, it is gray.
+    classes' colors; in 16 bits, for which PNG has no palettes, it is gray. Planes are written side by side, 0 and 1,
+    which viewers show as black and white: a file that `reading.planes` reads.
 
-    Shape: mask (H, W) uint8 or uint16.
+    Shape: mask (H, W) uint8 or uint16, or planes (H, W, classes) uint8.
     Raises: DataError: if the file cannot be written; none is left half-written.
     """
+    if mask.ndim == 3:
+        write(path, _indexed(side_by_side(mask), color_table([(0, 0, 0), (255, 255, 255)])))
+        return
     write(path, _indexed(mask, color_table(palette) if mask.dtype == np.uint8 else None))
 
 
 def write_confidence(path: str, confidence: np.ndarray, write: Write = _write) -> None:
     """Write confidences as a palette PNG whose values are 0 (none) to 255 (certain); viewers show `draw_confidence`'s
-    colors.
+    colors. Those of planes are written side by side.
 
-    Shape: confidence (H, W), 0 to 1.
+    Shape: confidence (H, W), or (H, W, classes), 0 to 1.
     Raises: DataError: if the file cannot be written; none is left half-written.
     """
     colors = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS).reshape(256, 3)
-    write(path, _indexed(confidence_values(confidence), colors))
+    values = confidence_values(confidence)
+    write(path, _indexed(side_by_side(values) if values.ndim == 3 else values, colors))
 
 
 def _indexed(values: np.ndarray, table: np.ndarray | None) -> bytes:
