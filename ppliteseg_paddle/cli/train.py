@@ -36,6 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--do_eval", action="store_true", help="evaluate at each save and keep the best model")
     parser.add_argument(
+        "--best_by",
+        metavar="METRIC",
+        help="what the best model is best by: mIoU, acc, kappa, dice, or IoU:CLASS as in IoU:person (default: the "
+        "configuration's, else mIoU)",
+    )
+    parser.add_argument(
+        "--early_stop_intervals",
+        type=positive_int,
+        metavar="N",
+        help="end the run when --best_by has not improved for N evaluations (default: the configuration's, else never)",
+    )
+    parser.add_argument(
         "--save_interval",
         type=positive_int,
         default=TrainOptions.save_interval,
@@ -145,10 +157,12 @@ def summary(result: dict[str, Any]) -> str:
     ]
     if result["final_loss"] is not None:
         lines.append(f"loss        {result['first_loss']:.4f} -> {result['final_loss']:.4f}")
-    if result["best_mIoU"] is not None:
-        lines.append(f"best mIoU   {100 * result['best_mIoU']:.2f} % at iteration {result['best_iteration']:d}")
-    if result["ema_best_mIoU"] is not None:
-        lines.append(f"EMA mIoU    {100 * result['ema_best_mIoU']:.2f} % at iteration {result['ema_best_iteration']:d}")
+    if result["stopped_early"]:
+        lines[0] += ", and stopped early"
+    if result["best"] is not None:
+        lines.append(f"best        {result['best']}")
+    if result["ema_best"] is not None:
+        lines.append(f"EMA         {result['ema_best']}")
     if result["skipped"]:
         lines.append(f"skipped     {len(result['skipped']):d} unreadable images: {', '.join(result['skipped'])}")
     lines += [f"weights     {result['model_path']}", f"record      {result['history']}"]

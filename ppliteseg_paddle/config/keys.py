@@ -77,6 +77,18 @@ _TABLE: tuple[tuple[tuple[str, ...], str, str, tuple[tuple[Any, ...], ...]], ...
         (
             ("recipe", k.DICT, None, "The hardware that the numbers are for; other hardware scales them."),
             ("ema_decay", k.DECAY, 0.999, "Decay of the averaged weights (`--use_ema`)."),
+            (
+                "best_by",
+                k.TEXT,
+                "mIoU",
+                "The best model is best by: `mIoU`, `acc`, `kappa`, `dice`, `IoU:CLASS` (`--best_by`).",
+            ),
+            (
+                "early_stop_intervals",
+                or_null(k.POSITIVE_INT),
+                None,
+                "Evaluations without improvement after which the run ends (`--early_stop_intervals`).",
+            ),
             ("precise_bn", k.IMAGES, 0, "Images over which batch norm's statistics are recomputed after training."),
         ),
     ),

@@ -29,6 +29,8 @@ class TrainOptions:
     Args:
         save_dir: gets iter_N/, best_model/ (with `do_eval`), config.yml and train.json.
         do_eval: evaluate at every `save_interval` and at the end, and keep the best model.
+        best_by: what the best model is best by: mIoU, acc, kappa, dice or IoU:CLASS; None: the configuration's.
+        early_stop_intervals: evaluations without improvement after which the run ends; None: the configuration's.
         save_interval: iterations between checkpoints, of which the last `keep_checkpoint_max` are kept (0: all).
         log_iters: iterations between rows of the record and lines of the log.
         num_workers: processes that read data; 0 reads in this process.
@@ -50,6 +52,8 @@ class TrainOptions:
 
     save_dir: str = "output"
     do_eval: bool = False
+    best_by: str | None = None
+    early_stop_intervals: int | None = None
     save_interval: int = 1000
     log_iters: int = 10
     num_workers: int = 0
@@ -72,8 +76,9 @@ class TrainOptions:
     def __post_init__(self) -> None:
         for name, minimum in (("save_interval", 1), ("log_iters", 1), ("num_workers", 0), ("keep_checkpoint_max", 0)):
             _check_integer(name, getattr(self, name), minimum)
-        if self.seed is not None:
-            _check_integer("seed", self.seed, 0)
+        for name, minimum in (("seed", 0), ("early_stop_intervals", 1)):
+            if getattr(self, name) is not None:
+                _check_integer(name, getattr(self, name), minimum)
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("amp_level", self.amp_level, AMP_LEVELS)
         if self.max_minutes is not None and not 0 < self.max_minutes < float("inf"):

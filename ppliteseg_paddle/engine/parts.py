@@ -8,8 +8,10 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
+from ppliteseg_paddle.config.keys import value_of
 from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine import build
+from ppliteseg_paddle.engine.best import Metric
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, check_fits
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precise_bn import PreciseStatistics, precise_statistics_of
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Parts:
-    """What PaddleSeg's loop is called with. `loss`: {"types": [...], "coef": [...]}."""
+    """What PaddleSeg's loop is called with. `loss`: {"types": [...], "coef": [...]}; `metric`: of the best model."""
 
     train_dataset: Any
     val_dataset: Any
@@ -31,6 +33,7 @@ class Parts:
     model: Any
     loss: dict[str, Any]
     optimizer: Any
+    metric: Metric = Metric()
 
 
 def set_seed(seed: int | None, rank: int = 0) -> None:
@@ -107,7 +110,8 @@ def build_parts(
 
         builder.__dict__["lr_scheduler"] = ScheduleByTime(built("lr_scheduler"), budget)
     build.check_parameter_groups(config, model)
-    parts = Parts(train_dataset, val_dataset, precise_bn, model, built("loss"), built("optimizer"))
+    metric = Metric.of(value_of(config.dic, "best_by"), build.label_set_of(config).classes)
+    parts = Parts(train_dataset, val_dataset, precise_bn, model, built("loss"), built("optimizer"), metric)
     if resumed:
         check_optimizer(parts.optimizer, resumed)
     _check_outputs(model, parts.loss, config)

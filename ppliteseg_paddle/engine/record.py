@@ -65,7 +65,6 @@ class Record(Callback):
         from ppliteseg_paddle import __version__
 
         self.begin, self.save_dir, self.start, self.config = begin, options.save_dir, start, config
-        self.timed = options.max_minutes is not None
         earlier = (read_json(os.path.join(self.save_dir, HISTORY_FILE)) or {}) if start else {}
         self.earlier_best = {key: earlier.get(key) for key in ("best", "ema_best")}
         self.earlier = {
@@ -124,8 +123,9 @@ class Record(Callback):
             "finished": finished,
             "run": monitor.lineage.stored(),
             "seconds": round(self.seconds(), 3),
-            "best": {"mIoU": monitor.best.miou, "iter": monitor.best.iteration},
-            "ema_best": {"mIoU": monitor.ema_best.miou, "iter": monitor.ema_best.iteration},
+            "stopped_early": monitor.early_stop is not None and monitor.early_stop.over,
+            "best": monitor.best.stored(),
+            "ema_best": monitor.ema_best.stored(),
             "train": self.earlier["train"] + monitor.rows,
             "eval": self.earlier["eval"] + monitor.evaluations,
         }
@@ -135,12 +135,12 @@ class Record(Callback):
         last, curves = monitor.saved or "", os.path.join(self.save_dir, CURVES_FILE)
         # The weights to use next: the best that an evaluation has found, plain or averaged, else the last ones.
         scored = [
-            (best.miou, os.path.join(best.folder, best.file))
+            (best.value, os.path.join(best.folder, best.file))
             for best in (monitor.best, monitor.ema_best)
-            if best.miou is not None
+            if best.value is not None
         ]
         return {
-            "iterations": monitor.steps if self.timed else self.config.iters,
+            "iterations": monitor.steps,
             "start_iteration": self.start,
             "first_loss": rows[0]["loss"] if rows else None,
             "final_loss": rows[-1]["loss"] if rows else None,
@@ -148,6 +148,9 @@ class Record(Callback):
             "best_iteration": monitor.best.iteration,
             "ema_best_mIoU": monitor.ema_best.miou,
             "ema_best_iteration": monitor.ema_best.iteration,
+            "best": monitor.best.line(),
+            "ema_best": monitor.ema_best.line(),
+            "stopped_early": monitor.early_stop is not None and monitor.early_stop.over,
             "save_dir": self.save_dir,
             "config": os.path.join(self.save_dir, CONFIG_FILE),
             "history": os.path.join(self.save_dir, HISTORY_FILE),

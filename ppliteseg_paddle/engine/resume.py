@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from typing import Any
 
@@ -240,23 +241,45 @@ def carry_over(folder: str, save_dir: str) -> str | None:
 
 
 def rewind_best(best: BestModel, folder: str, evaluations: list[dict[str, Any]]) -> str | None:
-    """Let the best model be that of the evaluations up to the checkpoint, where a later one is on disk: the run goes
-    back behind it. The later one is kept beside it.
+    """Let the best model be that of the evaluations up to the checkpoint, by the run's metric, as far as their weights
+    are still there. Where the one on disk is a later one, as the run goes back behind it, or was chosen by another
+    metric, it is kept beside the new one.
 
     Args: folder: checkpoint; evaluations: those of this kind of model up to there.
     Returns: a line that says so; None if there is nothing to do.
+    Raises: ConfigError: if it cannot be written.
     """
     run, name = os.path.split(os.path.normpath(folder))
-    if best.iteration is None or best.iteration <= int(name.rpartition("_")[2]):
+    if best.iteration is None:
         return None
-    aside = f"{best.folder}_of_iter_{best.iteration:d}"
+    later = best.iteration > int(name.rpartition("_")[2])
+    if not later and best.by == best.metric.name:
+        return None
+
+    def checkpoint(row: dict[str, Any]) -> str:
+        return os.path.join(run, f"iter_{row['iter']:d}")
+
+    scored = [
+        row
+        for row in evaluations
+        if best.metric.value(row) == best.metric.value(row)
+        and (os.path.isfile(os.path.join(checkpoint(row), best.file)) or (row["iter"] == best.iteration and not later))
+    ]
+    top = max(scored, key=best.metric.value, default=None)
+    if top is not None and not later and top["iter"] == best.iteration:
+        before = best.by
+        best.keep(top)
+        return f"{best.folder} was chosen by {before}, and is the best one by {best.metric.name}, too"
+    said = f"held the model of iteration {best.iteration:d}, after the checkpoint"
+    suffix = f"of_iter_{best.iteration:d}"
+    if not later:
+        said, suffix = f"was chosen by {best.by}, not {best.metric.name}", f"by_{re.sub('[^0-9A-Za-z]', '_', best.by)}"
+    aside = f"{best.folder}_{suffix}"
     shutil.rmtree(aside, ignore_errors=True)
     os.replace(best.folder, aside)
-    said = f"{best.folder} held the model of iteration {best.iteration:d}, after the checkpoint: it is now {aside}"
-    best.miou = best.iteration = None
-    top = max(evaluations, key=lambda row: row["mIoU"], default=None)
-    checkpoint = os.path.join(run, f"iter_{top['iter']:d}") if top else ""
-    if top is None or not os.path.isfile(os.path.join(checkpoint, best.file)):
+    said = f"{best.folder} {said}: it is now {aside}"
+    best.forget()
+    if top is None:
         return f"{said}; the next evaluation gives a new best model"
-    best.take(checkpoint, top["mIoU"], top["iter"])
+    best.take(checkpoint(top), top)
     return f"{said}; the best one so far is that of iteration {top['iter']:d}"

@@ -18,13 +18,14 @@ from ppliteseg_paddle import signals
 from ppliteseg_paddle.config.keys import value_of
 from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine import build
-from ppliteseg_paddle.engine.callbacks.show import show_run
+from ppliteseg_paddle.engine.callbacks.show import check_boards, show_run
 from ppliteseg_paddle.engine.checkpoint import iteration_of
 from ppliteseg_paddle.engine.data_checks import check_data, skipped
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine.loop import distributed, requests, seams
 from ppliteseg_paddle.engine.loop.data_parallel import jointly
-from ppliteseg_paddle.engine.loop.evaluation import NO_VALIDATION, fast_and_noted, make_up, missed
+from ppliteseg_paddle.engine.loop.early_stop import EarlyEnd, EarlyStop
+from ppliteseg_paddle.engine.loop.evaluation import NO_VALIDATION, fast_and_noted, make_up, missed, stopped_before
 from ppliteseg_paddle.engine.loop.launch import NoteCheckpoints
 from ppliteseg_paddle.engine.loop.monitor import Monitor
 from ppliteseg_paddle.engine.loop.output import forgiving_output
@@ -49,7 +50,7 @@ from ppliteseg_paddle.engine.resume import (
 )
 from ppliteseg_paddle.engine.save_dir import SaveDir
 from ppliteseg_paddle.engine.val import evaluate
-from ppliteseg_paddle.errors import ConfigError, DependencyError
+from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json
 
 
@@ -79,14 +80,24 @@ def _run_training(config: Any, options: TrainOptions) -> dict[str, Any]:
     device, why = select_device(options.device)
     check_precision(options.precision, device)
     seams.check_loop()
-    if options.use_vdl:
-        _need_visualdl()
+    check_boards(options)
+    _take_flags(config, options)
     first = distributed.rank() == 0
     with forgiving_output(), SaveDir(options.save_dir) if first else contextlib.nullcontext() as folder:
         set_seed(options.seed, distributed.rank())
         if options.auto_scale:
             fit_recipe(config, distributed.ranks(), say=first)
         return _train(config, begin_at(config, options), folder, (device, why), begin)
+
+
+def _take_flags(config: Any, options: TrainOptions) -> None:
+    """Let flags replace the configuration's keys of their names. Raises: ConfigError: for one without effect."""
+    for name in ("best_by", "early_stop_intervals"):
+        given = getattr(options, name)
+        if given is not None and not options.do_eval:
+            raise ConfigError(f"--{name} has no effect without evaluations: add --do_eval, or leave it out.")
+        if given is not None:
+            config.dic[name] = given
 
 
 def _train(config: Any, at: Begin, folder: SaveDir | None, chosen: tuple[str, str], begin: float) -> dict[str, Any]:
@@ -111,7 +122,7 @@ def _train(config: Any, at: Begin, folder: SaveDir | None, chosen: tuple[str, st
         record = Record(options, config, start, device, begin)
         run = _run(config, options, parts, record, budget, start)
         run.conditions = {**conditions_of(config, said, options, parts, device), "seed": run.seed}
-        notes = _continue(run, record, budget is not None)
+        notes = _continue(run, record, budget is not None, at.may_be_over)
         if first:
             build.save_config(config, os.path.join(options.save_dir, CONFIG_FILE))
             print(device_line(*chosen))
@@ -241,6 +252,7 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
     written = checkpoints_of(options.save_dir, lineage) if first and options.resume_model else []
     # At least one row is recorded.
     log_iters = options.log_iters if budget is not None else min(options.log_iters, config.iters)
+    limit = value_of(config.dic, "early_stop_intervals") if options.do_eval else None
     monitor = Monitor(
         parts.optimizer,
         options.save_dir,
@@ -252,6 +264,8 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
         checkpoints=written or [folder for folder in [options.resume_model] if folder],
         lineage=lineage,
         command=options.command,
+        metric=parts.metric,
+        early_stop=EarlyStop(parts.metric, limit) if limit else None,
         first=first,
     )
     if budget is not None and parts.precise_bn is not None:
@@ -277,22 +291,25 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
     )
 
 
-def _continue(run: LoopRun, record: Record, by_time: bool) -> list[str | None]:
+def _continue(run: LoopRun, record: Record, by_time: bool, may_be_over: bool) -> list[str | None]:
     """Take up the state of the checkpoint that the run resumes from, if any.
 
+    Args: may_be_over: whether a run that has stopped early may begin.
     Returns: what to say of it.
+    Raises: ConfigError
     """
     folder, monitor = run.resume_model, run.monitor
     if folder is None:
         return []
     state = read_state(folder)
-    restore(run, state)
+    restore(run, state, record.earlier["eval"])
     run.new_schedule = not by_time and schedule_differs(state, run.conditions)
     notes = [comparison(folder, state, run.conditions)]
     if monitor.first:
         for best, ema in ((monitor.best, False), (monitor.ema_best, True)):
             notes.append(best.recover(record.earlier_best["ema_best" if ema else "best"]))
             notes.append(rewind_best(best, folder, [row for row in record.earlier["eval"] if row["ema"] == ema]))
+    notes.append(stopped_before(run, may_be_over))
     return notes
 
 
@@ -313,7 +330,7 @@ def _budget(config: Any, at: Begin, begin: float) -> Any:
 def _iters(config: Any, budget: Any, start: int) -> int:
     from ppliteseg_paddle.engine.loop.budget import OpenEnd
 
-    return config.iters if budget is None else OpenEnd(budget, start)
+    return EarlyEnd(config.iters) if budget is None else OpenEnd(budget, start)
 
 
 def _first_line(run: LoopRun, config: Any, options: TrainOptions, parts: Parts, budget: Any) -> str:
@@ -327,13 +344,3 @@ def _first_line(run: LoopRun, config: Any, options: TrainOptions, parts: Parts, 
         f"training from iteration {start:d} to {end}, batches of {distributed.batch_in_words(config.batch_size)} out "
         f"of {len(parts.train_dataset):d} images; writing to {options.save_dir}"
     )
-
-
-def _need_visualdl() -> None:
-    try:
-        import visualdl  # noqa: F401
-    except ImportError as error:
-        raise DependencyError(
-            f"--use_vdl needs visualdl, which cannot be imported ({error}): pip install visualdl, or leave "
-            "--use_vdl out."
-        ) from error

@@ -12,10 +12,11 @@ from tiny_data import make_data, values, write_config
 from tiny_network import TINY_MODEL
 
 from ppliteseg_paddle.engine import train as trainer
+from ppliteseg_paddle.engine.best import BestModel, Metric
 from ppliteseg_paddle.engine.build import load_config
 from ppliteseg_paddle.engine.loop import precision
 from ppliteseg_paddle.engine.loop.state import gather, restore, slots
-from ppliteseg_paddle.engine.resume import comparison, schedule_differs
+from ppliteseg_paddle.engine.resume import comparison, rewind_best, schedule_differs
 from ppliteseg_paddle.errors import ConfigError, WeightsError
 
 pytestmark = pytest.mark.slow  # trains
@@ -145,7 +146,39 @@ def test_going_back_behind_the_best_model_keeps_it_and_has_the_best_up_to_there(
     assert (tmp_path / "o" / "best_model_of_iter_4" / "model.pdparams").read_bytes() == weights
     record = json.loads((tmp_path / "o" / "train.json").read_text())
     best = max(record["eval"], key=lambda row: row["mIoU"])
-    assert record["best"] == {"mIoU": best["mIoU"], "iter": best["iter"]}
+    assert record["best"] == {"mIoU": best["mIoU"], "iter": best["iter"], "best_by": "mIoU", "value": best["mIoU"]}
+
+
+def test_another_metric_chooses_again_among_the_evaluations_so_far(data, run, tmp_path, capsys):
+    """The former best model is kept beside the new one."""
+    shutil.copytree(run, tmp_path / "o")
+    history = tmp_path / "o" / "train.json"
+    record = json.loads(history.read_text())
+    for row, value in zip(record["eval"], (0.2, 0.9, 0.1, 0.3)):
+        row["class_iou"][8] = value
+    history.write_text(json.dumps(record))
+    before = (tmp_path / "o" / "best_model" / "model.pdparams").read_bytes()
+    (tmp_path / "o" / "best_model" / "best.json").write_text('{"mIoU": 0.9, "iter": 4}')
+    resume(data, tmp_path, tmp_path / "o" / "iter_4", {"iters": 5}, do_eval=True, save_interval=9, best_by="IoU:car")
+    said = capsys.readouterr().out
+    assert "was chosen by mIoU, not IoU:car" in said and "the best one so far is that of iteration 2" in said
+    best = json.loads((tmp_path / "o" / "best_model" / "best.json").read_text())
+    assert (best["best_by"], best["iter"], best["value"]) == ("IoU:car", 2, 0.9)
+    weights = (tmp_path / "o" / "best_model" / "model.pdparams").read_bytes()
+    assert weights == (tmp_path / "o" / "iter_2" / "model.pdparams").read_bytes()
+    assert (tmp_path / "o" / "best_model_by_mIoU" / "model.pdparams").read_bytes() == before
+
+
+def test_a_best_model_that_is_best_by_both_metrics_stays(tmp_path):
+    row = {"iter": 2, "mIoU": 0.5, "acc": 0.8, "kappa": 0.7, "class_iou": [0.5], "ema": False}
+    (tmp_path / "iter_2").mkdir()
+    (tmp_path / "iter_2" / "w").write_text("weights")
+    BestModel(str(tmp_path / "best_model"), "w", resumed=False).take(str(tmp_path / "iter_2"), row)
+    shutil.rmtree(tmp_path / "iter_2")  # deleted as an old checkpoint
+    best = BestModel(str(tmp_path / "best_model"), "w", resumed=True, metric=Metric("acc"))
+    assert "was chosen by mIoU, and is the best one by acc, too" in rewind_best(best, str(tmp_path / "iter_4"), [row])
+    stored = json.loads((tmp_path / "best_model" / "best.json").read_text())
+    assert (stored["best_by"], stored["value"]) == ("acc", 0.8) and not best.improved_by({**row, "acc": 0.8})
 
 
 # --- without training ------------------------------------------------------------------------

@@ -84,6 +84,7 @@ CASES = {
     "dropout, no seed": {"change": with_dropout, "seed": None, "num_workers": 1},
     "adamw": {"optimizer": {"type": "AdamW", "weight_decay": 0.01}},
     "by time": {"max_minutes": 8.5 / 60},
+    "early stop": {"best_by": "IoU:fence", "early_stop_intervals": 1, "steps": 6},  # which no label holds
 }
 STEPS = 8
 
@@ -156,6 +157,7 @@ def later(names, after):
 def test_a_resumed_run_equals_the_undisturbed_one(data, tmp_path, monkeypatch, capsys, name):
     case = {"seed": 3, "save_interval": 3, "resume": 3, **CASES[name]}
     change, after, build_parts = case.pop("change", None), case.pop("resume"), trainer.build_parts
+    steps = case.pop("steps", STEPS)
     recipe = {key: case.pop(key) for key in ("transforms", "optimizer") if key in case}
     if change is with_a_foreign_data_set:
         monkeypatch.setattr(trainer, "check_data", lambda *args, **kwargs: None)
@@ -184,10 +186,12 @@ def test_a_resumed_run_equals_the_undisturbed_one(data, tmp_path, monkeypatch, c
     run("resumed", resume_model=str(tmp_path / "resumed" / f"iter_{after}"))
     assert "undisturbed" not in capsys.readouterr().out
     same(tmp_path / "whole", tmp_path / "resumed")
+    assert (tmp_path / "resumed" / f"iter_{steps}").is_dir() and not later(os.listdir(tmp_path / "whole"), steps)
 
 
 def test_two_ranks_resume_exactly_too(data, tmp_path):
-    """11 images on two ranks: 3 steps an epoch with batches of 2, one image is read twice. No seed is given."""
+    """11 images on two ranks: 3 steps an epoch with batches of 2, one image is read twice. No seed is given. Both stop
+    early, after the same evaluation."""
     path = os.pathsep.join([os.path.dirname(HERE), HERE, os.environ.get("PYTHONPATH", "")])
     ranks = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log")]
     done = subprocess.run(
@@ -199,4 +203,5 @@ def test_two_ranks_resume_exactly_too(data, tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "undisturbed" not in done.stdout
+    assert done.stdout.count("stops early at iter 6: IoU:fence has not improved for 2 evaluations") == 2
     same(tmp_path / "whole", tmp_path / "resumed")

@@ -19,12 +19,25 @@ from ppliteseg_paddle.engine.callbacks.visualdl import Board, Samples
 from ppliteseg_paddle.engine.loop.distributed import ranks
 from ppliteseg_paddle.engine.loop.log import LogLines
 from ppliteseg_paddle.engine.loop.run import LoopRun
-from ppliteseg_paddle.errors import PPLiteSegError
+from ppliteseg_paddle.errors import DependencyError, PPLiteSegError
 
 if TYPE_CHECKING:
     from ppliteseg_paddle.engine.loop.budget import Budget
     from ppliteseg_paddle.engine.parts import Parts
     from ppliteseg_paddle.engine.record import Record
+
+
+def check_boards(options: TrainOptions) -> None:
+    """See before the run that what it is to write for can be written. Raises: DependencyError"""
+    if not options.use_vdl:
+        return
+    try:
+        import visualdl  # noqa: F401
+    except ImportError as error:
+        raise DependencyError(
+            f"--use_vdl needs visualdl, which cannot be imported ({error}): pip install visualdl, or leave "
+            "--use_vdl out."
+        ) from error
 
 
 @contextlib.contextmanager

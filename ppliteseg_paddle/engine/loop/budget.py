@@ -122,6 +122,10 @@ class OpenEnd(int):
         number.budget, number.start = budget, start
         return number
 
+    def end(self) -> None:
+        """Let the run end before its time is up."""
+        self.budget.over = True
+
     def estimate(self) -> int:
         """Iterations at the end, as it looks now."""
         return self.start + self.budget.steps + self.budget.remaining_steps()

@@ -13,12 +13,13 @@ import numpy as np
 from ppliteseg_paddle import signals
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, MANIFEST, PARAMS, iteration_of
 from ppliteseg_paddle.engine.loop.distributed import rank, ranks
+from ppliteseg_paddle.engine.loop.early_stop import agreed
 from ppliteseg_paddle.engine.loop.log import run_log, say
 from ppliteseg_paddle.engine.loop.rebind import rebound
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.engine.loop.workers import guarded_loader
 from ppliteseg_paddle.engine.metrics import scores_line
-from ppliteseg_paddle.errors import PPLiteSegError
+from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 from ppliteseg_paddle.files import read_json
 
 # In place of a validation set where the run has none: PaddleSeg 2.9.1 saves a score with each checkpoint, and fails
@@ -54,13 +55,46 @@ def fast_and_noted(run: LoopRun, original: Callable) -> Callable:
             if _ends_the_run(error):
                 raise
             run.monitor.evaluation_failed(error)
-            return _NO_SCORE
-        miou, accuracy, class_iou, _, kappa = scores
-        result = {"mIoU": miou, "acc": accuracy, "kappa": kappa, "class_iou": class_iou}
-        run.monitor.evaluated(result, time.monotonic() - begin, model, ema=model is run.ema_model)
+            scores = _NO_SCORE
+        else:
+            miou, accuracy, class_iou, _, kappa = scores
+            result = {"mIoU": miou, "acc": accuracy, "kappa": kappa, "class_iou": class_iou}
+            run.monitor.evaluated(result, time.monotonic() - begin, model, ema=model is run.ema_model)
+        if not run.use_ema or model is run.ema_model:  # the last one of its iteration
+            stop_early(run)
         return scores
 
     return evaluate
+
+
+def stop_early(run: LoopRun) -> None:
+    """Let the run end here if its evaluations do not improve any more. All ranks have to call it."""
+    stop = run.monitor.early_stop
+    if stop is None or not agreed(stop):
+        return
+    iters: Any = run.iters
+    iters.end()
+    if rank() == 0:
+        say(f"[EVAL] Training stops early at iter {run.done:d}: {stop.line()}; {run.monitor.best_so_far()}.")
+
+
+def stopped_before(run: LoopRun, may_be_over: bool) -> str | None:
+    """End a resumed run whose evaluations did not improve any more at its checkpoint. All ranks have to call it.
+
+    Returns: a line that says so; None for a run that goes on.
+    Raises: ConfigError: if such a run may not begin.
+    """
+    stop = run.monitor.early_stop
+    if stop is None or not agreed(stop):
+        return None
+    if not may_be_over:
+        raise ConfigError(
+            f"--resume_model {run.resume_model}: the run had stopped early there, as {stop.line()}: nothing is left to "
+            "train. Give a larger --early_stop_intervals."
+        )
+    iters: Any = run.iters
+    iters.end()
+    return f"the run had stopped early, as {stop.line()}; {run.monitor.best_so_far()}"
 
 
 def _ends_the_run(error: Exception) -> bool:

@@ -47,9 +47,9 @@ def run_log(run: LoopRun, original: Any) -> Any:
                 (_EMA_BEST, "EMA", run.monitor.ema_best),
             ):
                 if message.startswith(beginning):
-                    if best.miou is None:
+                    if best.value is None:
                         return
-                    message = f"[EVAL] Best {kind} mIoU: {best.miou:.4f}, at iter {best.iteration:d}."
+                    message = f"[EVAL] Best {kind} {best.by}: {best.value:.4f}, at iter {best.iteration:d}."
             say(message)
 
     return Log()

@@ -11,9 +11,10 @@ from typing import Any, Callable
 import numpy as np
 
 from ppliteseg_paddle.config.command import resume_command
-from ppliteseg_paddle.engine.best import BestModel
+from ppliteseg_paddle.engine.best import BestModel, Metric
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, PARAMS, damage
 from ppliteseg_paddle.engine.loop.distributed import ranks, sum_over_ranks
+from ppliteseg_paddle.engine.loop.early_stop import EarlyStop
 from ppliteseg_paddle.engine.loop.output import warn
 from ppliteseg_paddle.engine.pick import UNNAMED, Lineage
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
@@ -82,6 +83,7 @@ class Monitor:
         callbacks: told of everything; those of other ranks than the first see nothing.
         clock: seconds that the run has taken, with those before a resume.
         command: that started the run, for what is said of resuming it.
+        metric: by which the best model is chosen; early_stop: counts evaluations that do not improve.
         first: whether this is the first of the ranks, which alone ends the run for a loss that is no number.
     """
 
@@ -95,6 +97,8 @@ class Monitor:
     checkpoints: list[str] = field(default_factory=list)
     lineage: Lineage = UNNAMED
     command: Sequence[str] = ()
+    metric: Metric = Metric()
+    early_stop: EarlyStop | None = None
     first: bool = True
 
     def __post_init__(self) -> None:
@@ -104,7 +108,7 @@ class Monitor:
         self.rows: list[dict[str, Any]] = []
         self.evaluations: list[dict[str, Any]] = []
         self.best, self.ema_best = (
-            BestModel(os.path.join(self.save_dir, name), file, resumed=self.start > 0)
+            BestModel(os.path.join(self.save_dir, name), file, resumed=self.start > 0, metric=self.metric)
             for name, file in (("best_model", PARAMS), ("ema_best_model", EMA_PARAMS))
         )
         self.losses: np.ndarray = np.zeros(0)  # means of the last window: all of it, then that of each output
@@ -142,6 +146,12 @@ class Monitor:
             f"{f'resume from {self.saved}' if self.saved else 'start again'} with a lower --learning_rate (its highest "
             f"was {max(rates):g}), and look at the labels if it happens again."
         )
+
+    def best_so_far(self) -> str:
+        """The best model, plain or averaged, in words."""
+        scored = [best for best in (self.best, self.ema_best) if best.value is not None]
+        top = max(scored, key=lambda best: best.value or 0.0, default=None)
+        return "none was scored" if top is None else f"the best is {top.line()}, in {top.folder}"
 
     def tell(self, event: str, *arguments: Any) -> None:
         """Call one method of all callbacks. None of them ends the run: one that cannot read or write is told of the
@@ -227,13 +237,15 @@ class Monitor:
             "elapsed": round(self.clock(), 3),
         }
         best, checkpoint = self.ema_best if ema else self.best, self.saved if self.first else None
-        improved = best.improved_by(evaluation["mIoU"])
+        improved = best.improved_by(evaluation)
         if improved and checkpoint:  # before the record names the evaluation: a run killed in between evaluates again
             try:
-                best.take(checkpoint, evaluation["mIoU"], self.steps)
+                best.take(checkpoint, evaluation)
             except ConfigError as error:
                 raise ConfigError(f"{error} {self.how_to_make_room()}") from error
         self.evaluations.append(evaluation)
+        if self.early_stop is not None:
+            self.early_stop.note(evaluation)
         self.tell("on_eval", model, evaluation)
         if improved and checkpoint:
             self.tell("on_best", best)

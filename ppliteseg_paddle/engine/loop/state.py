@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,19 +31,25 @@ def gather(run: LoopRun) -> dict[str, Any]:
         "log": {**vars(monitor.window), "losses": monitor.window.losses.tolist()},
         "not_finite": monitor.not_finite,
         "loss_scale": scale_state(run.loss_scaler),
-        "best": {"mIoU": monitor.best.miou, "iter": monitor.best.iteration},
-        "ema_best": {"mIoU": monitor.ema_best.miou, "iter": monitor.ema_best.iteration},
+        "best": monitor.best.stored(),
+        "ema_best": monitor.ema_best.stored(),
+        "early_stop": None if monitor.early_stop is None else monitor.early_stop.state(),
         "without_gradient": without_slots(run.optimizer),
         "conditions": run.conditions,
     }
 
 
-def restore(run: LoopRun, state: dict[str, Any]) -> None:
-    """Let a run continue from the state of a checkpoint. Its tensors are loaded by the loop."""
+def restore(run: LoopRun, state: dict[str, Any], evaluations: Sequence[dict[str, Any]] = ()) -> None:
+    """Let a run continue from the state of a checkpoint. Its tensors are loaded by the loop.
+
+    Args: evaluations: of the run's record, up to the checkpoint's iteration, whose own came after the checkpoint.
+    """
     monitor, place = run.monitor, state.get("place")
     run.place = Place(**place) if place else None
     run.loss_scale = state.get("loss_scale")
     monitor.not_finite = state.get("not_finite", 0)
+    if monitor.early_stop is not None:
+        monitor.early_stop.restore(state.get("early_stop"), evaluations)
     log = state.get("log")
     if log:
         losses = [np.nan if loss is None else loss for loss in log["losses"]]  # JSON has no NaN
