@@ -71,10 +71,10 @@ class BestModel:
         resumed: whether the run is resumed, so that the score on disk counts.
         metric: by which the run chooses.
     Attributes: miou, iteration: of the best model; value: of the metric; by: name of the metric that has chosen it,
-        on a resume perhaps another one than `metric`. None where there is none.
+        on a resume perhaps another one than `metric`. None before the first evaluation.
     """
 
-    def __init__(self, folder: str, file: str, resumed: bool, metric: Metric = Metric()):  # noqa: B008 - frozen
+    def __init__(self, folder: str, file: str, resumed: bool, metric: Metric = Metric()):
         self.folder, self.file, self.metric = folder, file, metric
         self.miou: float | None = None
         self.iteration: int | None = None

@@ -81,7 +81,7 @@ def stop_early(run: LoopRun) -> None:
 def stopped_before(run: LoopRun, may_be_over: bool) -> str | None:
     """End a resumed run whose evaluations did not improve any more at its checkpoint. All ranks have to call it.
 
-    Returns: a line that says so; None for a run that goes on.
+    Returns: a line that says so; None for a run that continues.
     Raises: ConfigError: if such a run may not begin.
     """
     stop = run.monitor.early_stop

@@ -49,11 +49,11 @@ def test_an_improvement_of_the_averaged_weights_counts():
 
 
 def test_after_its_end_an_iteration_is_never_below():
-    end = EarlyEnd(100)
-    assert 99 < end and not 101 < end and 101 > end and 100 == end and not 99 > end and end - 40 == 60
-    assert end >= 99 and end <= 100 and end != 99 and f"{end:d}" == "100"
+    end, at = EarlyEnd(100), 99
+    assert (at < end, at > end, at == end, at != end, at >= end, at <= end) == (True, False, False, True, False, True)
+    assert end - 40 == 60 and f"{end:d}" == "100" and end == at + 1
     end.end()
-    assert not 99 < end and 99 > end and 99 == end and not end != 99 and end >= 7 and end <= 7
+    assert (at < end, at > end, at == end, at != end, at >= end, at <= end) == (False, True, True, False, True, True)
 
 
 def run_of(tmp_path, limit=2, iters=None, **options):
@@ -79,7 +79,7 @@ def test_the_loop_ends_after_the_last_of_them_and_says_which_was_best(tmp_path, 
         assert iteration < run.iters
         save_checkpoint(run, iteration)
         evaluate_as(run, iteration, value)
-    assert not 30 < run.iters and run.at_the_end
+    assert not run.iters > 30 and run.at_the_end
     assert (
         "[EVAL] Training stops early at iter 30: mIoU has not improved for 2 evaluations; the best is mIoU 50.00 % at "
         f"iteration 10, in {tmp_path}/best_model." in capsys.readouterr().out
@@ -100,15 +100,15 @@ def test_an_evaluation_that_fails_is_not_counted(tmp_path):
     run = run_of(tmp_path, limit=1)
     for iteration, value in ((10, 0.5), (20, None), (30, None)):
         evaluate_as(run, iteration, value)
-    assert 30 < run.iters
+    assert run.iters > 30
 
 
 def test_a_run_by_time_stops_early_too(tmp_path):
     run = run_of(tmp_path, limit=1, iters=OpenEnd(Budget(60, 90)))
     evaluate_as(run, 10, 0.5)
-    assert 10 < run.iters
+    assert run.iters > 10
     evaluate_as(run, 20, 0.5)
-    assert not 20 < run.iters
+    assert not run.iters > 20
 
 
 # --- over a resume ---------------------------------------------------------------------------
@@ -156,13 +156,13 @@ def test_a_run_that_had_stopped_is_not_continued(tmp_path):
         if may_be_over:
             said = stopped_before(run, may_be_over)
             assert said.startswith("the run had stopped early, as mIoU has not improved for 2 evaluations")
-            assert not 30 < run.iters
+            assert not run.iters > 30
         else:
             with pytest.raises(ConfigError, match="--resume_model o/iter_30.*Give a larger --early_stop_intervals"):
                 stopped_before(run, may_be_over)
     longer = run_of(tmp_path, limit=3, start=30)
     restore(longer, {}, rows)
-    assert stopped_before(longer, False) is None and 30 < longer.iters
+    assert stopped_before(longer, False) is None and longer.iters > 30
 
 
 def test_the_count_is_plain_enough_for_json():
