@@ -10,6 +10,7 @@ import sys
 import time
 
 from ppliteseg_paddle.cli.common import add_flags, positive_int
+from ppliteseg_paddle.outputs import Outputs, check_result, write_result
 
 GRID_ROWS = 5
 
@@ -22,6 +23,7 @@ def add_arguments(parser) -> None:
         "iters",
         "seed",
         "num_workers",
+        "overwrite",
         config={"required": True},
         save_dir={"default": "demo_output"},
         seed={"default": 0},
@@ -46,6 +48,10 @@ def run(args) -> dict:
     out = args.save_dir
     data, trained, export = (os.path.join(out, name) for name in ("data", "train", "export"))
     config = os.path.join(trained, "config.yml")
+    metrics_path, grid = os.path.join(out, "metrics.json"), os.path.join(out, "grid.png")
+    outputs = Outputs(out, args.overwrite)
+    check_result(metrics_path, args.overwrite)
+    outputs.check([grid])
     steps = _Steps()
     steps.run("data", "synth", out=data, train=args.train, val=args.val, size=args.size, seed=args.seed)
     training = steps.run(
@@ -65,12 +71,12 @@ def run(args) -> dict:
     steps.run("predict", model_dir=export, image_path=os.path.join(data, "val.txt"), save_dir=predictions)
     shape, report = [1, 3, *args.size[::-1]], os.path.join(out, "benchmark.json")
     latency = steps.run("benchmark", model_dir=export, input_shape=shape, save_json=report)
-    _write_metrics(os.path.join(out, "metrics.json"), metrics, steps.seconds, training, latency)
+    _write_metrics(metrics_path, metrics, steps.seconds, training, latency)
     subtitle = (
         f"PP-LiteSeg-T after {training['iterations']} iterations on {args.train} generated scenes: mIoU "
         f"{100 * metrics['mIoU']:.1f} %, {latency['fps']:.0f} frames/s on this machine"
     )
-    _write_grid(os.path.join(out, "grid.png"), export, data, subtitle)
+    _write_grid(outputs, grid, export, data, subtitle)
     return {
         "save_dir": out,
         "mIoU": metrics["mIoU"],
@@ -130,9 +136,7 @@ class _Steps:
 
 
 def _write_metrics(path: str, metrics: dict, seconds: dict, training: dict, latency: dict) -> None:
-    from ppliteseg_paddle.files import write_json
-
-    write_json(
+    write_result(
         path,
         {
             **metrics,
@@ -147,7 +151,7 @@ def _write_metrics(path: str, metrics: dict, seconds: dict, training: dict, late
     )
 
 
-def _write_grid(path: str, export: str, data: str, subtitle: str) -> None:
+def _write_grid(outputs: Outputs, path: str, export: str, data: str, subtitle: str) -> None:
     """The validation scenes that show most classes (in their ground truth), with the exported model's masks."""
     from ppliteseg_paddle import Predictor
     from ppliteseg_paddle.reading.label_sets import label_set
@@ -158,4 +162,5 @@ def _write_grid(path: str, export: str, data: str, subtitle: str) -> None:
     pairs = [(image, label) for image, label, _ in read_list(os.path.join(data, "val.txt")) if label]
     title = "Street scenes, segmented by PP-LiteSeg"
     predict = Predictor(export).predict
-    write_image(path, richest_scenes_grid(pairs, predict, label_set("camvid"), GRID_ROWS, title, subtitle))
+    picture = richest_scenes_grid(pairs, predict, label_set("camvid"), GRID_ROWS, title, subtitle)
+    write_image(path, picture, outputs.write)

@@ -14,8 +14,8 @@ from ppliteseg_paddle.deploy.runtimes import readers
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export.formats import FORMATS
 from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration
+from ppliteseg_paddle.export.int8.report import check_quant_report
 from ppliteseg_paddle.export.options import ExportOptions
-from ppliteseg_paddle.outputs import check_result
 
 # Flags that are fields of `ExportOptions` under the same name.
 _OPTIONS = (
@@ -108,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check_quantisation(args)
     if args.quant_report:
-        check_result(args.quant_report, args.overwrite)
+        check_quant_report(args.quant_report, args.overwrite)
     from ppliteseg_paddle.engine.build import label_set_of, load_config
     from ppliteseg_paddle.export import trained
 
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.quant_report:
         from ppliteseg_paddle.export.int8.report import write_quant_report
 
-        report["quant_report"] = write_quant_report(args.quant_report, report["quantisation"])
+        report["quant_report"] = write_quant_report(args.quant_report, report["quantisation"], args.overwrite)
     return report
 
 

@@ -89,7 +89,7 @@ def _check_pir(path: str) -> None:
             raise ValueError(f"more than {_LARGEST_PIR >> 20:d} MiB")
         with open(path, "rb") as file:
             _check_regions(json.load(file)["program"]["regions"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise ValueError(f"{os.path.basename(path)} is no graph, or damaged ({reason})") from None
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.outputs import Outputs
 
 pytestmark = pytest.mark.slow  # trains, exports and predicts
 
@@ -60,3 +61,14 @@ def test_the_saved_configuration_serves_val_without_any_variable(made, capsys):
     with open(os.path.join(made, "metrics.json")) as file:
         expected = json.load(file)
     assert json.loads(capsys.readouterr().out)["mIoU"] == expected["mIoU"]
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "grid.png"])
+def test_the_demo_replaces_no_file_of_the_users_and_says_so_before_the_work(made, tmp_path, capsys, name):
+    (tmp_path / name).write_bytes(b"mine")
+    assert main(["demo", "--config", CONFIG, "--save_dir", str(tmp_path)]) == 2
+    assert f"{name} exists and " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_bytes() == b"mine"
+    with open(os.path.join(made, "metrics.json")) as file:
+        assert json.load(file)["written_by"].startswith("ppliteseg ")
+    assert Outputs(made).wrote(os.path.join(made, "grid.png"))

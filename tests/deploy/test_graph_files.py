@@ -157,6 +157,7 @@ def _attributes(operators, kind):
         (lambda ops: ops[0].pop("OA"), "'OA' is missing"),
         (lambda ops: ops[0].update(A=[]), "'A' of a parameter is"),
         (lambda ops: ops[0].pop("#"), "'#' is missing"),
+        (lambda ops: ops[0].update({"#": 5}), "has no attribute 'split'"),
     ],
 )
 def test_a_paddle_graph_at_which_paddle_would_die_is_refused(change, words, tmp_path):

@@ -10,12 +10,12 @@ import numpy as np
 import paddle
 import pytest
 import resume_worker
+from ticks import Ticks
 from tiny_data import make_data, values, write_config
 from tiny_network import TINY_MODEL
 
 from ppliteseg_paddle.engine import train as trainer
 from ppliteseg_paddle.engine.build import load_config
-from ppliteseg_paddle.engine.loop.budget import Budget
 
 pytestmark = pytest.mark.slow  # trains
 
@@ -87,21 +87,6 @@ CASES = {
     "early stop": {"best_by": "IoU:fence", "early_stop_intervals": 1, "steps": 6},  # which no label holds
 }
 STEPS = 8
-
-
-class Ticks:
-    """A clock that advances by a second each time a step reads it."""
-
-    def __init__(self, monkeypatch):
-        self.passed = 0.0
-        monkeypatch.setattr(Budget, "now", lambda budget: budget.earlier + self.passed)
-        tick = Budget.tick
-
-        def count(budget):
-            self.passed += 1
-            tick(budget)
-
-        monkeypatch.setattr(Budget, "tick", count)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
 from ppliteseg_paddle.export.int8 import accuracy as int8_accuracy
 from ppliteseg_paddle.export.int8 import sensitivity
 from ppliteseg_paddle.export.int8.calibration import Calibration, read_calibration_list
+from ppliteseg_paddle.export.int8.report import check_quant_report, write_quant_report
 
 pytestmark = pytest.mark.slow  # calibrates exports
 
@@ -84,8 +85,6 @@ def operators(path):
 
 @needs_converter
 def test_int8_graphs_run_on_both_runtimes_and_the_report_names_every_layer(data, tmp_path):
-    from ppliteseg_paddle.export.int8.report import write_quant_report
-
     report = export(
         tmp_path / "export", Calibration(read_calibration_list(str(data)), progress=False), formats=("onnx", "openvino")
     )
@@ -108,6 +107,18 @@ def test_int8_graphs_run_on_both_runtimes_and_the_report_names_every_layer(data,
     assert json.loads((tmp_path / "report" / "q.json").read_text())["layers"][0]["layer"] == found["layers"][0]["layer"]
     assert all(row["layer"] in (tmp_path / "report" / "q.md").read_text() for row in found["layers"])
     assert cv2.imread(files[2]) is not None
+    write_quant_report(files[0], found)  # replaces its own
+    (tmp_path / "report" / "q.md").write_text("mine")
+    with pytest.raises(ConfigError, match="q.md exists and was not written by an earlier run, or was changed since"):
+        check_quant_report(files[0])
+    check_quant_report(files[0], overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["q.json", "q.md", "q.png"])
+def test_a_report_replaces_no_file_of_the_users(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ConfigError, match=f"{name} exists and "):
+        check_quant_report(str(tmp_path / "q.json"))
 
 
 @needs_converter

@@ -6,37 +6,51 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ppliteseg_paddle.errors import DependencyError
+from ppliteseg_paddle.errors import ConfigError, DependencyError
+from ppliteseg_paddle.files import write_bytes
+from ppliteseg_paddle.outputs import Outputs, check_result, write_result
 
 
-def write_quant_report(path: str, report: Mapping[str, Any]) -> list[str]:
+def check_quant_report(path: str, overwrite: bool = False) -> None:
+    """Check, before the work, that `write_quant_report` replaces nothing but an earlier report.
+
+    Raises: ConfigError
+    """
+    check_result(path, overwrite)
+    _outputs(path, overwrite).check(_beside(path))
+
+
+def write_quant_report(path: str, report: Mapping[str, Any], overwrite: bool = False) -> list[str]:
     """Write `path` (JSON), and beside it a Markdown table and, with matplotlib installed, a plot.
 
     Returns: the files' paths.
-    Raises: ConfigError: if a file cannot be written.
+    Raises: ConfigError: if a file cannot be written, or is there and not an earlier report's.
     """
-    from ppliteseg_paddle.files import save_atomic
-    from ppliteseg_paddle.outputs import write_result
+    page, plot = _beside(path)
+    with _outputs(path, overwrite).replacing(*map(os.path.basename, (page, plot))):
+        write_result(path, report)
+        write_bytes(page, markdown(report).encode())
+        try:
+            from ppliteseg_paddle.visual.layers import layer_bars
 
-    stem = os.path.splitext(path)[0]
-    written = [path, stem + ".md"]
-    write_result(path, report)
-    with save_atomic(stem + ".md") as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(markdown(report))
-    try:
-        from ppliteseg_paddle.visual.layers import layer_bars
-
-        written.append(
             layer_bars(
-                stem + ".png",
+                plot,
                 [(f"{row['form']}  {row['layer']}", 100 * row["noise"], row["float"]) for row in report["layers"]],
                 "Noise in the scores from 8 bits in one layer alone (%)",
                 "kept in float",
             )
-        )
-    except DependencyError:  # the numbers are written without it
-        pass
-    return written
+        except DependencyError:  # the numbers are written without it
+            return [path, page]
+    return [path, page, plot]
+
+
+def _beside(path: str) -> tuple[str, str]:
+    stem = os.path.splitext(path)[0]
+    return stem + ".md", stem + ".png"
+
+
+def _outputs(path: str, overwrite: bool) -> Outputs:
+    return Outputs(os.path.dirname(path) or os.curdir, overwrite, ConfigError)
 
 
 def markdown(report: Mapping[str, Any]) -> str:

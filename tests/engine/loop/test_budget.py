@@ -6,6 +6,7 @@ from pathlib import Path
 
 import paddle
 import pytest
+from ticks import Ticks
 from tiny_data import make_data, values, write_config
 
 from ppliteseg_paddle.engine import train as trainer
@@ -154,21 +155,6 @@ def test_a_checkpoint_carries_the_time_that_was_used(clock):
 
 
 # --- through PaddleSeg's loop --------------------------------------------------------------------
-
-
-class Ticks:
-    """A clock that advances by a second each time a step reads it."""
-
-    def __init__(self, monkeypatch):
-        self.passed = 0.0
-        monkeypatch.setattr(Budget, "now", lambda budget: budget.earlier + self.passed)
-        tick = Budget.tick
-
-        def count(budget):
-            self.passed += 1
-            tick(budget)
-
-        monkeypatch.setattr(Budget, "tick", count)
 
 
 def test_a_run_of_five_seconds_saves_evaluates_and_can_be_given_more(tmp_path, monkeypatch):
