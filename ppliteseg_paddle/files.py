@@ -13,6 +13,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from ppliteseg_paddle import signals
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
@@ -133,6 +138,40 @@ def clean_up(folder: str) -> None:
 
 
 _LEFTOVER = re.compile(r"\.(?:(?P<name>.+)\.(?P<kind>tmp|old|gone)-\d+|[a-z0-9_]{8}\.tmp)")
+
+
+def claim(path: str) -> int | None:
+    """Say that a temporary file or folder is being written, until this process ends or `release` is called with what
+    this returns."""
+    if fcntl is None:
+        return None
+    handle = os.open(path, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
+
+
+def release(claimed: int | None) -> None:
+    if claimed is not None:
+        os.close(claimed)
+
+
+def abandoned(folder: str, pattern: str) -> Iterator[str]:
+    """Paths in a folder whose whole names match, and which nobody claims: killed processes have left them."""
+    for name in os.listdir(folder) if fcntl is not None and os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        if re.fullmatch(pattern, name) and not os.path.islink(path):
+            try:
+                handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield path
+            except OSError:  # in use
+                continue
+            finally:
+                os.close(handle)
 
 
 def _hidden(path: str, kind: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,11 +14,12 @@ import yaml
 
 from ppliteseg_paddle import signals
 from ppliteseg_paddle.errors import ArtifactError
-from ppliteseg_paddle.files import DISK_FAULTS, flush, probe_disk, sha256_of
+from ppliteseg_paddle.files import DISK_FAULTS, abandoned, claim, flush, probe_disk, release, sha256_of
 from ppliteseg_paddle.reading.plain_yaml import PlainYamlError, read_plain_yaml
 
 METADATA_FILE = "deploy.yaml"
 ENGINES_FOLDER = "engines"  # in the user's cache; of exports by earlier versions, in them
+_EARLIER = ".earlier"  # of the folder that an export replaces, while it does
 _ROOM = 1 << 20  # bytes that are free where a disk is not full
 _HEADER = (
     "# An exported segmentation model. ppliteseg_paddle.Predictor(this folder) runs it;\n"
@@ -35,11 +37,13 @@ def writing(folder: str, overwrite: bool = False) -> Iterator[str]:
     Raises: ArtifactError: if `folder` holds something that is no export, or cannot be written. Interrupted.
     """
     target = os.path.realpath(folder)
-    _check_replaceable(target, folder, overwrite)
     parent = os.path.dirname(target)
+    _clean_up(target)
+    _check_replaceable(target, folder, overwrite)
     try:
         os.makedirs(parent, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(target)}.", dir=parent)
+        temporary = tempfile.mkdtemp(prefix=_prefix(target), dir=parent)
+        claimed = claim(temporary)
     except OSError as error:
         raise ArtifactError(f"cannot write in {parent}: {error.strerror or error}.") from None
     try:
@@ -58,6 +62,27 @@ def writing(folder: str, overwrite: bool = False) -> Iterator[str]:
         raise signals.Interrupted.of(interrupt).saying(said) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # gone already if it has been moved
+        release(claimed)
+
+
+def _prefix(target: str) -> str:
+    return f".{os.path.basename(target)}.exporting-"
+
+
+def _clean_up(target: str) -> None:
+    """Remove what an export that was killed has left beside `target`, and put back what it had moved away."""
+    random_part = "[a-z0-9_]{8}"
+    with contextlib.suppress(OSError):
+        parent, prefix = os.path.dirname(target), re.escape(_prefix(target))
+        for path in abandoned(parent, prefix + random_part):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in abandoned(parent, prefix + random_part + re.escape(_EARLIER)):
+            if os.path.lexists(path[: -len(_EARLIER)]):
+                continue  # being exchanged
+            if os.path.lexists(target):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.rename(path, target)
 
 
 @contextlib.contextmanager
@@ -89,7 +114,7 @@ def _move(temporary: str, target: str) -> None:
     if not os.path.isdir(target):
         os.rename(temporary, target)
         return
-    earlier = temporary + ".earlier"
+    earlier = temporary + _EARLIER
     os.rename(target, earlier)
     try:
         os.rename(temporary, target)

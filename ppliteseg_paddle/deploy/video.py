@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import math
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from ppliteseg_paddle import signals
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.files import abandoned, claim, release
 
 # Where a file or camera does not say how many frames a second it has.
 DEFAULT_FPS = 25.0
@@ -158,6 +160,7 @@ class VideoWriter:
         if extension not in CODECS:
             raise DataError(f"cannot write the video {self.path}: give a name that ends in one of {', '.join(CODECS)}.")
         self._temporary: str | None = None
+        self._claimed: int | None = None
         self._writer: Any = None  # cv2.VideoWriter
         self._size: tuple[int, int] = (0, 0)
 
@@ -186,8 +189,12 @@ class VideoWriter:
         folder = os.path.dirname(os.path.abspath(self.path))
         try:
             os.makedirs(folder, exist_ok=True)
-            handle, self._temporary = tempfile.mkstemp(prefix=".", suffix=form.extension, dir=folder)
+            prefix = f".{os.path.splitext(os.path.basename(self.path))[0]}.writing-"
+            for left in abandoned(folder, f"{re.escape(prefix)}[a-z0-9_]{{8}}{re.escape(form.extension)}"):
+                os.remove(left)
+            handle, self._temporary = tempfile.mkstemp(prefix=prefix, suffix=form.extension, dir=folder)
             os.close(handle)
+            self._claimed = claim(self._temporary)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror or error}.") from None
         with _quiet_ffmpeg():
@@ -223,6 +230,7 @@ class VideoWriter:
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror or error}.") from None
         self._temporary = None
+        self._release()
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -233,6 +241,11 @@ class VideoWriter:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self._temporary)
             self._temporary = None
+        self._release()
+
+    def _release(self) -> None:
+        release(self._claimed)
+        self._claimed = None
 
     def __enter__(self) -> VideoWriter:
         return self

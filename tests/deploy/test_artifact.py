@@ -2,6 +2,8 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -269,3 +271,33 @@ def test_an_interrupted_export_says_that_nothing_was_written(folder):
 def test_a_copied_export_is_whole(tmp_path, folder):
     shutil.copytree(folder, tmp_path / "copy")
     assert Artifact.read(tmp_path / "copy").label_set.num_classes == 11
+
+
+KILLED = """
+import os, signal, sys
+from ppliteseg_paddle.deploy import folder
+def die(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+real = os.rename
+if sys.argv[2] == "exchanging":
+    os.rename = lambda a, b: real(a, b) if a == sys.argv[1] else die()
+with folder.writing(sys.argv[1], overwrite=True) as temporary:
+    open(os.path.join(temporary, "model.json"), "w").close()
+    if sys.argv[2] == "writing":
+        die()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind: what is left stays there")
+@pytest.mark.parametrize("moment", ["writing", "exchanging"])
+def test_what_a_killed_export_has_left_is_removed_and_the_earlier_export_is_whole(folder, moment):
+    before, path = (folder / "deploy.yaml").read_bytes(), str(folder.resolve())
+    with pytest.raises(RuntimeError), writing(path):  # a living one
+        assert subprocess.run([sys.executable, "-c", KILLED, path, moment]).returncode == -signal.SIGKILL
+        assert len(os.listdir(folder.parent)) == 3
+        with pytest.raises(RuntimeError), writing(path):
+            names = os.listdir(folder.parent)
+            assert len(names) == 3 and not [name for name in names if name.endswith(".earlier")]
+            raise RuntimeError
+        raise RuntimeError
+    assert (folder / "deploy.yaml").read_bytes() == before and os.listdir(folder.parent) == ["export"]

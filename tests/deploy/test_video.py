@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -179,3 +180,27 @@ else:
 """
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "cut.mp4"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind: what is left stays there")
+def test_what_a_killed_process_has_left_of_a_video_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    path = tmp_path / "a.avi"
+    (tmp_path / ".a.writing-mine.avi").write_bytes(b"of the user")
+    with VideoWriter(path, 12) as living:
+        living.write(image())
+        code = (
+            "import os, signal, sys, numpy\n"
+            "from ppliteseg_paddle.deploy.video import VideoWriter\n"
+            "with VideoWriter(sys.argv[1], 12) as out:\n"
+            "    out.write(numpy.zeros((48, 64, 3), numpy.uint8))\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -signal.SIGKILL
+        assert len(list(tmp_path.glob(".a.writing-????????.avi"))) == 2
+        with VideoWriter(path, 12) as later:
+            later.write(image())
+            assert len(list(tmp_path.glob(".a.writing-????????.avi"))) == 2  # this one, and the living one
+        living.write(image())
+    with VideoReader(path) as video:
+        assert len(list(video)) == 2
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".a.writing-mine.avi", "a.avi"]
