@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from ppliteseg_paddle import signals
+from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
+
+fcntl: Any
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-from ppliteseg_paddle import signals
-from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
+    fcntl = None
 
 
 def _umask() -> int:

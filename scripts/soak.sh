@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Memory and rate over 5,000 images of random sizes, 20,000 frames and 500 crop sizes: bash scripts/soak.sh [--images N]
-#   [--frames N] [--crops N] [--runtimes NAME ...] [--json FILE]
+# Memory and rate over images of random sizes (5,000), frames (20,000) and crop sizes in training (500):
+# bash scripts/soak.sh [--images N] [--frames N] [--crops N] [--runtimes NAME ...] [--json FILE]
 # A row for each of Paddle Inference, ONNX Runtime, OpenVINO, TensorRT that is installed, and for training. Status 1 if memory
 # rises by more than 300 MB. Linux only; about an hour on two cores.
 set -euo pipefail
