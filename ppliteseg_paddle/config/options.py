@@ -39,7 +39,8 @@ class TrainOptions:
         resume_model: folder iter_N to resume from, or "auto" for the newest complete one in `save_dir`.
         model_path: weights to start from.
         device: "cpu", "gpu", "gpu:1", ...; None takes a GPU where there is one.
-        precision: "fp32", "fp16" or "bf16"; amp_level: of Paddle's mixed precision, "O1" or "O2".
+        precision: "fp32", "fp16" or "bf16"; on a CPU, bf16 is that of convolutions, where the processor multiplies it.
+        amp_level: of Paddle's mixed precision, "O1" or "O2".
         seed: of paddle, numpy, random and the training set; None leaves them random.
         auto_scale: fit the configuration's recipe to the devices and the batch at hand (see `engine.scaling`).
         full_check: read all of the data before the start, not a sample.

@@ -56,7 +56,7 @@ _CONVOLUTION_IN_TRAINING = """
 from ppliteseg_paddle.models.fused import onednn
 found = onednn.library()
 without = "by Paddle's layers: this Paddle has no oneDNN 3, the processor no AVX2, or PPLITESEG_ONEDNN is 0"
-print('by oneDNN %s on a CPU' % found.version if found else without)
+print('by oneDNN %s on a CPU, in fp32%s' % (found.version, ' or bf16' * found.bf16) if found else without)
 """
 _PNG = (
     _PREPARE

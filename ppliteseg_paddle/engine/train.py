@@ -29,7 +29,7 @@ from ppliteseg_paddle.engine.loop.evaluation import NO_VALIDATION, fast_and_note
 from ppliteseg_paddle.engine.loop.launch import NoteCheckpoints
 from ppliteseg_paddle.engine.loop.monitor import Monitor
 from ppliteseg_paddle.engine.loop.output import forgiving_output
-from ppliteseg_paddle.engine.loop.precision import autocast, check_precision, precision_of_the_loop
+from ppliteseg_paddle.engine.loop.precision import autocast, check_precision, precision_of_the_loop, training_in
 from ppliteseg_paddle.engine.loop.reader_errors import reader_errors
 from ppliteseg_paddle.engine.loop.rebind import look_up
 from ppliteseg_paddle.engine.loop.run import LoopRun
@@ -78,7 +78,7 @@ def run_training(config: Any, options: TrainOptions) -> dict[str, Any]:
 def _run_training(config: Any, options: TrainOptions) -> dict[str, Any]:
     begin = time.monotonic()
     device, why = select_device(options.device)
-    check_precision(options.precision, device)
+    check_precision(options.precision, device, options.amp_level)
     seams.check_loop()
     check_boards(options)
     _take_flags(config, options)
@@ -138,6 +138,7 @@ def _train(config: Any, at: Begin, folder: SaveDir | None, chosen: tuple[str, st
             if first:
                 around.enter_context(show_run(run, config, options, parts, record, budget))
             around.enter_context(jointly(run))
+            around.enter_context(training_in(options.precision))
             _make_up(run, config, options, parts, at.missed)
             if start < run.iters:
                 _loop(run, config, options, parts)

@@ -148,7 +148,7 @@ def val(
     how = {key: value for key, value in test.items() if key != "use_multilabel"}  # the data set says that
     chosen = EvalOptions(**{**how, **options})
     device, why = select_device(device)
-    check_precision(chosen.precision, device)
+    check_precision(chosen.precision, device, training=False)
     if distributed.rank() == 0:
         print(device_line(device, why), flush=True)
     dataset = build.build_val_dataset(config, verbose)

@@ -53,6 +53,13 @@ class PixelLoss(nn.Layer):
         """
         raise NotImplementedError
 
+    def likely_bound(self, counted: np.ndarray) -> float | None:
+        """Where `needs_losses`: the loss above which a pixel is likely to count 1, and else 0; None if that is unknown.
+
+        A right guess saves a pass over the pixels; it changes no bit of a result.
+        """
+        return None
+
     def _on_device(self, logits, label):
         """The same by Paddle's operators, for devices other than the CPU."""
         if list(logits.shape[2:]) != list(label.shape[1:]):
@@ -78,15 +85,20 @@ class _CPULoss(PyLayer):
         _check_label(label, counted, values.shape[1], loss.ignore_index)
         label = np.where(counted, label, 0)
         wants_gradient = not logits.stop_gradient
-        losses = None
+        losses = gradient = bound = None
         if loss.needs_losses:
-            losses, _ = upsampled_softmax.pixel_losses(values, label, counted)
+            # Where the loss knows which pixels it is likely to take, their gradient is computed at once.
+            bound = loss.likely_bound(counted) if wants_gradient else None
+            factors = None if bound is None else counted.astype(np.float32)
+            losses, gradient = upsampled_softmax.pixel_losses(values, label, counted, factors, bound)
         factors = loss.factors(losses, label, counted, np)
-        mean = np.float32(1 / (factors.sum(dtype=np.float64) + loss.eps * factors.size))
-        if wants_gradient or losses is None:
+        if losses is not None and bound is not None and not np.array_equal(factors, counted & (losses > bound)):
+            gradient = None
+        if losses is None or (wants_gradient and gradient is None):
             losses, gradient = upsampled_softmax.pixel_losses(
-                values, label, counted, factors * mean if wants_gradient else None
+                values, label, counted, factors if wants_gradient else None
             )
+        mean = np.float32(1 / (factors.sum(dtype=np.float64) + loss.eps * factors.size))
         if wants_gradient:
             small_width, width = values.shape[3], label.shape[2]
             gradient = paddle.to_tensor(gradient)
@@ -94,13 +106,13 @@ class _CPULoss(PyLayer):
                 gradient = paddle.matmul(
                     gradient, paddle.to_tensor(upsampled_softmax.upsampling_matrix(small_width, width))
                 )
-            ctx.gradient = gradient
+            ctx.gradient, ctx.mean = gradient, float(mean)
         value = np.einsum("nhw,nhw->", losses, factors, dtype=np.float64) * mean
         return paddle.to_tensor(np.float32(value))
 
     @staticmethod
     def backward(ctx, upstream):
-        return ctx.gradient * upstream
+        return ctx.gradient * (upstream * ctx.mean)
 
 
 def _check_label(label, counted, num_classes: int, ignore_index: int) -> None:
@@ -168,14 +180,23 @@ class OhemCELoss(PixelLoss):
         if not isinstance(min_kept, int) or min_kept < 0:
             raise ConfigError(f"OhemCELoss: min_kept is {min_kept!r}, but must be an integer, 0 or more.")
         self.thresh, self.min_kept = thresh, min_kept
+        self._enough = True  # whether, at the last call, `min_kept` pixels were below `thresh`
+
+    @property
+    def _bound(self) -> float:
+        """A probability below `thresh` is a loss above this."""
+        return -float(np.log(self.thresh))
+
+    def likely_bound(self, counted):
+        return self._bound if self._enough and 0 < self.min_kept < int(counted.sum()) else None
 
     def factors(self, losses, label, counted, array):
-        """1 for the pixels to keep. A probability below p is a loss above -log(p)."""
+        """1 for the pixels to keep."""
         if not 0 < self.min_kept < int(counted.sum()):
             return counted.astype("float32")
-        bound = -float(np.log(self.thresh))
-        hard = array.logical_and(counted, losses > bound)
-        if int(hard.sum()) < self.min_kept:
+        hard = array.logical_and(counted, losses > self._bound)
+        self._enough = int(hard.sum()) >= self.min_kept
+        if not self._enough:
             # The easy pixels' losses are all at most the bound, so the one that is searched for is, too.
             hard = array.logical_and(counted, losses > self._min_kept_loss(losses, counted))
         return hard.astype("float32")

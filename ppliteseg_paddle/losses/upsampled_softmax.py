@@ -35,7 +35,11 @@ def upsampling_matrix(small: int, large: int) -> np.ndarray:
 
 
 def pixel_losses(
-    logits: np.ndarray, label: np.ndarray, counted: np.ndarray, factor: np.ndarray | None = None
+    logits: np.ndarray,
+    label: np.ndarray,
+    counted: np.ndarray,
+    factor: np.ndarray | None = None,
+    above: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Cross entropy of every pixel between upsampled logits and labels.
 
@@ -45,6 +49,7 @@ def pixel_losses(
         counted: bool (N, H, W); the other pixels get a loss of 0.
         factor: float32 (N, H, W), 0 where a pixel does not count: asks for the gradient of the sum of
             losses times factor.
+        above: losses that are not above it get no gradient.
     Returns: losses float32 (N, H, W), and None or the gradient for `logits`, float32 (N, C, h, W): its last axis is
         still to be multiplied with `upsampling_matrix(w, W)`, which is one large product for the whole batch.
     """
@@ -61,6 +66,7 @@ def pixel_losses(
             losses[n],
             None if factor is None else factor[n],
             None if gradient is None else gradient[n],
+            above,
         )
 
     threads = min(compute_threads(), count)
@@ -77,7 +83,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="pixel_losses")
 
 
-def _one_image(logits, label, counted, losses, factor, gradient) -> None:
+def _one_image(logits, label, counted, losses, factor, gradient, above) -> None:
     """Fill `losses`, and `gradient` if wanted, of one image."""
     channels, small_height = logits.shape[:2]
     height, width = label.shape
@@ -103,9 +109,10 @@ def _one_image(logits, label, counted, losses, factor, gradient) -> None:
         np.multiply(loss, counted[part], out=losses[part])
         if gradient is None:
             continue
+        here = factor[part] if above is None else factor[part] * (losses[part] > above)
         # d loss / d logit is the probability, less 1 for the pixel's own class.
-        np.multiply(block, factor[part] / total, out=block)
-        flat[own_block] = np.expm1(-loss) * factor[part]
+        np.multiply(block, here / total, out=block)
+        flat[own_block] = np.expm1(-loss) * here
         used = np.flatnonzero(transposed[:, part].any(axis=1))
         band = slice(used[0], used[-1] + 1)
         gradient[:, band] += np.matmul(transposed[band, part], block)

@@ -5,6 +5,7 @@ import pytest
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.benchmark.studies.mixed_types import mixed_types
 from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.losses import upsampled_softmax
 from ppliteseg_paddle.losses.cross_entropy import CELoss, OhemCELoss, kth_largest
 from ppliteseg_paddle.losses.upsampled_softmax import upsampling_matrix
 
@@ -251,3 +252,21 @@ def test_without_gradients_only_the_value_is_computed(batch):
     value = CELoss()(logits, label)
     assert value.stop_gradient
     np.testing.assert_allclose(float(value), reference(*batch, eps=1e-8)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("thresh, passes", [(0.7, [1, 1, 1]), (0.001, [2, 2, 2])])
+def test_ohem_passes_over_the_pixels_once_where_enough_are_hard_and_results_do_not_depend_on_it(
+    batch, thresh, passes, monkeypatch
+):
+    one_pass, calls = upsampled_softmax.pixel_losses, []
+    monkeypatch.setattr(upsampled_softmax, "pixel_losses", lambda *args: calls.append(1) or one_pass(*args))
+    loss, found, counts = OhemCELoss(thresh, 100), [], []
+    for _ in passes:
+        calls.clear()
+        found.append(value_and_gradient(loss, *batch))
+        counts.append(len(calls))
+    assert counts == passes
+    loss.likely_bound = lambda counted: None
+    found.append(value_and_gradient(loss, *batch))
+    for value, gradient in found[1:]:
+        assert value == found[0][0] and np.array_equal(gradient, found[0][1])

@@ -1,4 +1,9 @@
-"""Mixed precision: fp16 as PaddleSeg's loop has it, bf16 beside it, and a clear refusal where a device has neither."""
+"""Mixed precision: fp16 as PaddleSeg's loop has it, bf16 beside it, and a clear refusal where a device has neither.
+
+On a CPU, where Paddle's own mixed precision has no effect, bf16 is that of oneDNN's convolutions in training steps
+(`models.fused.conv_bn.convolutions_in`): the loop trains in fp32 and does not know. Evaluations and their statistics are
+fp32, as inference is.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +13,18 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.errors import ConfigError
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 
 
-def check_precision(precision: str, device: str) -> None:
+def check_precision(precision: str, device: str, amp_level: str = "O1", training: bool = True) -> None:
     """See that the device set by `select_device` computes in this precision: on others Paddle fails in the middle of
-    the first step, or computes in fp32 with a warning only, as on every CPU (Paddle 2.6 to 3.3, fp16 and bf16 alike).
+    the first step, or computes in fp32 with a warning only.
 
+    Args: training: whether a model is trained; on a CPU, evaluations are fp32 only.
     Raises: ConfigError
     """
     if precision == "fp32":
@@ -25,10 +32,7 @@ def check_precision(precision: str, device: str) -> None:
     import paddle
 
     if device.startswith("cpu"):
-        raise ConfigError(
-            f"--precision {precision} needs a GPU, but the device is {device}, where Paddle trains in fp32 only: use "
-            "--precision fp32."
-        )
+        return _check_cpu(precision, device, amp_level, training)
     supported = {"fp16": paddle.amp.is_float16_supported, "bf16": paddle.amp.is_bfloat16_supported}[precision]
     if not supported():
         name = (
@@ -42,10 +46,45 @@ def check_precision(precision: str, device: str) -> None:
         )
 
 
+def _check_cpu(precision: str, device: str, amp_level: str, training: bool) -> None:
+    if precision != "bf16" or not training:
+        allowed = "training has fp32 and bf16" if training else "evaluation is fp32"
+        raise ConfigError(
+            f"--precision {precision} needs a GPU, but the device is {device}, where {allowed}: use --precision fp32."
+        )
+    if amp_level != "O1":
+        raise ConfigError(
+            f"--amp_level {amp_level} needs a GPU, but the device is {device}, where bf16 keeps weights in fp32: use "
+            "--amp_level O1."
+        )
+    from ppliteseg_paddle.models.fused import onednn
+
+    found = onednn.library()
+    if found is None:
+        raise ConfigError(
+            "--precision bf16 on a CPU needs Paddle's oneDNN, which is off (PPLITESEG_ONEDNN=0) or missing "
+            "(`ppliteseg doctor` tells): use --precision fp32."
+        )
+    if not found.bf16:
+        raise ConfigError(
+            "--precision bf16 on a CPU needs AVX512_BF16 or AMX, but this one has "
+            f"{environment.instruction_sets()}: use --precision fp32."
+        )
+
+
+def training_in(precision: str) -> contextlib.AbstractContextManager:
+    """What a run's training steps on a CPU stand in; without effect on other devices."""
+    from ppliteseg_paddle.models.fused.conv_bn import convolutions_in
+
+    return convolutions_in(precision)
+
+
 def autocast(precision: str, amp_level: str = "O1") -> contextlib.AbstractContextManager:
-    """Paddle's mixed precision as PaddleSeg's loop switches it on; nothing for fp32."""
+    """Paddle's mixed precision as PaddleSeg's loop switches it on; nothing for fp32. On a CPU always fp32."""
     import paddle
 
+    if paddle.get_device() == "cpu":
+        return training_in("fp32")
     if precision == "fp32":
         return contextlib.nullcontext()
     # The lists are those with which PaddleSeg's loop trains.
@@ -64,7 +103,11 @@ def autocast(precision: str, amp_level: str = "O1") -> contextlib.AbstractContex
 # --------------------------------------------------------------------------------------------
 def precision_of_the_loop(precision: str) -> str:
     """What to tell PaddleSeg's loop, which knows fp32 and fp16."""
-    return "fp16" if precision == "bf16" else precision
+    import paddle
+
+    if precision != "bf16":
+        return precision
+    return "fp32" if paddle.get_device() == "cpu" else "fp16"
 
 
 def auto_cast(run: LoopRun, original: Callable) -> Callable:

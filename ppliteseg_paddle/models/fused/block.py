@@ -29,6 +29,8 @@ from ppliteseg_paddle.models.fused.primitives import (
     ARG_VARIANCE,
     ARG_WEIGHTS,
     ARG_WORKSPACE,
+    BFLOAT16,
+    FLOAT32,
     QUERY_DIFF_WEIGHTS,
     QUERY_DST,
     QUERY_SRC,
@@ -57,7 +59,8 @@ class Case(NamedTuple):
     """What a `Block` is built for.
 
     x_shape: (N, C, H, W); weight_shape: (K, C / groups, kH, kW); stride, padding (on both sides), dilation: of both
-    axes; epsilon: of batch norm; for_x: whether the gradient of x will be asked for.
+    axes; epsilon: of batch norm; for_x: whether the gradient of x will be asked for; bf16: whether maps, and weights in
+    products, are rounded to bfloat16. Sums, statistics and the gradients of parameters are float32 even then.
     """
 
     x_shape: tuple[int, ...]
@@ -69,6 +72,7 @@ class Case(NamedTuple):
     epsilon: float
     relu: bool
     for_x: bool
+    bf16: bool = False
 
 
 class Block:
@@ -106,16 +110,17 @@ class Block:
             for o, s, span, n, p in zip(size, case.stride, spans, case.x_shape[2:], case.padding)
         ]
         window = [dimensions(values) for values in (case.stride, [d - 1 for d in case.dilation], case.padding, after)]
-        direct, weight = c_int(CONVOLUTION_DIRECT), any_layout(handles, grouped)
-        x, y = any_layout(handles, case.x_shape), any_layout(handles, self.y_shape)
+        direct, number_type = c_int(CONVOLUTION_DIRECT), BFLOAT16 if case.bf16 else FLOAT32
+        x, weight, y = (any_layout(handles, shape, number_type) for shape in (case.x_shape, grouped, self.y_shape))
         training = c_int(FORWARD_TRAINING)
         self._convolve = Primitive(
             handles, "convolution_forward", engine, training, direct, x, weight, None, y, *window, None
         )
         # What the forward pass has chosen for the maps holds for all that follows: each is brought in and out once.
         x, y, hint = self._convolve.layout(QUERY_SRC), self._convolve.layout(QUERY_DST), self._convolve.description
+        grad_weight = any_layout(handles, grouped)
         self._to_weight = Primitive(
-            handles, "convolution_backward_weights", engine, direct, x, weight, None, y, *window, hint, None
+            handles, "convolution_backward_weights", engine, direct, x, grad_weight, None, y, *window, hint, None
         )
         self._x, self._z = Bridge(handles, case.x_shape, x), Bridge(handles, self.y_shape, y)
         self._y, self._grad_y = Memory(handles, y), Memory(handles, y)
@@ -154,8 +159,8 @@ class Block:
 
         z = paddle.empty(self.y_shape)
         mean, variance = (paddle.empty(self.case.weight_shape[:1]) for _ in range(2))
-        kept_x = x if self._x.same else paddle.empty([self._x.inner.size // 4])
-        kept_y = paddle.empty([self._y.size // 4])
+        kept_x = x if self._x.same else self._x.inner.room()
+        kept_y = self._y.room()
         kept = [kept_x, kept_y, mean, variance]
         with _computing:
             y = self._y.at(kept_y.data_ptr())
@@ -172,7 +177,7 @@ class Block:
                 **self._channels({ARG_MEAN: mean, ARG_VARIANCE: variance, ARG_SCALE: scale, ARG_SHIFT: shift}),
             }
             if self._workspace is not None:
-                kept.append(paddle.empty([-(-self._workspace.size // 4)]))
+                kept.append(self._workspace.room())
                 operands[ARG_WORKSPACE] = self._workspace.at(kept[-1].data_ptr())
             self._normalize(operands)
             self._z.write(z)

@@ -3,8 +3,10 @@ oneDNN."""
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -18,6 +20,22 @@ from ppliteseg_paddle.models.fused.block import Block, Case, block
 # Of the result. With fewer than the library's layouts have in a group, as in the attention, most of what it computes is
 # padding.
 MIN_CHANNELS = 8
+
+_bf16: ContextVar[bool] = ContextVar("bf16", default=False)
+
+
+@contextlib.contextmanager
+def convolutions_in(precision: str) -> Iterator[None]:
+    """Within, training on the CPU computes convolutions that oneDNN does in "bf16" or "fp32" (the default).
+
+    bf16 rounds the maps between convolutions to bfloat16, and the weights in products. Weights, statistics, sums and
+    their gradients stay float32, and so does what Paddle computes: the attention, the classifiers, the losses.
+    """
+    token = _bf16.set(precision == "bf16")
+    try:
+        yield
+    finally:
+        _bf16.reset(token)
 
 
 def conv_bn(conv: nn.Conv2D, bn: nn.BatchNorm2D, x: Tensor, relu: bool = False) -> Tensor:
@@ -76,6 +94,7 @@ def _block(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool) -> Block | None:
             epsilon=bn._epsilon,
             relu=relu,
             for_x=not x.stop_gradient,
+            bf16=_bf16.get(),
         )
     )
 

@@ -21,6 +21,7 @@ from typing import Any
 
 VERSION = 3  # of the C interface
 AVX2 = 0x7  # what a processor must have: without it, most of the library is its slow reference code
+AVX512_BF16 = 0xE7  # products of bfloat16 with sums in float32; AMX has them, too
 CPU, IN_ORDER = 1, 1  # of `dnnl_types.h`, as all numbers of this package
 
 
@@ -46,7 +47,8 @@ def library() -> Library | None:
 class Library:
     """Engine, stream, and the functions of the interface with their status checked.
 
-    Attributes: `live`: addresses of the handles that some `Handles` owns and has not destroyed.
+    Attributes: `bf16`: whether the processor multiplies bfloat16; `live`: addresses of the handles that some `Handles`
+        owns and has not destroyed.
     Raises: RuntimeError: for another version, or a processor without AVX2.
     """
 
@@ -55,7 +57,9 @@ class Library:
         functions.dnnl_version.restype = ctypes.POINTER(_Version)
         version = functions.dnnl_version().contents
         self.version = f"{version.major:d}.{version.minor:d}.{version.patch:d}"
-        if version.major != VERSION or functions.dnnl_get_effective_cpu_isa() & AVX2 != AVX2:
+        instructions = functions.dnnl_get_effective_cpu_isa()
+        self.bf16 = instructions & AVX512_BF16 == AVX512_BF16
+        if version.major != VERSION or instructions & AVX2 != AVX2:
             raise RuntimeError(f"oneDNN is of another version than {VERSION:d}, or the processor has no AVX2.")
         for name, result, arguments in (
             ("dnnl_primitive_desc_query_md", c_void_p, [c_void_p, c_int, c_int]),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import paddle
 
 # Values of the interface's enumerations (`dnnl_types.h`), named as there without `dnnl_`.
-FLOAT32, FORMAT_ANY = 3, 1
+BFLOAT16, FLOAT32, FORMAT_ANY = 2, 3, 1
 ARG_SRC, ARG_DST, ARG_WEIGHTS = 1, 17, 33
 ARG_MEAN, ARG_VARIANCE, ARG_SCALE, ARG_SHIFT, ARG_WORKSPACE = 49, 50, 51, 52, 64
 ARG_DIFF_SRC, ARG_DIFF_DST, ARG_DIFF_WEIGHTS, ARG_DIFF_SCALE, ARG_DIFF_SHIFT = 129, 145, 161, 255, 256
@@ -53,14 +53,14 @@ def plain_layout(handles: Handles, shape: Sequence[int]) -> c_void_p:
     )
 
 
-def any_layout(handles: Handles, shape: Sequence[int]) -> c_void_p:
+def any_layout(handles: Handles, shape: Sequence[int], number_type: int = FLOAT32) -> c_void_p:
     """A layout that the library chooses when a primitive is made."""
     return handles.create(
         "memory_desc",
         "dnnl_memory_desc_create_with_tag",
         c_int(len(shape)),
         dimensions(shape),
-        c_int(FLOAT32),
+        c_int(number_type),
         c_int(FORMAT_ANY),
     )
 
@@ -76,6 +76,12 @@ class Memory:
     def at(self, address: int) -> Memory:
         self.lib.call("dnnl_memory_set_data_handle", self.handle, address)
         return self
+
+    def room(self) -> paddle.Tensor:
+        """A new tensor that is large enough for its values, of whatever type they are."""
+        import paddle
+
+        return paddle.empty([-(-self.size // 4)])
 
 
 class Primitive:
