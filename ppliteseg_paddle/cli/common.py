@@ -90,8 +90,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     "precision": dict(
         choices=["fp32", "fp16", "bf16"],
         default="fp32",
-        help="fp16 and bf16 are mixed precision and need a GPU that has them; `train` has bf16 on a CPU with AVX512_BF16 "
-        "or AMX, too (default: %(default)s)",
+        help="fp16 and bf16 are mixed precision and need a GPU that has them; `train` has bf16 on a CPU with "
+        "AVX512_BF16 or AMX, too (default: %(default)s)",
     ),
     "amp_level": dict(
         choices=["O1", "O2"],

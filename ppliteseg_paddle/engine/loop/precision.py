@@ -1,8 +1,8 @@
 """Mixed precision: fp16 as PaddleSeg's loop has it, bf16 beside it, and a clear refusal where a device has neither.
 
 On a CPU, where Paddle's own mixed precision has no effect, bf16 is that of oneDNN's convolutions in training steps
-(`models.fused.conv_bn.convolutions_in`): the loop trains in fp32 and does not know. Evaluations and their statistics are
-fp32, as inference is.
+(`models.fused.conv_bn.convolutions_in`), while the loop trains in fp32. Evaluations and their statistics are fp32, as
+inference is.
 """
 
 from __future__ import annotations
