@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 from typing import Any
 
 from ppliteseg_paddle.cli.common import TEST_FLAGS, add_flags, config_for, test_config_from
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
 from ppliteseg_paddle.config.options import EvalOptions
+from ppliteseg_paddle.files import check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, "config", "model_path", "save_json", "overwrite", model_path={"required": True})
+    add_flags(
+        parser,
+        "save_dir",
+        save_dir={
+            "help": "write the confusion matrix (PNG, CSV, JSON) and the scores of each image, the worst first "
+            "(CSV, JSON)",
+            "default": None,
+        },
+    )
     add_flags(parser, *TEST_FLAGS, "use_multilabel")
     add_flags(
         parser,
@@ -39,13 +51,30 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _val(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.loop.distributed import rank
-    from ppliteseg_paddle.engine.val import val
     from ppliteseg_paddle.outputs import check_result, write_result
 
     config = load_config(config_for(args), args.opts)
     if args.save_json and rank() == 0:
         check_result(args.save_json, args.overwrite)
-    result = val(
+    with _outputs(args) if args.save_dir and rank() == 0 else contextlib.nullcontext():
+        result = _measure(args, config)
+    if args.save_json and rank() == 0:
+        write_result(args.save_json, result)
+    return result
+
+
+def _outputs(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    from ppliteseg_paddle.engine.image_scores import FILES
+    from ppliteseg_paddle.outputs import Outputs
+
+    check_writable(os.path.join(args.save_dir, FILES[0]))
+    return Outputs(args.save_dir, args.overwrite).replacing(*FILES)
+
+
+def _measure(args: argparse.Namespace, config: Any) -> dict[str, Any]:
+    from ppliteseg_paddle.engine.val import val
+
+    return val(
         config,
         args.model_path,
         device=args.device,
@@ -55,10 +84,8 @@ def _val(args: argparse.Namespace) -> dict[str, Any]:
         test_config=test_config_from(args, config.test_config),
         verbose=args.verbose,
         batch_size=args.batch_size,
+        save_dir=args.save_dir,
     )
-    if args.save_json and rank() == 0:
-        write_result(args.save_json, result)
-    return result
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -79,4 +106,8 @@ def summary(result: dict[str, Any]) -> str:
     )
     if not all(result["present"]):
         lines.append(f"Over the {sum(result['present']):d} classes that occur: mIoU {result['mIoU_present']:.4f}")
+    worst = [f"{row['image']} ({row['mIoU']:.4f})" for row in result.get("worst_images", ()) if row["mIoU"] is not None]
+    if worst:
+        lines.append(f"Worst images: {', '.join(worst)}")
+    lines += [f"written: {path}" for path in result.get("files", ())]
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from ppliteseg_paddle.data.check_shapes import check_way_back
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.data_checks import lists_pairs
 from ppliteseg_paddle.engine.device import device_line, select_device
+from ppliteseg_paddle.engine.image_scores import Counts, write_counts
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precision import autocast, check_precision
 from ppliteseg_paddle.engine.loop.reader_errors import reader_errors
@@ -23,13 +24,15 @@ from ppliteseg_paddle.engine.metrics import areas_on_device, confusion_on_device
 from ppliteseg_paddle.errors import DataError
 
 
-def evaluate(model: Any, dataset: Any, **options: Any) -> dict[str, Any]:
+def evaluate(model: Any, dataset: Any, counts: Counts | None = None, **options: Any) -> dict[str, Any]:
     """Evaluate `model` on every image of `dataset`, whose mode must be "val".
 
     With several ranks each takes its share of the images, every image once, and all get the result; batch norm's
     statistics are averaged over the ranks before.
 
-    Args: options: fields of `EvalOptions`, as in `evaluate(model, dataset, batch_size=4)`.
+    Args:
+        counts: gets the confusion matrix and what is counted for each image.
+        options: fields of `EvalOptions`, as in `evaluate(model, dataset, batch_size=4)`.
     Returns: `metrics.scores` and "images", their number.
     Raises: ConfigError; DataError: for an image or label that cannot be read.
     Source: PaddleSeg `core/val.py` and `core/infer.py`, whose figures it gives.
@@ -48,6 +51,13 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict[str, Any]:
     model.eval()
     mine, size = distributed.share(len(dataset)), 1 if chosen.is_slide else chosen.batch_size
     silent = not chosen.progress or distributed.rank() > 0
+
+    def count(pred: Any, logits: Any, label: Any) -> Any:
+        if several:
+            return areas_on_device(logits > 0, label, dataset.ignore_index)
+        return confusion_on_device(pred, label.reshape(pred.shape), dataset.num_classes, dataset.ignore_index)
+
+    position = iter(mine)
     bar = tqdm(total=len(mine), desc="evaluating", unit="image", disable=silent, leave=False)
     with distributed.all_or_none(), paddle.no_grad(), reader_errors(), bar:
         for groups in _loader(dataset, mine, size, chosen.num_workers):
@@ -56,16 +66,19 @@ def evaluate(model: Any, dataset: Any, **options: Any) -> dict[str, Any]:
             for group in groups:
                 with autocast(chosen.precision, chosen.amp_level):
                     pred, logits = predict(model, group["img"], trans_info=group["trans_info"])
-                if several:
-                    total += areas_on_device(logits > 0, group["label"], dataset.ignore_index)
+                if counts is None:
+                    total += count(pred, logits, group["label"])
                 else:
-                    total += confusion_on_device(
-                        pred, group["label"].reshape(pred.shape), dataset.num_classes, dataset.ignore_index
-                    )
+                    for i in range(len(group["img"])):
+                        part = count(pred[i : i + 1], logits[i : i + 1] if several else None, group["label"][i : i + 1])
+                        total += part
+                        counts.add(next(position), part.numpy())
                 bar.update(len(group["img"]))
     if was_training:
         model.train()
     counted = distributed.sum_over_ranks(total.numpy())
+    if counts is not None:
+        counts.gather(None if several else counted)
     return {**(scores_of_areas(*counted) if several else scores(counted)), "images": len(dataset)}
 
 
@@ -121,12 +134,18 @@ def stack_equals(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**group, "img": np.stack(group["img"]), "label": np.stack(group["label"])} for group in groups]
 
 
+def _pairs(dataset: Any) -> Sequence[Sequence[str]]:
+    """Paths of images and labels; numbers where a data set of another package does not tell them."""
+    return getattr(dataset, "file_list", None) or [(str(index), "") for index in range(len(dataset))]
+
+
 def val(
     config: Any,
     model_path: str | None = None,
     device: str | None = None,
     test_config: Mapping[str, Any] | None = None,
     verbose: bool = False,
+    save_dir: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Evaluate the configured model with the weights of `model_path` on the configured validation set.
@@ -135,6 +154,7 @@ def val(
         config: from `build.load_config`.
         device: "cpu", "gpu", "gpu:1", ...; None takes a GPU where there is one.
         test_config: in place of the configuration's own.
+        save_dir: gets the confusion matrix and each image's scores (`engine.image_scores`).
         options: fields of `EvalOptions`, as in `val(config, path, precision="fp16", num_workers=2)`.
 
     Returns: mIoU, mIoU_present, acc, kappa, dice, class_iou, class_names, images, and what was evaluated how.
@@ -157,9 +177,16 @@ def val(
     model = build.build_model(config, pretrained=model_path is None, verbose=verbose)
     if model_path is not None:
         load_weights(model, model_path, strict=True)
-    measured = evaluate(model, dataset, **{**how, **options})
+    counts = None
+    if save_dir:
+        counts = Counts(len(dataset), dataset.num_classes, several=bool(getattr(dataset, "planes", 0)))
+    measured = evaluate(model, dataset, counts, **{**how, **options})
     first = {key: measured.pop(key) for key in ("mIoU", "acc", "kappa", "dice", "class_iou")}
     names = list(build.label_set_of(config).classes)
+    if save_dir and counts is not None and distributed.rank() == 0:
+        rows = counts.rows(_pairs(dataset), getattr(dataset, "dataset_root", ""))
+        measured["files"] = write_counts(save_dir, counts, rows, names)
+        measured["worst_images"] = [{key: row[key] for key in ("image", "mIoU")} for row in rows[:3]]
     return {
         **first,
         "class_names": names,

@@ -94,6 +94,18 @@ def test_val_sees_before_it_evaluates_that_its_figures_can_be_written(trained, t
     assert capsys.readouterr().err == f"error: cannot write {tmp_path}: it is a folder; give a file.\n"
 
 
+def test_val_writes_confusion_matrix_and_image_scores_and_nothing_over_a_users_file(trained, tmp_path, capsys):
+    argv = ["val", "--config", str(trained / "config.yml"), "--model_path", str(trained / "iter_2" / "model.pdparams")]
+    argv += ["--device", "cpu", "--save_dir", str(tmp_path / "scores")]
+    assert main(argv) == main(argv) == 0  # its own files are replaced
+    out = capsys.readouterr().out
+    assert "Worst images: images/" in out and f"written: {tmp_path}/scores/confusion_matrix.png" in out
+    (tmp_path / "scores" / "images.csv").write_text("mine")
+    assert main(argv) == 2
+    assert "images.csv exists and was not written by an earlier run" in capsys.readouterr().err
+    assert (tmp_path / "scores" / "images.csv").read_text() == "mine"
+
+
 def test_val_takes_test_time_augmentation_from_flags(trained, capsys):
     assert (
         main(
