@@ -96,12 +96,12 @@ def write_counts(folder: str, counts: Counts, rows: Sequence[dict[str, Any]], na
     if counts.matrix is None:
         return [paths[IMAGES_TABLE], paths[IMAGES_JSON]]
     shares = normalized(counts.matrix)
-    for name, values in ((MATRIX_TABLE, counts.matrix), (MATRIX_SHARES, shares)):
-        header = [["label \\ prediction", *names]]
-        lines = [
-            [name, *(None if value != value else value for value in line)] for name, line in zip(names, values.tolist())
+    for file, values in ((MATRIX_TABLE, counts.matrix), (MATRIX_SHARES, shares)):
+        lines: list[list[Any]] = [["label \\ prediction", *names]]
+        lines += [
+            [name, *(None if value != value else value for value in row)] for name, row in zip(names, values.tolist())
         ]
-        _write_table(paths[name], header + lines)
+        _write_table(paths[file], lines)
     write_json(
         paths[MATRIX_JSON],
         {
