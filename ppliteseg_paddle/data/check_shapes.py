@@ -31,9 +31,12 @@ def shape_problems(dataset: Any, batch_size: int) -> list[str]:
         return []
     indices = extreme_images(dataset.file_list)
     with _drawing_apart(dataset):
-        if getattr(dataset, "mode", None) == "train":
-            return list(_problems_of_batches(dataset, indices, batch_size))
-        return list(_problems_of_ways_back(dataset, indices))
+        try:
+            if getattr(dataset, "mode", None) == "train":
+                return list(_problems_of_batches(dataset, indices, batch_size))
+            return list(_problems_of_ways_back(dataset, indices))
+        except _TransformError as error:
+            return [str(error)]
 
 
 def check_way_back(dataset: Any) -> None:
@@ -66,14 +69,7 @@ def _spread_first(count: int) -> Iterable[int]:
 def _problems_of_batches(dataset: Any, indices: Sequence[int], batch_size: int) -> Iterator[str]:
     found: dict[Shape, str] = {}
     tries = -(-_MIN_TRIES // max(len(indices), 1))
-    for index in [index for index in indices for _ in range(tries)]:
-        try:
-            sample, name = _transformed(dataset, index)
-        except DataError:  # a file that cannot serve: reported where files are read
-            continue
-        except _TransformError as error:
-            yield str(error)
-            return
+    for sample, name in _samples(dataset, [index for index in indices for _ in range(tries)]):
         shape = tuple(sample["img"].shape[1:])
         if "label" in sample and tuple(sample["label"].shape[-2:]) != shape:
             yield f"{name} becomes {_size(shape)}, but its label {_size(sample['label'].shape[-2:])}: {_LABELS_TOO}"
@@ -92,14 +88,7 @@ _LABELS_TOO = "use transforms that change both."
 
 
 def _problems_of_ways_back(dataset: Any, indices: Sequence[int]) -> Iterator[str]:
-    for index in indices:
-        try:
-            sample, name = _transformed(dataset, index)
-        except DataError:  # a file that cannot serve: reported where files are read
-            continue
-        except _TransformError as error:
-            yield str(error)
-            return
+    for sample, name in _samples(dataset, indices):
         if "label" not in sample:
             continue
         label = tuple(sample["label"].shape[-2:])
@@ -124,8 +113,22 @@ class _TransformError(Exception):
     """One line about a transform that an image does not get through."""
 
 
+def _samples(dataset: Any, indices: Iterable[int]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Samples, each with what to call its image; files that cannot serve are skipped: they are reported where files are
+    read.
+
+    Raises: _TransformError
+    """
+    for index in indices:
+        try:
+            found = _transformed(dataset, index)
+        except DataError:
+            continue
+        yield found
+
+
 def _transformed(dataset: Any, index: int) -> tuple[dict[str, Any], str]:
-    """A sample, and what to call its image.
+    """One of `_samples`.
 
     Raises: DataError: for an image or label that cannot serve; _TransformError.
     """

@@ -42,6 +42,11 @@ def check_transforms(dataset: Any) -> None:
                 f"PaddleSeg's {name} takes images of 4 channels at most, and img_channels is {form.channels:d}: use "
                 "FusedAugment for training, Resize for evaluation."
             )
+        elif form.channels > 4 and getattr(step, "interp", None) in ("AREA", "RANDOM"):
+            raise ConfigError(
+                f"{name} with interp {step.interp} takes images of 4 channels at most, as OpenCV's averaging does, and "
+                f"img_channels is {form.channels:d}: give LINEAR."
+            )
         elif name == "Normalize":
             for key in ("mean", "std"):
                 count = len(getattr(step, key, ()))

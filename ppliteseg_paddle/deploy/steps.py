@@ -151,6 +151,11 @@ def _check_values(kind: str, arguments: dict[str, Any], where: str, channels: in
         need(0.0 not in arguments["std"], "std", "without zeros")
     if "interp" in arguments:
         need(arguments["interp"] in INTERPOLATIONS, "interp", f"one of {', '.join(INTERPOLATIONS)}")
+        need(
+            channels <= 4 or arguments["interp"] != "AREA",
+            "interp",
+            f"LINEAR: OpenCV averages areas of 4 channels at most, and img_channels is {channels:d}",
+        )
     if "target_size" in arguments:
         value = arguments["target_size"]
         need(

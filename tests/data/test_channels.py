@@ -71,16 +71,23 @@ def test_a_sample_is_the_normalised_crop_of_its_image(tmp_path, channels, depth)
 
 
 def test_transforms_that_cannot_take_the_images_are_refused_before_anything_is_read(tmp_path):
-    from paddleseg.transforms import Normalize, RandomDistort, RandomPaddingCrop
+    from paddleseg.transforms import Normalize, RandomDistort, RandomPaddingCrop, Resize
+
+    from ppliteseg_paddle.deploy.preprocess import Preprocess
 
     for step, words in (
         (RandomDistort(), "RandomDistort takes color images of 8 bits alone"),
         (RandomPaddingCrop([32, 32]), "RandomPaddingCrop takes images of 4 channels at most, and img_channels is 10"),
+        (Resize([32, 32], interp="AREA"), "Resize with interp AREA takes images of 4 channels at most"),
+        (Resize([32, 32], interp="RANDOM"), "Resize with interp RANDOM takes images of 4 channels at most"),
         (Normalize([0.5] * 3, [0.5] * 3), "Normalize: mean has 3 numbers, and img_channels is 10"),
         (FusedAugment([32, 32], mean=[0.5] * 3), "FusedAugment: mean has 3 numbers, and img_channels is 10"),
     ):
         with pytest.raises(ConfigError, match=words):
             dataset(tmp_path, 10, "8", [step])
+    with pytest.raises(ConfigError, match="it must be LINEAR: OpenCV averages areas of 4 channels at most"):
+        Preprocess([{"type": "Resize", "target_size": [32, 32], "interp": "AREA"}], channels=10)
+    dataset(tmp_path / "four", 4, "8", [Resize([32, 32], interp="AREA")])[0]
 
 
 # --- cache, statistics, checks ------------------------------------------------------------------

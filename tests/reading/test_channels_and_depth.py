@@ -1,11 +1,13 @@
 """Images of 1 to 10 channels, 8 to 16 bits and floating point, from PNG, TIFF and NPY."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import tifffile
 from rasters import DEPTHS, GEO_TAGS, save, values
 
-from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.errors import ConfigError, DataError, DependencyError
 from ppliteseg_paddle.reading.image_form import COLOR, ImageForm
 from ppliteseg_paddle.reading.images import UnreadableError, channels_of, image_size, read_image
 from ppliteseg_paddle.reading.rasters import geo_tags
@@ -124,3 +126,16 @@ def test_the_usual_form_is_color_of_8_bits():
     for wrong in ([1], "wide", [[0, 1], [1, 0], [0, 1]], [0, float("nan")]):
         with pytest.raises(ConfigError, match="img_range is"):
             ImageForm.checked(3, wrong)
+
+
+def test_a_compressed_tiff_is_read_or_says_what_to_install(tmp_path):
+    from PIL import Image
+
+    pixels = values(1, "16")
+    path = str(tmp_path / "lzw.tif")
+    Image.fromarray(pixels).save(path, compression="tiff_lzw")
+    if importlib.util.find_spec("imagecodecs"):
+        np.testing.assert_allclose(read_image(path, 1, ((0.0, 65535.0),)), pixels * (255 / 65535), atol=2e-5)
+        return
+    with pytest.raises(DependencyError, match=r"lzw.tif is compressed \(LZW\), which needs imagecodecs: pip install"):
+        read_image(path, 1, ((0.0, 65535.0),))
