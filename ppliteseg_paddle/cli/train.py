@@ -28,6 +28,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images in a step on all devices together, in place of --batch_size",
     )
     parser.add_argument(
+        "--accumulate",
+        "--gradient_accumulation_steps",
+        type=positive_int,
+        metavar="N",
+        help="add up the gradients of N batches for one update, for large batches in little memory; --iters counts "
+        "updates (default: the configuration's gradient_accumulation_steps)",
+    )
+    parser.add_argument(
+        "--freeze",
+        nargs="+",
+        metavar="PART",
+        help="parts of the model that are not trained, batch norm's statistics included, as in: backbone, "
+        "backbone.stages.0, neck (default: the configuration's freeze)",
+    )
+    parser.add_argument(
+        "--lr_mult",
+        nargs="+",
+        type=_lr_mult,
+        metavar="PART=X",
+        help="learning rate of the weights with PART in their names, as a multiple of the others', as in: backbone=0.1 "
+        "(default: the configuration's optimizer.custom_cfg)",
+    )
+    parser.add_argument(
         "--max_minutes",
         type=positive_float,
         metavar="N",
@@ -128,7 +151,27 @@ def _train(args: argparse.Namespace, options: TrainOptions) -> dict[str, Any]:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.train import run_training
 
-    return run_training(load_config(args.config, args.opts, args.iters, _batch_size(args), args.learning_rate), options)
+    opts = [*(args.opts or ()), *_opts(args)]
+    return run_training(load_config(args.config, opts, args.iters, _batch_size(args), args.learning_rate), options)
+
+
+def _opts(args: argparse.Namespace) -> list[str]:
+    """The flags that are keys of the configuration, in the form of --opts."""
+    groups = [{"name": name, "lr_mult": factor} for name, factor in args.lr_mult or ()]
+    values = {
+        "gradient_accumulation_steps": args.accumulate,
+        "freeze": args.freeze,
+        "optimizer.custom_cfg": groups or None,
+    }
+    return [f"{key}={value!r}" for key, value in values.items() if value is not None]
+
+
+def _lr_mult(text: str) -> tuple[str, float]:
+    """argparse type: "backbone=0.1" -> ("backbone", 0.1)."""
+    name, _, factor = text.partition("=")
+    if not name or not factor:
+        raise argparse.ArgumentTypeError(f"'{text}' is not PART=X, as in backbone=0.1")
+    return name, positive_float(factor)
 
 
 def _batch_size(args: argparse.Namespace) -> int | None:

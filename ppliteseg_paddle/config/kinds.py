@@ -51,6 +51,7 @@ def _scales(value: Any) -> bool:
 ANY = Kind("anything", lambda value: True)
 TEXT = Kind("a text", lambda value: isinstance(value, str))
 FLAG = Kind("true or false", lambda value: isinstance(value, int) and value in (0, 1))
+TEXTS = Kind("a list of texts", _list_of(lambda value: isinstance(value, str)))
 INT = Kind("an integer", is_int)
 POSITIVE_INT = Kind("an integer of at least 1", lambda value: is_int(value) and value >= 1)
 INTS = Kind("a list of integers", _list_of(is_int))

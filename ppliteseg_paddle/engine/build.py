@@ -154,28 +154,34 @@ def use_multilabel(config) -> bool:
     return bool((config.dic.get("test_config") or {}).get("use_multilabel"))
 
 
-def check_parameter_groups(config, model) -> None:
-    """See that each item of `optimizer.custom_cfg` means weights that the model has: PaddleSeg gives others no word, or
-    an IndexError.
+def fit_parameter_groups(config, model) -> None:
+    """See that each item of `optimizer.custom_cfg` means weights that the model trains: of others PaddleSeg says
+    nothing, or raises an IndexError. Items that mean frozen weights only are taken out, in place.
 
     Raises: ConfigError
     """
     groups = (config.dic.get("optimizer") or {}).get("custom_cfg")
     if not isinstance(groups, list):  # of anything else PaddleSeg says that it is no list
         return
-    names = [name for name, _ in model.named_parameters()]
+    where, weights = config.source.of("optimizer.custom_cfg"), dict(model.named_parameters())
+    trained = [name for name, weight in weights.items() if not weight.stop_gradient]
+    kept = []
     for item in groups:
         part = item.get("name") if isinstance(item, dict) else None
         if not isinstance(part, str):
+            raise ConfigError(f"{where}: expected items such as {{name: backbone, lr_mult: 0.1}}, found {item}.")
+        if not any(part in name for name in weights):
             raise ConfigError(
-                f"{config.source.of('optimizer.custom_cfg')}: expected items such as {{name: backbone, lr_mult: 0.1}}, "
-                f"found {item}."
+                f"{where}: no weight of the model has '{part}' in its name; names are as in "
+                f"{' and '.join(list(weights)[:2])}."
             )
-        if not any(part in name for name in names):
-            raise ConfigError(
-                f"{config.source.of('optimizer.custom_cfg')}: no weight of the model has '{part}' in its name; names "
-                f"are as in {' and '.join(names[:2])}."
-            )
+        left = [name for name in trained if part not in name]
+        if len(left) < len(trained):
+            kept.append(item)
+        elif any(part in name and not weight.stop_gradient for name, weight in weights.items()):
+            raise ConfigError(f"{where}: the items before '{part}' mean all of its weights: move it to the front.")
+        trained = left
+    groups[:] = kept
 
 
 def _check_root(config, name: str) -> None:
@@ -289,12 +295,18 @@ def quiet_paddleseg(level: int = 0):
         logger.log_level = before
 
 
-def check_dataset_size(dataset, batch_size: int, ranks: int = 1) -> None:
-    """See that an epoch holds at least one full batch: PaddleSeg's loop drops incomplete ones and would spin for ever.
+def check_dataset_size(dataset, batch_size: int, ranks: int = 1, accumulate: int = 1) -> None:
+    """See that an epoch holds at least the full batches of one update: PaddleSeg's loop drops incomplete ones and would
+    spin for ever.
 
     Raises: DataError: with both numbers and the fix.
     """
     per_rank = -(-len(dataset) // ranks)
+    if accumulate > 1 and batch_size <= per_rank < batch_size * accumulate:
+        raise DataError(
+            f"the training set has {len(dataset):d} images, {per_rank:d} on each device, fewer than the {accumulate:d} "
+            f"batches of {batch_size:d} of one update. Use --accumulate {per_rank // batch_size:d}, or add images."
+        )
     if per_rank < batch_size:
         share = f" ({per_rank:d} on each of {ranks:d} devices)" if ranks > 1 else ""
         raise DataError(

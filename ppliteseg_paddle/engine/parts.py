@@ -13,6 +13,7 @@ from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.engine.best import Metric
 from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, check_fits
+from ppliteseg_paddle.engine.freeze import Frozen, freeze
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precise_bn import PreciseStatistics, precise_statistics_of
 from ppliteseg_paddle.engine.resume import check_optimizer
@@ -34,6 +35,7 @@ class Parts:
     loss: dict[str, Any]
     optimizer: Any
     metric: Metric = Metric()
+    frozen: Frozen = Frozen()
 
 
 def set_seed(seed: int | None, rank: int = 0) -> None:
@@ -55,10 +57,13 @@ def fit_recipe(config: Any, devices: int, say: bool = True) -> None:
 
     The `recipe` then names this hardware, so that the saved configuration is not scaled again.
     """
-    scaling = scale_recipe(config.dic, devices, config.batch_size, config.source.options)
+    accumulate = value_of(config.dic, "gradient_accumulation_steps")
+    scaling = scale_recipe(config.dic, devices, config.batch_size, config.source.options, accumulate)
     apply_changes(config.dic, scaling.changes)
     if scaling.sentences:
         config.dic["recipe"] = {"devices": devices, "batch_size": config.batch_size}
+        if accumulate > 1:
+            config.dic["recipe"]["gradient_accumulation_steps"] = accumulate
     for sentence in scaling.sentences if say else ():
         print(f"scaling: {sentence}", flush=True)
 
@@ -85,7 +90,8 @@ def build_parts(
         return build.build(builder, name, options.verbose)
 
     train_dataset = built("train_dataset")
-    build.check_dataset_size(train_dataset, config.batch_size, distributed.ranks())
+    accumulate = value_of(config.dic, "gradient_accumulation_steps")
+    build.check_dataset_size(train_dataset, config.batch_size, distributed.ranks(), accumulate)
     val_dataset = built("val_dataset") if options.do_eval else None
     precise_bn = precise_statistics_of(config, builder, train_dataset, mixed_precision)
     model = built("model")
@@ -109,9 +115,10 @@ def build_parts(
         from ppliteseg_paddle.engine.loop.budget import ScheduleByTime
 
         builder.__dict__["lr_scheduler"] = ScheduleByTime(built("lr_scheduler"), budget)
-    build.check_parameter_groups(config, model)
+    frozen = freeze(model, value_of(config.dic, "freeze"), config.source.of("freeze"))
+    build.fit_parameter_groups(builder.config, model)
     metric = Metric.of(value_of(config.dic, "best_by"), build.label_set_of(config).classes)
-    parts = Parts(train_dataset, val_dataset, precise_bn, model, built("loss"), built("optimizer"), metric)
+    parts = Parts(train_dataset, val_dataset, precise_bn, model, built("loss"), built("optimizer"), metric, frozen)
     if resumed:
         check_optimizer(parts.optimizer, resumed)
     _check_outputs(model, parts.loss, config)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ppliteseg_paddle import signals
+from ppliteseg_paddle.config.keys import value_of
 from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine.checkpoint import PARAMS
 from ppliteseg_paddle.engine.loop import distributed
@@ -78,6 +79,8 @@ class Record(Callback):
             "options": config.source.options,
             "iters": config.iters,
             "batch_size": config.batch_size,
+            "gradient_accumulation_steps": value_of(config.dic, "gradient_accumulation_steps"),
+            "freeze": value_of(config.dic, "freeze"),
             "ranks": distributed.ranks(),
             "seed": options.seed,
             "device": device,

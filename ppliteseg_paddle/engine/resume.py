@@ -12,7 +12,7 @@ import shutil
 from typing import Any
 
 from ppliteseg_paddle import environment
-from ppliteseg_paddle.config.keys import value_of
+from ppliteseg_paddle.config.keys import TOP_LEVEL, value_of
 from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine.best import BEST_FILE, BestModel
 from ppliteseg_paddle.engine.checkpoint import OPTIMIZER, PARAMS
@@ -26,6 +26,7 @@ from ppliteseg_paddle.files import save_atomic, save_folder
 # Parts of a configuration on which the numbers of a training step depend, and keys in them on which they do not.
 _PARTS = ("model", "loss", "optimizer", "lr_scheduler", "train_dataset", "to_static_training")
 _NUMBERS = ("ema_decay", "precise_bn")
+_ADDED = ("gradient_accumulation_steps", "freeze")  # that checkpoints of earlier versions do not name
 _WITHOUT_EFFECT = {"pretrained", "dataset_root", "train_path", "val_path", "test_path", "separator"}
 BEST, EMA_BEST = "best_model", "ema_best_model"
 SHOWN = 6  # differences that the line names
@@ -38,6 +39,7 @@ def configured(config: Any) -> dict[str, Any]:
     """What a configuration says of the numbers of a run, under dotted keys. To be read before anything is built, as
     building changes a configuration."""
     found = {key: value_of(config.dic, key) for key in _NUMBERS}
+    found.update({key: value for key in _ADDED if (value := value_of(config.dic, key)) != TOP_LEVEL[key].default})
     for part in _PARTS:
         found.update(_flat(part, config.dic.get(part)))
     return found

@@ -24,7 +24,9 @@ class Scaling:
     sentences: list[str] = field(default_factory=list)
 
 
-def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given: Collection[str] = ()) -> Scaling:
+def scale_recipe(
+    config: Mapping[str, Any], devices: int, batch_size: int, given: Collection[str] = (), accumulate: int = 1
+) -> Scaling:
     """What to change in `config` so that training on this hardware follows the recipe.
 
     The learning rate grows with the images of a step, which average the gradient; iterations and warm-up shrink with
@@ -34,19 +36,21 @@ def scale_recipe(config: Mapping[str, Any], devices: int, batch_size: int, given
     Args:
         config: the values of a configuration; nothing is changed in it.
         devices: processes that train together; batch_size: images of a step on each.
+        accumulate: such steps for one update, whose gradients are added up.
         given: keys that the user set by hand (`Source.options`); they are left alone, and that is said.
     Returns: empty if there is no recipe, or the hardware is the recipe's.
     Raises: ConfigError: if `recipe` is not two positive integers.
     """
     if "recipe" not in config:
         return Scaling()
-    recipe_devices, recipe_batch = _reference(config["recipe"])
-    total, recipe_total = devices * batch_size, recipe_devices * recipe_batch
+    recipe_devices, recipe_batch, recipe_steps = _reference(config["recipe"])
+    total, recipe_total = devices * batch_size * accumulate, recipe_devices * recipe_batch * recipe_steps
     scaling = Scaling()
     if total != recipe_total:
         scaling.sentences.append(
-            f"the recipe takes {_images(recipe_total)} a step ({recipe_devices:d} x {recipe_batch:d}), this run takes "
-            f"{total:d} ({devices:d} x {batch_size:d}):"
+            f"the recipe takes {_images(recipe_total)} a step "
+            f"({_factors(recipe_devices, recipe_batch, recipe_steps)}), "
+            f"this run takes {total:d} ({_factors(devices, batch_size, accumulate)}):"
         )
         ratio = total / recipe_total
         _change(
@@ -92,15 +96,19 @@ def apply_changes(config: dict[str, Any], changes: Mapping[str, Any]) -> None:
         place[last] = value
 
 
-def _reference(recipe: Any) -> tuple[int, int]:
-    numbers: list[Any] = (
-        [recipe.get(key) for key in ("devices", "batch_size")] if isinstance(recipe, Mapping) else [None]
-    )
+def _factors(devices: int, batch_size: int, accumulate: int) -> str:
+    return f"{devices:d} x {batch_size:d}" + (f" x {accumulate:d} accumulated" if accumulate > 1 else "")
+
+
+def _reference(recipe: Any) -> tuple[int, int, int]:
+    numbers: list[Any] = [None]
+    if isinstance(recipe, Mapping):
+        numbers = [recipe.get("devices"), recipe.get("batch_size"), recipe.get("gradient_accumulation_steps", 1)]
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in numbers):
         raise ConfigError(
             f"recipe is {recipe!r}; it must name the hardware of the recipe, as in {{devices: 4, batch_size: 4}}."
         )
-    return numbers[0], numbers[1]
+    return numbers[0], numbers[1], numbers[2]
 
 
 def _change(

@@ -113,8 +113,7 @@ def _train(config: Any, at: Begin, folder: SaveDir | None, chosen: tuple[str, st
         # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
         # saved state finds its parameters again.
         parts = build_parts(config, options, device, budget, lambda: autocast(options.precision, options.amp_level))
-        datasets = {"train": parts.train_dataset, "val": parts.val_dataset}
-        check_data(config, datasets, options.full_check, look=first)
+        check_data(config, {"train": parts.train_dataset, "val": parts.val_dataset}, options.full_check, look=first)
         carried = None
         if folder is not None:
             folder.open()
@@ -126,7 +125,7 @@ def _train(config: Any, at: Begin, folder: SaveDir | None, chosen: tuple[str, st
         if first:
             build.save_config(config, os.path.join(options.save_dir, CONFIG_FILE))
             print(device_line(*chosen))
-            print(_first_line(run, config, options, parts, budget), flush=True)
+            print(f"{parts.frozen.line}{_first_line(run, config, options, parts, budget)}", flush=True)
             for note in filter(None, (carried, *notes)):
                 print(f"resuming: {note}", flush=True)
         with contextlib.ExitStack() as around:
@@ -175,7 +174,7 @@ def _loop(run: LoopRun, config: Any, options: TrainOptions, parts: Parts) -> Non
         optimizer=parts.optimizer,
         save_dir=options.save_dir,
         iters=run.iters,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size * run.accumulate,
         resume_model=options.resume_model,
         save_interval=options.save_interval,
         log_iters=run.monitor.log_iters,
@@ -247,7 +246,7 @@ def _newest(save_dir: str, first: bool) -> str | None:
 
 
 def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budget: Any, start: int) -> LoopRun:
-    first = distributed.rank() == 0
+    first, accumulate = distributed.rank() == 0, value_of(config.dic, "gradient_accumulation_steps")
     callbacks = [NoteCheckpoints(options.resume_model), record, *options.callbacks] if first else []
     lineage = begin_run(options.resume_model, start)
     written = checkpoints_of(options.save_dir, lineage) if first and options.resume_model else []
@@ -270,7 +269,7 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
         first=first,
     )
     if budget is not None and parts.precise_bn is not None:
-        budget.steps_after = parts.precise_bn.steps * (2 if options.use_ema else 1)
+        budget.steps_after = parts.precise_bn.steps / accumulate * (2 if options.use_ema else 1)
     return LoopRun(
         parts.model,
         parts.optimizer,
@@ -289,6 +288,10 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
         begin_epoch=tell_progress(parts.train_dataset),
         precise_bn=parts.precise_bn,
         evaluates=parts.val_dataset is not None,
+        frozen=parts.frozen.names,
+        accumulate=accumulate,
+        losses=parts.loss,
+        amp_level=options.amp_level,
     )
 
 
@@ -342,6 +345,7 @@ def _first_line(run: LoopRun, config: Any, options: TrainOptions, parts: Parts, 
     if budget is not None:
         end = f"the end of {budget.total / 60:g} minutes, of which {budget.now() / 60:.1f} are used"
     return (
-        f"training from iteration {start:d} to {end}, batches of {distributed.batch_in_words(config.batch_size)} out "
-        f"of {len(parts.train_dataset):d} images; writing to {options.save_dir}"
+        f"training from iteration {start:d} to {end}, batches of "
+        f"{distributed.batch_in_words(config.batch_size, run.accumulate)} out of {len(parts.train_dataset):d} images; "
+        f"writing to {options.save_dir}"
     )

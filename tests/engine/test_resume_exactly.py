@@ -83,6 +83,12 @@ CASES = {
     "foreign data set": {"transforms": PADDLESEGS, "change": with_a_foreign_data_set},
     "dropout, no seed": {"change": with_dropout, "seed": None, "num_workers": 1},
     "adamw": {"optimizer": {"type": "AdamW", "weight_decay": 0.01}},
+    "accumulated, dropout": {
+        "keys": {"batch_size": 1, "gradient_accumulation_steps": 2},
+        "change": with_dropout,
+        "num_workers": 1,
+    },
+    "frozen": {"keys": {"freeze": ["backbone", "seg_heads.0"]}},
     "by time": {"max_minutes": 8.5 / 60},
     "early stop": {"best_by": "IoU:fence", "early_stop_intervals": 1, "steps": 6},  # which no label holds
 }
@@ -94,8 +100,9 @@ def data(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("resume") / "data", train=11, val=2)
 
 
-def configuration(data, folder, transforms=OURS, optimizer=None):
+def configuration(data, folder, transforms=OURS, optimizer=None, keys=None):
     content = values(data, batch_size=2, iters=STEPS, precise_bn=4, ema_decay=0.9, model=TINY_MODEL)
+    content.update(keys or {})
     content["train_dataset"]["transforms"] = transforms
     content["lr_scheduler"].update(warmup_iters=4, warmup_start_lr=1e-4)
     if optimizer:
@@ -143,7 +150,7 @@ def test_a_resumed_run_equals_the_undisturbed_one(data, tmp_path, monkeypatch, c
     case = {"seed": 3, "save_interval": 3, "resume": 3, **CASES[name]}
     change, after, build_parts = case.pop("change", None), case.pop("resume"), trainer.build_parts
     steps = case.pop("steps", STEPS)
-    recipe = {key: case.pop(key) for key in ("transforms", "optimizer") if key in case}
+    recipe = {key: case.pop(key) for key in ("transforms", "optimizer", "keys") if key in case}
     if change is with_a_foreign_data_set:
         monkeypatch.setattr(trainer, "check_data", lambda *args, **kwargs: None)
 
@@ -175,12 +182,14 @@ def test_a_resumed_run_equals_the_undisturbed_one(data, tmp_path, monkeypatch, c
 
 
 def test_two_ranks_resume_exactly_too(data, tmp_path):
-    """11 images on two ranks: 3 steps an epoch with batches of 2, one image is read twice. No seed is given. Both stop
-    early, after the same evaluation."""
+    """11 images on two ranks: 3 steps an epoch with batches of 2, in two parts, one image is read twice. No seed is
+    given. Both stop early, after the same evaluation."""
     path = os.pathsep.join([os.path.dirname(HERE), HERE, os.environ.get("PYTHONPATH", "")])
     ranks = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log")]
+    keys = {"batch_size": 1, "gradient_accumulation_steps": 2, "freeze": ["backbone.convs.0"]}
+    config = configuration(data, tmp_path, keys=keys)
     done = subprocess.run(
-        [sys.executable, *ranks, resume_worker.__file__, configuration(data, tmp_path), str(tmp_path), "4"],
+        [sys.executable, *ranks, resume_worker.__file__, config, str(tmp_path), "4"],
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

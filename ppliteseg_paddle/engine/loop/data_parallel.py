@@ -48,6 +48,7 @@ def distributed_model(run: LoopRun, original: Callable) -> Callable:
         barrier()
         parallel = paddle.DataParallel(model)  # gives all ranks the first one's weights
         parallel.grad_need_sync = paddle.get_device() != "cpu"
+        run.parallel = parallel
         return parallel
 
     return wrap

@@ -33,11 +33,12 @@ def ranks() -> int:
     return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
 
 
-def batch_in_words(batch_size: int) -> str:
-    """ "4", or with several ranks "8 (4 on each of 2 devices)"."""
-    if ranks() == 1:
-        return f"{batch_size:d}"
-    return f"{batch_size * ranks():d} ({batch_size:d} on each of {ranks():d} devices)"
+def batch_in_words(batch_size: int, accumulate: int = 1) -> str:
+    """ "4", or with several ranks "8 (4 on each of 2 devices)"; and how many of them make an update."""
+    text = f"{batch_size:d}"
+    if ranks() > 1:
+        text = f"{batch_size * ranks():d} ({batch_size:d} on each of {ranks():d} devices)"
+    return text if accumulate == 1 else f"{text}, {accumulate:d} for each update,"
 
 
 def join_ranks() -> None:
@@ -155,7 +156,10 @@ def average_statistics(model: Any) -> None:
 
 
 def statistics_of(model: Any) -> list[Any]:
-    """The running means and variances of a model's batch norm layers."""
+    """The running means and variances of a model's batch norm layers, without those that never change."""
     return [
-        getattr(layer, name) for layer in model.sublayers() for name in ("_mean", "_variance") if hasattr(layer, name)
+        getattr(layer, name)
+        for layer in model.sublayers()
+        for name in ("_mean", "_variance")
+        if hasattr(layer, name) and not getattr(layer, "_use_global_stats", None)
     ]

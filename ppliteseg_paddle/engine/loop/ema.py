@@ -34,7 +34,7 @@ def average_in_place(run: LoopRun, original: Callable) -> Callable:
         current = model.state_dict()
         with paddle.no_grad():
             for name, average in ema_model.state_dict().items():
-                if paddle.is_floating_point(average):
+                if name not in run.frozen and paddle.is_floating_point(average):
                     average.scale_(decay)
                     average.add_(current[name].detach().scale(1.0 - decay))
 

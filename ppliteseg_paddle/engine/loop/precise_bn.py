@@ -68,7 +68,11 @@ class PreciseStatistics:
         """
         import paddle
 
-        layers = [layer for layer in model.sublayers() if hasattr(layer, "_mean") and hasattr(layer, "_variance")]
+        layers = [
+            layer
+            for layer in model.sublayers()
+            if hasattr(layer, "_mean") and hasattr(layer, "_variance") and not getattr(layer, "_use_global_stats", None)
+        ]
         if not layers:
             return
         kept, training = [layer._momentum for layer in layers], model.training

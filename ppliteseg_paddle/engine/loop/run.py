@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -23,6 +24,9 @@ class LoopRun:
         conditions: what the numbers depend on beside the state, as `engine.resume` has them.
         evaluate: as `engine.val.evaluate`; precise_bn: recomputes a model's batch norm statistics at the end.
         evaluates: whether an evaluation follows each checkpoint of `save_interval` and of the end.
+        frozen: names in the model's state of what is not trained.
+        accumulate: parts of a batch, computed one after the other for one update; losses: of each output, with
+            factors, as the loop takes them; amp_level: of mixed precision.
         log_lines: whether PaddleSeg's lines are logged; a progress line on a terminal tells the same in other words.
     """
 
@@ -45,9 +49,14 @@ class LoopRun:
     precise_bn: Callable[[Any], None] | None = None
     evaluates: bool = False
     log_lines: bool = True
+    frozen: frozenset[str] = frozenset()
+    accumulate: int = 1
+    losses: Any = None
+    amp_level: str = "O1"
     ema_model: Any = None  # as soon as the loop has shown it
     loss_scaler: Any = None  # of fp16, as soon as the loop has made it
     loss_scale: dict[str, Any] | None = None  # that it is to begin with
+    parallel: Any = None  # the model as several ranks compute with it, as soon as the loop has asked for it
     new_schedule: bool = False  # the learning rate's is another one than the checkpoint's
     # How far it is.
     place: Any = None  # among its epochs: `sampling.Place`
@@ -56,6 +65,9 @@ class LoopRun:
     torn: bool = False  # some weights are a step ahead of others
     reading: bool = False  # after a complete step, before the next one computes
     asked: frozenset[int] = frozenset()  # signals that all ranks take up after the step that is just done
+    shares: Sequence[float] = ()  # of the last part of a batch in its losses
+    earlier_losses: list[list[Any]] = field(default_factory=list)  # of the parts before it
+    computed_ahead: float = 0.0  # seconds of their computation, while the loop waited for its batch
     apart: bool = True  # the first rank may have done more than others since the last transfer
 
     def __post_init__(self) -> None:

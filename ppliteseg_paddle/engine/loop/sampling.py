@@ -71,17 +71,17 @@ def seeded_steps(run: LoopRun, original: type) -> type:
         def record(self, usetime: float, num_samples: int | None = None) -> None:
             super().record(usetime, num_samples)
             if num_samples is None:  # the time of reading
-                seed_step(run)
+                seed_step(run, run.accumulate - 1)
 
     return Averager
 
 
-def seed_step(run: LoopRun) -> None:
-    """Seed what the next step draws from. Without workers a thread of this process reads, which seeds Python's and
-    NumPy's generators for each image; they are left to it."""
+def seed_step(run: LoopRun, part: int = 0) -> None:
+    """Seed what the next step, or a part of it, draws from. Without workers a thread of this process reads, which seeds
+    Python's and NumPy's generators for each image; they are left to it."""
     import paddle
 
-    generator = np.random.Generator(np.random.PCG64((run.seed, rank(), run.monitor.steps)))
+    generator = np.random.Generator(np.random.PCG64((run.seed, rank(), run.monitor.steps, *([part] * (part > 0)))))
     paddle.seed(int(generator.integers(2**31)))
     if run.num_workers:
         seed_globals(generator)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ppliteseg_paddle.engine.loop import (
+    accumulation,
     data_parallel,
     ema,
     evaluation,
@@ -73,10 +74,10 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Seam(
         "paddle.io.DataLoader",
-        (workers.guarded_loader,),
+        (workers.guarded_loader, accumulation.loader_of_parts),
         why="its workers outlive a killed run, end by signals meant for it, fill shared memory, and are waited for "
-        "when they are dead",
-        until="Paddle's DataLoader looks after its workers",
+        "when they are dead; and the loop does not accumulate gradients",
+        until="Paddle's DataLoader looks after its workers, and the loop accumulates",
         signature=("dataset", "batch_sampler", "num_workers", "use_shared_memory", "worker_init_fn"),
     ),
     Seam(
@@ -88,7 +89,7 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Seam(
         "sum",
-        (steps.read_losses,),
+        (steps.read_losses, accumulation.sum_of_parts),
         why="the loop keeps a step's losses for itself; it adds them up here, whoever computed them",
         until=_CALLBACKS,
     ),

@@ -63,7 +63,7 @@ def noted_times(run: LoopRun, original: type) -> type:
         def record(self, usetime: float, num_samples: int | None = None) -> None:
             super().record(usetime, num_samples)
             if num_samples is None:  # only complete steps are counted in images
-                waited[0], run.reading = usetime, False
+                waited[0], run.reading = usetime - run.computed_ahead, False
             else:
                 run.monitor.stepped(waited[0], usetime, num_samples)
                 if not run.use_ema:
