@@ -63,6 +63,11 @@ FLAGS: dict[str, dict[str, Any]] = {
         help="change values of the configuration, as in: batch_size=2 "
         "train_dataset.dataset_root=/data/camvid loss.coef.0=0.5",
     ),
+    "plugin": dict(
+        nargs="+",
+        metavar="FILE",
+        help="Python files (.py) or modules with transforms, losses, data sets or models of your own; their code runs",
+    ),
     "model_path": dict(
         metavar="FILE",
         help="trained weights (.pdparams, .safetensors, ...: see `weights --help`), or the name of published ones "
@@ -136,6 +141,8 @@ def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: dict[s
         names: keys of `FLAGS`, in the order in which `--help` lists them.
         changes: what is different for this command, as in `config={"required": True}`.
     """
+    if "config" in names:  # what reads a configuration builds its components
+        names = (*names, "plugin")
     for name in names:
         parser.add_argument("--" + name, **{**FLAGS[name], **changes.get(name, {})})
 

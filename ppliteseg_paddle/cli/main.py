@@ -124,6 +124,10 @@ def _run(argv: list[str]) -> int:
     environment.ignore_noise()
     # PaddleSeg logs with print(): sent to stderr, so that stdout holds the result and nothing else.
     with contextlib.redirect_stdout(sys.stderr):
+        if getattr(args, "plugin", None):
+            from ppliteseg_paddle.config.plugins import load_plugins
+
+            load_plugins(args.plugin)
         result = args._module.run(args)
     try:
         if getattr(args, "json", False):

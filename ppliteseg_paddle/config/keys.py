@@ -97,6 +97,7 @@ _TABLE: Rows = (
             ("freeze", k.TEXTS, [], "Parts of the model that are not trained, as in `[backbone]` (`--freeze`)."),
         ),
     ),
+    (("",), EVERY, OURS, (("plugin", k.TEXTS, [], "Python files or modules that the file needs (`--plugin`)."),)),
     (
         ("",),
         DATA,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ppliteseg_paddle.config import read as reader
 from ppliteseg_paddle.config.components import check_components, components, find_component
+from ppliteseg_paddle.config.plugins import check_plugins, loaded_plugins
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, palette_for
 
@@ -46,6 +47,9 @@ def load_config(
     Source: PaddleSeg `cvlibs/config.py`, `cvlibs/config_checker.py`.
     """
     values, source = reader.load(path, opts, iters, batch_size, learning_rate)
+    check_plugins(values.get("plugin", []), source)
+    if loaded_plugins():
+        values["plugin"] = loaded_plugins()
     check_components(values, source)
     return _config_class()(values, source)
 
