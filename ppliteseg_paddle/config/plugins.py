@@ -51,7 +51,7 @@ def check_plugins(names: Sequence[str], source: Source) -> None:
     missing = [name for name in names if _identity(name) not in _loaded]
     if missing:
         raise ConfigError(
-            f"{source.of('plugin')}: it needs code of {', '.join(missing)}, which a configuration cannot run by itself: "
+            f"{source.of('plugin')}: it needs code of {', '.join(missing)}, which no configuration runs by itself: "
             f"read it, and add --plugin {' '.join(missing)}."
         )
 

@@ -1,4 +1,4 @@
-"""`--plugin`: components of the user's own in every command that reads a configuration, and only if the user says so."""
+"""`--plugin`: components of the user's own in every command that reads a configuration, if the user says so."""
 
 import json
 import os
