@@ -167,7 +167,17 @@ def unreadable(kind: str, path: str) -> UnreadableError:
         return UnreadableError(f"{kind} {path} cannot be read: permission denied.")
     if os.path.getsize(path) == 0:
         return UnreadableError(f"{kind} {path} is empty (0 bytes): replace it, or take it off the list.")
+    with contextlib.suppress(OSError), open_regular(path) as file:
+        if is_cut_off_jpeg(file.read(), 0):  # within its header, at which every decoder gives up
+            return ends_too_early(kind, path)
     return UnreadableError(
         f"{kind} {path} cannot be decoded: it is damaged, no image, or in an unsupported format. Replace it, or take "
         "it off the list."
+    )
+
+
+def ends_too_early(kind: str, path: str) -> UnreadableError:
+    return UnreadableError(
+        f"{kind} {path} ends too early: the remaining pixels are missing. Copy or download it again, or take it off "
+        "the list."
     )

@@ -13,7 +13,7 @@ from PIL import ImageFile
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.files import UnreadableError as UnreadableError
-from ppliteseg_paddle.reading.files import is_cut_off_jpeg, opened, orientation, unreadable
+from ppliteseg_paddle.reading.files import ends_too_early, is_cut_off_jpeg, opened, orientation, unreadable
 from ppliteseg_paddle.reading.image_form import ImageForm, ValueRange
 from ppliteseg_paddle.reading.limits import check_readable
 from ppliteseg_paddle.reading.rasters import DAMAGE, Raster, RasterFault, raster_kind, raster_shape, read_raster
@@ -106,10 +106,7 @@ def _decoded(path: str, flags: int, max_pixels: int | None) -> NDArray[Any]:
         file.seek(0)
         content = b"" if image is not None else file.read()
     if is_cut_off_jpeg(content, width * height):
-        raise UnreadableError(
-            f"image {path} ends too early: the remaining pixels are missing. Copy or download it again, or take it off "
-            "the list."
-        )
+        raise ends_too_early("image", path)
     if image is None:
         # OpenCV raises for more pixels than it allows. Not imread: on Windows it cannot open a path that is not ASCII,
         # and it logs a line of its own.

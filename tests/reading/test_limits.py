@@ -171,3 +171,15 @@ def test_a_damaged_tiff_is_refused_in_one_line(tmp_path, damage):
     (tmp_path / "a.tif").write_bytes(damage(file.getvalue()))
     with pytest.raises(UnreadableError, match="a.tif cannot be decoded: it is damaged"):
         read_image(tmp_path / "a.tif", value_range=((0, 65535),))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("reader", READERS)
+def test_a_jpeg_that_is_cut_off_anywhere_is_said_to_end_too_early(tmp_path, reader, progressive):
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).convert("L").save(file, "JPEG", progressive=progressive)
+    content = file.getvalue()
+    for kept in range(3, len(content) - 2, 41):
+        (tmp_path / "a.jpg").write_bytes(content[:kept])
+        with pytest.raises(UnreadableError, match="a.jpg ends too early"):
+            READERS[reader](str(tmp_path / "a.jpg"))
