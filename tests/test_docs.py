@@ -62,7 +62,7 @@ def test_a_printed_command_is_parsed(words, capsys):
 @pytest.mark.parametrize("page", [*SCRIPTS, *(page for page in PAGES if page != "CHANGELOG.md")])
 def test_every_flag_of_a_page_exists(page):
     known = set(FOREIGN_FLAGS)
-    for path in [*ROOT.glob("ppliteseg_paddle/**/*.py"), *ROOT.glob("scripts/*.py")]:
+    for path in [*ROOT.glob("ppliteseg_paddle/**/*.py"), *ROOT.glob("scripts/*.py"), ROOT / "tests" / "soak.py"]:
         known |= set(re.findall(r"--[a-z][a-z_-]*", path.read_text("utf-8")))
     for command in cli.COMMANDS:  # some are composed
         known |= set(re.findall(r"--[a-z_]+", cli.build_parser(command).format_help()))

@@ -54,7 +54,7 @@ _ONEDNN_FORMS = (
 )
 _NATIVE_FORMS = (Form(False),)
 # oneDNN keeps kernels and a copy of the weights for each of the last input sizes: for as many as take this many bytes.
-_CACHE_BYTES = 100 * 2**20
+_CACHE_BYTES = 64 * 2**20
 _MAX_CACHED_SIZES = 10
 
 
