@@ -16,6 +16,7 @@ BASE = [
     # Older ones have no wheels for Python 3.9+; 4.10 and 4.11 write out of bounds at some JPEG 2000 files
     # (CVE-2025-53644). The newest is best: up to 4.8.0 wheels hold a libwebp with CVE-2023-4863. See SECURITY.md.
     "opencv-python>=4.5.4,!=4.10.*,!=4.11.*,<5",
+    "anyascii>=0.3",  # class names in pictures where no font has their script; pure Python
     "pillow>=10.1",  # the first with a scalable font of its own
     "pyyaml>=5.4",
     "tifffile>=2023.7.10",  # TIFFs of any channels and depth; pure Python, imported when there is one
@@ -52,6 +53,9 @@ EXTRAS = {
         "pycocotools>=2.0.7",
     ],
     "geo": ["imagecodecs>=2023.7.10"],  # TIFFs that are compressed by LZW, JPEG, ...; Deflate and none need nothing
+    # Class names of nearly all scripts in pictures (46 MB). Without it fonts of the system serve, or names are
+    # transliterated.
+    "fonts": ['weblate-fonts>=2026.1; python_version >= "3.11"'],
     # Tests, and the checks of scripts/check.sh. Linters are pinned closely: another version finds other things.
     "dev": [
         "pytest>=8,<10",

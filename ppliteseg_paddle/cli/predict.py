@@ -24,6 +24,7 @@ from ppliteseg_paddle.deploy.sources import find_images, is_video
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.label_sets import recolored
+from ppliteseg_paddle.reading.palettes import OPACITY
 
 # Flags of Predictor's keyword arguments.
 _OPTIONS = (
@@ -76,6 +77,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="channels that pictures show as red, green and blue, or one as gray, counted from 1, as in 4 3 2 "
         "(default: the first three)",
+    )
+    parser.add_argument(
+        "--opacity",
+        type=opacity,
+        default=OPACITY,
+        metavar="X",
+        help="of the colors on overlays, from 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument("--no_legend", action="store_true", help="no legend below the overlays of images")
+    parser.add_argument(
+        "--transparent",
+        nargs="+",
+        metavar="CLASS",
+        help="classes that overlays leave uncolored, by name; none colors all (default: the first class if it is the "
+        "background)",
     )
     parser.add_argument(
         "--unknown_below",
@@ -168,6 +184,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def opacity(text: str) -> float:
+    """argparse type: a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: give a number from 0 to 1")
+    return value
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
     if args.camera is not None or is_video(args.image_path):
@@ -207,14 +234,16 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(
             "--unknown_below cannot go with --format cityscapes: the server takes a class for every pixel."
         )
-    if args.bands and not (args.grid or {"overlay"} & set(args.outputs or ("mask", "overlay"))):
-        raise ConfigError("--bands has no effect without overlays: add --outputs overlay, or leave it out.")
+    if args.outputs and "overlay" not in args.outputs:
+        for flag, default in (("bands", None), ("opacity", OPACITY), ("no_legend", False), ("transparent", None)):
+            if getattr(args, flag) != default and not (flag == "bands" and args.grid):
+                raise ConfigError(f"--{flag} has no effect without overlays: add --outputs overlay, or leave it out.")
     if (args.crop_size or args.stride) and not args.is_slide:
         raise ConfigError("--crop_size and --stride are the sliding window's: add --is_slide.")
 
 
 def _open(args: argparse.Namespace, kinds: tuple[str, ...]) -> tuple[Any, Any]:
-    """The predictor, and its label set in the colors of --palette."""
+    """The predictor, and how its masks are drawn."""
     if bool(args.model_dir) == bool(args.config or args.model_path):
         raise ConfigError(
             "give either --model_dir EXPORT, or --config FILE and --model_path WEIGHTS, or published weights by name, "
@@ -222,7 +251,10 @@ def _open(args: argparse.Namespace, kinds: tuple[str, ...]) -> tuple[Any, Any]:
         )
     options = {name: getattr(args, name) for name in _OPTIONS}
     predictor = _exported(args, kinds, options) if args.model_dir else _trained(args, kinds, options)
-    return predictor, recolored(predictor.label_set, args.palette)
+    from ppliteseg_paddle.visual.overlays import Overlays
+
+    labels = recolored(predictor.label_set, args.palette)
+    return predictor, Overlays(labels, args.opacity, not args.no_legend, args.transparent)
 
 
 def _exported(args: argparse.Namespace, kinds: tuple[str, ...], options: dict[str, Any]) -> Any:

@@ -15,20 +15,23 @@ from ppliteseg_paddle.config.source import Source
 from ppliteseg_paddle.errors import ConfigError, suggest
 
 BLOCKS = [place for place in dict.fromkeys(key.place for key in KEYS) if place in TOP_LEVEL]
+_CLOSED = ("loss", "distill_loss")  # blocks that are no components and hold nothing but the keys of the table
 _NUMBER_WITHOUT_POINT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 def check_form(values: Mapping[str, Any], source: Source) -> None:
     """Check the keys of the top level and of its blocks, and the kinds of their values.
 
-    A top-level key that resembles none of the table is left alone, as PaddleSeg leaves it.
+    A key of a file's top level that resembles none of the table is left alone, as PaddleSeg leaves it. One that only
+    --opts has is refused: whoever types it means something by it.
 
     Raises: ConfigError
     """
     for key in values:
         near = suggest(key, TOP_LEVEL)
-        if key not in TOP_LEVEL and near.startswith(" Did you mean"):
-            raise ConfigError(f"{source.of(str(key))}: unknown key.{near}")
+        typed = str(key) in source.options and not any(key in content for _, content in source.files)
+        if key not in TOP_LEVEL and (typed or near.startswith(" Did you mean")):
+            raise ConfigError(f"{source.of(str(key))}: unknown key.{near or ' docs/configuration.md lists all.'}")
     required = [key.name for key in TOP_LEVEL.values() if key.default == REQUIRED]
     missing = [name for name in required if name not in values]
     if missing:
@@ -58,7 +61,12 @@ def expect(kind: Kind, source: Source, key: str, value: Any) -> None:
 
 
 def _check_block(place: str, block: Mapping[str, Any], source: Source) -> None:
-    for name, key in keys_of(place).items():
+    known = keys_of(place)
+    for name in block if place in _CLOSED else ():
+        if name not in known:
+            near = suggest(str(name), [key for key in known if not key.endswith(".*")])
+            raise ConfigError(f"{source.of(f'{place}.{name}')}: unknown key.{near}")
+    for name, key in known.items():
         if name.endswith(".*"):
             for index, item in enumerate(block.get(name[:-2], [])):
                 expect(key.kind, source, f"{place}.{name[:-1]}{index:d}", item)

@@ -29,9 +29,10 @@ from ppliteseg_paddle.reading.labels import read_stored
 from ppliteseg_paddle.reading.planes import read_planes
 from ppliteseg_paddle.signals import Interrupted
 from ppliteseg_paddle.visual.bands import shown_image
+from ppliteseg_paddle.visual.overlays import Overlays
 
-# Opens the predictor, and says in which colors its classes are drawn. Called after everything that is quick to check.
-Opener = Callable[[], tuple[Any, LabelSet]]
+# Opens the predictor, and says how its masks are drawn. Called after everything that is quick to check.
+Opener = Callable[[], tuple[Any, Overlays]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
     if run.cityscapes:
         submission.check_frames(item.path for item in items)
     items, kept = _check_outputs(items, run)
-    predictor, labels = open_predictor()
+    predictor, style = open_predictor()
     if run.cityscapes and predictor.artifact.multilabel:
         raise ConfigError(
             "--format cityscapes takes one class a pixel, and the model decides each class by itself (use_multilabel)."
@@ -93,7 +94,7 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
     unreadable: list[dict[str, str]] = []
     finished: list[str] = []
     try:
-        for item, found in _written(predictor, items, run, labels, shown, finished):
+        for item, found in _written(predictor, items, run, style, shown, finished):
             if found.error is not None:
                 unreadable.append({"path": item.path, "error": str(found.error)})
                 continue
@@ -118,7 +119,7 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
     if run.cityscapes and not unreadable:
         result["submission"] = _pack(run, [*kept, *items])
     if run.grid and rows:
-        _draw_grid(run, run.grid, rows, labels)
+        _draw_grid(run, run.grid, rows, style.labels)
         result["grid"] = run.grid
     for bad in unreadable:
         print(f"error: {one_line(bad['error'])}", file=sys.stderr)
@@ -144,7 +145,7 @@ def _check_outputs(items: Sequence[Item], run: ImageRun) -> tuple[list[Item], li
 
 
 def _written(
-    predictor: Any, items: Sequence[Item], run: ImageRun, labels: LabelSet, shown: set[int], finished: list[str]
+    predictor: Any, items: Sequence[Item], run: ImageRun, style: Overlays, shown: set[int], finished: list[str]
 ) -> Iterator[tuple[Item, Prediction]]:
     """Each image with its prediction, once that is written, in order. Only those of the indices `shown` keep their
     pixels. Paths of images whose results are written are added to `finished`."""
@@ -158,7 +159,7 @@ def _written(
                 folder = os.path.join(run.save_dir, "submission")
                 submission.write_prediction(folder, item.path, found.mask, run.outputs.saving)
             else:
-                write_images(run.paths(item), found, labels.palette, run.outputs.write, item.path)
+                write_images(run.paths(item), found, style, run.outputs.write, item.path)
             finished.append(item.path)
         return item, found if index in shown else found._replace(image=None)
 

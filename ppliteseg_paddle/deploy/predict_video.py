@@ -34,10 +34,10 @@ def predict_video(
         Whatever `open_predictor` raises.
     """
     with VideoReader(source) as video:
-        VideoResults(outputs, _name_of(video), video.fps, kinds, ()).check(source, video.size)
-        predictor, labels = open_predictor()
+        VideoResults(outputs, _name_of(video), video.fps, kinds, None).check(source, video.size)
+        predictor, style = open_predictor()
         tally = Tally(predictor)
-        results = VideoResults(outputs, _name_of(video), video.fps, kinds, labels.palette)
+        results = VideoResults(outputs, _name_of(video), video.fps, kinds, style)
         total = min((n for n in (video.frame_count, max_frames) if n is not None), default=None)
         pace, start = Pace(video.fps), time.perf_counter()
         frames = itertools.islice(video, max_frames)

@@ -22,18 +22,22 @@ from ppliteseg_paddle.deploy.video import VideoWriter
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.rasters import geo_tags
-from ppliteseg_paddle.visual.draw import RGB, colorize, draw_confidence, overlay
+from ppliteseg_paddle.visual.draw import colorize, draw_confidence
+from ppliteseg_paddle.visual.overlays import Overlays
 from ppliteseg_paddle.visual.png import Write, write_confidence, write_image, write_mask
 from ppliteseg_paddle.visual.tiff import write_geo_mask
 
-_Palette = Sequence[RGB]
 _FRAME = re.compile(r"\d{6}\.png$")
 
-# kind -> its image, (H, W, 3) uint8 BGR
-PICTURES: dict[str, Callable[[Prediction, _Palette], NDArray[Any]]] = {
-    "overlay": lambda found, palette: overlay(found.image, found.mask, palette),
-    "color": lambda found, palette: colorize(found.mask, palette),
-    "confidence": lambda found, palette: draw_confidence(found.confidence),
+# kind -> its image, (H, W, 3) uint8 BGR. Frames of a video have no legend: they keep their size.
+PICTURES: dict[str, Callable[[Prediction, Overlays], NDArray[Any]]] = {
+    "overlay": lambda found, style: style.draw(found.image, found.mask),
+    "color": lambda found, style: colorize(found.mask, style.labels.palette),
+    "confidence": lambda found, _: draw_confidence(found.confidence),
+}
+FRAMES: dict[str, Callable[[Prediction, Overlays], NDArray[Any]]] = {
+    **PICTURES,
+    "overlay": lambda found, style: style.frame(found.image, found.mask),
 }
 
 
@@ -46,14 +50,14 @@ def image_paths(save_dir: str, name: str, kinds: Sequence[str], source: str = ""
     return paths
 
 
-def write_images(
-    paths: Mapping[str, str], found: Prediction, palette: _Palette, write: Write, source: str = ""
-) -> None:
+def write_images(paths: Mapping[str, str], found: Prediction, style: Overlays, write: Write, source: str = "") -> None:
     """Write the results of an image.
 
-    Args: paths: kind -> file, from `image_paths`; source: the image's path.
+    Args: paths: kind -> file, from `image_paths`; style: of overlays, with the classes' colors; source: the image's
+        path.
     Raises: DataError: if a file cannot be written; none is left half-written.
     """
+    palette = style.labels.palette
     for kind, path in paths.items():
         if kind == "mask" and path.endswith(".tif"):
             write_geo_mask(path, found.mask, palette, geo_tags(source), write)
@@ -62,7 +66,7 @@ def write_images(
         elif kind == "confidence":
             write_confidence(path, found.confidence, write)
         else:
-            write_image(path, PICTURES[kind](found, palette), write)
+            write_image(path, PICTURES[kind](found, style), write)
 
 
 class VideoResults:
@@ -70,12 +74,13 @@ class VideoResults:
 
     The videos appear when they are complete: on leaving the `with` block without an error; see `VideoWriter`.
 
-    Args: name: with the videos' extension, a key of `video.CODECS`; fps: frames a second.
+    Args: name: with the videos' extension, a key of `video.CODECS`; fps: frames a second; style:
+        of overlays, with the classes' colors; None if nothing is going to be drawn.
     Attributes: `frames`, how many were written; `paths`, where each kind is.
     """
 
-    def __init__(self, outputs: Outputs, name: str, fps: float, kinds: Sequence[str], palette: _Palette):
-        self._outputs, self._kinds, self._palette = outputs, tuple(kinds), palette
+    def __init__(self, outputs: Outputs, name: str, fps: float, kinds: Sequence[str], style: Overlays | None):
+        self._outputs, self._kinds, self._style = outputs, tuple(kinds), style
         self._masks = os.path.join(outputs.folder, "mask", os.path.splitext(name)[0]) if "mask" in kinds else None
         self._writers = {
             kind: VideoWriter(os.path.join(outputs.folder, kind, name), fps, outputs.remember)
@@ -101,7 +106,8 @@ class VideoResults:
 
     def draw(self, found: Prediction) -> tuple[Prediction, dict[str, NDArray[Any]]]:
         """The pictures of a frame. May run in another thread than `write`."""
-        return found, {kind: PICTURES[kind](found, self._palette) for kind in self._writers}
+        assert self._style is not None  # noqa: S101 - given where there is something to draw
+        return found, {kind: FRAMES[kind](found, self._style) for kind in self._writers}
 
     def write(self, found: Prediction, pictures: dict[str, NDArray[Any]], times: int = 1) -> None:
         """Add a frame, `times` times to the videos."""
@@ -109,9 +115,8 @@ class VideoResults:
             for _ in range(times):
                 self._writers[kind].write(picture)
         if self._masks is not None:
-            write_mask(
-                os.path.join(self._masks, f"{self.frames:06d}.png"), found.mask, self._palette, self._outputs.write
-            )
+            path = os.path.join(self._masks, f"{self.frames:06d}.png")
+            write_mask(path, found.mask, self._style.labels.palette if self._style else (), self._outputs.write)
         self.frames += 1
 
     @property

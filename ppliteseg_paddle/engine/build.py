@@ -314,10 +314,18 @@ def check_dataset_size(dataset, batch_size: int, ranks: int = 1, accumulate: int
     if per_rank < batch_size:
         share = f" ({per_rank:d} on each of {ranks:d} devices)" if ranks > 1 else ""
         raise DataError(
-            f"the training set {getattr(dataset, 'list_path', type(dataset).__name__)} has {len(dataset):d} "
+            f"the training set {_name_of(dataset)} has {len(dataset):d} "
             f"image{('' if len(dataset) == 1 else 's')}{share}, fewer than one batch of {batch_size:d}. Use "
             f"--batch_size {per_rank:d}, or add images."
         )
+
+
+def _name_of(dataset: Any) -> str:
+    """Its list, else its folder, else its class."""
+    for name in ("list_path", "dataset_root"):
+        if getattr(dataset, name, None):
+            return str(getattr(dataset, name))
+    return type(dataset).__name__
 
 
 def _class_of(block: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.lists import read_lines
 
 RGB = tuple[int, int, int]
+OPACITY = 0.55  # of colors over an image
 
 # 256 colors, each as far as possible from all before it, for normal sight and for protan, deutan and tritan sight
 # (Machado, Oliveira and Fernandes 2009, full severity): the smallest of the four distances in CIELAB counts.

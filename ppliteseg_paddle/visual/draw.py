@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.palettes import OPACITY
 
 RGB = tuple[int, int, int]
 
@@ -57,11 +58,17 @@ def stripe_pattern(height: int, width: int) -> np.ndarray:
     return (rows + columns) % _STRIPE_PERIOD < _STRIPE_WIDTH
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[RGB], opacity: float = 0.55) -> np.ndarray:
-    """Lay a mask's colors over its image. Pixels of no class stay as they are; borders between classes are drawn, of
+def overlay(
+    image: np.ndarray,
+    mask: np.ndarray,
+    palette: Sequence[RGB],
+    opacity: float = OPACITY,
+    transparent: Collection[int] = (),
+) -> np.ndarray:
+    """Lay a mask's colors over its image. Pixels of no class stay as they are; borders of the classes are drawn, of
     planes the border of each.
 
-    Args: opacity: of the colors, 0 to 1.
+    Args: opacity: of the colors, 0 to 1; transparent: ids of classes whose pixels stay as they are, too.
     Shape: image (H, W, 3) uint8, BGR; mask (H, W) uint8 or uint16, or planes (H, W, classes); returns (H, W, 3) uint8,
         BGR.
     Raises: DataError: if image and mask differ in size.
@@ -71,16 +78,23 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[RGB], opacity
             f"the mask has {mask.shape[1]:d}x{mask.shape[0]:d} pixels and its image "
             f"{image.shape[1]:d}x{image.shape[0]:d}; they must be of one size."
         )
+    if mask.ndim == 3 and transparent:
+        mask = mask.copy()
+        mask[..., list(transparent)] = 0
     colored = colorize(mask, palette, stripes=False)
     blended = cv2.addWeighted(image, 1 - opacity, colored, opacity, 0)
     if mask.ndim == 2:
-        borders, void = class_borders(mask), mask >= len(palette)
+        bare = (mask >= len(palette)) | np.isin(mask, list(transparent))
+        borders = class_borders(mask)
+        borders[:, 1:] |= bare[:, :-1]  # a class that ends at bare pixels has its border on all sides
+        borders[1:] |= bare[:-1]
     else:
         planes = [mask[..., i] == 1 for i in range(mask.shape[2])]
-        void = ~np.any(planes, axis=0)
-        borders = np.any([class_borders(plane) for plane in planes], axis=0) & ~void
-    blended[borders] = colored[borders]
-    blended[void] = image[void]
+        bare = ~np.any(planes, axis=0)
+        borders = np.any([class_borders(plane) for plane in planes], axis=0)
+    if opacity > 0:
+        blended[borders] = colored[borders]
+    blended[bare] = image[bare]
     return blended
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, colorize, stripe_pattern
+from ppliteseg_paddle.visual.text import font_for, text_width
 
 _PAPER, _INK, _GRAY, _LINE = (255, 255, 255), (28, 30, 36), (112, 118, 128), (222, 225, 230)
 _MARGIN, _GAP, _RADIUS = 36, 14, 8  # pixels
@@ -136,7 +137,7 @@ def _legend_layout(label_set, has_void: bool, width: int) -> _Legend:
     entries = [(name.replace("_", " "), color) for name, color in zip(label_set.classes, label_set.palette)]
     if has_void:
         entries.append(("unlabelled", None))
-    widest = max(_text_width(name, _LEGEND) for name, _ in entries)
+    widest = max(text_width(name, _LEGEND) for name, _ in entries)
     columns = max(1, min(len(entries), width // (int(widest) + _SWATCH[0] + 38)))
     rows = math.ceil(len(entries) / columns)
     columns = math.ceil(len(entries) / rows)  # even rows rather than a short last one
@@ -157,17 +158,6 @@ def _draw_legend(canvas: _Canvas, legend: _Legend, left: int, top: int) -> None:
 # --------------------------------------------------------------------------------------------
 # Canvas
 # --------------------------------------------------------------------------------------------
-@functools.cache
-def _font(size: int):
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)  # a scalable face that Pillow carries itself
-
-
-def _text_width(text: str, size: int) -> float:
-    return _font(size).getlength(text)
-
-
 class _Canvas:
     """A white page to draw on, in RGB."""
 
@@ -178,7 +168,8 @@ class _Canvas:
         self._draw = ImageDraw.Draw(self._page)
 
     def text(self, position: tuple[int, int], text: str, size: int, color, anchor: str = "la") -> None:
-        self._draw.text(position, text, font=_font(size), fill=color, anchor=anchor)
+        font, drawn = font_for(text, size)
+        self._draw.text(position, drawn, font=font, fill=color, anchor=anchor)
 
     def line(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         self._draw.line([start, end], fill=_LINE, width=1)

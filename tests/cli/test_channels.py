@@ -61,7 +61,7 @@ def test_ten_bands_go_from_a_folder_to_masks_that_lie_where_their_images_do(tmp_
         assert geo_tags(str(path)) == geo_tags(str(tmp_path / "images" / name)) != []
         for other in (tifffile.imread(by_export[name]), predictor.predict(pixels)):
             assert (mask != other).mean() < 0.01  # near-ties of a network of two steps
-    assert cv2.imread(str(tmp_path / "config" / "overlay" / "0.png")).shape == (64, 64, 3)
+    assert cv2.imread(str(tmp_path / "config" / "overlay" / "0.png")).shape[2:] == (3,)
     with pytest.raises(DataError, match=r"expected \(H, W, 10\)"):
         predictor.predict(pixels[..., :4])
 

@@ -16,6 +16,7 @@ from ppliteseg_paddle.cli import predict
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.deploy.sources import find_images
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+from ppliteseg_paddle.visual.overlays import Overlays
 
 LABELS = LABEL_SETS["camvid"]
 
@@ -38,7 +39,7 @@ class EveryPixelIs:
 @pytest.fixture
 def model(monkeypatch):
     def use(*arguments):
-        monkeypatch.setattr(predict, "_open", lambda args, kinds: (EveryPixelIs(*arguments), LABELS))
+        monkeypatch.setattr(predict, "_open", lambda args, kinds: (EveryPixelIs(*arguments), Overlays(LABELS)))
 
     use(1)
     return use

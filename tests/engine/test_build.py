@@ -182,3 +182,11 @@ def test_the_device_is_chosen_and_explained():
 )
 def test_an_unknown_device_is_one_line(name, expected):
     assert expected in message(ConfigError, select_device, name)
+
+
+def test_a_training_set_without_a_list_is_named_by_its_folder():
+    class Listless(list):
+        list_path, dataset_root = None, "data/mine"
+
+    with pytest.raises(DataError, match="the training set data/mine has 1 image, fewer"):
+        build.check_dataset_size(Listless([1]), 2)

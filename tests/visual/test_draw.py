@@ -46,6 +46,7 @@ def test_an_overlay_mixes_colors_into_the_image_and_leaves_void_alone():
     image, mask = photograph(40, 60), scene()
     picture = overlay(image, mask, PALETTE, opacity=0.5)
     inside = ~class_borders(mask) & (mask != 255)
+    inside[8, :8] = inside[:8, 8] = False  # the border to the void
     expected = (image.astype(float) + colorize(mask, PALETTE, stripes=False)) / 2
     assert np.abs(picture[inside] - expected[inside]).max() <= 0.5
     assert np.array_equal(picture[mask == 255], image[mask == 255])

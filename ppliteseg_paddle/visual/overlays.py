@@ -1,0 +1,162 @@
+"""Overlays as a person wants them: the background left as it is, and a legend below that names the colors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from ppliteseg_paddle.errors import ConfigError, suggest
+from ppliteseg_paddle.reading.label_sets import LabelSet
+from ppliteseg_paddle.reading.palettes import OPACITY, RGB
+from ppliteseg_paddle.visual.draw import overlay
+from ppliteseg_paddle.visual.text import font_for, shortened, text_width
+
+NONE = "none"  # in place of classes: all are colored
+_BACKGROUNDS = {"background", "_background_", "__background__", "bg"}
+_PAPER, _INK, _LINE = (255, 255, 255), (28, 30, 36), (120, 124, 132)
+_SMALLEST, _LARGEST, _FONT_SHARE = 11, 24, 0.026  # font size: of the picture's width, within these pixels
+_MOST = 0.5  # of the picture's height, that a legend may have
+
+
+@dataclass(frozen=True)
+class Overlays:
+    """How overlays are drawn.
+
+    Args:
+        labels: names and colors of the classes.
+        opacity: of the colors, 0 to 1.
+        legend: whether a strip below the image names the colors.
+        transparent: names of the classes that are left uncolored; None leaves the background so, see `background_of`.
+    Raises: ConfigError: for an opacity or a class that is not possible.
+    """
+
+    labels: LabelSet
+    opacity: float = OPACITY
+    legend: bool = True
+    transparent: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opacity <= 1:
+            raise ConfigError(f"--opacity {self.opacity} is not allowed: give a number from 0 to 1.")
+        for name in self.transparent or ():
+            if name not in self.labels.classes and self.transparent != [NONE]:
+                raise ConfigError(f"--transparent {name}: no class has this name.{suggest(name, self.labels.classes)}")
+
+    @cached_property
+    def hidden(self) -> tuple[int, ...]:
+        """Ids of the classes that are left uncolored."""
+        if self.transparent is None:
+            return background_of(self.labels)
+        return tuple(self.labels.classes.index(name) for name in self.transparent if name in self.labels.classes)
+
+    def _hidden_in(self, mask: np.ndarray) -> tuple[int, ...]:
+        """Planes have no background: pixels of none are bare anyway."""
+        return () if mask.ndim == 3 and self.transparent is None else self.hidden
+
+    def frame(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """The overlay without a legend, in the image's size, as the frames of a video need it.
+
+        Shape: image (H, W, 3) uint8, BGR; mask (H, W), or planes (H, W, classes); returns (H, W, 3) uint8, BGR.
+        Raises: DataError: if image and mask differ in size.
+        """
+        return overlay(image, mask, self.labels.palette, self.opacity, self._hidden_in(mask))
+
+    def draw(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """The overlay of an image, with a legend of the classes in its mask.
+
+        Shape: image (H, W, 3) uint8, BGR; mask (H, W), or planes (H, W, classes); returns (H or more, W or more, 3)
+            uint8, BGR.
+        Raises: DataError: if image and mask differ in size.
+        """
+        drawn = self.frame(image, mask)
+        if not self.legend:
+            return drawn
+        counts = (
+            np.bincount(mask.reshape(-1), minlength=self.labels.num_classes)
+            if mask.ndim == 2
+            else (mask == 1).sum(axis=(0, 1))
+        )
+        hidden = self._hidden_in(mask)
+        found = [number for number in range(self.labels.num_classes) if counts[number] and number not in hidden]
+        # The largest first: there may be too many for the legend.
+        return self._with_legend(drawn, sorted(found, key=lambda number: -counts[number]))
+
+    def _with_legend(self, picture: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+        height, width = picture.shape[:2]
+        page = _layout([self.labels.classes[number].replace("_", " ") for number in ids], ids, width, height)
+        if not page.cells:
+            return picture
+        strip = _draw(page, self.labels.palette)
+        whole = np.full((height + len(strip), max(width, page.width), 3), 255, np.uint8)
+        whole[:height, :width] = picture
+        whole[height:] = strip
+        return whole
+
+
+def background_of(labels: LabelSet) -> tuple[int, ...]:
+    """The class that overlays leave uncolored by default: the first one, if it is called background, or is the first of
+    two that have numbers for names, as in masks of 0 and 1."""
+    first = labels.classes[0].lower()
+    return (0,) if first in _BACKGROUNDS or (labels.num_classes == 2 and first in ("class_0", "0")) else ()
+
+
+# --------------------------------------------------------------------------------------------
+# Legend
+# --------------------------------------------------------------------------------------------
+class _Page(NamedTuple):
+    """A strip to draw: `cells` are (x, y, text, class id or None), in pixels from its upper left."""
+
+    width: int
+    height: int
+    size: int
+    cells: list[tuple[int, int, str, int | None]]
+
+
+def _layout(names: Sequence[str], ids: Sequence[int], width: int, height: int) -> _Page:
+    """Entries in columns of one width. Those that would make the strip higher than `_MOST` of the picture are counted
+    in a last entry."""
+    if not names:
+        return _Page(width, 0, 0, [])
+    size = int(min(max(width * _FONT_SHARE, _SMALLEST), _LARGEST))
+    swatch, row, margin = round(1.5 * size), round(1.75 * size), round(0.8 * size)
+    room = max(width - 2 * margin, 8 * size)
+    names = [shortened(name, size, room - swatch - margin) for name in names]
+    step = int(max(text_width(name, size) for name in names)) + swatch + 2 * margin
+    columns = max(1, min(len(names), (room + margin) // step))
+    rows = -(-len(names) // columns)
+    most = max(1, int(_MOST * height) // row)
+    entries: list[tuple[str, int | None]] = list(zip(names, ids))
+    if rows > most:
+        rows, kept = most, most * columns - 1
+        entries = [*sorted(entries[:kept], key=lambda entry: entry[1] or 0), (f"+ {len(names) - kept:d}", None)]
+    else:
+        entries = sorted(entries, key=lambda entry: entry[1] or 0)
+        columns = -(-len(entries) // rows)  # even rows, no short last one
+    cells = [
+        (margin + (i % columns) * step, margin // 2 + (i // columns) * row, name, number)
+        for i, (name, number) in enumerate(entries)
+    ]
+    return _Page(max(width, 2 * margin + columns * step - margin), rows * row + margin, size, cells)
+
+
+def _draw(page: _Page, palette: Sequence[RGB]) -> np.ndarray:
+    from PIL import Image, ImageDraw
+
+    strip = Image.new("RGB", (page.width, page.height), _PAPER)
+    pen = ImageDraw.Draw(strip)
+    height, swatch = round(1.75 * page.size), round(1.5 * page.size)
+    for x, y, text, number in page.cells:
+        left = x
+        if number is not None:
+            top = y + (height - page.size) // 2
+            pen.rounded_rectangle(
+                (x, top, x + swatch - 1, top + page.size - 1), page.size // 5, fill=palette[number], outline=_LINE
+            )
+            left += swatch + page.size // 2
+        font, drawn = font_for(text, page.size)
+        pen.text((left, y + height // 2), drawn, font=font, fill=_INK, anchor="lm")
+    return np.asarray(strip)[:, :, ::-1]
