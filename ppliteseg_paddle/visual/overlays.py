@@ -19,7 +19,7 @@ NONE = "none"  # in place of classes: all are colored
 _BACKGROUNDS = {"background", "_background_", "__background__", "bg"}
 _PAPER, _INK, _LINE = (255, 255, 255), (28, 30, 36), (120, 124, 132)
 _SMALLEST, _LARGEST, _FONT_SHARE = 11, 24, 0.026  # font size: of the picture's width, within these pixels
-_MOST = 0.5  # of the picture's height, that a legend may have
+_MAX_SHARE = 0.5  # of the picture's height, that a legend may have
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Page(NamedTuple):
 
 
 def _layout(names: Sequence[str], ids: Sequence[int], width: int, height: int) -> _Page:
-    """Entries in columns of one width. Those that would make the strip higher than `_MOST` of the picture are counted
+    """Entries in columns of one width. Those that would make the strip higher than `_MAX_SHARE` of the picture are counted
     in a last entry."""
     if not names:
         return _Page(width, 0, 0, [])
@@ -128,10 +128,10 @@ def _layout(names: Sequence[str], ids: Sequence[int], width: int, height: int) -
     step = int(max(text_width(name, size) for name in names)) + swatch + 2 * margin
     columns = max(1, min(len(names), (room + margin) // step))
     rows = -(-len(names) // columns)
-    most = max(1, int(_MOST * height) // row)
+    max_rows = max(1, int(_MAX_SHARE * height) // row)
     entries: list[tuple[str, int | None]] = list(zip(names, ids))
-    if rows > most:
-        rows, kept = most, most * columns - 1
+    if rows > max_rows:
+        rows, kept = max_rows, max_rows * columns - 1
         entries = [*sorted(entries[:kept], key=lambda entry: entry[1] or 0), (f"+ {len(names) - kept:d}", None)]
     else:
         entries = sorted(entries, key=lambda entry: entry[1] or 0)
