@@ -117,8 +117,8 @@ class _Page(NamedTuple):
 
 
 def _layout(names: Sequence[str], ids: Sequence[int], width: int, height: int) -> _Page:
-    """Entries in columns of one width. Those that would make the strip higher than `_MAX_SHARE` of the picture are counted
-    in a last entry."""
+    """Entries in columns of one width. Those that would make the strip higher than `_MAX_SHARE` of the picture are
+    counted in a last entry."""
     if not names:
         return _Page(width, 0, 0, [])
     size = int(min(max(width * _FONT_SHARE, _SMALLEST), _LARGEST))
