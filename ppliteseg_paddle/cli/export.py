@@ -153,6 +153,8 @@ def summary(result: dict[str, Any]) -> str:
             "            or images without preprocessing, uint8 NHWC BGR of any size: "
             f"{', '.join(name for name in result['formats'] if FORMATS[name].takes_images)}",
         )
+    if "paddlex" in result:
+        lines.append(f"PaddleX     {result['paddlex']}")
     lines.append(f"compared    with an evaluation of the model on {check['image']}:")
     for name, values in check.get("formats", {result["formats"][0]: check}).items():
         same = "equal in every pixel"

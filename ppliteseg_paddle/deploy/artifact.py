@@ -1,8 +1,10 @@
 """The exported folder: graph files and `deploy.yaml`, which says everything that is needed to run them.
 
     deploy.yaml        written last; its `Deploy` section is what PaddleSeg's own deployment scripts read
-    model.json         the graph (Paddle 3), or model.pdmodel (Paddle 2)
-    model.pdiparams    its weights
+    inference.json     the graph (Paddle 3), or inference.pdmodel (Paddle 2)
+    inference.pdiparams  its weights
+    inference.yml      what PaddleX reads
+    model.json         the graph with logits as a second output, where masks are made of them
     model.onnx         the graph and its weights for ONNX Runtime, OpenVINO and TensorRT
     model.xml          the graph for OpenVINO
     model.bin          its weights
@@ -79,7 +81,7 @@ class Artifact:
         model: the model's description; `type` names its class.
         label_set: class names, colors, ignored value.
         preprocess: the steps from image to input.
-        graphs: format -> {role: file name}, as in {"paddle": {"model": "model.json", "params": "model.pdiparams"}}.
+        graphs: format -> {role: file name}, as in {"onnx": {"model": "model.onnx"}}.
         versions: of what wrote it.
         check: result of comparing the export with the model that it was made of.
         image_input: the input of the graphs that `in_graph` names: they take images as OpenCV reads them, do the
@@ -167,7 +169,7 @@ class Artifact:
         value_range = {} if self.image_form.value_range is None else {"img_range": self.image_form.to_plain()}
         return {
             "Deploy": {
-                "model": paddle.get("model"),
+                "model": paddle.get("one_output", paddle.get("model")),
                 "params": paddle.get("params"),
                 "transforms": self.preprocess.to_transforms(),
                 "input_shape": list(self.input.shape),

@@ -22,7 +22,7 @@ _EXTENSIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "onnx": {"model": (".onnx",)},
     "tensorrt": {"model": (".onnx",), "": (".onnx",)},
     "openvino": {"model": (".xml",), "weights": (".bin",)},
-    "paddle": {"model": (".json", ".pdmodel"), "params": (".pdiparams",)},
+    "paddle": {"model": (".json", ".pdmodel"), "params": (".pdiparams",), "": (".json", ".pdmodel", ".yml")},
 }
 # Message -> the fields that lead to tensors, and the messages in them. Source: onnx.proto of ONNX.
 MESSAGES: dict[str, dict[int, str]] = {

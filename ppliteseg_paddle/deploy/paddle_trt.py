@@ -1,8 +1,8 @@
 """TensorRT inside Paddle Inference, behind `interface.Backend`.
 
 Two ways, by what the graph is:
-    model.pdmodel  `enable_tensorrt_engine`, with the shapes of all tensors collected in a run before ("tuned" shapes)
-    model.json     `paddle.tensorrt.convert`, which Paddle 3 has in its place
+    .pdmodel  `enable_tensorrt_engine`, with the shapes of all tensors collected in a run before ("tuned" shapes)
+    .json     `paddle.tensorrt.convert`, which Paddle 3 has in its place
 Either way Paddle keeps what is not TensorRT's to compute, and what was built is kept in the folder for engines.
 """
 

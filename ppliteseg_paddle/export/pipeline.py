@@ -20,6 +20,7 @@ from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.folder import naming_the_disk, writing
 from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.export import paddlex
 from ppliteseg_paddle.export.compare import compare_format, open_format, require_equal
 from ppliteseg_paddle.export.describe import describe, output_tensor
 from ppliteseg_paddle.export.formats import FORMATS, check_installed
@@ -61,7 +62,7 @@ def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str,
             quantisation = _quantisation(source, artifact)
             artifact.write()
             files = _sizes(folder)
-    return _report(save_dir, files, artifact, quantisation)
+    return {**_report(save_dir, files, artifact, quantisation), **_paddlex(model, artifact)}
 
 
 # --------------------------------------------------------------------------------------------
@@ -183,6 +184,14 @@ def _sizes(folder: str) -> dict[str, int]:
     """Bytes of each file."""
     paths = {name: os.path.join(folder, name) for name in sorted(os.listdir(folder))}
     return {name: os.path.getsize(path) for name, path in paths.items() if os.path.isfile(path)}
+
+
+def _paddlex(model: Any, artifact: Artifact) -> dict[str, str]:
+    """The file that PaddleX reads, or why there is none. {} without a graph of Paddle."""
+    if "paddle" not in artifact.graphs:
+        return {}
+    file = artifact.graphs["paddle"].get("paddlex")
+    return {"paddlex": file or f"not written: {paddlex.unable(artifact, paddlex.network_name(model))}"}
 
 
 def _report(

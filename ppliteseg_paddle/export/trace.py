@@ -25,8 +25,8 @@ def inference_copy(model: Any, artifact: Artifact, adaptive_pooling: bool = True
     return GraphForm(inference, str(artifact.output.op), artifact.label_set.num_classes, with_logits)
 
 
-def save_graph(form: GraphForm, artifact: Artifact, folder: str) -> dict[str, str]:
-    """Trace and save. Returns: the file of each role."""
+def save_graph(form: GraphForm, artifact: Artifact, folder: str, stem: str = "model") -> dict[str, str]:
+    """Trace and save as `stem` with the extensions of the installed Paddle. Returns: the file of each role."""
     form.eval()
     shape = [None if size == -1 else size for size in artifact.input.shape]
     traced = paddle.jit.to_static(
@@ -34,11 +34,11 @@ def save_graph(form: GraphForm, artifact: Artifact, folder: str) -> dict[str, st
     )
     # Saved aside: Paddle 2.6 adds a file that only training needs.
     with tempfile.TemporaryDirectory(dir=folder) as aside:
-        paddle.jit.save(traced, os.path.join(aside, "model"))
+        paddle.jit.save(traced, os.path.join(aside, stem))
         names = os.listdir(aside)
         graph = {
-            "model": next(name for name in ("model.json", "model.pdmodel") if name in names),
-            "params": "model.pdiparams",
+            "model": next(stem + end for end in (".json", ".pdmodel") if stem + end in names),
+            "params": stem + ".pdiparams",
         }
         for name in graph.values():
             os.replace(os.path.join(aside, name), os.path.join(folder, name))

@@ -47,7 +47,7 @@ def test_the_demo_leaves_metrics_with_timings(made):
 
 def test_the_demo_leaves_a_picture_an_export_and_predictions(made):
     assert Image.open(os.path.join(made, "grid.png")).size[0] > 1000
-    assert {"deploy.yaml", "model.pdiparams"} <= set(os.listdir(os.path.join(made, "export")))
+    assert {"deploy.yaml", "inference.pdiparams"} <= set(os.listdir(os.path.join(made, "export")))
     with open(os.path.join(made, "benchmark.json")) as file:
         assert json.load(file)["input_shape"] == [1, 3, 72, 96]
     masks = [name for _, _, names in os.walk(os.path.join(made, "predictions", "mask")) for name in names]

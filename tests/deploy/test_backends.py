@@ -185,11 +185,11 @@ def test_every_paddle_runs_the_graph_that_paddle_2_wrote(name):
 def test_paddle_2_is_told_apart_from_a_json_graph_on_one_line(tmp_path, name):
     shutil.copytree(folder(), tmp_path / "export")
     artifact = Artifact.read(tmp_path / "export")
-    os.rename(tmp_path / "export" / "model.pdmodel", tmp_path / "export" / "model.json")
-    artifact.graphs["paddle"]["model"] = "model.json"
+    os.rename(tmp_path / "export" / "inference.pdmodel", tmp_path / "export" / "inference.json")
+    artifact.graphs["paddle"]["model"] = "inference.json"
     artifact.write()
     with pytest.raises(
-        ArtifactError, match="model.json was written by Paddle .* cannot read its format; install paddlepaddle 3"
+        ArtifactError, match="inference.json was written by Paddle .* cannot read its format; install paddlepaddle 3"
     ) as error:
         open_backend(name, Artifact.read(tmp_path / "export"))
     assert "\n" not in str(error.value)

@@ -126,15 +126,15 @@ def test_a_graph_with_other_inputs_or_outputs_than_promised_is_refused(fault, tm
 
 
 def _paddle_export(folder, change):
-    """An export whose `model.json` is changed, its hash right again."""
+    """An export whose `inference.json` is changed, its hash right again."""
     from exported import small_folder
 
     shutil.copytree(small_folder("argmax"), folder)
-    with open(folder / "model.json") as file:
+    with open(folder / "inference.json") as file:
         graph = json.load(file)
     change(graph["program"]["regions"][0]["blocks"][0]["ops"])
-    (folder / "model.json").write_text(json.dumps(graph))
-    _rehash(folder, "model.json")
+    (folder / "inference.json").write_text(json.dumps(graph))
+    _rehash(folder, "inference.json")
     return folder
 
 
@@ -161,13 +161,13 @@ def _attributes(operators, kind):
     ],
 )
 def test_a_paddle_graph_at_which_paddle_would_die_is_refused(change, words, tmp_path):
-    with pytest.raises(ArtifactError, match=f"model.json is no graph, or damaged .*{words}"):
+    with pytest.raises(ArtifactError, match=f"inference.json is no graph, or damaged .*{words}"):
         open_backend("paddle", Artifact.read(_paddle_export(tmp_path / "export", change)), "cpu")
 
 
 def test_a_paddle_graph_with_other_inputs_or_outputs_than_promised_is_refused(tmp_path):
     folder = _paddle_export(tmp_path / "export", lambda ops: ops.pop())  # what gives the logits
-    with pytest.raises(ArtifactError, match="model.json has 1 inputs and 0 outputs, but deploy.yaml promises 1 and 1"):
+    with pytest.raises(ArtifactError, match="json has 1 inputs and 0 outputs, but deploy.yaml promises 1 and 1"):
         open_backend("paddle", Artifact.read(folder), "cpu")
 
 
@@ -183,18 +183,18 @@ def test_a_paddle_graph_with_other_inputs_or_outputs_than_promised_is_refused(tm
 )
 def test_damaged_weights_of_a_paddle_graph_are_refused_in_one_line(damage, words, tmp_path):
     folder = _paddle_export(tmp_path / "export", lambda ops: None)
-    path = folder / "model.pdiparams"
+    path = folder / "inference.pdiparams"
     assert open_backend("paddle", Artifact.read(folder), "cpu").name == "paddle"
     path.write_bytes(damage(path.read_bytes()))
     _rehash(folder, path.name)
-    with pytest.raises(ArtifactError, match=f"wrote: model.pdiparams is damaged .*{words}"):
+    with pytest.raises(ArtifactError, match=f"wrote: inference.pdiparams is damaged .*{words}"):
         open_backend("paddle", Artifact.read(folder), "cpu")
 
 
 def test_weights_of_another_graph_are_refused_in_one_line(tmp_path):
     folder = _paddle_export(tmp_path / "export", lambda ops: None)
-    (folder / "model.pdiparams").write_bytes(b"")
-    _rehash(folder, "model.pdiparams")
-    with pytest.raises(ArtifactError, match="^Paddle .* cannot run .*model.json, which Paddle .* wrote: .+") as error:
+    (folder / "inference.pdiparams").write_bytes(b"")
+    _rehash(folder, "inference.pdiparams")
+    with pytest.raises(ArtifactError, match="^Paddle .* cannot run .*json, which Paddle .* wrote: .+") as error:
         open_backend("paddle", Artifact.read(folder), "cpu")
     assert "\n" not in str(error.value)

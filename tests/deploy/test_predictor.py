@@ -115,12 +115,12 @@ def test_a_graph_that_paddle_cannot_read_is_reported_with_both_versions(tmp_path
     if artifact.graphs["paddle"]["model"].endswith(".json"):
         with pytest.raises(
             ArtifactError,
-            match="Paddle %s cannot run .*model.json, which Paddle %s wrote" % ((paddle.__version__,) * 2),
+            match="Paddle %s cannot run .*inference.json, which Paddle %s wrote" % ((paddle.__version__,) * 2),
         ):
             Predictor(tmp_path / "export", backend="paddle-native")
     else:  # Paddle 2 dies of a .json, so it is refused before
-        os.rename(tmp_path / "export" / "model.pdmodel", tmp_path / "export" / "model.json")
-        artifact.graphs["paddle"]["model"] = "model.json"
+        os.rename(tmp_path / "export" / "inference.pdmodel", tmp_path / "export" / "inference.json")
+        artifact.graphs["paddle"]["model"] = "inference.json"
         artifact.write()
         with pytest.raises(ArtifactError, match="cannot read its format"):
             Predictor(tmp_path / "export", backend="paddle-native")

@@ -96,7 +96,7 @@ def test_formats_share_a_folder_and_each_is_compared(tmp_path):
     report = export(
         tmp_path / "export", formats=("paddle", "onnx", "openvino"), preprocess_in_graph=True, transforms=RESIZED
     )
-    assert set(report["files"]) >= {"deploy.yaml", "model.onnx", "model.xml", "model.bin", "model.pdiparams"}
+    assert set(report["files"]) >= {"deploy.yaml", "model.onnx", "model.xml", "model.bin", "inference.pdiparams"}
     assert set(report["check"]["formats"]) == {"paddle", "onnx", "openvino"}
     for check in report["check"]["formats"].values():
         assert check["differing_pixels"] <= 1e-3 and check["max_difference"] < 1e-3

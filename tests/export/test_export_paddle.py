@@ -33,8 +33,8 @@ def export(save_dir, net=None, **options):
 def test_the_report_says_what_was_written_and_how_it_compares(tmp_path):
     report = export(tmp_path / "export", check_image=photograph(96, 128), description={"config": "some.yml"})
     assert set(report["files"]) == set(os.listdir(tmp_path / "export"))
-    graph = "model.json" if "model.json" in report["files"] else "model.pdmodel"
-    assert set(report["files"]) == {"deploy.yaml", graph, "model.pdiparams"}
+    graph = "inference.json" if "inference.json" in report["files"] else "inference.pdmodel"
+    assert set(report["files"]) == {"deploy.yaml", graph, "inference.pdiparams"}
     assert report["input"]["dynamic"] and report["output"]["dtype"] == "uint8" and report["resize"] == []
     assert report["check"]["differing_pixels"] <= few_ties(96 * 128) and report["check"]["input_size"] == [96, 128]
     values = yaml.safe_load((tmp_path / "export" / "deploy.yaml").read_text("utf-8"))
