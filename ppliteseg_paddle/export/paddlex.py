@@ -19,14 +19,14 @@ from ppliteseg_paddle.reading.image_form import COLOR
 CONFIG_FILE = "inference.yml"
 # How PaddleX calls the network, by the number of convolutions in its STDC backbone (PaddleSeg's class has as many).
 _NAMES = {29: "PP-LiteSeg-T", 53: "PP-LiteSeg-B"}
-_ORDERS = ([], ["Normalize"], ["Resize", "Normalize"])
+_ORDERS: tuple[list[str], ...] = ([], ["Normalize"], ["Resize", "Normalize"])
 
 
 def network_name(model: Any) -> str | None:
     """PaddleX's name for a network, ours or PaddleSeg's; None for one that it does not know."""
     import paddle
 
-    backbone = getattr(model, "backbone", None)
+    backbone: Any = getattr(model, "backbone", None)
     if not type(model).__name__.startswith("PPLiteSeg") or not type(backbone).__name__.startswith("STDC"):
         return None
     return _NAMES.get(sum(isinstance(layer, paddle.nn.Conv2D) for layer in backbone.sublayers()))

@@ -187,7 +187,7 @@ def _sizes(folder: str) -> dict[str, int]:
 
 
 def _paddlex(model: Any, artifact: Artifact) -> dict[str, str]:
-    """The file that PaddleX reads, or why there is none. {} without a graph of Paddle."""
+    """The file that PaddleX reads, or why it is missing. {} without a graph of Paddle."""
     if "paddle" not in artifact.graphs:
         return {}
     file = artifact.graphs["paddle"].get("paddlex")
