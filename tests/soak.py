@@ -133,6 +133,7 @@ def frames(work, runtime, watch):
 
 def _opened(work, runtime, watch):
     from ppliteseg_paddle.deploy.predictor import Predictor
+    from ppliteseg_paddle.visual.overlays import Overlays
 
     class Watched(Predictor):
         def finish(self, *arguments):
@@ -141,7 +142,7 @@ def _opened(work, runtime, watch):
             return found
 
     predictor = Watched(work / "export", runtime)
-    return predictor, predictor.label_set
+    return predictor, Overlays(predictor.label_set)
 
 
 def training(number, watch):
