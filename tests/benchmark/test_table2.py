@@ -124,5 +124,5 @@ def test_every_export_of_a_row_holds_the_same_random_weights(tmp_path, small, mo
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         networks.export(Export("PaddleSeg-T1", ("paddle",)), str(folder))
-    weights = [folder.joinpath("inference.pdiparams").read_bytes() for folder in folders]
+    weights = [folder.joinpath("model.pdiparams").read_bytes() for folder in folders]
     assert weights[0] == weights[1]

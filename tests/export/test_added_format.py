@@ -78,7 +78,7 @@ def export(save_dir, net, **options):
 @pytest.mark.slow
 def test_a_format_that_was_added_is_written_compared_and_predicted_with(scratch, tmp_path):
     report = export(tmp_path / "export", model())
-    assert report["formats"] == ["scratch"] and "scratch_model.pdiparams" in report["files"]
+    assert report["formats"] == ["scratch"] and "scratch_inference.pdiparams" in report["files"]
     assert report["check"]["backend"] == "scratch" and report["check"]["differing_pixels"] <= 1e-3
     predictor = Predictor(tmp_path / "export")
     assert predictor.backend.name == "scratch"
