@@ -139,7 +139,7 @@ def _check_replaceable(target: str, folder: str, overwrite: bool) -> None:
         values = read_metadata(target)
     except ArtifactError:
         values = {}
-    graphs = {name for name in names if name.startswith("model.")}
+    graphs = {name for name in names if name.startswith(("model.", "inference."))}
     if "format_version" not in values and not (overwrite and graphs):
         unless = ", or add --overwrite" if graphs else ""
         raise ArtifactError(

@@ -288,6 +288,19 @@ with folder.writing(sys.argv[1], overwrite=True) as temporary:
 """
 
 
+@pytest.mark.parametrize(
+    "names", [("model.json", "model.pdiparams"), ("inference.json", "inference.pdiparams", "inference.yml")]
+)
+def test_an_export_with_damaged_metadata_is_replaced_if_asked(tmp_path, names):
+    for name in (*names, "deploy.yaml"):
+        (tmp_path / name).write_text("[", "utf-8")
+    with pytest.raises(ArtifactError, match="or that is damaged.*--overwrite"), writing(str(tmp_path)):
+        pass
+    with writing(str(tmp_path), overwrite=True):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of this kind: what is left stays there")
 @pytest.mark.parametrize("moment", ["writing", "exchanging"])
 def test_what_a_killed_export_has_left_is_removed_and_the_earlier_export_is_whole(folder, moment):
