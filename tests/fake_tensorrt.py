@@ -1,6 +1,6 @@
 """TensorRT's Python interface and NVIDIA's driver, as far as we call them, on the CPU: each version has what the real
-one
-has and nothing that it lacks (names and signatures as in the bindings 8.6.1, 10.13, 11.4 and TensorRT for RTX 1.7)."""
+one has and nothing that it lacks (names and signatures as in the bindings 8.6.1, 10.13, 11.4 and TensorRT for RTX 1.7),
+and an exported folder for them."""
 
 import ctypes
 import enum
@@ -9,6 +9,13 @@ import types
 
 import numpy as np
 
+from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
+from ppliteseg_paddle.deploy.preprocess import Preprocess
+from ppliteseg_paddle.deploy.shapes import ShapeRange
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS
+
+HALF = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
+RANGE = ShapeRange((1, 3, 8, 8), (1, 3, 16, 24), (4, 3, 32, 48))
 NETWORK_FLAGS = {
     8: ("EXPLICIT_BATCH", "EXPLICIT_PRECISION"),
     10: ("EXPLICIT_BATCH", "STRONGLY_TYPED"),
@@ -237,3 +244,25 @@ class FakeDriver:
     def cuStreamSynchronize(self, stream):
         assert stream.value == 7
         return 0
+
+
+def an_artifact(folder, shape=(-1, 3, -1, -1), dynamic_shape=RANGE, content=b"a graph", **more):
+    """A folder whose graph has a producer's name and nothing else: what runs it here does not look."""
+    folder.mkdir(exist_ok=True)
+    roles = {"model": "tensorrt.onnx", "fp16": "tensorrt_fp16.onnx"}
+    for name in roles.values():
+        (folder / name).write_bytes(b"\x12" + bytes([len(content)]) + content)
+    artifact = Artifact(
+        str(folder),
+        {"type": "PPLiteSegNet"},
+        LABEL_SETS["camvid"],
+        Preprocess([HALF]),
+        Tensor("x", "float32", "NCHW", shape, color_order="RGB"),
+        Tensor("mask", "uint8", "NHW", (shape[0],) + shape[2:], op="argmax"),
+        {"tensorrt": roles},
+        {},
+        dynamic_shape=dynamic_shape,
+        **more,
+    )
+    artifact.write()
+    return Artifact.read(str(folder))

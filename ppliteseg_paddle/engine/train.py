@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import os
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from ppliteseg_paddle import signals
 from ppliteseg_paddle.config.keys import value_of
 from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine import build
+from ppliteseg_paddle.engine.begin import Begin, begin_at, budget_of
 from ppliteseg_paddle.engine.callbacks.show import check_boards, show_run
-from ppliteseg_paddle.engine.checkpoint import iteration_of
 from ppliteseg_paddle.engine.data_checks import check_data, skipped
 from ppliteseg_paddle.engine.device import device_line, select_device
 from ppliteseg_paddle.engine.loop import distributed, requests, seams
 from ppliteseg_paddle.engine.loop.data_parallel import jointly
 from ppliteseg_paddle.engine.loop.early_stop import EarlyEnd, EarlyStop
-from ppliteseg_paddle.engine.loop.evaluation import NO_VALIDATION, fast_and_noted, make_up, missed, stopped_before
+from ppliteseg_paddle.engine.loop.evaluation import NO_VALIDATION, fast_and_noted, make_up, stopped_before
 from ppliteseg_paddle.engine.loop.launch import NoteCheckpoints
 from ppliteseg_paddle.engine.loop.monitor import Monitor
 from ppliteseg_paddle.engine.loop.output import forgiving_output
@@ -38,8 +33,8 @@ from ppliteseg_paddle.engine.loop.saving import saving_at_faults
 from ppliteseg_paddle.engine.loop.state import read_state, restore
 from ppliteseg_paddle.engine.loop.workers import end_workers
 from ppliteseg_paddle.engine.parts import Parts, build_parts, fit_recipe, set_seed
-from ppliteseg_paddle.engine.pick import AUTO, HISTORY_FILE, begin_run, check_resume, checkpoints_of, newest
-from ppliteseg_paddle.engine.record import CONFIG_FILE, Record, recorded, seconds_at
+from ppliteseg_paddle.engine.pick import begin_run, checkpoints_of
+from ppliteseg_paddle.engine.record import CONFIG_FILE, Record, recorded
 from ppliteseg_paddle.engine.resume import (
     carry_over,
     comparison,
@@ -51,7 +46,6 @@ from ppliteseg_paddle.engine.resume import (
 from ppliteseg_paddle.engine.save_dir import SaveDir
 from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.files import read_json
 
 
 def train(config: Any, **options: Any) -> dict[str, Any]:
@@ -107,7 +101,7 @@ def _train(config: Any, at: Begin, folder: SaveDir | None, chosen: tuple[str, st
     import paddle
 
     options, start, first, device = at.options, at.start, folder is not None, chosen[0]
-    budget = _budget(config, at, begin)
+    budget = budget_of(config, at, begin)
     said = configured(config)
     with paddle.utils.unique_name.guard():
         # Parameters are numbered from zero, whatever else this process has built: by these names an optimizer's
@@ -193,58 +187,6 @@ def _loop(run: LoopRun, config: Any, options: TrainOptions, parts: Parts) -> Non
 # --------------------------------------------------------------------------------------------
 # Before the loop
 # --------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Begin:
-    """Where a run begins.
-
-    Args:
-        options: whose `resume_model` is a folder now, or None.
-        start: iteration that it holds, 0 for a fresh run; missed: files of it that are to be evaluated first.
-        may_be_over: whether a run of which nothing is left to train is fine.
-    """
-
-    options: TrainOptions
-    start: int = 0
-    missed: Sequence[str] = ()
-    may_be_over: bool = False
-
-
-def begin_at(config: Any, options: TrainOptions) -> Begin:
-    """Find and check the checkpoint that the run resumes from, if any. All ranks have to call it.
-
-    Raises: ConfigError, WeightsError: if it cannot be resumed from, or nothing is left to train.
-    """
-    auto, first = options.resume_model == AUTO, distributed.rank() == 0
-    if auto:
-        options = dataclasses.replace(options, resume_model=_newest(options.save_dir, first))
-    folder = options.resume_model
-    if not folder:
-        return Begin(options)
-    start = check_resume(folder, verify=first and not auto)
-    rows = (read_json(os.path.join(os.path.dirname(os.path.normpath(folder)), HISTORY_FILE)) or {}).get("eval", ())
-    files = missed(folder, rows, options.use_ema) if options.do_eval else []
-    may_be_over = auto or bool(files)
-    iters = sys.maxsize if options.max_minutes else config.iters
-    if start > iters or (start == iters and not may_be_over):
-        raise ConfigError(
-            f"--resume_model {folder} holds iteration {start:d}, and the run ends at {iters:d}: nothing is left to "
-            "train. Give a larger --iters."
-        )
-    return Begin(options, start, files, may_be_over)
-
-
-def _newest(save_dir: str, first: bool) -> str | None:
-    """The checkpoint that the first rank picks, on all ranks."""
-    number = 0
-    if first:
-        picked = newest(save_dir)
-        print(f"--resume_model {AUTO}: {picked.line(save_dir)}", flush=True)
-        number = iteration_of(picked.folder) or 0 if picked.folder else 0
-    distributed.join_ranks()
-    number = int(distributed.sum_over_ranks(np.array([number]))[0])
-    return os.path.join(save_dir, f"iter_{number:d}") if number else None
-
-
 def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budget: Any, start: int) -> LoopRun:
     first, accumulate = distributed.rank() == 0, value_of(config.dic, "gradient_accumulation_steps")
     callbacks = [NoteCheckpoints(options.resume_model), record, *options.callbacks] if first else []
@@ -315,20 +257,6 @@ def _continue(run: LoopRun, record: Record, by_time: bool, may_be_over: bool) ->
             notes.append(rewind_best(best, folder, [row for row in record.earlier["eval"] if row["ema"] == ema]))
     notes.append(stopped_before(run, may_be_over))
     return notes
-
-
-def _budget(config: Any, at: Begin, begin: float) -> Any:
-    """The budget of time, with what a resumed run has used of it; None without one."""
-    options = at.options
-    if options.max_minutes is None:
-        return None
-    from ppliteseg_paddle.engine.loop.budget import Budget, resume_budget
-
-    budget, folder = Budget(options.max_minutes, config.iters, begin, distributed.ranks()), options.resume_model
-    if folder:
-        record = read_json(os.path.join(os.path.dirname(os.path.normpath(folder)), HISTORY_FILE)) or {}
-        resume_budget(budget, folder, seconds_at(record, at.start), at.may_be_over)
-    return budget
 
 
 def _iters(config: Any, budget: Any, start: int) -> int:
