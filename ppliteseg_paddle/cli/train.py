@@ -73,9 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save_interval",
         type=positive_int,
-        default=TrainOptions.save_interval,
         metavar="N",
-        help="iterations between checkpoints (default: %(default)s)",
+        help="iterations between checkpoints (default: the configuration's, else 1000)",
     )
     parser.add_argument(
         "--log_iters",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ppliteseg_paddle.config.keys import KEYS, REQUIRED, TOP_LEVEL, keys_of
-from ppliteseg_paddle.config.kinds import TYPED, Kind, kind_of
+from ppliteseg_paddle.config.kinds import COLOR, TYPED, Kind, kind_of
 from ppliteseg_paddle.config.source import Source
 from ppliteseg_paddle.errors import ConfigError, suggest
 
@@ -48,6 +48,8 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
         if place in values:
             _check_number_of_losses(place, values[place], source)
     _check_test_config(values.get("test_config", {}), source)
+    for index, color in enumerate(values.get("palette") or ()):
+        expect(COLOR, source, f"palette.{index:d}", color)
 
 
 def expect(kind: Kind, source: Source, key: str, value: Any) -> None:

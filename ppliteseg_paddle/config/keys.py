@@ -74,6 +74,12 @@ _TABLE: Rows = (
         OURS,
         (
             ("recipe", k.DICT, None, "The hardware that the numbers are for; other hardware scales them."),
+            (
+                "save_interval",
+                k.POSITIVE_INT,
+                1000,
+                "Iterations between checkpoints, and with `--do_eval` between evaluations (`--save_interval`).",
+            ),
             ("ema_decay", k.DECAY, 0.999, "Decay of the averaged weights (`--use_ema`)."),
             (
                 "best_by",
@@ -97,7 +103,20 @@ _TABLE: Rows = (
             ("freeze", k.TEXTS, [], "Parts of the model that are not trained, as in `[backbone]` (`--freeze`)."),
         ),
     ),
-    (("",), EVERY, OURS, (("plugin", k.TEXTS, [], "Python files or modules that the file needs (`--plugin`)."),)),
+    (
+        ("",),
+        EVERY,
+        OURS,
+        (
+            ("plugin", k.TEXTS, [], "Python files or modules that the file needs (`--plugin`)."),
+            (
+                "palette",
+                or_null(k.LIST),
+                None,
+                "The classes' colors in masks and overlays: `[[0, 0, 0], [255, 0, 0]]`, in the order of their ids.",
+            ),
+        ),
+    ),
     (
         ("",),
         DATA,

@@ -48,6 +48,10 @@ def _scales(value: Any) -> bool:
     return isinstance(value, float) or (_list_of(is_number)(value) and bool(value))
 
 
+def _is_color(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 3 and all(is_int(n) and 0 <= n <= 255 for n in value)
+
+
 ANY = Kind("anything", lambda value: True)
 TEXT = Kind("a text", lambda value: isinstance(value, str))
 FLAG = Kind("true or false", lambda value: isinstance(value, int) and value in (0, 1))
@@ -63,6 +67,7 @@ IMAGES = Kind("a number of images: 0 (off), or 2 and more", lambda value: is_int
 NUMBERS = Kind("a list of numbers", _list_of(is_number))
 CHANNEL_NUMBERS = Kind("a number or a list of numbers", lambda value: is_number(value) or _list_of(is_number)(value))
 SCALES = Kind("a number with a point (1.0) or a list of numbers", _scales)
+COLOR = Kind("[red, green, blue], each an integer from 0 to 255", _is_color)
 SIZE = Kind("[width, height]", _size)
 LIST = Kind("a list", lambda value: isinstance(value, (list, tuple)))
 FILLED_LIST = Kind("a list", lambda value: isinstance(value, list) and bool(value))

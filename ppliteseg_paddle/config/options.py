@@ -31,7 +31,8 @@ class TrainOptions:
         do_eval: evaluate at every `save_interval` and at the end, and keep the best model.
         best_by: what the best model is best by: mIoU, acc, kappa, dice or IoU:CLASS; None: the configuration's.
         early_stop_intervals: evaluations without improvement after which the run ends; None: the configuration's.
-        save_interval: iterations between checkpoints, of which the last `keep_checkpoint_max` are kept (0: all).
+        save_interval: iterations between checkpoints, of which the last `keep_checkpoint_max` are kept (0: all); None:
+            the configuration's.
         log_iters: iterations between rows of the record and lines of the log.
         num_workers: processes that read data; 0 reads in this process.
         use_vdl: write curves, sample predictions and the model's graph for VisualDL.
@@ -55,7 +56,7 @@ class TrainOptions:
     do_eval: bool = False
     best_by: str | None = None
     early_stop_intervals: int | None = None
-    save_interval: int = 1000
+    save_interval: int | None = None
     log_iters: int = 10
     num_workers: int = 0
     use_vdl: bool = False
@@ -75,9 +76,9 @@ class TrainOptions:
     callbacks: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
-        for name, minimum in (("save_interval", 1), ("log_iters", 1), ("num_workers", 0), ("keep_checkpoint_max", 0)):
+        for name, minimum in (("log_iters", 1), ("num_workers", 0), ("keep_checkpoint_max", 0)):
             _check_integer(name, getattr(self, name), minimum)
-        for name, minimum in (("seed", 0), ("early_stop_intervals", 1)):
+        for name, minimum in (("save_interval", 1), ("seed", 0), ("early_stop_intervals", 1)):
             if getattr(self, name) is not None:
                 _check_integer(name, getattr(self, name), minimum)
         _check_choice("precision", self.precision, PRECISIONS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from ppliteseg_paddle.config import read as reader
 from ppliteseg_paddle.config.components import check_components, components, find_component
+from ppliteseg_paddle.config.keys import value_of
 from ppliteseg_paddle.config.plugins import check_plugins, loaded_plugins
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, palette_for
@@ -158,36 +160,6 @@ def use_multilabel(config) -> bool:
     return bool((config.dic.get("test_config") or {}).get("use_multilabel"))
 
 
-def fit_parameter_groups(config, model) -> None:
-    """See that each item of `optimizer.custom_cfg` means weights that the model trains: of others PaddleSeg says
-    nothing, or raises an IndexError. Items that mean frozen weights only are taken out, in place.
-
-    Raises: ConfigError
-    """
-    groups = (config.dic.get("optimizer") or {}).get("custom_cfg")
-    if not isinstance(groups, list):  # of anything else PaddleSeg says that it is no list
-        return
-    where, weights = config.source.of("optimizer.custom_cfg"), dict(model.named_parameters())
-    trained = [name for name, weight in weights.items() if not weight.stop_gradient]
-    kept = []
-    for item in groups:
-        part = item.get("name") if isinstance(item, dict) else None
-        if not isinstance(part, str):
-            raise ConfigError(f"{where}: expected items such as {{name: backbone, lr_mult: 0.1}}, found {item}.")
-        if not any(part in name for name in weights):
-            raise ConfigError(
-                f"{where}: no weight of the model has '{part}' in its name; names are as in "
-                f"{' and '.join(list(weights)[:2])}."
-            )
-        left = [name for name in trained if part not in name]
-        if len(left) < len(trained):
-            kept.append(item)
-        elif any(part in name and not weight.stop_gradient for name, weight in weights.items()):
-            raise ConfigError(f"{where}: the items before '{part}' mean all of its weights: move it to the front.")
-        trained = left
-    groups[:] = kept
-
-
 def _check_root(config, name: str) -> None:
     """Say of a missing data folder which key and variable set it, which the data set itself cannot know."""
     block = config.dic.get(name)
@@ -257,8 +229,23 @@ def num_classes_of(config) -> int:
 def label_set_of(config) -> LabelSet:
     """Names and colors of the configured classes, without reading any image.
 
-    Taken from the data set's class, else from `classes.txt` in its root, else numbered.
+    Names are those of the data set's class, else of `classes.txt` in its root, else numbered; colors those of the
+    configuration's `palette`, else of the data set's class, else `palette_for`.
+
+    Raises: ConfigError: if `palette` has another number of colors than there are classes.
     """
+    found, palette = _label_set_of_data(config), value_of(config.dic, "palette")
+    if palette is None:
+        return found
+    if len(palette) != found.num_classes:
+        raise ConfigError(
+            f"{config.source.of('palette')}: {len(palette):d} colors for {found.num_classes:d} classes: give one "
+            "[red, green, blue] for each class, in the order of their ids."
+        )
+    return dataclasses.replace(found, palette=tuple((color[0], color[1], color[2]) for color in palette))
+
+
+def _label_set_of_data(config) -> LabelSet:
     values, classes = config.dic, num_classes_of(config)
     for block in (values.get("val_dataset"), values["train_dataset"]):
         if not block:

@@ -16,6 +16,7 @@ from ppliteseg_paddle.engine.checkpoint import EMA_PARAMS, check_fits
 from ppliteseg_paddle.engine.freeze import Frozen, freeze
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.precise_bn import PreciseStatistics, precise_statistics_of
+from ppliteseg_paddle.engine.parameter_groups import fit_parameter_groups
 from ppliteseg_paddle.engine.resume import check_optimizer
 from ppliteseg_paddle.engine.scaling import apply_changes, scale_recipe
 from ppliteseg_paddle.errors import ConfigError
@@ -116,7 +117,7 @@ def build_parts(
 
         builder.__dict__["lr_scheduler"] = ScheduleByTime(built("lr_scheduler"), budget)
     frozen = freeze(model, value_of(config.dic, "freeze"), config.source.of("freeze"))
-    build.fit_parameter_groups(builder.config, model)
+    fit_parameter_groups(builder.config, model)
     metric = Metric.of(value_of(config.dic, "best_by"), build.label_set_of(config).classes)
     parts = Parts(train_dataset, val_dataset, precise_bn, model, built("loss"), built("optimizer"), metric, frozen)
     if resumed:

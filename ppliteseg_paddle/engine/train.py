@@ -86,9 +86,9 @@ def _run_training(config: Any, options: TrainOptions) -> dict[str, Any]:
 
 def _take_flags(config: Any, options: TrainOptions) -> None:
     """Let flags replace the configuration's keys of their names. Raises: ConfigError: for one without effect."""
-    for name in ("best_by", "early_stop_intervals"):
+    for name in ("best_by", "early_stop_intervals", "save_interval"):
         given = getattr(options, name)
-        if given is not None and not options.do_eval:
+        if given is not None and not options.do_eval and name != "save_interval":
             raise ConfigError(f"--{name} has no effect without evaluations: add --do_eval, or leave it out.")
         if given is not None:
             config.dic[name] = given
@@ -170,7 +170,7 @@ def _loop(run: LoopRun, config: Any, options: TrainOptions, parts: Parts) -> Non
         iters=run.iters,
         batch_size=config.batch_size * run.accumulate,
         resume_model=options.resume_model,
-        save_interval=options.save_interval,
+        save_interval=run.save_interval,
         log_iters=run.monitor.log_iters,
         num_workers=options.num_workers,
         use_vdl=False,
@@ -218,7 +218,7 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
         monitor,
         _iters(config, budget, start),
         evaluate,
-        options.save_interval,
+        value_of(config.dic, "save_interval"),
         options.keep_checkpoint_max,
         precision=options.precision,
         resume_model=options.resume_model,

@@ -45,6 +45,12 @@ def broken(tmp_path, change):
         (lambda c: c.update(batch_size=True), "batch_size: expected an integer"),
         (lambda c: c.update(iters=0), "iters: expected an integer of at least 1, found 0"),
         (lambda c: c.update(ema_decay=1), "ema_decay: expected a number between 0 and 1, found 1"),
+        (lambda c: c.update(save_interval=0), "save_interval: expected an integer of at least 1, found 0"),
+        (lambda c: c.update(palette="red"), "palette: expected a list, found the text 'red'"),
+        (
+            lambda c: c.update(palette=[[0, 0, 0], [255, 0, 256]]),
+            "palette.1: expected [red, green, blue], each an integer from 0 to 255, found the list [255, 0, 256].",
+        ),
         (lambda c: c.update(model=[1]), "model: expected a block of 'key: value' lines, found the list [1]"),
         (lambda c: c["optimizer"].pop("type"), "optimizer: no 'type' is given"),
         (lambda c: c["lr_scheduler"].update(learning_rate="1e-3"), "write a point and a sign, as in 1.0e-5"),

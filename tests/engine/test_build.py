@@ -158,6 +158,17 @@ def test_class_names_come_from_the_data_set_a_file_or_numbers(config_of, root, t
     assert named.classes == ("free", "occupied") and len(named.palette) == 2
 
 
+def test_the_configurations_palette_colors_the_classes(config_of):
+    own = [[10 * i, 255 - i, i] for i in range(11)]
+    found = build.label_set_of(config_of(lambda content: content.update(palette=own)))
+    assert [list(color) for color in found.palette] == own
+    assert found.classes == build.label_set_of(config_of()).classes
+    short = config_of(lambda content: content.update(palette=own[:3]))
+    assert message(ConfigError, build.label_set_of, short).endswith(
+        "palette: 3 colors for 11 classes: give one [red, green, blue] for each class, in the order of their ids."
+    )
+
+
 def test_the_device_is_chosen_and_explained():
     import paddle
 

@@ -184,6 +184,15 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_record(config_path, tmp_
     assert record["finished"] is False and record["train"][0]["loss"] > 0
 
 
+@pytest.mark.parametrize("options, expected", [({}, 1), ({"save_interval": 2}, 2)])
+def test_checkpoints_come_as_the_configuration_says_unless_an_option_does(config_path, tmp_path, options, expected):
+    config = load_config(config_path, iters=2, batch_size=2, opts=["save_interval=1"])
+    trainer.train(config, save_dir=str(tmp_path / "o"), device="cpu", **options)
+    written = sorted(path.name for path in (tmp_path / "o").glob("iter_*"))
+    assert written == ["iter_1", "iter_2"][expected - 1 :]
+    assert load_config(str(tmp_path / "o" / "config.yml")).dic["save_interval"] == expected
+
+
 def test_ctrl_c_says_how_to_resume(config_path, tmp_path, capsys):
     class Interrupt(Callback):
         def on_step(self, monitor, read, whole):

@@ -50,7 +50,7 @@ def show_run(
         run.iters,
         monitor.start,
         config.batch_size * ranks(),
-        options.save_interval,
+        run.save_interval,
         evaluates=parts.val_dataset is not None,
         budget=budget,
         classes=classes,
