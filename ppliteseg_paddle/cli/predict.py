@@ -7,6 +7,9 @@ Writes to --save_dir, for each of --outputs:
   overlay/NAME.png     the classes' colors over the image
   color/NAME.png       the classes' colors alone
   confidence/NAME.png  how sure each pixel is: 0 (not at all) to 255, a palette PNG
+  rle/NAME.json        each class's pixels as run lengths, a COCO data set of one image; rle.json is one of all images
+  geojson/NAME.geojson the classes' regions as polygons along the sides of pixels; of a georeferenced TIFF in its
+                       coordinates, else in pixels
 Folders inside --image_path are kept in NAME, and so are extensions where names would be equal without them. Of a video,
 each is a video; masks are PNGs in mask/NAME/. What earlier runs wrote is replaced, anything else only with --overwrite.
 Results in a folder are not segmented."""
@@ -17,7 +20,7 @@ import argparse
 from typing import Any
 
 from ppliteseg_paddle.cli.common import FLAGS, add_flags, config_for, positive_float, positive_int
-from ppliteseg_paddle.deploy.predict_report import KINDS
+from ppliteseg_paddle.deploy.predict_report import KINDS, OF_IMAGES_ONLY
 from ppliteseg_paddle.deploy.predict_report import summary as summary
 from ppliteseg_paddle.deploy.runtimes import backend_names
 from ppliteseg_paddle.deploy.sources import find_images, is_video
@@ -90,8 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--transparent",
         nargs="+",
         metavar="CLASS",
-        help="classes that overlays leave uncolored, by name; none colors all (default: the first class if it is the "
-        "background)",
+        help="classes that overlays leave uncolored and that rle and geojson omit, by name; none for all classes "
+        "(default: the first class if it is the background)",
     )
     parser.add_argument(
         "--unknown_below",
@@ -218,6 +221,11 @@ def _run_video(args: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(f"--{flag} is for images, not for videos.")
     source = args.image_path if args.camera is None else int(args.camera) if args.camera.isdigit() else args.camera
     kinds = _kinds(args, "overlay")
+    for kind in kinds:
+        if kind in OF_IMAGES_ONLY:
+            raise ConfigError(
+                f"--outputs {kind} is for images, not for videos: take frames as images (ffmpeg -i VIDEO %06d.png)."
+            )
     return predict_video(
         source, lambda: _open(args, kinds), Outputs(args.save_dir, args.overwrite), kinds, args.max_frames
     )
@@ -235,8 +243,9 @@ def _check(args: argparse.Namespace) -> None:
             "--unknown_below cannot go with --format cityscapes: the server takes a class for every pixel."
         )
     if args.outputs and "overlay" not in args.outputs:
+        used = {"bands": bool(args.grid), "transparent": bool({"rle", "geojson"} & set(args.outputs))}
         for flag, default in (("bands", None), ("opacity", OPACITY), ("no_legend", False), ("transparent", None)):
-            if getattr(args, flag) != default and not (flag == "bands" and args.grid):
+            if getattr(args, flag) != default and not used.get(flag):
                 raise ConfigError(f"--{flag} has no effect without overlays: add --outputs overlay, or leave it out.")
     if (args.crop_size or args.stride) and not args.is_slide:
         raise ConfigError("--crop_size and --stride are the sliding window's: add --is_slide.")

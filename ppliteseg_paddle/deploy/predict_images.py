@@ -17,7 +17,7 @@ from ppliteseg_paddle.data import submission
 from ppliteseg_paddle.deploy.pipeline import overlapped
 from ppliteseg_paddle.deploy.predict_report import Tally, report
 from ppliteseg_paddle.deploy.predictor import Prediction, Predictor
-from ppliteseg_paddle.deploy.results import image_paths, write_images
+from ppliteseg_paddle.deploy.results import image_paths, tell_places, write_images
 from ppliteseg_paddle.deploy.sources import Item
 from ppliteseg_paddle.errors import ConfigError, DataError, one_line
 from ppliteseg_paddle.files import check_writable
@@ -29,6 +29,7 @@ from ppliteseg_paddle.reading.labels import read_stored
 from ppliteseg_paddle.reading.planes import read_planes
 from ppliteseg_paddle.signals import Interrupted
 from ppliteseg_paddle.visual.bands import shown_image
+from ppliteseg_paddle.visual.coco import join_coco
 from ppliteseg_paddle.visual.overlays import Overlays
 
 # Opens the predictor, and says how its masks are drawn. Called after everything that is quick to check.
@@ -69,7 +70,12 @@ class ImageRun:
         """Where an image's results go, by kind."""
         if self.cityscapes:
             return {"submission": os.path.join(self.save_dir, "submission", submission.file_name(item.path))}
-        return image_paths(self.save_dir, item.name, self.kinds, item.path)
+        return image_paths(self.save_dir, item, self.kinds)
+
+    @property
+    def coco(self) -> str | None:
+        """The file of all images' run lengths."""
+        return os.path.join(self.save_dir, "rle.json") if "rle" in self.kinds else None
 
 
 def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun) -> dict[str, Any]:
@@ -82,7 +88,10 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
     """
     if run.cityscapes:
         submission.check_frames(item.path for item in items)
+    all_items = items
     items, kept = _check_outputs(items, run)
+    if "geojson" in run.kinds:
+        tell_places([item.path for item in items])
     predictor, style = open_predictor()
     if run.cityscapes and predictor.artifact.multilabel:
         raise ConfigError(
@@ -91,6 +100,7 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
     tally, start = Tally(predictor), time.perf_counter()
     shown = _spread(len(items), run.grid_images) if run.grid else set()
     rows: list[tuple[Any, ...]] = []
+    areas: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
     finished: list[str] = []
     try:
@@ -98,7 +108,7 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
             if found.error is not None:
                 unreadable.append({"path": item.path, "error": str(found.error)})
                 continue
-            tally.add(found.mask)
+            areas.append({"path": item.path, "share": tally.add(found.mask)})
             if found.image is not None:
                 truth = None if run.cityscapes else _truth(item, found.mask.shape)
                 rows.append((found.image, truth, found.mask, item.name))
@@ -111,6 +121,7 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
         "kept": len(kept),
         **report(predictor, tally, run.save_dir, done, time.perf_counter() - start),
         "outputs": {kind: os.path.join(run.save_dir, kind) for kind in run.kinds} if done or kept else {},
+        "area_of_images": areas,
         "unreadable": unreadable,
         "grid": None,
         "format": "cityscapes" if run.cityscapes else "masks",
@@ -118,6 +129,10 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
     }
     if run.cityscapes and not unreadable:
         result["submission"] = _pack(run, [*kept, *items])
+    if run.coco and result["outputs"]:
+        there = {*finished, *(item.path for item in kept)}
+        _join_coco(run, run.coco, [item for item in all_items if item.path in there], style.labels)
+        result["coco"] = run.coco
     if run.grid and rows:
         _draw_grid(run, run.grid, rows, style.labels)
         result["grid"] = run.grid
@@ -134,6 +149,8 @@ def _check_outputs(items: Sequence[Item], run: ImageRun) -> tuple[list[Item], li
     targets = [path for item in items for path in run.paths(item).values()]
     if run.cityscapes:
         targets.append(_archive(run))
+    if run.coco:
+        targets.append(run.coco)
     if run.grid:
         check_writable(run.grid)
         targets.append(run.grid)
@@ -159,7 +176,7 @@ def _written(
                 folder = os.path.join(run.save_dir, "submission")
                 submission.write_prediction(folder, item.path, found.mask, run.outputs.saving)
             else:
-                write_images(run.paths(item), found, style, run.outputs.write, item.path)
+                write_images(run.paths(item), found, style, run.outputs.write, item)
             finished.append(item.path)
         return item, found if index in shown else found._replace(image=None)
 
@@ -200,6 +217,11 @@ def _pack(run: ImageRun, items: Sequence[Item]) -> dict[str, Any]:
         "folder": folder,
         "archive": submission.pack(folder, _archive(run), run.outputs.saving),
     }
+
+
+def _join_coco(run: ImageRun, path: str, items: Sequence[Item], labels: LabelSet) -> None:
+    with run.outputs.saving(path) as temporary:
+        join_coco((run.paths(item)["rle"] for item in items), labels.classes, temporary)
 
 
 def _draw_grid(run: ImageRun, path: str, rows: Sequence[tuple[Any, ...]], labels: LabelSet) -> None:

@@ -5,33 +5,58 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ppliteseg_paddle.visual.areas import class_areas
+
 # What can be written of a prediction; see `results`.
-KINDS = ("mask", "overlay", "color", "confidence")
-_PLURALS = {"mask": "masks", "overlay": "overlays", "color": "colors", "confidence": "confidences"}
+KINDS = ("mask", "overlay", "color", "confidence", "rle", "geojson")
+OF_IMAGES_ONLY = ("rle", "geojson")  # not of videos
+_PLURALS = {
+    **{"mask": "masks", "overlay": "overlays", "color": "colors", "confidence": "confidences"},
+    **{"rle": "RLE", "geojson": "GeoJSON"},
+}
 _JOINED = {"averaged": "scores averaged where they overlap", "stitched": "joined in the middle of overlaps"}
+_SHOWN = 5  # classes in the summary's line of areas
 
 
 class Tally:
-    """Counts the pixels that are called unknown.
+    """Counts the pixels of each class, and those that are called unknown.
 
     Args: predictor: a `Predictor`, or what has its `label_set`, `backend` and `predict`.
     """
 
     def __init__(self, predictor: Any) -> None:
+        self._classes = predictor.label_set.classes
         self._value = predictor.unknown_id if getattr(predictor, "unknown_below", None) is not None else None
         self._unknown = self._pixels = 0
+        self._areas = np.zeros(len(self._classes), np.int64)
 
-    def add(self, mask: Any) -> None:
-        """Count a mask (H, W)."""
-        self._pixels += mask.size
+    def add(self, mask: NDArray[Any]) -> dict[str, float]:
+        """Count a mask (H, W), or planes (H, W, classes).
+
+        Returns: the share of its pixels that each class has that is there, by name.
+        """
+        pixels, areas = mask.shape[0] * mask.shape[1], class_areas(mask, len(self._classes))
+        self._pixels += pixels
+        self._areas += areas
         if self._value is not None:
             self._unknown += int((mask == self._value).sum())
+        return {self._classes[number]: round(int(areas[number]) / pixels, 6) for number in np.flatnonzero(areas)}
 
-    def result(self) -> dict[str, Any] | None:
+    def unknown(self) -> dict[str, Any] | None:
         """The value of unknown pixels and their share; None where every pixel has a class."""
         if self._value is None:
             return None
         return {"id": self._value, "share": round(self._unknown / max(self._pixels, 1), 6)}
+
+    def area(self) -> dict[str, dict[str, Any]]:
+        """Pixels of each class, and their share of all."""
+        return {
+            name: {"pixels": pixels, "share": round(pixels / max(self._pixels, 1), 6)}
+            for name, pixels in zip(self._classes, self._areas.tolist())
+        }
 
 
 def report(predictor: Any, tally: Tally, save_dir: str, number: int, seconds: float) -> dict[str, Any]:
@@ -50,7 +75,8 @@ def report(predictor: Any, tally: Tally, save_dir: str, number: int, seconds: fl
         "batch_size": getattr(predictor, "batch_size", 1),
         "streams": getattr(predictor, "streams", 1),
         "windows": windows,
-        "unknown": tally.result(),
+        "area": tally.area(),
+        "unknown": tally.unknown(),
     }
 
 
@@ -69,6 +95,10 @@ def summary(result: Mapping[str, Any]) -> str:
         missing = "" if submission["test_set"] else f"; the test set has {submission['expected']:d}"
         lines.append(f"submission  {submission['archive']} ({submission['images']:d} predictions{missing})")
     lines += [f"{_PLURALS[kind]:11} {path}" for kind, path in result["outputs"].items()]
+    if result.get("coco"):
+        lines.append(f"COCO        {result['coco']}")
+    if any(row["pixels"] for row in result["area"].values()):
+        lines.append(f"area        {_largest(result['area'])}")
     if result["windows"]:
         (width, height), (right, down) = result["windows"]["crop_size"], result["windows"]["stride"]
         lines.append(
@@ -90,5 +120,12 @@ def summary(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _counted(number: int, what: str) -> str:
-    return f"1 {what}" if number == 1 else f"{number:d} {what}s"
+def _largest(area: Mapping[str, Mapping[str, Any]]) -> str:
+    """The classes with the largest shares, as a line."""
+    rows = sorted(((row["share"], name) for name, row in area.items() if row["pixels"]), key=lambda row: -row[0])
+    more = f", {_counted(len(rows) - _SHOWN, 'class', 'classes')} more" if len(rows) > _SHOWN else ""
+    return ", ".join(f"{name} {100 * share:.1f} %" for share, name in rows[:_SHOWN]) + more
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"1 {one}" if number == 1 else f"{number:d} {many or one + 's'}"

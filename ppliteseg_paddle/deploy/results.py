@@ -5,11 +5,15 @@ mask        the class ids: a palette PNG up to 8 bits, a gray one of 16 bits bey
 overlay     the classes' colors over the image
 color       the classes' colors alone
 confidence  0 (none) to 255 (certain): a palette PNG; of a video its colors
+rle         the classes' run lengths, as a COCO data set of one image; of images only
+geojson     the classes' regions as polygons; of images only
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,15 +22,23 @@ from typing import Any, Callable
 from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.predictor import Prediction
+from ppliteseg_paddle.deploy.sources import Item
 from ppliteseg_paddle.deploy.video import VideoWriter
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.outputs import Outputs
+from ppliteseg_paddle.reading.georeference import georeference
 from ppliteseg_paddle.reading.rasters import geo_tags
+from ppliteseg_paddle.visual.coco import coco_image
 from ppliteseg_paddle.visual.draw import colorize, draw_confidence
+from ppliteseg_paddle.visual.geojson import geojson
 from ppliteseg_paddle.visual.overlays import Overlays
 from ppliteseg_paddle.visual.png import Write, write_confidence, write_image, write_mask
 from ppliteseg_paddle.visual.tiff import write_geo_mask
 
+log = logging.getLogger("ppliteseg_paddle")
+
+_CONVERT = "GDAL and QGIS read it; for other readers convert it (ogr2ogr -t_srs EPSG:4326)."
+_EXTENSIONS = {"rle": ".json", "geojson": ".geojson"}
 _FRAME = re.compile(r"\d{6}\.png$")
 
 # kind -> its image, (H, W, 3) uint8 BGR. Frames of a video have no legend: they keep their size.
@@ -41,32 +53,53 @@ FRAMES: dict[str, Callable[[Prediction, Overlays], NDArray[Any]]] = {
 }
 
 
-def image_paths(save_dir: str, name: str, kinds: Sequence[str], source: str = "") -> dict[str, str]:
-    """Where the results of an image go: SAVE_DIR/KIND/NAME.png for each kind, SAVE_DIR/mask/NAME.tif if the image at
-    `source` is georeferenced."""
-    paths = {kind: os.path.join(save_dir, kind, name + ".png") for kind in kinds}
-    if "mask" in paths and geo_tags(source):
-        paths["mask"] = os.path.join(save_dir, "mask", name + ".tif")
+def image_paths(save_dir: str, item: Item, kinds: Sequence[str]) -> dict[str, str]:
+    """Where the results of an image go: SAVE_DIR/KIND/NAME.png, or with the extension that the kind has;
+    SAVE_DIR/mask/NAME.tif if the image is georeferenced."""
+    paths = {kind: os.path.join(save_dir, kind, item.name + _EXTENSIONS.get(kind, ".png")) for kind in kinds}
+    if "mask" in paths and geo_tags(item.path):
+        paths["mask"] = os.path.join(save_dir, "mask", item.name + ".tif")
     return paths
 
 
-def write_images(paths: Mapping[str, str], found: Prediction, style: Overlays, write: Write, source: str = "") -> None:
+def write_images(paths: Mapping[str, str], found: Prediction, style: Overlays, write: Write, item: Item) -> None:
     """Write the results of an image.
 
-    Args: paths: kind -> file, from `image_paths`; style: of overlays, with the classes' colors; source: the image's
-        path.
+    Args: paths: kind -> file, from `image_paths`; style: of overlays, with the classes' colors; which classes it leaves
+        uncolored, `rle` and `geojson` omit.
     Raises: DataError: if a file cannot be written; none is left half-written.
     """
-    palette = style.labels.palette
+    labels = style.labels
     for kind, path in paths.items():
         if kind == "mask" and path.endswith(".tif"):
-            write_geo_mask(path, found.mask, palette, geo_tags(source), write)
+            write_geo_mask(path, found.mask, labels.palette, geo_tags(item.path), write)
         elif kind == "mask":
-            write_mask(path, found.mask, palette, write)
+            write_mask(path, found.mask, labels.palette, write)
         elif kind == "confidence":
             write_confidence(path, found.confidence, write)
+        elif kind == "rle":
+            content = coco_image(item.file_name, found.mask, labels.classes, style.hidden_in(found.mask))
+            write(path, json.dumps(content, ensure_ascii=False).encode())
+        elif kind == "geojson":
+            place = georeference(item.path)
+            write(path, geojson(found.mask, labels, style.hidden_in(found.mask), place).encode())
         else:
             write_image(path, PICTURES[kind](found, style), write)
+
+
+def tell_places(paths: Sequence[str]) -> None:
+    """Say which georeferenced images have GeoJSON that readers who know RFC 7946 only would misplace: a line for each
+    reference system."""
+    others: dict[str, list[str]] = {}
+    for path in paths:
+        place = georeference(path)
+        if place is None and geo_tags(path):
+            others.setdefault("pixels: the tags that georeference it give no transformation.", []).append(path)
+        elif place is not None and not place.is_wgs84:
+            others.setdefault(f"{place.name}, not in WGS 84: see `crs` in the file. {_CONVERT}", []).append(path)
+    for system, found in others.items():
+        more = f" and {len(found) - 1:d} more" if len(found) > 1 else ""
+        log.warning("GeoJSON of %s%s is in %s", found[0], more, system)
 
 
 class VideoResults:

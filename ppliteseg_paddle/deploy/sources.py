@@ -12,6 +12,7 @@ from ppliteseg_paddle.outputs import MANIFEST, Outputs
 from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS
 from ppliteseg_paddle.reading.lists import NotTextError, Pair, read_list
 
+RESULT_EXTENSIONS = (".png", ".tif", ".json", ".geojson")  # of what `results` writes of an image
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
 
 
@@ -21,6 +22,13 @@ class Item(NamedTuple):
     path: str
     name: str
     label: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """`name` with the image's extension, folders separated by /."""
+        base = os.path.basename(self.path)
+        whole = self.name if os.path.basename(self.name) == base else self.name + os.path.splitext(base)[1]
+        return whole.replace(os.sep, "/")
 
 
 def is_video(path: str) -> bool:
@@ -108,16 +116,21 @@ def _named(paths: list[str], labels: list[str | None], root: str) -> list[Item]:
         clashing = [
             index
             for index, name in enumerate(names)
-            if name != full[index] and (count[name] > 1 or name + ".png" in folders)
+            if name != full[index] and (count[name] > 1 or _is_folder(name, folders))
         ]
         if not clashing:
             break
         for index in clashing:
             names[index] = full[index]
-    clash = next((path for path, name in zip(paths, names) if count[name] > 1 or name + ".png" in folders), None)
+    clash = next((path for path, name in zip(paths, names) if count[name] > 1 or _is_folder(name, folders)), None)
     if clash is not None:
         raise DataError(f"the result of {clash} would take the place of another image's; rename one of them.")
     return [Item(*fields) for fields in zip(paths, names, labels)]
+
+
+def _is_folder(name: str, folders: set[str]) -> bool:
+    """Whether a result of that name would have to be a folder, too."""
+    return any(name + extension in folders for extension in RESULT_EXTENSIONS)
 
 
 def _parents(name: str) -> Iterator[str]:

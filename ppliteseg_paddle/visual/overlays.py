@@ -12,6 +12,7 @@ import numpy as np
 from ppliteseg_paddle.errors import ConfigError, suggest
 from ppliteseg_paddle.reading.label_sets import LabelSet
 from ppliteseg_paddle.reading.palettes import OPACITY, RGB
+from ppliteseg_paddle.visual.areas import class_areas
 from ppliteseg_paddle.visual.draw import overlay
 from ppliteseg_paddle.visual.text import font_for, shortened, text_width
 
@@ -53,8 +54,9 @@ class Overlays:
             return background_of(self.labels)
         return tuple(self.labels.classes.index(name) for name in self.transparent if name in self.labels.classes)
 
-    def _hidden_in(self, mask: np.ndarray) -> tuple[int, ...]:
-        """Planes have no background: pixels of none are bare anyway."""
+    def hidden_in(self, mask: np.ndarray) -> tuple[int, ...]:
+        """Ids of the classes that overlays of a mask leave uncolored, and `rle` and `geojson` omit. Planes have no
+        background: pixels of none are bare anyway."""
         return () if mask.ndim == 3 and self.transparent is None else self.hidden
 
     def frame(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -63,7 +65,7 @@ class Overlays:
         Shape: image (H, W, 3) uint8, BGR; mask (H, W), or planes (H, W, classes); returns (H, W, 3) uint8, BGR.
         Raises: DataError: if image and mask differ in size.
         """
-        return overlay(image, mask, self.labels.palette, self.opacity, self._hidden_in(mask))
+        return overlay(image, mask, self.labels.palette, self.opacity, self.hidden_in(mask))
 
     def draw(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The overlay of an image, with a legend of the classes in its mask.
@@ -75,12 +77,8 @@ class Overlays:
         drawn = self.frame(image, mask)
         if not self.legend:
             return drawn
-        counts = (
-            np.bincount(mask.reshape(-1), minlength=self.labels.num_classes)
-            if mask.ndim == 2
-            else (mask == 1).sum(axis=(0, 1))
-        )
-        hidden = self._hidden_in(mask)
+        counts = class_areas(mask, self.labels.num_classes)
+        hidden = self.hidden_in(mask)
         found = [number for number in range(self.labels.num_classes) if counts[number] and number not in hidden]
         # The largest first: there may be too many for the legend.
         return self._with_legend(drawn, sorted(found, key=lambda number: -counts[number]))

@@ -1,0 +1,35 @@
+"""How much of a mask each class covers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+_BLOCK_ROWS = 512  # counting takes 8 bytes a pixel
+
+
+def class_areas(mask: np.ndarray, num_classes: int) -> np.ndarray:
+    """Pixels of each class; those of no class are not counted.
+
+    Shape: mask (H, W) uint8 or uint16, or planes (H, W, classes) of 0 and 1; returns (num_classes,) int64.
+    """
+    areas = np.zeros(num_classes, np.int64)
+    for top in range(0, len(mask), _BLOCK_ROWS):
+        block = mask[top : top + _BLOCK_ROWS]
+        if mask.ndim == 3:
+            areas += np.count_nonzero(block == 1, axis=(0, 1))
+        else:
+            areas += np.bincount(block.reshape(-1), minlength=num_classes)[:num_classes]
+    return areas
+
+
+def class_regions(mask: np.ndarray, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """The pixels of each of the classes `ids` that is in a mask: (class id, (H, W) bool).
+
+    Shape: mask (H, W) uint8 or uint16, or planes (H, W, classes) of 0 and 1.
+    """
+    areas = class_areas(mask, max(ids, default=-1) + 1)
+    for number in ids:
+        if areas[number]:
+            yield number, mask[..., number] == 1 if mask.ndim == 3 else mask == number
