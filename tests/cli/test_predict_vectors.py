@@ -63,7 +63,7 @@ def vectors(capsys, source, out, *arguments):
 
 
 def drawn(features, to_pixels=lambda points: points):
-    """The mask that GeoJSON polygons enclose, by matplotlib; 0 where there is none."""
+    """The mask that GeoJSON polygons enclose, by matplotlib; 0 elsewhere."""
     rows, columns = np.mgrid[:20, :30] + 0.5
     centers, mask = np.stack([columns.ravel(), rows.ravel()], axis=1), np.zeros(MASK.size, np.uint8)
     for feature in features:
@@ -135,7 +135,7 @@ def test_run_lengths_and_polygons_give_the_mask_back_without_the_background(tmp_
 
 
 @pytest.mark.parametrize("transparent, ids", [(["none"], {0, 1, 2}), (["cat", "dog"], {0})])
-def test_transparent_says_which_classes_are_left_out(tmp_path, given, capsys, transparent, ids):
+def test_transparent_says_which_classes_are_omitted(tmp_path, given, capsys, transparent, ids):
     photo(tmp_path / "a.png")
     status, _ = vectors(capsys, tmp_path / "a.png", tmp_path / "out", "--transparent", *transparent)
     content = json.loads((tmp_path / "out" / "geojson" / "a.geojson").read_text())
