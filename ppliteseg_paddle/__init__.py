@@ -21,26 +21,44 @@ _LAZY = {
     "load_weights": "ppliteseg_paddle.weights.load",
     "Predictor": "ppliteseg_paddle.deploy.predictor",
     "register": "ppliteseg_paddle.registry",
+    "train": "ppliteseg_paddle.engine.api",
+    "val": "ppliteseg_paddle.engine.api",
 }
 
-__all__ = ["PPLiteSegNet", "Predictor", "__version__", "load_weights", "pp_liteseg_b", "pp_liteseg_t", "register"]
+# `export` is the package of that name, which can be called: see its module.
+__all__ = [
+    "PPLiteSegNet",
+    "Predictor",
+    "__version__",
+    "export",
+    "load_weights",
+    "pp_liteseg_b",
+    "pp_liteseg_t",
+    "register",
+    "train",
+    "val",
+]
 
 if TYPE_CHECKING:
     from ppliteseg_paddle.deploy.predictor import Predictor
+    from ppliteseg_paddle.engine.api import train, val
+    from ppliteseg_paddle.export.run import export
     from ppliteseg_paddle.models.pp_liteseg import PPLiteSegNet, pp_liteseg_b, pp_liteseg_t
     from ppliteseg_paddle.registry import register
     from ppliteseg_paddle.weights.load import load_weights
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name == "export":
+        return importlib.import_module("ppliteseg_paddle.export")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_LAZY[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_LAZY))
+    return sorted(set(globals()) | set(__all__))

@@ -46,7 +46,7 @@ class Fault(Exception):
 def command(config: Path, save_dir: Path, flags: list[str]) -> list[str]:
     fixed = ["--iters", ITERS, "--save_interval", 3, "--log_iters", 1, "--seed", 1, "--device", "cpu"]
     own = ["train", "--config", config, "--save_dir", save_dir, "--resume_model", "auto", *fixed, *flags]
-    return [sys.executable, "-m", "ppliteseg_paddle.cli", *map(str, own)]
+    return [sys.executable, "-m", "ppliteseg_paddle", *map(str, own)]
 
 
 def start(arguments: list[str], log: Path) -> subprocess.Popen:

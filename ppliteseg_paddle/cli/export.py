@@ -5,7 +5,6 @@ Every graph is run on an image and compared with the model. If they differ, noth
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from typing import Any
 
@@ -15,13 +14,7 @@ from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export.formats import FORMATS
 from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration
 from ppliteseg_paddle.export.int8.report import check_quant_report
-from ppliteseg_paddle.export.options import ExportOptions
-
-# Flags that are fields of `ExportOptions` under the same name.
-_OPTIONS = (
-    *("formats", "input_shape", "dynamic_shape", "precision"),
-    *("output_op", "mask_resize", "preprocess_in_graph", "overwrite"),
-)
+from ppliteseg_paddle.export.options import CHOSEN, ExportOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,27 +102,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _check_quantisation(args)
     if args.quant_report:
         check_quant_report(args.quant_report, args.overwrite)
-    from ppliteseg_paddle.engine.build import label_set_of, load_config
-    from ppliteseg_paddle.export import trained
+    from ppliteseg_paddle.export.run import export
 
-    config_path = config_for(args)
-    config = load_config(config_path, args.opts)
-    image_name, images = trained.check_images(config, args.image_path)
-    options = ExportOptions(
-        label_set=label_set_of(config),
-        transforms=trained.val_transforms(config),
-        calibration=trained.calibration(config, args.calib_data, args.calib_method) if args.calib_data else None,
-        test_config=dict(config.test_config),
-        check_image=images,
-        image_form=trained.image_form(config),
-        description={"config": os.path.basename(config_path), "weights": os.path.basename(args.model_path)},
-        **{name: getattr(args, name) for name in _OPTIONS},
+    report = export(
+        config_for(args),
+        args.model_path,
+        args.save_dir,
+        args.opts or (),
+        calib_data=args.calib_data,
+        calib_method=args.calib_method,
+        image_path=args.image_path,
+        device=args.device,
+        verbose=args.verbose,
+        **{name: getattr(args, name) for name in CHOSEN},
     )
-    model = trained.load_model(config, args.model_path, args.device, args.verbose)
-    from ppliteseg_paddle.export.pipeline import export_model
-
-    report = export_model(model, args.save_dir, options)
-    report["check"]["image"] = image_name
     if args.quant_report:
         from ppliteseg_paddle.export.int8.report import write_quant_report
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any, Union
 
 import cv2
 import numpy as np
@@ -10,6 +12,14 @@ from numpy.typing import NDArray
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.image_form import COLOR, ImageForm
+from ppliteseg_paddle.reading.images import read_image
+from ppliteseg_paddle.weights.download import fetch, is_url, masked
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+# What is segmented: a path, an http(s) address, an array, an image of Pillow.
+Image = Union[str, os.PathLike[str], NDArray[Any], "PIL.Image.Image"]
 
 
 def check_image(image: Any, form: ImageForm = COLOR, what: str = "the image") -> NDArray[Any]:
@@ -24,7 +34,9 @@ def check_image(image: Any, form: ImageForm = COLOR, what: str = "the image") ->
     if not isinstance(image, np.ndarray):
         order = ", BGR" if channels == 3 else ""
         kind = f"{wanted} with values of {form.to_plain()}" if deep else f"{wanted} uint8{order}"
-        raise DataError(f"{what} is a {type(image).__name__}; give a path or a NumPy array of {kind}.")
+        raise DataError(
+            f"{what} is a {type(image).__name__}; give a path, an image of Pillow, or a NumPy array of {kind}."
+        )
     if channels == 1 and image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     found = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
@@ -43,6 +55,44 @@ def check_image(image: Any, form: ImageForm = COLOR, what: str = "the image") ->
     else:
         return form.levels(image) if deep else image
     raise DataError(f"{what} has shape {tuple(image.shape)} and dtype {image.dtype}: {fix}.")
+
+
+def pixels_of(image: Image, form: ImageForm = COLOR, max_pixels: int | None = None) -> NDArray[Any]:
+    """The pixels of whatever `Predictor` takes as an image, as `reading.images.read_image` gives them.
+
+    Args: max_pixels: the largest file that is read; None leaves the limit to the free memory.
+    Raises: DataError: if it cannot be read, or has another form; DownloadError: if an address does not answer.
+    """
+    if isinstance(image, str) and is_url(image):
+        return _fetched(image, form, max_pixels)
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image, *form, max_pixels=max_pixels)
+    if any(base.__module__ == "PIL.Image" for base in type(image).__mro__):  # without importing Pillow
+        return check_image(_of_pil(image, form), form)
+    return check_image(image, form)
+
+
+def _of_pil(image: Any, form: ImageForm) -> NDArray[Any]:
+    """A Pillow image as `check_image` takes it, turned as its EXIF orientation says, as a file's would be.
+
+    Shape: returns (H, W, 3) uint8, BGR; where `form` is another, the image's own channels and type.
+    """
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if form == COLOR:
+        return np.ascontiguousarray(np.asarray(upright.convert("RGB"))[:, :, ::-1])
+    return np.asarray(upright)
+
+
+def _fetched(address: str, form: ImageForm, max_pixels: int | None) -> NDArray[Any]:
+    """The image at an http or https address. Nothing of it is kept: a camera's address has another one next time."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = fetch(address, folder, "image")
+        try:
+            return read_image(path, *form, max_pixels=max_pixels)
+        except DataError as error:
+            raise type(error)(str(error).replace(path, masked(address))) from None
 
 
 def generated_image(height: int, width: int, seed: int = 0, form: ImageForm = COLOR) -> NDArray[Any]:

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Callable, Union
+from typing import Any, Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +15,21 @@ from ppliteseg_paddle.deploy import scores as scoring
 from ppliteseg_paddle.deploy import stream as streaming
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
-from ppliteseg_paddle.deploy.images import check_image
+from ppliteseg_paddle.deploy.images import Image, pixels_of
 from ppliteseg_paddle.deploy.interface import Backend, default_threads
 from ppliteseg_paddle.deploy.masks import Mask, Masks
 from ppliteseg_paddle.deploy.pool import Pool
 from ppliteseg_paddle.deploy.predict_options import LARGE_IMAGES, PredictOptions, need_scores
+from ppliteseg_paddle.deploy.shown import Result
 from ppliteseg_paddle.deploy.sliding import Sliding, window_within
 from ppliteseg_paddle.deploy.stream import Prediction as Prediction
 from ppliteseg_paddle.deploy.upsampling import Piece, Undo, piece, upsampled
 from ppliteseg_paddle.deploy.views import View
 from ppliteseg_paddle.deploy.windows import Windows
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.limits import check_readable, pixels_in_one_piece
 
 log = logging.getLogger("ppliteseg_paddle")
-Image = Union[str, os.PathLike[str], NDArray[Any]]
 
 
 class Predictor:
@@ -39,6 +38,7 @@ class Predictor:
         predictor = Predictor("export")
         mask = predictor.predict("street.jpg")      # (H, W) uint8
         predictor.label_set.classes[mask[0, 0]]     # "sky"
+        predictor("street.jpg").save("overlay.png")
 
     It may be used from several threads; `streams` says how many of them infer at once. A process that gets it pickled
     opens the folder again; so does a forked one, where Paddle alone cannot run and says so.
@@ -152,15 +152,27 @@ class Predictor:
     def predict(self, image: Image) -> NDArray[Any]:
         """Segment one image.
 
-        Args: image: a path, or an array of (H, W, 3) uint8 in BGR order, as OpenCV reads it. A model of other channels
-            (`artifact.image_form`) takes (H, W, C) in the file's order, of one channel (H, W); one with a range of
-            values takes them as they are, of any type.
+        Args: image: a path, an http(s) address, a Pillow image, or an array of (H, W, 3) uint8 in BGR order, as OpenCV
+            reads it. A model of other channels (`artifact.image_form`) takes (H, W, C) in the file's order, of one
+            channel (H, W); one with a range of values takes them as they are, of any type.
         Shape: returns (H, W) uint8 class ids at the image's own size (uint16 above 256 classes), of a multi-label
             model (`artifact.multilabel`) planes (H, W, classes) uint8, 0 and 1.
         Raises: DataError: if the image is missing, unreadable, of another form, or of a size that the model does not
             take.
         """
         return self.segment(self.pixels(image), False)[0]
+
+    def __call__(self, image: Image, *, with_confidence: bool = False) -> Result:
+        """Segment one image, as `predict` takes it, and return what shows and saves itself (see `shown.Result`).
+
+        Args: with_confidence: whether `Result.confidence` is wanted, too.
+        Raises: as `predict`.
+        """
+        if with_confidence:
+            self.check_scores("confidence")
+        pixels = self.pixels(image)
+        mask, confidence = self.segment(pixels, with_confidence)
+        return Result(pixels, mask, self.label_set, confidence)
 
     def predict_with_confidence(self, image: Image) -> tuple[NDArray[Any], NDArray[Any]]:
         """Segment one image and say how sure each pixel is.
@@ -259,10 +271,8 @@ class Predictor:
 
     def pixels(self, image: Image) -> NDArray[Any]:
         """An image's pixels, read unless they are given."""
-        form = self.artifact.image_form
-        if not isinstance(image, (str, os.PathLike)):
-            return check_image(image, form)
-        return read_image(image, *form, max_pixels=self.max_pixels if self.large_images == "refuse" else None)
+        limit = self.max_pixels if self.large_images == "refuse" else None
+        return pixels_of(image, self.artifact.image_form, limit)
 
     def windows_for(self, pixels: NDArray[Any]) -> Sliding | None:
         """The windows by which an image is segmented; None if it goes through the network in one piece.

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from ppliteseg_paddle.export.int8.calibration import Calibration
     from ppliteseg_paddle.reading.label_sets import LabelSet
 
+# The fields of `ExportOptions` that a user chooses; the configuration says the rest.
+CHOSEN = (
+    *("formats", "input_shape", "dynamic_shape", "precision"),
+    *("output_op", "mask_resize", "preprocess_in_graph", "overwrite"),
+)
+
 
 @dataclass(frozen=True)
 class ExportOptions:

@@ -23,7 +23,7 @@ pytestmark = [
 def interrupted(arguments, number, begun):
     """Starts a command, and sends the signal once `begun()`. Returns: exit status, stderr."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ppliteseg_paddle.cli", *map(str, arguments)],
+        [sys.executable, "-m", "ppliteseg_paddle", *map(str, arguments)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

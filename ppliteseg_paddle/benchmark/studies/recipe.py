@@ -42,7 +42,7 @@ def train_once(name: str, minutes: float, save_dir: str, seed: int, options: lis
     command = [
         sys.executable,
         "-m",
-        "ppliteseg_paddle.cli",
+        "ppliteseg_paddle",
         "train",
         "--config",
         config,

@@ -28,7 +28,7 @@ def config(tmp_path_factory):
 def train(config, save_dir, *paths, **flags):
     """The command line, with folders in front of what is installed."""
     options = {"config": config, "save_dir": save_dir, "device": "cpu", "seed": 3, "log_iters": 1, "save_interval": 2}
-    command = [sys.executable, "-m", "ppliteseg_paddle.cli", "train"]
+    command = [sys.executable, "-m", "ppliteseg_paddle", "train"]
     for name, value in {**options, **flags}.items():
         command += [f"--{name}"] + ([] if value is True else [str(value)])
     path = os.pathsep.join([*(str(path) for path in paths), *sys.path])

@@ -1,0 +1,73 @@
+"""What `Predictor(...)(image)` returns: a prediction that shows and saves itself."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from ppliteseg_paddle.reading.label_sets import LabelSet
+from ppliteseg_paddle.reading.palettes import OPACITY
+from ppliteseg_paddle.visual.bands import shown_image
+from ppliteseg_paddle.visual.overlays import Overlays
+from ppliteseg_paddle.visual.png import write_image, write_mask
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One segmented image. In a notebook it shows itself as the overlay.
+
+        result = predictor("street.jpg")
+        result.mask                       # (H, W) class ids
+        result.save("overlay.png")
+
+    Attributes: `image` (H, W, 3) uint8 BGR, or as `artifact.image_form` says; `mask` (H, W) class ids at the image's
+    size, of a multi-label model planes (H, W, classes); `confidence` (H, W) float32 from 0 to 1, None unless asked for;
+    `label_set`: names and colors of the classes.
+    """
+
+    image: NDArray[Any]
+    mask: NDArray[Any]
+    label_set: LabelSet
+    confidence: NDArray[Any] | None = None
+
+    def plot(self, opacity: float = OPACITY, legend: bool = True) -> PIL.Image.Image:
+        """The classes' colors over the image, RGB, with a legend below.
+
+        Raises: ConfigError: for an opacity outside 0 to 1.
+        """
+        from PIL import Image
+
+        return Image.fromarray(self._overlay(opacity, legend)[:, :, ::-1])
+
+    def save(self, path: str | os.PathLike[str], opacity: float = OPACITY, legend: bool = True) -> None:
+        """Write the overlay; the extension says as what. Raises: DataError: if it cannot be written."""
+        write_image(os.fspath(path), self._overlay(opacity, legend))
+
+    def save_mask(self, path: str | os.PathLike[str]) -> None:
+        """Write the class ids as a PNG whose palette has the classes' colors, 16 bits deep above 256 classes.
+
+        Raises: DataError: if it cannot be written.
+        """
+        write_mask(os.fspath(path), self.mask, self.label_set.palette)
+
+    def _overlay(self, opacity: float, legend: bool) -> NDArray[Any]:
+        return Overlays(self.label_set, opacity, legend).draw(shown_image(self.image), self.mask)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.plot().save(buffer, "png")
+        return buffer.getvalue()
+
+    def __repr__(self) -> str:
+        names, several = self.label_set.classes, self.mask.ndim == 3
+        shares = [float((self.mask[..., i] if several else self.mask == i).mean()) for i in range(len(names))]
+        largest = sorted((i for i in range(len(names)) if shares[i]), key=lambda i: -shares[i])[:5]
+        listed = ", ".join(f"{names[i]} {100 * shares[i]:.1f} %" for i in largest)
+        return f"Result({self.mask.shape[1]:d}x{self.mask.shape[0]:d} pixels: {listed})"
