@@ -52,6 +52,7 @@ EXTRAS = {
         "cityscapesscripts>=2.2",
         "pycocotools>=2.0.7",
     ],
+    "tensorboard": ["tensorboard>=2.14,<3"],  # `train --use_tensorboard`; earlier ones want other versions of protobuf
     "geo": ["imagecodecs>=2023.7.10"],  # TIFFs that are compressed by LZW, JPEG, ...; Deflate and none need nothing
     # Class names of nearly all scripts in pictures (46 MB). Without it fonts of the system serve, or names are
     # transliterated.
@@ -61,6 +62,7 @@ EXTRAS = {
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",
         "hypothesis>=6,<7",
+        "tensorboard>=2.14,<3",  # reads back what --use_tensorboard writes
         "ruff>=0.17.6,<0.18",
         "bandit>=1.8,<2",
         'mypy==2.4.1; python_version >= "3.10"',  # its number of errors is recorded; Python 3.9 has older ones only

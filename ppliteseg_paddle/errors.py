@@ -75,6 +75,7 @@ _EXTRAS = {
     **dict.fromkeys(("paddle", "paddleseg", "visualdl", "matplotlib", "sklearn", "safetensors"), "cpu"),
     **dict.fromkeys(("cityscapesscripts", "pycocotools"), "cpu,data"),
     **dict.fromkeys(("onnx", "paddle2onnx"), "cpu,deploy"),
+    "tensorboard": "cpu,tensorboard",
 }
 
 

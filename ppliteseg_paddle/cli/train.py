@@ -95,6 +95,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write curves, sample predictions and the model's graph for VisualDL to --save_dir",
     )
+    parser.add_argument(
+        "--use_tensorboard",
+        action="store_true",
+        help="write curves and sample predictions for TensorBoard to --save_dir (pip install '.[tensorboard]')",
+    )
+    parser.add_argument(
+        "--no_val_pictures",
+        action="store_true",
+        help="with --do_eval, write no pictures of predictions (SAVE_DIR/val_pictures)",
+    )
     parser.add_argument("--use_ema", action="store_true", help="also keep an average of the weights over time")
     parser.add_argument(
         "--no_auto_scale",
@@ -142,8 +152,9 @@ def _train_noting(args: argparse.Namespace, options: TrainOptions) -> dict[str, 
 def options_of(args: argparse.Namespace) -> TrainOptions:
     """The options that a command line asks for. Every field of `TrainOptions` but `callbacks` and `command` has
     a flag."""
-    names = {field.name for field in dataclasses.fields(TrainOptions)} - {"callbacks", "command", "auto_scale"}
-    return TrainOptions(auto_scale=not args.no_auto_scale, **{name: getattr(args, name) for name in names})
+    off: dict[str, Any] = {name: not getattr(args, f"no_{name}") for name in ("auto_scale", "val_pictures")}
+    names = {field.name for field in dataclasses.fields(TrainOptions)} - {"callbacks", "command", *off}
+    return TrainOptions(**off, **{name: getattr(args, name) for name in names})
 
 
 def _train(args: argparse.Namespace, options: TrainOptions) -> dict[str, Any]:
@@ -208,8 +219,9 @@ def summary(result: dict[str, Any]) -> str:
     if result["skipped"]:
         lines.append(f"skipped     {len(result['skipped']):d} unreadable images: {', '.join(result['skipped'])}")
     lines += [f"weights     {result['model_path']}", f"record      {result['history']}"]
-    if result["curves"]:
-        lines.append(f"curves      {result['curves']}")
+    lines += [
+        f"{name:11} {result[key]}" for name, key in (("curves", "curves"), ("pictures", "val_pictures")) if result[key]
+    ]
     lines += ["", "next:"]
     common = f"--config {shlex.quote(result['config'])} --model_path {shlex.quote(result['model_path'])}"
     lines += [

@@ -36,6 +36,8 @@ class TrainOptions:
         log_iters: iterations between rows of the record and lines of the log.
         num_workers: processes that read data; 0 reads in this process.
         use_vdl: write curves, sample predictions and the model's graph for VisualDL.
+        use_tensorboard: write the same curves and predictions for TensorBoard.
+        val_pictures: write predictions of a few validation images into `save_dir` at each evaluation.
         use_ema: also keep an average of the weights over time.
         resume_model: folder iter_N to resume from, or "auto" for the newest complete one in `save_dir`.
         model_path: weights to start from.
@@ -60,6 +62,8 @@ class TrainOptions:
     log_iters: int = 10
     num_workers: int = 0
     use_vdl: bool = False
+    use_tensorboard: bool = False
+    val_pictures: bool = True
     use_ema: bool = False
     resume_model: str | None = None
     keep_checkpoint_max: int = 5

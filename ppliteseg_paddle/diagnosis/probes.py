@@ -30,6 +30,7 @@ _PACKAGES = (
     "paddlepaddle-gpu",
     "paddleseg",
     "visualdl",
+    "tensorboard",
     "pandas",
     "matplotlib",
     "protobuf",

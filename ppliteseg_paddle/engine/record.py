@@ -21,7 +21,9 @@ from ppliteseg_paddle.engine.pick import HISTORY_FILE
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json, write_json
 
-CONFIG_FILE, CURVES_FILE = "config.yml", "curves.png"
+CONFIG_FILE, CURVES_FILE, PICTURES_FOLDER = "config.yml", "curves.png", "val_pictures"
+EVENTS = "events.out.tfevents.*"  # files of TensorBoard
+_SHOWN = {"curves": CURVES_FILE, "val_pictures": PICTURES_FOLDER}  # to a person, where a run has them
 
 
 @contextlib.contextmanager
@@ -135,7 +137,8 @@ class Record(Callback):
 
     def result(self, monitor: Monitor) -> dict[str, Any]:
         rows = self.earlier["train"] + monitor.rows
-        last, curves = monitor.saved or "", os.path.join(self.save_dir, CURVES_FILE)
+        last = monitor.saved or ""
+        shown = {key: os.path.join(self.save_dir, name) for key, name in _SHOWN.items()}
         # The weights to use next: the best that an evaluation has found, plain or averaged, else the last ones.
         scored = [
             (best.value, os.path.join(best.folder, best.file))
@@ -159,6 +162,6 @@ class Record(Callback):
             "history": os.path.join(self.save_dir, HISTORY_FILE),
             "last_checkpoint": last,
             "model_path": max(scored, key=lambda item: item[0])[1] if scored else os.path.join(last, PARAMS),
-            "curves": curves if os.path.isfile(curves) else None,
+            **{key: path if os.path.exists(path) else None for key, path in shown.items()},
             "seconds": round(time.monotonic() - self.begin, 3),
         }

@@ -19,7 +19,7 @@ from ppliteseg_paddle.engine.checkpoint import OPTIMIZER, PARAMS
 from ppliteseg_paddle.engine.loop.budget import CLOCK
 from ppliteseg_paddle.engine.loop.distributed import ranks
 from ppliteseg_paddle.engine.loop.state import read_state, slots
-from ppliteseg_paddle.engine.record import HISTORY_FILE
+from ppliteseg_paddle.engine.record import EVENTS, HISTORY_FILE, PICTURES_FOLDER
 from ppliteseg_paddle.errors import ConfigError, WeightsError
 from ppliteseg_paddle.files import save_atomic, save_folder
 
@@ -217,7 +217,7 @@ def schedule_differs(state: dict[str, Any], now: dict[str, Any]) -> bool:
 # What a run leaves beside its checkpoints
 # --------------------------------------------------------------------------------------------
 def carry_over(folder: str, save_dir: str) -> str | None:
-    """Copy record, best models and VisualDL's records of a checkpoint's run, if this one writes elsewhere.
+    """Copy record, best models, pictures and the boards' records of a checkpoint's run, if this one writes elsewhere.
 
     Returns: a line that says so; None if it writes into the same folder.
     Raises: ConfigError: if they cannot be written.
@@ -225,7 +225,8 @@ def carry_over(folder: str, save_dir: str) -> str | None:
     source = os.path.dirname(os.path.normpath(folder)) or "."
     if os.path.isdir(save_dir) and os.path.samefile(source, save_dir):
         return None
-    records = sorted(glob.glob(os.path.join(source, "vdlrecords.*.log")))[-1:]
+    records = sorted(glob.glob(os.path.join(glob.escape(source), "vdlrecords.*.log")))[-1:]
+    records += sorted(glob.glob(os.path.join(glob.escape(source), EVENTS)))
     files = [path for path in (os.path.join(source, HISTORY_FILE), *records) if os.path.isfile(path)]
     for path in files:
         with save_atomic(os.path.join(save_dir, os.path.basename(path))) as temporary:
@@ -236,8 +237,11 @@ def carry_over(folder: str, save_dir: str) -> str | None:
             os.remove(os.path.join(save_dir, name, BEST_FILE))  # the score of another run
         if os.path.isfile(os.path.join(source, name, BEST_FILE)):
             folders.append(os.path.join(source, name))
-            with save_folder(os.path.join(save_dir, name)) as temporary:
-                shutil.copytree(folders[-1], temporary, dirs_exist_ok=True)
+    if os.path.isdir(os.path.join(source, PICTURES_FOLDER)):
+        folders.append(os.path.join(source, PICTURES_FOLDER))
+    for path in folders:
+        with save_folder(os.path.join(save_dir, os.path.basename(path))) as temporary:
+            shutil.copytree(path, temporary, dirs_exist_ok=True)
     names = ", ".join(os.path.basename(path) for path in (*files, *folders))
     return f"{save_dir} is not the folder of the checkpoint's run; copied from {source}: {names or 'nothing'}"
 

@@ -1,32 +1,36 @@
-"""A figure to show: images, ground truth and predictions side by side, with headings and a legend."""
+"""A figure to show: images, ground truth, predictions and errors side by side, with headings and a legend."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from ppliteseg_paddle.errors import DataError
-from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, colorize, stripe_pattern
-from ppliteseg_paddle.visual.text import font_for, text_width
+from ppliteseg_paddle.visual.draw import RGB, VOID_COLOR, VOID_STRIPE, colorize, stripe_pattern
+from ppliteseg_paddle.visual.error_map import IGNORED, WRONG
+from ppliteseg_paddle.visual.text import font_for, shortened, text_width
 
 _PAPER, _INK, _GRAY, _LINE = (255, 255, 255), (28, 30, 36), (112, 118, 128), (222, 225, 230)
 _MARGIN, _GAP, _RADIUS = 36, 14, 8  # pixels
 _TITLE, _SUBTITLE, _HEADING, _CAPTION, _LEGEND = 34, 19, 21, 16, 18  # font sizes in pixels
+_ALL_CLASSES = 32  # up to which the legend names all classes, not only those that occur
 _SMOOTH = 4  # round corners are drawn this many times larger and reduced
 
 
 class Row(NamedTuple):
-    """One row of a grid: `image` BGR, masks of the same size, `truth` None where it is not known."""
+    """One row of a grid: `image` BGR, masks of the same size, `truth` None where it is not known; `errors` BGR, as
+    `draw_errors` makes it."""
 
     image: np.ndarray
     truth: np.ndarray | None
     prediction: np.ndarray
     caption: str = ""
+    errors: np.ndarray | None = None
 
 
 def grid(
@@ -37,7 +41,7 @@ def grid(
     headings: tuple[str, str, str] = ("Image", "Ground truth", "Prediction"),
     cell_width: int = 480,
 ) -> np.ndarray:
-    """Draw rows of image, truth and prediction; without the truth's column where no row has one.
+    """Draw rows of image, truth, prediction and errors; without the columns that no row has.
 
     Args:
         label_set: class names and colors.
@@ -49,17 +53,12 @@ def grid(
     if not rows:
         raise DataError("a grid needs at least one image.")
     rows = [Row(*row) for row in rows]
-    with_truth = any(row.truth is not None for row in rows)
-    columns = [heading for heading in headings if with_truth or heading != headings[1]]
+    with_truth, with_errors = (any(getattr(row, part) is not None for row in rows) for part in ("truth", "errors"))
+    columns = [heading for heading in headings if with_truth or heading != headings[1]] + ["Errors"] * with_errors
     left = _MARGIN
     width = 2 * left + len(columns) * cell_width + (len(columns) - 1) * _GAP
     heights = [max(1, round(cell_width * row.image.shape[0] / row.image.shape[1])) for row in rows]
-    has_void = any(
-        mask is not None and mask.ndim == 2 and bool((mask >= label_set.num_classes).any())
-        for row in rows
-        for mask in row[1:3]
-    )
-    legend = _legend_layout(label_set, has_void, width - 2 * left)
+    legend = _legend_layout(_legend_entries(rows, label_set, with_errors), width - 2 * left)
     title_height = _TITLE + (16 if subtitle else 30)
     head = _MARGIN + (title_height if title else 0) + (_SUBTITLE + 30 if subtitle else 0)
     body = _HEADING + 14 + sum(heights) + _GAP * (len(rows) - 1) + sum(_CAPTION + 10 for row in rows if row.caption)
@@ -80,11 +79,13 @@ def grid(
         if with_truth:
             cells.append(_mask_cell(row.truth, label_set, cell_width, height))
         cells.append(_mask_cell(row.prediction, label_set, cell_width, height))
+        if with_errors:
+            cells.append(_blank(cell_width, height) if row.errors is None else _fit(row.errors, cell_width, height))
         for i, cell in enumerate(cells):
             canvas.paste((left + i * (cell_width + _GAP), y), cell)
         y += height
         if row.caption:
-            canvas.text((left, y + 4), row.caption, _CAPTION, _GRAY)
+            canvas.text((left, y + 4), shortened(row.caption, _CAPTION, width - 2 * left), _CAPTION, _GRAY)
             y += _CAPTION + 10
         y += _GAP
     y += 26 - _GAP
@@ -104,7 +105,7 @@ def _fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
 def _mask_cell(mask: np.ndarray | None, label_set, width: int, height: int) -> np.ndarray:
     """A colored mask with smooth borders: enlarged by whole pixels first, then averaged down. No mask gives a blank."""
     if mask is None:
-        return np.full((height, width, 3), 246, np.uint8)
+        return _blank(width, height)
     factor = max(1, math.ceil(2 * width / mask.shape[1]))
     if mask.ndim == 3:  # planes, colors of which mix
         large = cv2.resize(
@@ -120,11 +121,15 @@ def _mask_cell(mask: np.ndarray | None, label_set, width: int, height: int) -> n
     return cell
 
 
+def _blank(width: int, height: int) -> np.ndarray:
+    return np.full((height, width, 3), 246, np.uint8)
+
+
 # --------------------------------------------------------------------------------------------
 # Legend
 # --------------------------------------------------------------------------------------------
 class _Legend(NamedTuple):
-    entries: list[tuple[str, tuple[int, int, int] | None]]
+    entries: list[tuple[str, RGB | None]]
     columns: int
     column_width: int
     height: int
@@ -133,10 +138,28 @@ class _Legend(NamedTuple):
 _SWATCH, _LEGEND_ROW = (30, 20), 34
 
 
-def _legend_layout(label_set, has_void: bool, width: int) -> _Legend:
-    entries = [(name.replace("_", " "), color) for name, color in zip(label_set.classes, label_set.palette)]
-    if has_void:
+def _legend_entries(rows: Sequence[Row], label_set, with_errors: bool) -> list[tuple[str, RGB | None]]:
+    """Names and colors; None is the stripes of pixels without a class."""
+    masks = [mask for row in rows for mask in (row.truth, row.prediction) if mask is not None]
+    shown: Iterable[int] = range(label_set.num_classes)
+    if label_set.num_classes > _ALL_CLASSES:
+        occurring = {number for mask in masks for number in _classes_in(mask) if number < label_set.num_classes}
+        shown = sorted(occurring) or shown
+    entries: list[tuple[str, RGB | None]] = [
+        (label_set.classes[number].replace("_", " "), label_set.palette[number]) for number in shown
+    ]
+    if any(mask.ndim == 2 and bool((mask >= label_set.num_classes).any()) for mask in masks):
         entries.append(("unlabelled", None))
+    return [*entries, *([("wrong", WRONG), ("ignored", IGNORED)] if with_errors else [])]
+
+
+def _classes_in(mask: np.ndarray) -> list[int]:
+    return np.flatnonzero(mask.any(axis=(0, 1))).tolist() if mask.ndim == 3 else np.unique(mask).tolist()
+
+
+def _legend_layout(entries: list[tuple[str, RGB | None]], width: int) -> _Legend:
+    room = width - _SWATCH[0] - 38
+    entries = [(shortened(name, _LEGEND, room), color) for name, color in entries]
     widest = max(text_width(name, _LEGEND) for name, _ in entries)
     columns = max(1, min(len(entries), width // (int(widest) + _SWATCH[0] + 38)))
     rows = math.ceil(len(entries) / columns)

@@ -19,7 +19,7 @@ def config_path(root):
 
 @pytest.fixture(scope="session")
 def run(config_path, tmp_path_factory):
-    """One run with everything on: evaluation, EMA, VisualDL, workers."""
+    """One run with everything on: evaluation, EMA, VisualDL, TensorBoard, workers."""
     save_dir = str(tmp_path_factory.mktemp("run") / "output")
     result = trainer.train(
         load_config(config_path, iters=4),
@@ -29,6 +29,7 @@ def run(config_path, tmp_path_factory):
         log_iters=1,
         num_workers=2,
         use_vdl=True,
+        use_tensorboard=True,
         use_ema=True,
         seed=3,
         device="cpu",

@@ -129,7 +129,7 @@ def test_what_differs_is_said_in_one_line_and_the_new_schedule_begins_at_once(da
 def test_another_folder_gets_record_and_best_model_and_says_so(data, run, tmp_path, capsys):
     result = resume(data, tmp_path, run / "iter_4", {"iters": 5}, do_eval=True, log_iters=2)
     line = next(line for line in capsys.readouterr().out.splitlines() if "is not the folder of" in line)
-    assert line.endswith(f"copied from {run}: train.json, best_model")
+    assert line.endswith(f"copied from {run}: train.json, best_model, val_pictures")
     record = json.loads((tmp_path / "o" / "train.json").read_text())
     assert [row["iter"] for row in record["eval"]] == [1, 2, 3, 4, 5]
     assert [row["iter"] for row in record["train"]] == [2, 4] and result["final_loss"] == record["train"][-1]["loss"]

@@ -142,7 +142,7 @@ def same(whole, resumed):
 
 def later(names, after):
     """The checkpoints after an iteration."""
-    return [name for name in names if name.startswith("iter_") and int(name[5:]) > after]
+    return [name for name in names if name.startswith("iter_") and name[5:].isdigit() and int(name[5:]) > after]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -34,7 +34,9 @@ def test_a_run_leaves_checkpoints_best_model_configuration_and_record(run):
     names = set(os.listdir(save_dir))
     assert {"iter_2", "iter_4", "best_model", "ema_best_model", "config.yml", "train.json"} <= names
     assert {"curves.png"} <= names and result["curves"] == os.path.join(save_dir, "curves.png")
-    assert [len([name for name in names if name.startswith(kind)]) for kind in ("vdlrecords.", "vdlgraph.")] == [1, 1]
+    assert sorted(os.listdir(result["val_pictures"])) == ["iter_2.png", "iter_4.png"]
+    boards = ("vdlrecords.", "vdlgraph.", "events.out.tfevents.")
+    assert [len([name for name in names if name.startswith(kind)]) for kind in boards] == [1, 1, 1]
     assert sorted(os.listdir(os.path.join(save_dir, "iter_4"))) == [
         "checkpoint.json",
         "ema_model.pdparams",

@@ -7,7 +7,9 @@ from exported import LABELS, photograph
 from PIL import Image
 
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
 from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, class_borders, colorize, overlay
+from ppliteseg_paddle.visual.error_map import WRONG, draw_errors
 from ppliteseg_paddle.visual.grid import Row, grid
 from ppliteseg_paddle.visual.png import write_image, write_mask
 
@@ -82,6 +84,25 @@ def test_a_grid_shows_each_row_with_headings_and_a_legend(tmp_path):
 def test_a_grid_without_any_truth_has_two_columns():
     picture = grid([(photograph(40, 60), None, scene(), "")], LABELS, cell_width=240)
     assert picture.shape[1] == 2 * 36 + 2 * 240 + 14
+
+
+def test_errors_are_a_fourth_column_and_stand_in_the_legend():
+    image, mask = photograph(40, 60), scene()
+    row = Row(image, mask, mask, "first", draw_errors(image, np.zeros_like(mask), mask))
+    plain, picture = (grid([each], LABELS, cell_width=240) for each in (row._replace(errors=None), row))
+    assert picture.shape[1] == plain.shape[1] + 240 + 14 == 2 * 36 + 4 * 240 + 3 * 14
+    red = (picture == np.array(WRONG[::-1])).all(axis=2)
+    cell = red[70:230, -36 - 240 : -36]
+    assert 0.8 < cell.mean() < 0.95 and red[:230].sum() == cell.sum()  # 54 of the 60 columns are wrong
+    assert red[230:].sum() > 400 and not (plain == np.array(WRONG[::-1])).all(axis=2).any()
+
+
+def test_the_legend_of_many_classes_names_those_that_occur():
+    rows = [Row(photograph(40, 60), None, np.repeat(np.array([[7, 40]], np.uint8), 30, axis=1))]
+    many = LabelSet("many", tuple(f"class {i}" for i in range(150)), palette_for(150))
+    two = LabelSet("two", ("class 7", "class 40"), (many.palette[7], many.palette[40]))
+    shown = rows[0]._replace(prediction=(rows[0].prediction == 40).astype(np.uint8))
+    assert np.array_equal(grid(rows, many, cell_width=240), grid([shown], two, cell_width=240))
 
 
 def test_a_grid_without_rows_is_refused():

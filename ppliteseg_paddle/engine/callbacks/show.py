@@ -1,9 +1,10 @@
-"""All that shows a run to a person: the log's lines or a progress line, VisualDL, the plot of the curves."""
+"""All that shows a run to a person: the log's lines or a progress line, pictures and curves, VisualDL, TensorBoard."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
+import importlib
 import os
 import shlex
 import sys
@@ -15,7 +16,10 @@ from ppliteseg_paddle.engine.build import label_set_of
 from ppliteseg_paddle.engine.callbacks.curves import Curves
 from ppliteseg_paddle.engine.callbacks.health import Health
 from ppliteseg_paddle.engine.callbacks.progress import ProgressLine, shown
-from ppliteseg_paddle.engine.callbacks.visualdl import Board, Samples
+from ppliteseg_paddle.engine.callbacks.samples import Samples
+from ppliteseg_paddle.engine.callbacks.tensorboard import TensorBoard
+from ppliteseg_paddle.engine.callbacks.val_pictures import ValPictures
+from ppliteseg_paddle.engine.callbacks.visualdl import Board
 from ppliteseg_paddle.engine.loop.distributed import ranks
 from ppliteseg_paddle.engine.loop.log import LogLines
 from ppliteseg_paddle.engine.loop.run import LoopRun
@@ -29,15 +33,17 @@ if TYPE_CHECKING:
 
 def check_boards(options: TrainOptions) -> None:
     """See before the run that what it is to write for can be written. Raises: DependencyError"""
-    if not options.use_vdl:
-        return
-    try:
-        import visualdl  # noqa: F401
-    except ImportError as error:
-        raise DependencyError(
-            f"--use_vdl needs visualdl, which cannot be imported ({error}): pip install visualdl, or leave "
-            "--use_vdl out."
-        ) from error
+    for flag, module in (("use_vdl", "visualdl"), ("use_tensorboard", "tensorboard.summary.writer.record_writer")):
+        if not getattr(options, flag):
+            continue
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            package = module.partition(".")[0]
+            raise DependencyError(
+                f"--{flag} needs {package}, which cannot be imported ({error}): pip install {package}, or leave "
+                f"--{flag} out."
+            ) from error
 
 
 @contextlib.contextmanager
@@ -63,24 +69,33 @@ def show_run(
     fresh = not monitor.start and options.model_path is None
     health = Health(classes, run.iters, fresh, fp16=options.precision == "fp16")
     monitor.callbacks = [*monitor.callbacks, *lines, line, Curves(options.save_dir, record.contents, last), health]
+    samples = Samples(
+        parts.val_dataset, config, options.use_ema, precision=options.precision, amp_level=options.amp_level
+    )
+    if samples.chosen:
+        monitor.callbacks.append(samples)
+        if options.val_pictures:
+            monitor.callbacks.append(ValPictures(options.save_dir, samples, monitor.start))
     with contextlib.ExitStack() as open_ones:
-        if options.use_vdl:
-            board = _board(config, options, parts, monitor.start, classes)
+        for board in _boards(options, parts, monitor.start, classes, samples):
             monitor.callbacks.append(board)
             open_ones.enter_context(board.writing())
-            print(f"to watch it: visualdl --logdir {shlex.quote(options.save_dir)}", flush=True)
+            print(f"to watch it: {board.program} --logdir {shlex.quote(options.save_dir)}", flush=True)
         open_ones.enter_context(shown(line))
         yield
 
 
-def _board(config: Any, options: TrainOptions, parts: Parts, start: int, classes: Any) -> Board:
-    samples = Samples(
-        parts.val_dataset, config, options.use_ema, precision=options.precision, amp_level=options.amp_level
-    )
-    board = Board(options.save_dir, classes, start, samples if samples.pairs else None)
-    if not start or not glob.glob(os.path.join(options.save_dir, "vdlgraph.*")):
-        board.add_graph(parts.model, _input_shape(parts.train_dataset))
-    return board
+def _boards(
+    options: TrainOptions, parts: Parts, start: int, classes: Any, samples: Samples
+) -> Iterator[Board | TensorBoard]:
+    shared = (options.save_dir, classes, start, samples if samples.chosen else None)
+    if options.use_vdl:
+        board = Board(*shared)
+        if not start or not glob.glob(os.path.join(options.save_dir, "vdlgraph.*")):
+            board.add_graph(parts.model, _input_shape(parts.train_dataset))
+        yield board
+    if options.use_tensorboard:
+        yield TensorBoard(*shared)
 
 
 def _input_shape(dataset: Any) -> list[int]:

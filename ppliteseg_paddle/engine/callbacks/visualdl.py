@@ -1,8 +1,7 @@
 """What a run writes for VisualDL: scalars, predictions beside the truth, and the model's graph.
 
-To the scalars that PaddleSeg's loop writes, under the same names (losses, learning rate, times, mIoU and accuracy), it
-adds each class's IoU, kappa, images/s, and images. After a resume the curves continue in one piece: VisualDL shows the
-newest file of a folder only, so the records up to the checkpoint are carried over into it.
+After a resume the curves continue in one piece: VisualDL shows the newest file of a folder only, so the records up to
+the checkpoint are carried over into it.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ppliteseg_paddle.engine.callbacks.samples import Samples
+from ppliteseg_paddle.engine.callbacks.scalars import evaluation_scalars, tag, train_scalars
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.engine.loop.output import warn
-from ppliteseg_paddle.errors import PPLiteSegError
 
-SAMPLES = 3  # validation images whose predictions are shown
-CELL_WIDTH = 400  # pixels of an image, its truth and its prediction each
 FLUSH_SECONDS = 5  # VisualDL's own 120 leave the page empty for two minutes
 
 
@@ -32,8 +30,10 @@ class Board(Callback):
         classes: their names; samples: whose predictions are shown at each evaluation.
     """
 
+    program = "visualdl"  # that shows it
+
     def __init__(self, save_dir: str, classes: Sequence[str], start: int = 0, samples: Samples | None = None):
-        self.save_dir, self.classes, self.start = save_dir, [_tag(name) for name in classes], start
+        self.save_dir, self.classes, self.start = save_dir, [tag(name) for name in classes], start
         self.samples = samples
         self.writer: Any = None
 
@@ -55,21 +55,18 @@ class Board(Callback):
             self.writer.close()
 
     def on_log(self, monitor: Monitor, row: dict[str, Any]) -> None:
-        for name in ("loss", "lr", "batch_cost", "reader_cost", "ips"):
-            self.writer.add_scalar(f"Train/{name}", row[name], row["iter"])
-        outputs = monitor.losses[1:]
-        for index, loss in enumerate(outputs if len(outputs) > 1 else ()):
-            self.writer.add_scalar(f"Train/loss_{index:d}", float(loss), row["iter"])
+        self._add(train_scalars(monitor, row), row["iter"])
 
     def on_eval(self, monitor: Monitor, model: Any, evaluation: dict[str, Any]) -> None:
-        step, ema = monitor.steps, evaluation["ema"]
-        for name, key in (("mIoU", "mIoU"), ("Acc", "acc"), ("Kappa", "kappa")):
-            self.writer.add_scalar(f"Evaluate/{'Ema_' if ema else ''}{name}", evaluation[key], step)
-        for name, value in zip(self.classes, evaluation["class_iou"]):
-            self.writer.add_scalar(f"{'IoU_Ema' if ema else 'IoU'}/{name}", value, step)
-        if self.samples is not None and self.samples.ema == ema:
-            for name, image in self.samples.draw(model, step):
+        step = monitor.steps
+        self._add(evaluation_scalars(evaluation, self.classes), step)
+        if self.samples is not None:
+            for name, image in self.samples.pictures(model, evaluation):
                 self.writer.add_image(f"Predictions/{name}", image[:, :, ::-1], step)
+
+    def _add(self, scalars: dict[str, float], step: int) -> None:
+        for name, value in scalars.items():
+            self.writer.add_scalar(name, value, step)
 
     def add_graph(self, model: Any, shape: Sequence[int]) -> None:
         """Write the model's graph. A model that cannot be traced trains without one, with a warning."""
@@ -88,61 +85,6 @@ class Board(Callback):
         path = os.path.join(self.save_dir, f"vdlgraph.{int(time.time()):010d}.log")
         with save_atomic(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             json.dump(graph, file)
-
-
-class Samples:
-    """A few validation images, the same at every evaluation, drawn beside their truth and the prediction.
-
-    Args:
-        dataset: the validation set, or None; count: images out of it, spread evenly.
-        config: says how predictions are made, see `predict.EvaluationPredictor`.
-        ema: whether the averaged weights' predictions are shown, or the plain ones'.
-        precision, amp_level: in which the run evaluates.
-    """
-
-    def __init__(
-        self, dataset, config, ema: bool = False, count: int = SAMPLES, precision: str = "fp32", amp_level: str = "O1"
-    ):
-        self.config, self.ema, self.precision = config, ema, (precision, amp_level)
-        self.pairs: list[tuple[str, Any, Any]] = []  # name, image, label
-        count = min(count, len(dataset)) if hasattr(dataset, "read") else 0
-        for number in range(count):
-            index = (2 * number + 1) * len(dataset) // (2 * count)
-            try:
-                image, label = dataset.read(index)
-            except PPLiteSegError:
-                continue  # reported where all images are read
-            stem = os.path.splitext(os.path.basename(dataset.file_list[index][0]))[0]
-            self.pairs.append((f"{number + 1:d} {_tag(stem)}", image, label))
-
-    def draw(self, model, step: int):
-        """Name and picture of each image. Shape: (H, W, 3) uint8, BGR."""
-        from ppliteseg_paddle.engine.loop.precision import autocast
-        from ppliteseg_paddle.engine.predict import EvaluationPredictor
-        from ppliteseg_paddle.visual.bands import shown_image
-        from ppliteseg_paddle.visual.grid import Row, grid
-
-        was_training = model.training
-        model.eval()
-        predictor, pictures = EvaluationPredictor(model, self.config), []
-        for name, image, label in self.pairs:
-            with autocast(*self.precision):
-                mask = predictor.predict(image)
-            subtitle = f"iteration {step:d}{(', averaged weights' if self.ema else '')}"
-            pictures.append(
-                (
-                    name,
-                    grid(
-                        [Row(shown_image(image), label, mask)],
-                        predictor.label_set,
-                        subtitle=subtitle,
-                        cell_width=CELL_WIDTH,
-                    ),
-                )
-            )
-        if was_training:
-            model.train()
-        return pictures
 
 
 # --------------------------------------------------------------------------------------------
@@ -192,8 +134,3 @@ def records_up_to(path: str, step: int) -> list[Any]:
 def _number(path: str) -> int:
     digits = os.path.basename(path).split(".")[1]
     return int(digits) if digits.isdigit() else 0
-
-
-def _tag(name: str) -> str:
-    """A name as a part of a tag: `/` would begin a group, and VisualDL refuses `%`."""
-    return str(name).replace("/", "-").replace("%", "")

@@ -4,14 +4,11 @@ import glob
 import os
 import pathlib
 
-import cv2
 import numpy as np
 import paddle
 import pytest
 from loop_run import a_monitor
-from tiny_data import make_data, values, write_config
 
-from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
 from ppliteseg_paddle.engine.callbacks import visualdl as boards
 
 CLASSES = ("road", "tram/rail %")
@@ -112,51 +109,6 @@ def test_an_error_leaves_the_records_readable(tmp_path, monitor):
         board.on_log(monitor, row(10))
         raise KeyError
     assert losses_in(tmp_path) == [(10, pytest.approx(0.1))]
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    root = make_data(tmp_path_factory.mktemp("board") / "data", val=7)
-    return load_config(write_config(root / "c.yml", values(root)))
-
-
-@pytest.mark.slow
-def test_the_same_images_are_drawn_at_every_evaluation(config, tmp_path, monitor):
-    samples = boards.Samples(build_val_dataset(config), config)
-    assert [name for name, _, _ in samples.pairs] == ["1 09", "2 11", "3 13"]
-    model = build_model(config)
-    model.train()
-    board = boards.Board(str(tmp_path), CLASSES, samples=samples)
-    with board.writing():
-        for monitor.steps in (10, 20):
-            board.on_eval(monitor, model, evaluation())
-            board.on_eval(monitor, model, evaluation(ema=True))  # not these
-    assert model.training
-    from visualdl import LogReader
-
-    reader = LogReader(file_path=newest(tmp_path))
-    assert reader.get_tags()["image"] == ["Predictions/1 09", "Predictions/2 11", "Predictions/3 13"]
-    records = reader.get_data("image", "Predictions/1 09")
-    assert [record.id for record in records] == [10, 20]
-    picture = cv2.imdecode(np.frombuffer(records[0].image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
-    row_height = boards.CELL_WIDTH * samples.pairs[0][1].shape[0] / samples.pairs[0][1].shape[1]
-    assert picture.shape[1] > 3 * boards.CELL_WIDTH and picture.shape[0] > row_height
-    colors = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
-    palette = config_palette(config)
-    assert {
-        palette[3][::-1],
-        palette[8][::-1],
-    } <= colors  # road and car of the truth: not with red and blue in each other's place
-
-
-def test_a_data_set_that_cannot_be_read_by_index_shows_no_samples(config):
-    assert boards.Samples(range(5), config).pairs == [] and boards.Samples(None, config).pairs == []
-
-
-def config_palette(config):
-    from ppliteseg_paddle.engine.build import label_set_of
-
-    return label_set_of(config).palette
 
 
 def test_a_model_that_cannot_be_traced_is_said_and_no_file_is_left(tmp_path, capsys):
