@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ppliteseg_paddle.errors import DownloadError, WeightsError, suggest
+from ppliteseg_paddle.errors import DownloadError, PPLiteSegError, WeightsError, suggest
 from ppliteseg_paddle.files import home_folder, read_json, sha256_of, write_json
 from ppliteseg_paddle.weights import download
 
@@ -89,6 +89,14 @@ def path_of(row: Published) -> str:
         _get(row)
     _verify(row)
     return row.path
+
+
+def is_here(row: Published) -> bool:
+    """Whether a row's file is there and verified, so that it can be used without a connection."""
+    try:
+        return os.path.isfile(row.path) and bool(path_of(row))
+    except (PPLiteSegError, OSError):
+        return False
 
 
 def config_of(model_path: str | None) -> str | None:

@@ -10,7 +10,8 @@ from ppliteseg_paddle.data import jitter
 from ppliteseg_paddle.data.cache import DiskCache, MemoryCache, write_cache
 from ppliteseg_paddle.data.check import check_datasets
 from ppliteseg_paddle.data.dataset import CheckedDataset
-from ppliteseg_paddle.data.prepare.folder import Sources, carry_out, plan_folder
+from ppliteseg_paddle.data.prepare.draft import carry_out
+from ppliteseg_paddle.data.prepare.folder import Sources, plan_folder
 from ppliteseg_paddle.data.stats import dataset_stats
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError

@@ -8,7 +8,8 @@ from PIL import Image
 from tiny_data import save_pixels
 
 from ppliteseg_paddle.cli.main import main
-from ppliteseg_paddle.data.prepare.folder import Sources, carry_out, plan_folder
+from ppliteseg_paddle.data.prepare.draft import carry_out
+from ppliteseg_paddle.data.prepare.folder import Sources, plan_folder
 from ppliteseg_paddle.data.prepare.label_forms import convert, decide
 from ppliteseg_paddle.data.prepare.mask_facts import Census, facts_of
 from ppliteseg_paddle.errors import DataError

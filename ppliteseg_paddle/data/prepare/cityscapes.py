@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ppliteseg_paddle.data.parallel import run_parallel
-from ppliteseg_paddle.data.prepare.writing import Pair, check_lists, write_classes, write_label, write_list
+from ppliteseg_paddle.data.prepare.known import KnownSet
+from ppliteseg_paddle.data.prepare.writing import Pair, write_label
 from ppliteseg_paddle.errors import DataError, DependencyError
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.files import unreadable
@@ -38,60 +40,93 @@ class Frame(NamedTuple):
     def label(self) -> str:
         return self.stem + _TRAIN_IDS
 
+    @property
+    def has_label(self) -> bool:
+        return os.path.isfile(self.label) and os.path.getsize(self.label) > 0
+
+    @property
+    def has_annotation(self) -> bool:
+        """Whether a label is there, or can be made."""
+        return self.has_label or os.path.isfile(self.stem + _POLYGONS) or os.path.isfile(self.stem + _IDS)
+
 
 def prepare_cityscapes(
-    root: str, num_workers: int | None = None, progress: bool = True, overwrite: bool = False
+    root: str,
+    num_workers: int | None = None,
+    progress: bool = True,
+    overwrite: bool = False,
+    out_dir: str | None = None,
 ) -> dict[str, Any]:
-    """Make the 19-class labels and the lists of a Cityscapes folder. Labels that are there are kept, so it can be
-    resumed.
+    """Make the 19-class labels of a Cityscapes folder, its lists, and a config.yml. Labels that are there are kept, so
+    it can be resumed; the official package is needed for those that are not.
 
-    Args: root: holds leftImg8bit/ and gtFine/, or the archives as downloaded.
-    Returns: "root", "splits" (name -> images, expected, labels made, kept), "missing" (sentences), "complete".
+    Args: root: holds leftImg8bit/ and gtFine/, or the archives as downloaded. out_dir: folder for the lists and
+        config.yml; None: `root`.
+    Returns: "root", "splits" (name -> images, expected, labels made, kept), "missing" (sentences), "complete", and
+        those of `KnownSet.result`.
     Raises: DataError: if images or annotations are not there at all, or a file is damaged; DependencyError.
     """
-    labels_of_package()
-    outputs = Outputs(root, overwrite)
-    check_lists(outputs, (*EXPECTED, "trainval"))
     unpacked = [name for name in ARCHIVES if _unpack(root, name)]
-    splits: dict[str, dict[str, int]] = {}
-    missing: list[str] = []
-    pairs: dict[str, list[Pair]] = {}
+    frames = {split: _frames(root, split) for split in EXPECTED}
+    if not any(frames.values()):
+        raise DataError(
+            f"{root} holds no Cityscapes images: expected {root}/leftImg8bit/train/CITY/*{_IMAGE}, or "
+            f"{' and '.join(ARCHIVES.values())}."
+        )
+    labeled = {split: [frame for frame in frames[split] if frame.has_annotation] for split in ("train", "val")}
+    pairs: dict[str, list[Pair]] = {
+        split: [(frame.image, frame.label) for frame in part] for split, part in labeled.items()
+    }
+    pairs["test"] = [(frame.image, None) for frame in frames["test"]]  # its published annotations are dummies
+    pairs["trainval"] = pairs["train"] + pairs["val"]
+    known = KnownSet("cityscapes", label_set("cityscapes").classes, pairs)
+    changes = known.changes(Outputs(out_dir or root, overwrite))
+    todo = {split: [frame for frame in part if not frame.has_label] for split, part in labeled.items()}
+    if any(todo.values()):
+        labels_of_package()
+    for split, part in todo.items():
+        for _ in run_parallel(_make_label, part, num_workers, f"labels of {split}", "label", progress):
+            pass
+    changes.write_texts()
+    missing = _missing(root, frames, labeled)
+    return {
+        "root": root,
+        "splits": {split: _counts(split, part, todo.get(split, ())) for split, part in frames.items()},
+        "unpacked": unpacked,
+        "missing": missing,
+        "complete": not missing,
+        **known.result(changes),
+    }
+
+
+def _counts(split: str, frames: list[Frame], made: Sequence[Frame]) -> dict[str, int]:
+    labels = sum(frame.has_label for frame in frames)
+    return {
+        "images": len(frames),
+        "expected": EXPECTED[split],
+        "labels": labels,
+        "made": len(made),
+        "kept": labels - len(made),
+    }
+
+
+def _missing(root: str, frames: dict[str, list[Frame]], labeled: dict[str, list[Frame]]) -> list[str]:
+    """What of the full set is not there, and which archive has it."""
+    missing = []
     for split, expected in EXPECTED.items():
-        frames = _frames(root, split)
-        made, kept, without = _make_labels(frames, split, num_workers, progress)
-        if split == "test":
-            pairs[split] = [(frame.image, None) for frame in frames]
-        else:
-            lost = set(without)
-            pairs[split] = [(frame.image, frame.label) for frame in frames if frame.image not in lost]
-        splits[split] = {"images": len(frames), "expected": expected, "labels": made + kept, "made": made, "kept": kept}
-        if len(frames) != expected:
-            advice = f"; download {ARCHIVES['leftImg8bit']}" if len(frames) < expected else ""
+        found = len(frames[split])
+        if found != expected:
+            advice = f"; download {ARCHIVES['leftImg8bit']}" if found < expected else ""
             folder = os.path.join(root, "leftImg8bit", split)
-            missing.append(f"{split}: {len(frames)} images in {folder}, the full set has {expected}{advice}")
-        if without and split != "test":
+            missing.append(f"{split}: {found} images in {folder}, the full set has {expected}{advice}")
+        without = [] if split == "test" else [frame.image for frame in frames[split] if not frame.has_annotation]
+        if without:
             shown = ", ".join([os.path.basename(path) for path in without[:3]] + ["..."] * (len(without) > 3))
             missing.append(
                 f"{split}: {len(without)} images without annotation in gtFine ({shown}), left off the list; "
                 f"download {ARCHIVES['gtFine']}"
             )
-    if not pairs["train"] and not pairs["val"] and not pairs["test"]:
-        raise DataError(
-            f"{root} holds no Cityscapes images: expected {root}/leftImg8bit/train/CITY/*{_IMAGE}, or "
-            f"{' and '.join(ARCHIVES.values())}."
-        )
-    pairs["trainval"] = pairs["train"] + pairs["val"]
-    for split, rows in pairs.items():
-        write_list(outputs, split, rows)
-    write_classes(outputs, label_set("cityscapes").classes)
-    return {
-        "root": root,
-        "splits": splits,
-        "unpacked": unpacked,
-        "missing": missing,
-        "complete": not missing,
-        "lists": {split: len(rows) for split, rows in pairs.items()},
-    }
+    return missing
 
 
 def labels_of_package():
@@ -152,23 +187,9 @@ def _frames(root: str, split: str) -> list[Frame]:
 # --------------------------------------------------------------------------------------------
 # Labels
 # --------------------------------------------------------------------------------------------
-def _make_labels(frames: list[Frame], split: str, num_workers, progress) -> tuple[int, int, list[str]]:
-    """How many were made, how many were there, and the images without annotation."""
-    todo = [frame for frame in frames if not _complete(frame.label)]
-    if split == "test":  # its published annotations are dummies
-        return 0, len(frames) - len(todo), []
-    results = run_parallel(_make_label, todo, num_workers, f"labels of {split}", "label", progress)
-    without = [frame.image for frame, made in zip(todo, results) if not made]
-    return len(todo) - len(without), len(frames) - len(todo), without
-
-
-def _complete(path: str) -> bool:
-    return os.path.isfile(path) and os.path.getsize(path) > 0
-
-
-def _make_label(frame: Frame) -> bool:
+def _make_label(frame: Frame) -> None:
     """Write a frame's training label from its polygons, as the official package draws them; where the polygons are not
-    there, from its label ids. Returns whether it has any."""
+    there, from its label ids."""
     if not os.path.isfile(frame.stem + _POLYGONS):
         return _from_label_ids(frame)
     from cityscapesscripts.helpers.annotation import Annotation
@@ -196,16 +217,12 @@ def _make_label(frame: Frame) -> bool:
                 frame.stem + _POLYGONS, *label.size, frame.image, *size
             )
         )
-    write_label(frame.label, np.asarray(label))
-    return True
+    return write_label(frame.label, np.asarray(label))
 
 
-def _from_label_ids(frame: Frame) -> bool:
-    if not os.path.isfile(frame.stem + _IDS):
-        return False
+def _from_label_ids(frame: Frame) -> None:
     table = np.full(256, 255, np.uint8)
     for label in labels_of_package().labels:
         if label.id >= 0 and 0 <= label.trainId < 255:
             table[label.id] = label.trainId
     write_label(frame.label, table[read_label(frame.stem + _IDS)])
-    return True

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -18,10 +17,7 @@ from ppliteseg_paddle.data.prepare.image_facts import ImageFacts, image_facts
 from ppliteseg_paddle.data.prepare.label_forms import Form, Remap, decide, ignored_value
 from ppliteseg_paddle.data.prepare.mask_facts import Census, facts_of
 from ppliteseg_paddle.data.prepare.pairing import Pairing, find_files, pair_by_name
-from ppliteseg_paddle.data.prepare.starter import Prepared, starter_config
-from ppliteseg_paddle.data.prepare.writing import check_lists, separator_for, write_classes, write_label, write_list
 from ppliteseg_paddle.errors import ConfigError, DataError
-from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS, LABEL_EXTENSIONS
 from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.images import channels_of, read_values
@@ -67,6 +63,7 @@ class Plan(NamedTuple):
     make: Callable  # (image, source) -> label; a function that processes can be given
     warning: str = ""
     images: ImageFacts = ImageFacts(ImageForm())
+    palette: tuple[RGB, ...] = ()
 
     @property
     def ignored(self) -> int:
@@ -131,7 +128,8 @@ def _plan(sources: Sources, num_workers: int | None, progress: bool) -> Plan:
         raise DataError(f"no mask in {masks} has a name that ends in '{suffix}'.")
     pairing = pair_by_name(found, labels, images, masks)
     form = _form_of([mask for _, mask in pairing.pairs], sources, num_workers, progress)
-    return Plan(pairing, form.names, form.what, form.rows, functools.partial(_convert, form=form), form.warning)
+    make = functools.partial(_convert, form=form)
+    return Plan(pairing, form.names, form.what, form.rows, make, form.warning, palette=form.palette)
 
 
 def _ends(path: str, suffix: str) -> bool:
@@ -190,7 +188,7 @@ def _plan_coco(found, images: str, annotations: str, masks: str | None) -> Plan:
 
 
 # --------------------------------------------------------------------------------------------
-# Making
+# Making one label
 # --------------------------------------------------------------------------------------------
 def _convert(pair, form: Form) -> np.ndarray:
     return label_forms.convert(pair[1], form)
@@ -204,80 +202,3 @@ def _draw_labelme(pair, names) -> np.ndarray:
 
 def _draw_coco(pair, coco: Coco) -> np.ndarray:
     return coco.label(pair[1])
-
-
-def _make(job, make, outputs: Outputs) -> tuple[int, int]:
-    image, source, target = job
-    label = make((image, source))
-    write_label(target, label, outputs)
-    return label.shape[1], label.shape[0]
-
-
-def carry_out(
-    plan: Plan,
-    out_dir: str | Outputs,
-    val: float = 0.2,
-    seed: int = 0,
-    num_workers: int | None = None,
-    progress: bool = True,
-) -> dict[str, Any]:
-    """Write labels, lists, classes.txt and config.yml to `out_dir`. The images stay where they are.
-
-    Args: out_dir: a folder, or `Outputs` of one; val: share of the pairs for validation; seed: of the random split.
-    Returns: "out_dir", "config", "train", "val", "class_names", "form", "skipped".
-    Raises: DataError: if there are too few pairs, or a file cannot be written.
-    """
-    pairs = plan.pairing.pairs
-    held_out = max(1, round(val * len(pairs))) if val > 0 else 0
-    if held_out >= len(pairs):
-        raise DataError(
-            f"{len(pairs):d} pairs are too few for a training and a validation list; add images, or pass --val 0."
-        )
-    outputs = out_dir if isinstance(out_dir, Outputs) else Outputs(out_dir)
-    root = os.path.abspath(outputs.folder)
-    names = _unique_names([image for image, _ in pairs])
-    rows = [(image, os.path.join(root, "labels", name + ".png")) for (image, _), name in zip(pairs, names)]
-    jobs = [(image, source, row[1]) for (image, source), row in zip(pairs, rows)]
-    config = os.path.join(root, "config.yml")
-    check_lists(outputs, ("train", "val"), config, *(target for _, _, target in jobs))
-    make = functools.partial(_make, make=plan.make, outputs=outputs)
-    sizes = list(run_parallel(make, jobs, num_workers, "writing labels", "label", progress))
-    order = list(range(len(rows)))
-    random.Random(seed).shuffle(order)  # noqa: S311 - a split that can be repeated, no secret
-    chosen = set(order[:held_out])
-    lists = {
-        "train": [row for i, row in enumerate(rows) if i not in chosen],
-        "val": [row for i, row in enumerate(rows) if i in chosen],
-    }
-    separator = separator_for(rows, root)
-    for split, part in lists.items():
-        write_list(outputs, split, part, separator)
-    write_classes(outputs, plan.names)
-    smallest = (min(width for width, _ in sizes), min(height for _, height in sizes))
-    data = Prepared(root, len(plan.names), separator, plan.ignored, plan.images)
-    text = starter_config(data, len(lists["train"]), bool(lists["val"]), smallest)
-    outputs.write(config, text.encode())
-    return {
-        "out_dir": outputs.folder,
-        "config": config,
-        "train": len(lists["train"]),
-        "val": len(lists["val"]),
-        "class_names": list(plan.names),
-        "form": plan.what,
-        "warning": plan.warning,
-        "skipped": plan.pairing.images_alone + plan.pairing.masks_alone,
-        "ignored": plan.ignored,
-        "mapping": [{"source": row.source, "id": row.id, "name": row.name, "pixels": row.pixels} for row in plan.rows],
-    }
-
-
-def _unique_names(paths: Sequence[str]) -> list[str]:
-    """One name for each image's label: its own, with its folder where that would occur twice."""
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
-    if len(set(stems)) == len(stems):
-        return stems
-    common = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
-    names = [os.path.splitext(os.path.relpath(os.path.abspath(path), common))[0] for path in paths]
-    if len(set(names)) < len(names):
-        raise DataError("two images differ in their extension only: rename one, so that each can have a label.")
-    return names

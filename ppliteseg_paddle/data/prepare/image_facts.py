@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.files import unreadable
 from ppliteseg_paddle.reading.image_form import ImageForm
-from ppliteseg_paddle.reading.images import channels_of, read_values, suggested_range
+from ppliteseg_paddle.reading.images import channels_of, image_size, read_values, suggested_range
 
 _SAMPLE = 64  # images whose values are looked at
 _PIXELS = 4096  # of each
@@ -55,6 +56,17 @@ def image_facts(paths: Sequence[str], num_workers: int | None = None, progress: 
         return ImageFacts(ImageForm(channels), *_moments(list(found.values()), ImageForm(channels)))
     form = ImageForm.checked(channels, _range_of(list(found.values()), deep[0].dtype.kind))
     return ImageFacts(form, *_moments(list(found.values()), form))
+
+
+def sizes_of(paths: Sequence[str], num_workers: int | None = None, progress: bool = True) -> list[tuple[int, int]]:
+    """(width, height) of images as their headers tell it; `data check` reports those that cannot be read.
+
+    Raises: UnreadableError: if none can.
+    """
+    found = [size for size in run_parallel(image_size, paths, num_workers, "sizes", progress=progress) if size]
+    if not found:
+        raise unreadable("image", paths[0])
+    return found
 
 
 def _values_of(path: str) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Optional, Union
 import numpy as np
 
 from ppliteseg_paddle.data.prepare.mask_facts import MAX_COLORS, THRESHOLD, Census, values_of
+from ppliteseg_paddle.data.prepare.own_colors import own_palette
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.color_masks import codes, color_of, ids_of_colors, read_rgb
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
@@ -35,7 +36,7 @@ class Form(NamedTuple):
 
     Attributes: `kind`, "values" or "colors"; `what`, for people; `names` of the classes; `ignored`, the id of pixels
         without a class; `smeared`, whether values are first cut at `THRESHOLD` into 0 and 255; `warning`, a sentence
-        or "".
+        or ""; `palette`, the classes' own colors, () if there are none.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Form(NamedTuple):
     ignored: int = IGNORED
     smeared: bool = False
     warning: str = ""
+    palette: tuple[RGB, ...] = ()
 
 
 def ignored_value(classes: int) -> int:
@@ -58,7 +60,7 @@ def decide(
     remap: Remap | None = None,
     table: Sequence[tuple[RGB, str]] | None = None,
 ) -> Form:
-    """How the masks become class ids.
+    """How the masks become class ids, and the colors that they give the classes.
 
     Args:
         class_names: in the order of their ids; None finds out how many there are.
@@ -66,6 +68,13 @@ def decide(
         table: (color, name) of each class.
     Raises: DataError: if the masks are of several kinds, or do not fit `class_names`, `remap` or `table`.
     """
+    form = _decide(census, class_names, remap, table)
+    return form._replace(palette=own_palette(form.rows, len(form.names), census.palettes))
+
+
+def _decide(
+    census: Census, class_names: Sequence[str] | None, remap: Remap | None, table: Sequence[tuple[RGB, str]] | None
+) -> Form:
     by_color = table or any(isinstance(source, tuple) for source in remap or ())
     if len(census.kinds) > 1 and (any(len(set(color_of(code))) > 1 for code in census.colors) or by_color):
         raise DataError(

@@ -1,16 +1,24 @@
-"""A configuration for a data set that has just been prepared: complete, so that it trains at once, and plain to
-change."""
+"""A configuration for a data set that has just been prepared: complete, so that it trains at once, with the reasons for
+its numbers, and plain to change."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import yaml
 
 from ppliteseg_paddle.data.prepare.image_facts import ImageFacts
+from ppliteseg_paddle.data.prepare.sizing import FINE_TUNING, Extent, Machine, RunPlan, plan_run
 from ppliteseg_paddle.reading.image_form import ImageForm
+from ppliteseg_paddle.reading.limits import size_text
+from ppliteseg_paddle.reading.palettes import RGB
+from ppliteseg_paddle.weights import zoo
 
 _HALF = [0.5]
+_BACKBONE, _NETWORK = "STDCNet813", "STDC1"  # of PP-LiteSeg-T, here and in the table of published weights
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,8 @@ class Prepared:
     """The data that a configuration is for.
 
     Args: root: folder with the lists; separator: of the lists; num_classes; ignored: the value of pixels without a
-        class; images: their form, mean and deviation.
+        class; images: their form, mean and deviation; palette: colors of the classes, () for the default ones; command:
+        what prepared it.
     """
 
     root: str
@@ -26,6 +35,8 @@ class Prepared:
     separator: str = " "
     ignored: int = 255
     images: ImageFacts = ImageFacts(ImageForm())
+    palette: tuple[RGB, ...] = ()
+    command: str = "folder"
 
     def block(self, mode: str, transforms: list) -> dict:
         """A data set's block; defaults are omitted."""
@@ -67,69 +78,135 @@ def _one_pair(pairs: list[list[float]] | None):
     return None if pairs is None else written[0] if len(written) == 1 else written
 
 
-def starter_config(data: Prepared, images: int, has_val: bool, size: tuple[int, int]) -> str:
-    """YAML text: PP-LiteSeg-T from scratch, with the recipe of the CamVid configuration at 480x360.
+class Pretrained(NamedTuple):
+    """Published weights for the backbone. `here`: whether the file is there and intact, so that no connection is
+    needed."""
 
-    Args: images: for training; size: (width, height) of the smallest.
-    """
-    root = data.root
-    batch_size = max(1, min(8, images))
-    crop = [max(64, min(512, side) // 32 * 32) for side in size]
+    name: str
+    here: bool
 
-    values = {
-        "batch_size": batch_size,
-        "iters": max(200, min(4000, images * 10)),
-        "train_dataset": data.block(
-            "train",
-            [
-                {
-                    "type": "FusedAugment",
-                    "min_scale_factor": 0.5,
-                    "max_scale_factor": 2.0,
-                    "scale_step_size": 0.125,
-                    "crop_size": crop,
-                    "flip_prob": 0.5,
-                    "distort": data.distort,
-                    **({"label_padding_value": data.ignored} if data.ignored != 255 else {}),
-                    **data.levels,
-                }
-            ],
+    @classmethod
+    def find(cls) -> Pretrained:
+        """Weights that are there, else the first that can be downloaded. They fit images of any channels
+        (`weights.channels`)."""
+        rows = [row for row in zoo.published().values() if row.network == _NETWORK]
+        for row in rows:
+            if zoo.is_here(row):
+                return cls(row.name, True)
+        return cls(next(row.name for row in rows if row.address), False)
+
+
+def starter_config(data: Prepared, extent: Extent, machine: Machine, weights: Pretrained) -> str:
+    """YAML text: PP-LiteSeg-T with the recipe of the CamVid configuration at 480x360, and numbers that fit the data and
+    the machine. Each is explained in a comment."""
+    plan = plan_run(extent, machine)
+    width, height = extent.smallest
+    times = plan.iters // plan.save_interval
+    loss = {"types": [{"type": "CELoss", "ignore_index": data.ignored}], "coef": [1, 0.5, 0.5]}
+    parts = [
+        _head(data, extent, machine, plan, weights)
+        + _line("batch_size", plan.batch_size, f"a step takes about {size_text(plan.memory)} of memory")
+        + _line("iters", plan.iters, _length(plan, machine))
+        + _line(
+            "save_interval", plan.save_interval, f"a checkpoint, and with --do_eval an evaluation, {times:d} times"
         ),
-        "val_dataset": data.block("val", [{"type": "Normalize", **data.levels}]),
-        "model": {
-            "type": "PPLiteSegNet",
-            "num_classes": data.num_classes,
-            "backbone": {"type": "STDCNet813"},
-            "neck": {"type": "SPPM", "in_channels": 1024, "out_channels": 128, "bin_sizes": [1, 2, 4]},
-            "head": {
-                "type": "FLDHead",
-                "in_channels": [256, 512, 1024],
-                "neck_channels": 128,
-                "out_channels": [32, 64, 128],
-            },
-            "seg_head_channels": [32, 64, 64],
-        },
-        "optimizer": {"type": "Momentum", "momentum": 0.9, "use_nesterov": True, "weight_decay": 5.0e-4},
-        "lr_scheduler": {
-            "type": "PolynomialDecay",
-            "learning_rate": round(0.005 * batch_size, 4),
-            "end_lr": 0,
-            "power": 0.9,
-            "warmup_iters": 20,
-            "warmup_start_lr": 1.0e-3,
-        },
-        "loss": {"types": [{"type": "CELoss", "ignore_index": data.ignored}], "coef": [1, 0.5, 0.5]},
+        f"# The crop fits the smallest image, {width:d}x{height:d}, and the time and memory of a step.\n"
+        + _dump({"train_dataset": data.block("train", [_augment(data, plan)])}),
+        _model(data, weights),
+        _dump(_OPTIMIZER, flow=False),
+        _schedule(plan, weights),
+        _dump({"loss": loss}),
+    ]
+    if extent.val:
+        parts.insert(2, _dump({"val_dataset": data.block("val", [{"type": "Normalize", **data.levels}])}))
+    if data.palette:
+        colors = _dump({"palette": [list(color) for color in data.palette]})
+        parts.insert(1, f"# The colors of your masks, for those that are predicted.\n{colors}")
+    return "\n".join(parts)
+
+
+def _schedule(plan: RunPlan, weights: Pretrained) -> str:
+    rate, why = plan.learning_rate, "0.005 for each image of a batch, at most 0.04"
+    if weights.here:
+        rate, why = rate * FINE_TUNING, "a quarter of the rate from scratch, as the backbone is trained"
+    values = {
+        "type": "PolynomialDecay",
+        "learning_rate": round(rate, 5),
+        "end_lr": 0,
+        "power": 0.9,
+        "warmup_iters": max(10, plan.iters // 50),
+        "warmup_start_lr": min(1.0e-3, round(rate / 10, 6)),
     }
-    if not has_val:
-        del values["val_dataset"]
-    head = (
-        "# Written by `ppliteseg data prepare folder`: PP-LiteSeg-T, trained from scratch.\n#\n"
-        f"#   ppliteseg data check --config {root}/config.yml\n#   ppliteseg train --config "
-        f"{root}/config.yml{(' --do_eval' if has_val else '')}\n"
+    return f"# The learning rate is {why}.\n{_dump({'lr_scheduler': values}, flow=False)}"
+
+
+_OPTIMIZER = {"optimizer": {"type": "Momentum", "momentum": 0.9, "use_nesterov": True, "weight_decay": 5.0e-4}}
+
+
+def _head(data: Prepared, extent: Extent, machine: Machine, plan: RunPlan, weights: Pretrained) -> str:
+    path = shlex.quote(f"{data.root}/config.yml")
+    start = f"with the weights {weights.name} for its backbone" if weights.here else "trained from scratch"
+    where = "a GPU" if plan.hours is None else f"{machine.cores:d} CPU core{'s' if machine.cores > 1 else ''}"
+    return (
+        f"# Written by `ppliteseg data prepare {data.command}`: PP-LiteSeg-T, {start}.\n#\n"
+        f"#   ppliteseg data check --config {path}\n"
+        f"#   ppliteseg train --config {path}{' --do_eval' if extent.val else ''}\n#\n"
+        f"# Its numbers fit {extent.train:d} training and {extent.val:d} validation images, and {where}. For another "
+        "time:\n# train --iters N, or --max_minutes N.\n"
     )
 
+
+def _length(plan: RunPlan, machine: Machine) -> str:
+    epochs = f"{plan.epochs:.0f}" if plan.epochs >= 10 else f"{plan.epochs:.1f}"
+    if plan.hours is None:
+        return f"{epochs} epochs"
+    time = f"{plan.hours:.1f} hours" if plan.hours >= 1.5 else f"{max(2, round(60 * plan.hours)):d} minutes"
+    return f"{epochs} epochs; about {time} on {machine.cores:d} core{'s' if machine.cores > 1 else ''}"
+
+
+def _augment(data: Prepared, plan: RunPlan) -> dict[str, Any]:
+    return {
+        "type": "FusedAugment",
+        "min_scale_factor": 0.5,
+        "max_scale_factor": 2.0,
+        "scale_step_size": 0.125,
+        "crop_size": list(plan.crop),
+        "flip_prob": 0.5,
+        "distort": data.distort,
+        **({"label_padding_value": data.ignored} if data.ignored != 255 else {}),
+        **data.levels,
+    }
+
+
+def _model(data: Prepared, weights: Pretrained) -> str:
+    line = f"    pretrained: {weights.name}  # ImageNet; they are here: ppliteseg weights list"
+    if not weights.here:
+        get = f"`ppliteseg weights download {weights.name}`"
+        line = f"    # pretrained: {weights.name}  # ImageNet: {get}; take a quarter of learning_rate"
+    rest = {
+        "neck": {"type": "SPPM", "in_channels": 1024, "out_channels": 128, "bin_sizes": [1, 2, 4]},
+        "head": {
+            "type": "FLDHead",
+            "in_channels": [256, 512, 1024],
+            "neck_channels": 128,
+            "out_channels": [32, 64, 128],
+        },
+        "seg_head_channels": [32, 64, 64],
+    }
+    text = _dump({"model": {"type": "PPLiteSegNet", "num_classes": data.num_classes, **rest}})
+    mark = f"  num_classes: {data.num_classes:d}\n"
+    return text.replace(mark, f"{mark}  backbone:\n    type: {_BACKBONE}\n{line}\n", 1)
+
+
+def _line(key: str, value: Any, comment: str) -> str:
+    return f"{f'{key}: {value}':20} # {comment}\n"
+
+
+def _dump(values: Mapping[str, Any], flow: bool | None = None) -> str:
+    """Args: flow: None writes lists and blocks of plain values on one line; False writes a line each."""
+
     class Plain(yaml.SafeDumper):
-        def ignore_aliases(self, data):
+        def ignore_aliases(self, data: Any) -> bool:
             return True
 
-    return head + yaml.dump(values, Dumper=Plain, sort_keys=False, default_flow_style=None, width=110)
+    return str(yaml.dump(values, Dumper=Plain, sort_keys=False, default_flow_style=flow, width=110, allow_unicode=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Optional
 
 import numpy as np
@@ -31,19 +31,31 @@ def separator_for(pairs: Iterable[Pair], root: str) -> str:
     return "\t" if any(" " in relative(path, root) for pair in pairs for path in pair if path) else " "
 
 
-def write_list(outputs: Outputs, split: str, pairs: Sequence[Pair], separator: str | None = None) -> None:
-    """Write SPLIT.txt, `image label` a line, relative to its folder where they are below it; a label None writes the
+def list_text(pairs: Sequence[Pair], root: str, separator: str | None = None) -> bytes:
+    """The content of a list, `image label` a line, relative to `root` where they are below it; a label None gives the
     image alone.
 
     Args: separator: None takes what `separator_for` says.
-    Raises: DataError: for a name that no list can hold; if the list cannot be written.
+    Raises: DataError: for a name that no list can hold.
     """
-    root = outputs.folder
     separator = separator or separator_for(pairs, root)
     rows = [[relative(name, root) for name in pair if name is not None] for pair in pairs]
     for name in (name for row in rows for name in row if any(mark in name for mark in "\t\r\n")):
         raise DataError(f"{name!r} has a tab or a line end in its name, which a list cannot hold: rename it.")
-    outputs.write(list_path(outputs.folder, split), "".join(separator.join(row) + "\n" for row in rows).encode())
+    return "".join(separator.join(row) + "\n" for row in rows).encode()
+
+
+def data_set_texts(
+    root: str, lists: Mapping[str, Sequence[Pair]], classes: Sequence[str], separator: str | None = None
+) -> dict[str, bytes]:
+    """Paths and contents of the lists and classes.txt of a data set in the folder `root`. Raises: DataError"""
+    texts = {list_path(root, split): list_text(pairs, root, separator) for split, pairs in lists.items()}
+    texts[list_path(root, "classes")] = "".join(name + "\n" for name in classes).encode()
+    return texts
+
+
+def config_path(root: str) -> str:
+    return os.path.join(root, "config.yml")
 
 
 def list_path(root: str, split: str) -> str:
@@ -54,12 +66,3 @@ def relative(path: str, root: str) -> str:
     """`path` as a list names it: relative to `root` if it is below, else absolute."""
     name = os.path.relpath(os.path.abspath(path), os.path.abspath(root))
     return os.path.abspath(path) if name.startswith(os.pardir) else name.replace(os.sep, "/")
-
-
-def write_classes(outputs: Outputs, names: Sequence[str]) -> None:
-    outputs.write(list_path(outputs.folder, "classes"), "".join(name + "\n" for name in names).encode())
-
-
-def check_lists(outputs: Outputs, splits: Iterable[str], *others: str) -> None:
-    """See that the lists, classes.txt and other files replace nothing of the user's. Raises: DataError"""
-    outputs.check([*(list_path(outputs.folder, name) for name in (*splits, "classes")), *others])
