@@ -21,7 +21,7 @@ from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.labels import read_stored
 
-VAL_SHARE, MOST_VAL = 0.2, 500  # of the pairs for validation, where nothing is asked for; Cityscapes has 500
+VAL_SHARE, MAX_VAL = 0.2, 500  # of the pairs for validation, where nothing is asked for; Cityscapes has 500
 
 
 def _compare(job, make) -> str:
@@ -91,14 +91,14 @@ def draft(
 ) -> Draft:
     """Work out labels, lists, classes.txt and config.yml, and compare them with what is there. Nothing is written.
 
-    Args: val: share of the pairs for validation, None for `VAL_SHARE` of them and at most `MOST_VAL`; seed: of the
+    Args: val: share of the pairs for validation, None for `VAL_SHARE` of them and at most `MAX_VAL`; seed: of the
         random split.
     Raises: DataError: if there are too few pairs; EditedError: if files that were edited would be replaced.
     """
     pairs = plan.pairing.pairs
     share = VAL_SHARE if val is None else val
     held_out = max(1, round(share * len(pairs))) if share > 0 else 0
-    held_out = held_out if val is not None else min(held_out, MOST_VAL)
+    held_out = held_out if val is not None else min(held_out, MAX_VAL)
     if held_out >= len(pairs):
         raise DataError(
             f"{len(pairs):d} pairs are too few for a training and a validation list; add images, or pass --val 0."

@@ -22,8 +22,8 @@ _MEMORY_SHARE = 2  # one of so many parts of the free memory serves a step
 _CROP_PIXELS = {False: 512 * 512, True: 1024 * 512}  # on a CPU, on a GPU: as in the Cityscapes recipe
 _LONGEST_CROP, _CROP_STEP = 1024, 32
 _BATCH, _LARGEST_BATCH, _SMALL_PIXELS = {False: 8, True: 16}, 32, 2**20  # small crops: up to a megapixel a step
-_EPOCHS, _MOST_EPOCHS = 200, 500
-_ITERS, _MOST_ITERS, _LEAST_ITERS = 1000, {False: 40_000, True: 80_000}, 200
+_EPOCHS, _MAX_EPOCHS = 200, 500
+_ITERS, _MAX_ITERS, _MIN_ITERS = 1000, {False: 40_000, True: 80_000}, 200
 _EVALUATIONS, _CHEAP_EVALUATIONS, _CHEAP = 10, 20, 0.1  # the latter where they take no more than this share
 _RATE, _LARGEST_RATE = 0.005, 0.04  # learning rate an image of a batch, from scratch
 FINE_TUNING = 0.25  # of this rate, where the backbone is trained already
@@ -101,7 +101,7 @@ def plan_run(data: Extent, machine: Machine) -> RunPlan:
     batch = _power_of_two(batch if room is None else max(1, min(batch, room // pixels)))
 
     epoch = data.train / batch
-    iters = min(max(_EPOCHS * epoch, _ITERS), _MOST_EPOCHS * epoch, _MOST_ITERS[gpu])
+    iters = min(max(_EPOCHS * epoch, _ITERS), _MAX_EPOCHS * epoch, _MAX_ITERS[gpu])
     a_megapixel = (_STEP_SECONDS + _CLASS_SECONDS * data.num_classes) / machine.cores
     step = _ANY_STEP_SECONDS + batch * pixels / 1e6 * a_megapixel
     evaluation = data.val * data.mean_pixels / 1e6 * _EVALUATION_SECONDS / machine.cores
@@ -109,7 +109,7 @@ def plan_run(data: Extent, machine: Machine) -> RunPlan:
         time = 3600 * _CPU_HOURS
         iters = min(iters, max(time - _EVALUATIONS * evaluation, time / 2) / step)
         iters = max(iters, epoch)
-    iters = _round(max(iters, _LEAST_ITERS))
+    iters = _round(max(iters, _MIN_ITERS))
     cheap = _CHEAP_EVALUATIONS * evaluation <= _CHEAP * iters * step
     evaluations = _CHEAP_EVALUATIONS if cheap else _EVALUATIONS
     hours = None if gpu else (iters * step + evaluations * evaluation) / 3600
