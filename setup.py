@@ -57,10 +57,12 @@ EXTRAS = {
     # Class names of nearly all scripts in pictures (46 MB). Without it fonts of the system serve, or names are
     # transliterated.
     "fonts": ['weblate-fonts>=2026.1; python_version >= "3.11"'],
+    "completion": ["shtab>=1.6,<2"],  # `ppliteseg completion bash`
     # Tests, and the checks of scripts/check.sh. Linters are pinned closely: another version finds other things.
     "dev": [
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",
+        "shtab>=1.6,<2",
         "hypothesis>=6,<7",
         "tensorboard>=2.14,<3",  # reads back what --use_tensorboard writes
         "ruff>=0.17.6,<0.18",

@@ -76,6 +76,7 @@ _EXTRAS = {
     **dict.fromkeys(("cityscapesscripts", "pycocotools"), "cpu,data"),
     **dict.fromkeys(("onnx", "paddle2onnx"), "cpu,deploy"),
     "tensorboard": "cpu,tensorboard",
+    "shtab": "completion",
 }
 
 

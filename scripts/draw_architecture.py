@@ -62,6 +62,7 @@ LAYERS = (
             ("compat_losses", "its losses on", "Paddle 3"),
             ("files", "atomic", "writes"),
             ("outputs", "what commands wrote", "may be replaced"),
+            ("progress", "bars where a", "terminal is"),
             ("signals", "as exceptions;", "workers' ends"),
             ("errors", "one-line errors,", "exit statuses"),
             ("causes", "their causes,", "for the docs"),

@@ -6,11 +6,11 @@ What is heavy is imported where it is used: the command's help needs this module
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
+from ppliteseg_paddle import progress
 from ppliteseg_paddle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -145,9 +145,7 @@ PROTOCOLS = {"latency": _latency, "paper": _paper, "throughput": _throughput}
 
 
 def _bar(total: int | None) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc="benchmark", unit="iteration", file=sys.stderr, disable=None)
+    return progress.bar(total=total, desc="benchmark", unit="iteration")
 
 
 # --------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
-from ppliteseg_paddle import environment, signals
+from ppliteseg_paddle import environment, progress, signals
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError, dependency_error, install_command, one_line, suggest
 from ppliteseg_paddle.files import finite
 
@@ -34,6 +35,7 @@ COMMANDS = {
     "weights": "list published weights, look into files, convert them",
     "demo": "the whole way once, on generated street scenes",
     "doctor": "show versions, what works, and what to install",
+    "completion": "what makes a shell complete commands and flags",
 }
 
 
@@ -59,13 +61,31 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         parser.add_argument("--version", action="store_true", help="print the version and exit")
         return parser
     module = importlib.import_module("ppliteseg_paddle.cli." + command)
-    description = (module.__doc__ or COMMANDS[command]).strip()
-    parser = _Parser(
-        prog=f"{_program()} {command}",
-        description=description,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _Parser(prog=f"{_program()} {command}", **_about(module, command))
+    _fill(parser, module)
+    return parser
+
+
+def full_parser() -> argparse.ArgumentParser:
+    """One parser with all commands and their flags. It imports all of them, which `build_parser` avoids."""
+    parser = build_parser()
+    commands = parser.add_subparsers(dest="command", parser_class=_Parser)
+    for command, purpose in COMMANDS.items():
+        module = importlib.import_module("ppliteseg_paddle.cli." + command)
+        _fill(commands.add_parser(command, help=purpose, **_about(module, command)), module)
+    return parser
+
+
+def _about(module: ModuleType, command: str) -> dict[str, Any]:
+    return {
+        "description": (module.__doc__ or COMMANDS[command]).strip(),
+        "allow_abbrev": False,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+
+
+def _fill(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    """Add the command's flags, and those that every command has."""
     module.add_arguments(parser)
     for each in _with_subparsers(parser):
         # SUPPRESS, not False: a nested parser's default would overwrite what was given before the sub-command.
@@ -78,8 +98,13 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         each.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
         )
+        each.add_argument(
+            "--quiet",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="no log and no progress bars: warnings, errors and the result only",
+        )
     parser.set_defaults(_module=module)
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -122,8 +147,7 @@ def _run(argv: list[str]) -> int:
         raise ConfigError(f"unknown command '{command}'.{suggest(command, COMMANDS)}")
     args = parse(command, argv[1:])
     environment.ignore_noise()
-    # PaddleSeg logs with print(): sent to stderr, so that stdout holds the result and nothing else.
-    with contextlib.redirect_stdout(sys.stderr):
+    with _said(quiet=getattr(args, "quiet", False)):
         if getattr(args, "plugin", None):
             from ppliteseg_paddle.config.plugins import load_plugins
 
@@ -141,6 +165,19 @@ def _run(argv: list[str]) -> int:
         _drop_output()
         raise ConfigError(f"{command} is complete, but its result cannot be printed: {error.strerror}.") from None
     return int(result.get("exit_status", 0)) if isinstance(result, dict) else 0
+
+
+@contextlib.contextmanager
+def _said(quiet: bool) -> Iterator[None]:
+    """What a command says meanwhile. PaddleSeg logs with print(): that goes to stderr, so that stdout holds the result
+    and nothing else, or nowhere. Warnings go to stderr directly."""
+    with contextlib.ExitStack() as stack:
+        if quiet:
+            stack.enter_context(progress.quiet())
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        else:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield
 
 
 def _open_streams() -> None:

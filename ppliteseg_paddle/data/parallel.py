@@ -16,6 +16,7 @@ import cv2
 
 from ppliteseg_paddle import signals
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.progress import bar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -47,20 +48,10 @@ def run_parallel(
         name, unit: of the progress bar on stderr.
     Raises: whatever `function` raises; DataError: if a process is killed.
     """
-    from tqdm import tqdm
-
     workers = min(default_workers() if num_workers is None else num_workers, len(jobs) // 2)
     results: Iterator[Result] = map(function, jobs) if workers <= 1 else _in_processes(function, jobs, workers)
     try:
-        yield from tqdm(
-            results,
-            total=len(jobs),
-            desc=name,
-            unit=unit,
-            disable=None if progress else True,
-            leave=False,
-            file=sys.stderr,
-        )
+        yield from bar(results, shown=progress, total=len(jobs), desc=name, unit=unit, leave=False)
     finally:
         if isinstance(results, Generator):
             results.close()  # an unfinished consumer must not leave processes behind

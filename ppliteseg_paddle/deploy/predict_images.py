@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Callable
 
-from tqdm import tqdm
-
+from ppliteseg_paddle import progress
 from ppliteseg_paddle.data import submission
 from ppliteseg_paddle.deploy.pipeline import overlapped
-from ppliteseg_paddle.deploy.predict_report import Tally, report
+from ppliteseg_paddle.deploy.predict_report import report
 from ppliteseg_paddle.deploy.predictor import Prediction, Predictor
 from ppliteseg_paddle.deploy.results import image_paths, tell_places, write_images
 from ppliteseg_paddle.deploy.sources import Item
+from ppliteseg_paddle.deploy.tally import Tally
 from ppliteseg_paddle.errors import ConfigError, DataError, one_line
 from ppliteseg_paddle.files import check_writable
 from ppliteseg_paddle.outputs import Outputs
@@ -183,7 +183,7 @@ def _written(
     threads = max(1, min(4, (os.cpu_count() or 1) // 2))
     stream = _stream(predictor, [item.path for item in items], "confidence" in run.kinds)
     with contextlib.closing(overlapped(write, _numbered(stream), threads)) as written:
-        yield from tqdm(written, total=len(items), desc="predict", unit="image", file=sys.stderr, disable=None)
+        yield from progress.bar(written, total=len(items), desc="predict", unit="image")
 
 
 def _numbered(stream: Generator[Prediction, None, None]) -> Iterator[tuple[int, Prediction]]:

@@ -6,18 +6,16 @@ import contextlib
 import itertools
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from tqdm import tqdm
-
-from ppliteseg_paddle import signals
+from ppliteseg_paddle import progress, signals
 from ppliteseg_paddle.deploy.pipeline import overlapped
 from ppliteseg_paddle.deploy.predict_images import Opener
-from ppliteseg_paddle.deploy.predict_report import Tally, report
+from ppliteseg_paddle.deploy.predict_report import report
 from ppliteseg_paddle.deploy.results import VideoResults
+from ppliteseg_paddle.deploy.tally import Tally
 from ppliteseg_paddle.deploy.video import CODECS, Pace, VideoReader
 from ppliteseg_paddle.outputs import Outputs
 
@@ -50,8 +48,7 @@ def predict_video(
                 results,
                 contextlib.closing(overlapped(results.draw, stream)) as drawn,
             ):
-                bar = tqdm(drawn, total=total, desc="predict", unit="frame", file=sys.stderr, disable=None)
-                for found, images in bar:
+                for found, images in progress.bar(drawn, total=total, desc="predict", unit="frame"):
                     results.write(found, images, pace.times(time.perf_counter() - start) if video.live else 1)
                     tally.add(found.mask)
                 number = came()

@@ -12,6 +12,7 @@ from ppliteseg_paddle.data.check import QUICK_SAMPLE, check_datasets, first_erro
 from ppliteseg_paddle.data.findings import WARNING
 from ppliteseg_paddle.engine import build
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.progress import bar
 from ppliteseg_paddle.reading.images import UnreadableError
 
 SAMPLE = 64  # pairs that are read before the start
@@ -89,13 +90,11 @@ def check_sample(dataset: Any, name: str, count: int = SAMPLE, seconds: float = 
     """
     if not hasattr(dataset, "read"):
         return 0
-    from tqdm import tqdm
-
     size = len(dataset)
     count = min(count, size)
     indices = sorted({round(i * (size - 1) / max(count - 1, 1)) for i in range(count)})
     deadline = time.time() + seconds
-    for done, index in enumerate(tqdm(indices, desc=f"checking {name} images", unit="image", leave=False), start=1):
+    for done, index in enumerate(bar(indices, desc=f"checking {name} images", unit="image", leave=False), start=1):
         try:
             dataset.read(index)
         except UnreadableError as error:

@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ppliteseg_paddle import signals
+from ppliteseg_paddle import progress, signals
 from ppliteseg_paddle.config.options import EvalOptions
 from ppliteseg_paddle.data.check_shapes import check_way_back
 from ppliteseg_paddle.engine import build
@@ -38,7 +38,6 @@ def evaluate(model: Any, dataset: Any, counts: Counts | None = None, **options: 
     Source: PaddleSeg `core/val.py` and `core/infer.py`, whose figures it gives.
     """
     import paddle
-    from tqdm import tqdm
 
     chosen = EvalOptions(**options)
     if not len(dataset):
@@ -50,7 +49,7 @@ def evaluate(model: Any, dataset: Any, counts: Counts | None = None, **options: 
     was_training = model.training
     model.eval()
     mine, size = distributed.share(len(dataset)), 1 if chosen.is_slide else chosen.batch_size
-    silent = not chosen.progress or distributed.rank() > 0
+    shown = chosen.progress and distributed.rank() == 0
 
     def count(pred: Any, logits: Any, label: Any) -> Any:
         if several:
@@ -58,7 +57,7 @@ def evaluate(model: Any, dataset: Any, counts: Counts | None = None, **options: 
         return confusion_on_device(pred, label.reshape(pred.shape), dataset.num_classes, dataset.ignore_index)
 
     position = iter(mine)
-    bar = tqdm(total=len(mine), desc="evaluating", unit="image", disable=silent, leave=False)
+    bar = progress.bar(total=len(mine), shown=shown, desc="evaluating", unit="image", leave=False)
     with distributed.all_or_none(), paddle.no_grad(), reader_errors(), bar:
         for groups in _loader(dataset, mine, size, chosen.num_workers):
             signals.check()

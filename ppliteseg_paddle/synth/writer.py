@@ -13,10 +13,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.files import SOURCE_ROOT
+from ppliteseg_paddle.progress import bar
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 from ppliteseg_paddle.synth.scene import LARGEST, SMALLEST
 from ppliteseg_paddle.synth.worker import SPLITS, TROUBLE, Job, draw_job, job_paths, write_file
@@ -159,11 +158,9 @@ def _write_lists(out: Path, jobs: list[Job], parameters: dict) -> None:
 def _draw_all(jobs: list[Job], num_workers: int | None, progress: bool) -> None:
     workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
     workers = min(workers, len(jobs))
-    with tqdm(
-        total=len(jobs), desc="drawing scenes", unit="scene", disable=not progress or not jobs, file=sys.stderr
-    ) as bar:
+    with bar(total=len(jobs), shown=progress and bool(jobs), desc="drawing scenes", unit="scene") as shown:
         for _ in map(draw_job, jobs) if workers <= 1 else _in_processes(jobs, workers):
-            bar.update()
+            shown.update()
 
 
 def _in_processes(jobs: list[Job], workers: int) -> Iterator[None]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from ppliteseg_paddle.errors import DownloadError
 from ppliteseg_paddle.files import home_folder, sha256_of
+from ppliteseg_paddle.progress import bar
 
 ATTEMPTS = 4  # connections made for one file, as long as each brings something
 TIMEOUT_SECONDS = 30
@@ -189,8 +190,6 @@ class _WebRedirects(urllib.request.HTTPRedirectHandler):
 
 def _transfer(address: str, part: str, tag_file: str) -> int | None:
     """One connection, appending to `part`; returns the size that the server promises for the whole, if any."""
-    from tqdm import tqdm
-
     headers = {"User-Agent": "ppliteseg", "Accept-Encoding": "identity"}
     request = urllib.request.Request(address, headers=headers)  # noqa: S310 - `_split` has seen that it is http(s)
     start, tag = _size(part), _read(tag_file)
@@ -213,8 +212,8 @@ def _transfer(address: str, part: str, tag_file: str) -> int | None:
             # A weak tag does not promise equal bytes.
             strong = response.headers.get("ETag") or ""
             file.write(strong if strong.startswith('"') else response.headers.get("Last-Modified") or "")
-        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=os.path.basename(masked(address)))
-        with bar, open(part, "ab" if start else "wb") as file:
+        shown = bar(total=total, initial=start, unit="B", unit_scale=True, desc=os.path.basename(masked(address)))
+        with shown, open(part, "ab" if start else "wb") as file:
             came = start
             while True:
                 # Each chunk goes to disk at once: after a break, all that came is there to resume from.
@@ -224,7 +223,7 @@ def _transfer(address: str, part: str, tag_file: str) -> int | None:
                 came += len(chunk)
                 _check_bytes(came, limit, address, "sends", part, tag_file)
                 file.write(chunk)
-                bar.update(len(chunk))
+                shown.update(len(chunk))
 
 
 def _size(path: str) -> int:

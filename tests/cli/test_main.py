@@ -277,3 +277,32 @@ def test_flags_override_the_test_config_of_the_configuration():
     Args.is_slide = True
     with pytest.raises(ConfigError, match="--is_slide needs the window"):
         common.test_config_from(Args, {})
+
+
+@pytest.mark.parametrize("flags", [[], ["--quiet"]])
+def test_quiet_leaves_warnings_and_the_result(command, capsys, monkeypatch, flags):
+    from ppliteseg_paddle.progress import bar, drawn
+
+    seen = {}
+
+    def run(args):
+        print("a log line")
+        print("warning: take care", file=sys.stderr)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        seen["drawn"] = drawn()
+        for _ in bar([1, 2], desc="working", mininterval=0):
+            pass
+        return {"value": 3}
+
+    command(run)
+    assert main(["probe", *flags]) == 0
+    out, err = capsys.readouterr()
+    assert out == "summary of 3\n" and "warning: take care" in err
+    assert seen["drawn"] == ("a log line" in err) == ("working" in err) == (not flags)
+
+
+def test_bars_are_for_terminals_only(capsys):
+    from ppliteseg_paddle.progress import bar
+
+    assert list(bar("ab", desc="working", mininterval=0)) == ["a", "b"]
+    assert capsys.readouterr() == ("", "")

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
+from ppliteseg_paddle.progress import bar, drawn
 
 RECENT = 50  # steps over which times are averaged
 
@@ -119,15 +120,12 @@ def evaluation_lines(evaluation: dict[str, Any], iteration: int, classes: Sequen
 @contextlib.contextmanager
 def shown(line: ProgressLine) -> Iterator[None]:
     """Draw `line` on stderr where that is a terminal; what `loop.log.say` logs goes above it."""
-    from tqdm import tqdm
-
-    if not sys.stderr.isatty():
+    if not drawn():
         yield
         return
-    with tqdm(
+    with bar(
         total=int(str(line.total)),
         initial=line.start,
-        file=sys.stderr,
         dynamic_ncols=True,
         mininterval=0.2,
         bar_format="{percentage:3.0f}%|{bar:12}| {desc}",

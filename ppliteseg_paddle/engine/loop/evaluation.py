@@ -21,6 +21,7 @@ from ppliteseg_paddle.engine.loop.workers import guarded_loader
 from ppliteseg_paddle.engine.metrics import scores_line
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 from ppliteseg_paddle.files import read_json
+from ppliteseg_paddle.progress import bar
 
 # In place of a validation set where the run has none: PaddleSeg 2.9.1 saves a score with each checkpoint, and fails
 # where nothing was evaluated. The loop gets a score that it takes for the best; neither is saved nor logged.
@@ -152,18 +153,8 @@ class Bars:
 
     class Progbar:
         def __init__(self, target: int, **kwargs: Any):
-            from tqdm import tqdm
-
             self.target = target
-            self.bar = tqdm(
-                total=target,
-                desc="evaluating",
-                unit="batch",
-                leave=False,
-                file=sys.stderr,
-                disable=None,
-                dynamic_ncols=True,
-            )
+            self.bar = bar(total=target, desc="evaluating", unit="batch", leave=False, dynamic_ncols=True)
 
         def update(self, current: int, values: Any = None) -> None:
             signals.check()

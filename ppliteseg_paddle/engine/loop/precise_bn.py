@@ -10,7 +10,6 @@ Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576, sec
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Callable
@@ -21,6 +20,7 @@ from ppliteseg_paddle.engine.loop.data_parallel import AfterStep
 from ppliteseg_paddle.engine.loop.distributed import rank, ranks, sum_over_ranks
 from ppliteseg_paddle.engine.loop.run import LoopRun
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.progress import bar
 
 
 class PreciseStatistics:
@@ -114,12 +114,8 @@ class PreciseStatistics:
 
     def _batches(self) -> Iterator[np.ndarray]:
         """(N, C, H, W) float32, of images of one size; N > 1."""
-        from tqdm import tqdm
-
         waiting: dict = {}
-        for index in tqdm(
-            self._own(), desc="batch norm", unit="image", file=sys.stderr, leave=False, disable=rank() > 0 or None
-        ):
+        for index in bar(self._own(), shown=rank() == 0, desc="batch norm", unit="image", leave=False):
             image = self.dataset.transformed(index, self.transforms)
             group = waiting.setdefault(image.shape, [])
             group.append(image)

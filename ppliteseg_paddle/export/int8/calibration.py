@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
+from ppliteseg_paddle.progress import bar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,10 +115,8 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
 
 def progress_bar(calibration: Calibration, total: int, what: str, unit: str) -> tqdm[Any]:
     """A bar on stderr, where it is wanted and stderr is a terminal."""
-    from tqdm import tqdm
-
-    hidden = None if calibration.progress else True
-    return tqdm(total=total, desc=what, unit=unit, file=sys.stderr, leave=False, disable=hidden)
+    shown: tqdm[Any] = bar(total=total, shown=calibration.progress, desc=what, unit=unit, leave=False)
+    return shown
 
 
 class _Once:

@@ -1,0 +1,33 @@
+"""Progress bars: on stderr, where that is a terminal, unless the command is to be quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_quiet = False
+
+
+def bar(iterable: Iterable[Any] | None = None, shown: bool = True, **options: Any) -> Any:
+    """A bar of tqdm. Args: shown: whether one is wanted; options: of `tqdm`."""
+    from tqdm import tqdm
+
+    return tqdm(iterable, file=sys.stderr, disable=None if shown and not _quiet else True, **options)
+
+
+def drawn() -> bool:
+    """Whether bars are drawn."""
+    return not _quiet and sys.stderr.isatty()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No bars meanwhile."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
