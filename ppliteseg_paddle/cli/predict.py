@@ -23,7 +23,7 @@ from ppliteseg_paddle.cli.common import FLAGS, add_flags, config_for, positive_f
 from ppliteseg_paddle.deploy.predict_report import KINDS, OF_IMAGES_ONLY
 from ppliteseg_paddle.deploy.predict_report import summary as summary
 from ppliteseg_paddle.deploy.runtimes import backend_names
-from ppliteseg_paddle.deploy.sources import find_images, is_video
+from ppliteseg_paddle.deploy.sources import find_images, is_video, local
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.label_sets import recolored
@@ -48,7 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "image_path",
         "save_dir",
         save_dir={"default": "output/predictions"},
-        image_path={"help": "an image, a folder of images, a text file with one image a line, or a video"},
+        image_path={
+            "help": "an image, a folder of images, a text file with one image a line, a video, or an http(s) address of "
+            "an image or video"
+        },
     )
     parser.add_argument(
         "--camera",
@@ -200,26 +203,30 @@ def opacity(text: str) -> float:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
-    if args.camera is not None or is_video(args.image_path):
-        return _run_video(args)
+    if args.camera is not None:
+        return _run_video(args, int(args.camera) if args.camera.isdigit() else args.camera)
+    with local(args.image_path) as path:
+        return _run_video(args, path) if is_video(path) else _run_images(args, path)
+
+
+def _run_images(args: argparse.Namespace, path: str) -> dict[str, Any]:
     if args.max_frames is not None:
         raise ConfigError("--max_frames is for videos and cameras.")
     cityscapes = args.format == "cityscapes"
     kinds = () if cityscapes else _kinds(args, "mask", "overlay")
-    items = find_images(args.image_path, args.save_dir, kinds or ("submission",))
+    items = find_images(path, args.save_dir, kinds or ("submission",))
     from ppliteseg_paddle.deploy.predict_images import ImageRun, predict_images
 
     wanted = ImageRun(args.save_dir, kinds, cityscapes, **{name: getattr(args, name) for name in _OF_IMAGES})
     return predict_images(items, lambda: _open(args, kinds), wanted)
 
 
-def _run_video(args: argparse.Namespace) -> dict[str, Any]:
+def _run_video(args: argparse.Namespace, source: str | int) -> dict[str, Any]:
     from ppliteseg_paddle.deploy.predict_video import predict_video
 
     for flag in ("grid", "format", "skip_existing", "bands"):
         if getattr(args, flag) not in (None, "masks", False):
             raise ConfigError(f"--{flag} is for images, not for videos.")
-    source = args.image_path if args.camera is None else int(args.camera) if args.camera.isdigit() else args.camera
     kinds = _kinds(args, "overlay")
     for kind in kinds:
         if kind in OF_IMAGES_ONLY:

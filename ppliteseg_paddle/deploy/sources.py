@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
+import urllib.parse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -29,6 +32,24 @@ class Item(NamedTuple):
         base = os.path.basename(self.path)
         whole = self.name if os.path.basename(self.name) == base else self.name + os.path.splitext(base)[1]
         return whole.replace(os.sep, "/")
+
+
+@contextlib.contextmanager
+def local(path: str) -> Iterator[str]:
+    """`path`, or for an http(s) address the path of what it leads to, downloaded meanwhile under its own name.
+
+    Raises: DownloadError: if it cannot be had.
+    """
+    if "://" not in path:
+        yield path
+        return
+    from ppliteseg_paddle.weights.download import fetch
+
+    name = os.path.basename(urllib.parse.unquote(urllib.parse.urlparse(path).path)) or "image"
+    # An address need not tell what it leads to, as a camera's; what decodes an image goes by its content.
+    name = name if name.lower().endswith((*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)) else name + ".jpg"
+    with tempfile.TemporaryDirectory() as folder:
+        yield fetch(path, folder, name)
 
 
 def is_video(path: str) -> bool:
