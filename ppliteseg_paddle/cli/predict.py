@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "save_dir",
         save_dir={"default": "output/predictions"},
         image_path={
-            "help": "an image, a folder of images, a text file with one image a line, a video, or an http(s) address of "
-            "an image or video"
+            "help": "an image, a folder of images, a text file with one image a line, a video, or an http(s) "
+            "address of an image or a video"
         },
     )
     parser.add_argument(
