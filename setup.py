@@ -65,6 +65,7 @@ EXTRAS = {
         "shtab>=1.6,<2",
         "hypothesis>=6,<7",
         "tensorboard>=2.14,<3",  # reads back what --use_tensorboard writes
+        "scikit-learn>=1.2,<2",  # counts what we count, independently
         "ruff>=0.17.6,<0.18",
         "bandit>=1.8,<2",
         'mypy==2.4.1; python_version >= "3.10"',  # its number of errors is recorded; Python 3.9 has older ones only
