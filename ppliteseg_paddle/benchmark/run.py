@@ -73,14 +73,14 @@ def benchmark(options: BenchmarkOptions) -> dict[str, Any]:
 
 def _candidates(options: BenchmarkOptions) -> list[Candidate]:
     from ppliteseg_paddle.benchmark.protocols import Candidate
-    from ppliteseg_paddle.deploy.artifact import Artifact
+    from ppliteseg_paddle.deploy.foreign import open_folder
 
     folders, backends = list(dict.fromkeys(options.folders)), list(dict.fromkeys(options.backends))
     short = [os.path.basename(os.path.normpath(folder)) for folder in folders]
     labels = short if len(set(short)) == len(short) else folders
     made = []
     for folder, label in zip(folders, labels):
-        artifact = Artifact.read(folder)
+        artifact = open_folder(folder)
         for backend in backends:
             name = label if len(backends) == 1 else backend if len(folders) == 1 else f"{label}, {backend}"
             made.append(Candidate(name, artifact, backend, options.device, options.num_threads))

@@ -26,7 +26,7 @@ from ppliteseg_paddle.deploy.runtimes import backend_names
 from ppliteseg_paddle.deploy.sources import find_images, is_video, local
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.outputs import Outputs
-from ppliteseg_paddle.reading.label_sets import recolored
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS, chosen, recolored
 from ppliteseg_paddle.reading.palettes import OPACITY
 
 # Flags of Predictor's keyword arguments.
@@ -169,6 +169,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--palette", metavar="FILE", help="colors of the classes, one 'R G B name' a line")
     parser.add_argument(
+        "--label_set",
+        metavar="NAME",
+        help=f"with --model_dir of PaddleSeg's or PaddleX's export: the classes, one of {', '.join(LABEL_SETS)}",
+    )
+    parser.add_argument(
+        "--classes", metavar="FILE", help="in its place: names of the classes, one a line, in the order of their ids"
+    )
+    parser.add_argument(
         "--grid",
         metavar="FILE",
         help="also draw some images, with their ground truth where the list names "
@@ -276,7 +284,10 @@ def _open(args: argparse.Namespace, kinds: tuple[str, ...]) -> tuple[Any, Any]:
 def _exported(args: argparse.Namespace, kinds: tuple[str, ...], options: dict[str, Any]) -> Any:
     from ppliteseg_paddle.deploy.predictor import Predictor
 
-    predictor = Predictor(args.model_dir, args.backend or "auto", args.device, args.num_threads, **options)
+    labels = chosen(args.label_set, args.classes)
+    predictor = Predictor(
+        args.model_dir, args.backend or "auto", args.device, args.num_threads, label_set=labels, **options
+    )
     if "confidence" in kinds:
         predictor.check_scores("--outputs confidence")
     return predictor
@@ -286,6 +297,10 @@ def _trained(args: argparse.Namespace, kinds: tuple[str, ...], options: dict[str
     """Runs the model itself, from its configuration and weights."""
     if not args.model_path:
         raise ConfigError("--config and --model_path belong together: the model, and its weights.")
+    if args.label_set or args.classes:
+        raise ConfigError(
+            "--label_set and --classes are for exports that do not name their classes: a configuration does."
+        )
     if args.backend or args.num_threads or options.pop("streams") > 1:
         raise ConfigError(
             "--backend, --num_threads and --streams go with --model_dir: export the model first with 'ppliteseg "

@@ -210,8 +210,8 @@ class Artifact:
 def _check_version(values: Mapping[str, Any], path: str) -> None:
     if "format_version" not in values and "Deploy" in values:
         raise ArtifactError(
-            f"{path} was written by PaddleSeg's own export, which says neither classes nor colors; export the "
-            "weights with 'ppliteseg export'."
+            f"{path} was written by PaddleSeg's own export, which names neither classes nor colors; Predictor, "
+            "'ppliteseg predict' and 'ppliteseg benchmark' open it, this does not."
         )
     version = _need(values, "format_version", int, path)
     if version not in FORMAT_VERSIONS:

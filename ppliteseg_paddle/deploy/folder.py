@@ -193,20 +193,21 @@ def write_metadata(folder: str, values: Mapping[str, Any]) -> None:
         yaml.dump(dict(values), file, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def read_metadata(folder: str) -> dict[str, Any]:
+def read_metadata(folder: str, name: str = METADATA_FILE) -> dict[str, Any]:
     """What the folder's `deploy.yaml` holds, unchecked.
 
+    Args: name: of the file, if it has another.
     Raises: ArtifactError: if `folder` is no folder, or the file is missing or no YAML mapping.
     """
     if not os.path.isdir(folder):
         kind = "is a file" if os.path.exists(folder) else "does not exist"
         raise ArtifactError(f"model_dir {folder} {kind}; give the folder that 'ppliteseg export' wrote.")
-    path = os.path.join(folder, METADATA_FILE)
+    path = os.path.join(folder, name)
     try:
         values = read_plain_yaml(path)
     except FileNotFoundError:
         raise ArtifactError(
-            f"{folder} holds no {METADATA_FILE}, so it is no export; give the folder that 'ppliteseg export' wrote."
+            f"{folder} holds no {name}, so it is no export; give the folder that 'ppliteseg export' wrote."
         ) from None
     except PlainYamlError as error:
         raise ArtifactError(f"{path}{error.place}: no valid YAML: {error}; export the model again.") from None

@@ -68,7 +68,25 @@ def check_graph_files(folder: str, graphs: Mapping[str, Mapping[str, str]]) -> N
 
 # Operator -> the attributes that Paddle 3 uses without looking whether they are there; it dies if they are not.
 _NEEDED = {"data": {"name"}, "feed": {"name", "col"}, "fetch": {"name", "col"}}
-_LARGEST_PIR = 64 << 20  # bytes; PP-LiteSeg's graph has 0.3 MB
+LARGEST_GRAPH = 64 << 20  # bytes; PP-LiteSeg's graph has 0.3 MB
+# What reading a damaged graph raises.
+GRAPH_FAULTS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    StopIteration,
+    RecursionError,
+    OverflowError,
+)
+# Operators that read and write files, call Python, listen to the network, or run a program that they contain. No
+# network needs them to make a mask.
+_FORBIDDEN = {
+    *("save", "save_combine", "load", "load_combine", "read_file", "py_func", "py_layer", "run_program"),
+    *("listen_and_serv", "fl_listen_and_serv", "heter_listen_and_serv", "send", "recv"),
+    *("tensorrt_engine", "lite_engine", "dlnne_engine", "openvino_engine", "cinn_launch"),
+}
 _PARAMETER_PARTS = {"A": 4, "OA": 3}  # lists of an operator "p" and their least lengths
 
 
@@ -77,26 +95,37 @@ def check_paddle_graph(model: str, params: str) -> None:
 
     Raises: ValueError: saying which and why.
     """
-    if model.endswith(".json"):
-        _check_pir(model)
+    try:
+        if os.path.getsize(model) > LARGEST_GRAPH:
+            raise ValueError(f"more than {LARGEST_GRAPH >> 20:d} MiB")
+        with open(model, "rb") as file:
+            content = file.read()
+        if model.endswith(".json"):
+            _check_regions(json.loads(content)["program"]["regions"])
+        else:
+            _check_blocks(content)
+    except GRAPH_FAULTS as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ValueError(f"{os.path.basename(model)} is no graph, or damaged ({reason})") from None
     _check_parameters(params)
 
 
-def _check_pir(path: str) -> None:
-    """Check a `.json` graph of Paddle 3."""
-    try:
-        if os.path.getsize(path) > _LARGEST_PIR:
-            raise ValueError(f"more than {_LARGEST_PIR >> 20:d} MiB")
-        with open(path, "rb") as file:
-            _check_regions(json.load(file)["program"]["regions"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise ValueError(f"{os.path.basename(path)} is no graph, or damaged ({reason})") from None
+def _check_kind(kind: str) -> None:
+    if kind.rstrip("_") in _FORBIDDEN:
+        raise ValueError(f"an operator '{kind}' does more than compute")
+
+
+def _check_blocks(content: bytes) -> None:
+    """Of a graph of Paddle 2."""
+    for block in message_parts(content, 1):
+        for operator in message_parts(block, 4):
+            _check_kind(str(next(message_parts(operator, 3)), "utf-8"))
 
 
 def _check_regions(regions: Any) -> None:
     for operator in (operator for region in regions for block in region["blocks"] for operator in block["ops"]):
         kind = operator["#"].split(".")[-1]
+        _check_kind(kind)
         if kind == "p":
             for part, length in _PARAMETER_PARTS.items():
                 if not isinstance(operator[part], list) or len(operator[part]) < length:
@@ -124,7 +153,7 @@ def _check_parameters(path: str) -> None:
                 if levels or not 0 < length < 1024:
                     raise ValueError(f"no tensor at byte {file.tell() - 20:d}")
                 description = file.read(length)
-                fields = list(_fields(description, 0, len(description)))
+                fields = list(message_fields(description, 0, len(description)))
                 kind = next(value for number, value in fields if number == 1)
                 count = math.prod(value for number, value in fields if number == 2 and isinstance(value, int))
                 end = file.tell() + count * _SIZES[kind]  # type: ignore[index]  # KeyError
@@ -143,7 +172,7 @@ def _check_onnx(path: str) -> None:
         try:
             while waiting:
                 message, start, end = waiting.pop()
-                for number, value in _fields(content, start, end):
+                for number, value in message_fields(content, start, end):
                     if message == "TensorProto" and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value)):
                         raise ArtifactError(
                             f"{path} keeps weights in other files, whose names may lead anywhere; it was not opened. "
@@ -155,7 +184,14 @@ def _check_onnx(path: str) -> None:
             raise ArtifactError(f"{path} is no ONNX graph, or damaged ({error}); export the model again.") from None
 
 
-def _fields(content: mmap.mmap | bytes, start: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
+def message_parts(content: bytes, number: int) -> Iterator[bytes]:
+    """The messages or texts in a field of a message."""
+    for found, value in message_fields(content, 0, len(content)):
+        if found == number and isinstance(value, tuple):
+            yield content[slice(*value)]
+
+
+def message_fields(content: mmap.mmap | bytes, start: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
     """(number, value) of a message's fields: an integer, or where its bytes begin and end."""
     while start < end:
         tag, start = _varint(content, start, end)

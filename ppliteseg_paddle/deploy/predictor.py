@@ -15,6 +15,7 @@ from ppliteseg_paddle.deploy import scores as scoring
 from ppliteseg_paddle.deploy import stream as streaming
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
+from ppliteseg_paddle.deploy.foreign import open_folder
 from ppliteseg_paddle.deploy.images import Image, pixels_of
 from ppliteseg_paddle.deploy.interface import Backend, default_threads
 from ppliteseg_paddle.deploy.masks import Mask, Masks
@@ -27,6 +28,8 @@ from ppliteseg_paddle.deploy.upsampling import Piece, Undo, piece, upsampled
 from ppliteseg_paddle.deploy.views import View
 from ppliteseg_paddle.deploy.windows import Windows
 from ppliteseg_paddle.errors import DataError
+from ppliteseg_paddle.reading.label_sets import LabelSet
+from ppliteseg_paddle.reading.label_sets import label_set as known_labels
 from ppliteseg_paddle.reading.limits import check_readable, pixels_in_one_piece
 
 log = logging.getLogger("ppliteseg_paddle")
@@ -44,7 +47,7 @@ class Predictor:
     opens the folder again; so does a forked one, where Paddle alone cannot run and says so.
 
     Args:
-        model_dir: the folder that `ppliteseg export` wrote.
+        model_dir: the folder that `ppliteseg export` wrote, or PaddleSeg's or PaddleX's export.
         backend: a key of `deploy.runtimes.RUNTIMES`, or "auto" for the fastest that works here.
         device: "cpu", "gpu" or "gpu:N"; None takes a GPU where the runtime sees one.
         num_threads: CPU threads, for all streams together; None takes all that the process may use.
@@ -63,6 +66,8 @@ class Predictor:
             them before they are decoded.
         mask_resize: how a mask gets to the image's size where the network's input has another: "bilinear" resizes the
             logits, as `val` does, "nearest" the class ids, which is faster; None does as the artifact says.
+        label_set: classes and colors of a folder that does not name them, as PaddleSeg's: a `LabelSet`, or the name of
+            a known one ("camvid", "cityscapes"); None numbers them.
     Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colors),
         `unknown_id` (the value of pixels below `unknown_below`), `mask_resize`.
     Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option
@@ -86,6 +91,7 @@ class Predictor:
         max_pixels: int | None = None,
         large_images: str = LARGE_IMAGES[0],
         mask_resize: str | None = None,
+        label_set: LabelSet | str | None = None,
     ):
         options = PredictOptions(
             batch_size, unknown_below, is_slide, crop_size, stride, max_pixels, large_images, mask_resize
@@ -97,9 +103,10 @@ class Predictor:
             "device": device,
             "num_threads": num_threads,
             "streams": streams,
+            "label_set": label_set,
             **options._asdict(),
         }
-        artifact = Artifact.read(os.fspath(model_dir))
+        artifact = open_folder(model_dir, known_labels(label_set) if isinstance(label_set, str) else label_set)
         options.check(artifact, streams)
         if streams > 1:
             num_threads = max(1, (num_threads or default_threads()) // streams)

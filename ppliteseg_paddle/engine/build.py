@@ -12,7 +12,7 @@ from ppliteseg_paddle.config.components import check_components, components, fin
 from ppliteseg_paddle.config.keys import value_of
 from ppliteseg_paddle.config.plugins import check_plugins, loaded_plugins
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, palette_for
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, numbered, palette_for
 
 # What a component raises because of its arguments. Anything else is a defect and keeps its traceback.
 ARGUMENT_ERRORS = (
@@ -256,7 +256,7 @@ def _label_set_of_data(config) -> LabelSet:
         names = _names_in(block.get("dataset_root"), classes)
         if names:
             return LabelSet("classes.txt", tuple(names), palette_for(classes), int(block.get("ignore_index", 255)))
-    return LabelSet("numbered", tuple(f"class_{i:d}" for i in range(classes)), palette_for(classes))
+    return numbered(classes)
 
 
 def _names_in(root: Any, classes: int):

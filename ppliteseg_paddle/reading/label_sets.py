@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
+from ppliteseg_paddle.reading.lists import read_names
 from ppliteseg_paddle.reading.palettes import COLORS, RGB, further_colors, read_colors
 
 
@@ -92,6 +93,25 @@ def label_set(name: str) -> LabelSet:
     if name in LABEL_SETS:
         return LABEL_SETS[name]
     raise ConfigError(f"unknown label set '{name}'.{suggest(name, LABEL_SETS)}")
+
+
+def numbered(num_classes: int) -> LabelSet:
+    """Classes that nobody has named. Raises: ConfigError: see `palette_for`."""
+    return LabelSet("numbered", tuple(f"class_{i:d}" for i in range(num_classes)), palette_for(num_classes))
+
+
+def chosen(name: str | None = None, classes: str | None = None) -> LabelSet | None:
+    """The label set that is meant by `--label_set NAME` or `--classes FILE`; None without either.
+
+    Args: classes: a file that names the classes, one a line, in the order of their ids.
+    Raises: ConfigError: for an unknown name, or both. DataError: if the file cannot be read, or names a class twice.
+    """
+    if name is not None and classes is not None:
+        raise ConfigError("--label_set and --classes exclude each other: give a known set's name, or a file of names.")
+    if classes is None:
+        return None if name is None else label_set(name)
+    names = read_names(classes, "--classes")
+    return LabelSet("custom", tuple(names), palette_for(len(names)))
 
 
 def recolored(known: LabelSet, path: str | None) -> LabelSet:
