@@ -20,20 +20,22 @@ from ppliteseg_paddle.deploy.program import Program, read_program
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
 from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.label_sets import LabelSet, numbered
+from ppliteseg_paddle.reading.label_sets import label_set as known_labels
 
 # What PaddleX's exports, and PaddleSeg's with --for_fd, call the YAML file.
 PADDLEX_FILE = "inference.yml"
 _OUTPUT_OPS = (None, "argmax", "softmax", "none")
 
 
-def open_folder(folder: str | os.PathLike[str], label_set: LabelSet | None = None) -> Artifact:
+def open_folder(folder: str | os.PathLike[str], label_set: LabelSet | str | None = None) -> Artifact:
     """Read an exported folder, whoever wrote it.
 
-    Args: label_set: the classes of a folder that does not name them; None numbers them.
+    Args: label_set: the classes of a folder that does not name them, or the name of a known set; None numbers them.
     Raises: ArtifactError: if the folder is no export, or damaged, or one that cannot be run here. ConfigError: if
         `label_set` is given for a folder that names its classes, or has another number of classes than its graph.
     """
     folder = os.fspath(folder)
+    label_set = known_labels(label_set) if isinstance(label_set, str) else label_set
     name = METADATA_FILE
     if not os.path.exists(os.path.join(folder, name)) and os.path.exists(os.path.join(folder, PADDLEX_FILE)):
         name = PADDLEX_FILE

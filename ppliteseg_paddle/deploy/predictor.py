@@ -29,7 +29,6 @@ from ppliteseg_paddle.deploy.views import View
 from ppliteseg_paddle.deploy.windows import Windows
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.label_sets import LabelSet
-from ppliteseg_paddle.reading.label_sets import label_set as known_labels
 from ppliteseg_paddle.reading.limits import check_readable, pixels_in_one_piece
 
 log = logging.getLogger("ppliteseg_paddle")
@@ -66,8 +65,7 @@ class Predictor:
             them before they are decoded.
         mask_resize: how a mask gets to the image's size where the network's input has another: "bilinear" resizes the
             logits, as `val` does, "nearest" the class ids, which is faster; None does as the artifact says.
-        label_set: classes and colors of a folder that does not name them, as PaddleSeg's: a `LabelSet`, or the name of
-            a known one ("camvid", "cityscapes"); None numbers them.
+        label_set: of a folder that does not name its classes, as PaddleSeg's: a `LabelSet`, or the name of a known one.
     Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colors),
         `unknown_id` (the value of pixels below `unknown_below`), `mask_resize`.
     Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option
@@ -106,7 +104,7 @@ class Predictor:
             "label_set": label_set,
             **options._asdict(),
         }
-        artifact = open_folder(model_dir, known_labels(label_set) if isinstance(label_set, str) else label_set)
+        artifact = open_folder(model_dir, label_set)
         options.check(artifact, streams)
         if streams > 1:
             num_threads = max(1, (num_threads or default_threads()) // streams)

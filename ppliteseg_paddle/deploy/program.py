@@ -51,7 +51,7 @@ class Program(NamedTuple):
 def read_program(path: str) -> Program:
     """Read a `.json` or `.pdmodel` file.
 
-    Raises: ArtifactError: if it is none, or has another input or output than a segmentation network.
+    Raises: ArtifactError: if it is damaged, or has another input or output than a segmentation network.
     """
     try:
         if os.path.getsize(path) > LARGEST_GRAPH:
