@@ -30,5 +30,4 @@ def layer_bars(path: str, rows: Sequence[tuple[str, float, bool]], title: str, m
     axis.set_axisbelow(True)
     if any(row[2] for row in rows):
         axis.legend(frameon=False, fontsize=9, loc="lower right")
-    figure.tight_layout()
     return save_figure(figure, path)

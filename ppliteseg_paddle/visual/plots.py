@@ -7,6 +7,7 @@ from typing import Any
 
 from ppliteseg_paddle.errors import DependencyError
 from ppliteseg_paddle.files import save_atomic
+from ppliteseg_paddle.visual.text import font_file_for
 
 _BLUE, _ORANGE, _INK, _GRAY, _LINE = "#2a6fbb", "#d9722a", "#1c1e24", "#707680", "#dfe2e7"
 
@@ -36,7 +37,6 @@ def training_curves(path: str, history: Mapping[str, Any], title: str = "") -> s
     axes[2].xaxis.get_major_locator().set_params(integer=True)
     if title:
         figure.suptitle(title, fontsize=12, x=0.02, ha="left", color=_INK)
-    figure.tight_layout()
     return save_figure(figure, path)
 
 
@@ -136,7 +136,6 @@ def class_distribution(path: str, classes: Sequence[Mapping[str, Any]], palette,
     axes[0].invert_yaxis()
     if title:
         figure.suptitle(title, fontsize=12.5, x=0.02, ha="left")
-    figure.tight_layout()
     return save_figure(figure, path)
 
 
@@ -152,8 +151,39 @@ def new_figure(size: tuple[float, float]):
     return figure
 
 
-def save_figure(figure, path: str) -> str:
-    """Write a figure as a PNG; returns `path`. Raises: ConfigError: if that cannot be done."""
+def save_figure(figure, path: str, rect: Sequence[float] | None = (0, 0, 1, 1)) -> str:
+    """Write a figure as a PNG, with texts of any script; returns `path`.
+
+    Args: rect: left, bottom, right, top of what the figure's axes are laid out in, as shares; None leaves them.
+    Raises: ConfigError: if the file cannot be written.
+    """
+    _fit_texts(figure)
+    if rect is not None:
+        figure.tight_layout(rect=rect)
     with save_atomic(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return path
+
+
+def _fit_texts(figure) -> None:
+    """Have each text drawn by a font that has its characters, transliterated where there is none."""
+    from matplotlib.text import Text
+
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            _fit_tick_labels(axis.get_major_formatter())
+            axis.get_ticklabels()  # writes them, so that they are found below
+    for text in figure.findobj(Text):
+        path, drawn = font_file_for(text.get_text())
+        if path:
+            font = text.get_fontproperties().copy()
+            font.set_file(path)
+            text.set_fontproperties(font)
+        if drawn != text.get_text():
+            text.set_text(drawn)
+
+
+def _fit_tick_labels(formatter) -> None:
+    """Tick labels are written anew by their formatter whenever they are drawn."""
+    written = formatter.format_ticks
+    formatter.format_ticks = lambda values: [font_file_for(text)[1] for text in written(values)]

@@ -55,8 +55,7 @@ def draw(path: str, measured: Sequence[tuple[str, Sequence[Point]]], reported: S
     if title:
         figure.suptitle(title, fontsize=13, x=0.02, ha="left")
     _legend(figure, panels)
-    figure.tight_layout(rect=(0, 0.06, 1, 1))
-    return save_figure(figure, path)
+    return save_figure(figure, path, rect=(0, 0.06, 1, 1))
 
 
 def _panel(axis, where: str, points: list[Point], authors: bool) -> None:

@@ -43,6 +43,16 @@ def font_for(text: str, size: int) -> tuple[Any, str]:
     return _font(path, size), drawn
 
 
+def font_file_for(text: str) -> tuple[str, str]:
+    """`font_for` for programs that neither join Arabic letters nor place Indic vowels, as matplotlib does not: scripts
+    that need it are transliterated.
+
+    Returns: the path of a font, "" where any Latin font will do; the text as it is to be drawn.
+    """
+    path, drawn = _choice(text, False)
+    return str(_font(path, _PROBE_SIZE).path) if path else "", drawn
+
+
 def text_width(text: str, size: int) -> float:
     """Pixels."""
     font, drawn = font_for(text, size)
@@ -59,10 +69,14 @@ def shortened(text: str, size: int, width: float) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _choice(text: str) -> tuple[str, str]:
-    """The path of a font, "" for Pillow's own, and the text in characters that it has."""
+def _choice(text: str, shapes: bool | None = None) -> tuple[str, str]:
+    """The path of a font, "" for Pillow's own, and the text in characters that it has.
+
+    Args: shapes: whether what draws it joins letters; None: as Pillow does here.
+    """
+    shapes = _shapes() if shapes is None else shapes
     needed = {char for char in text if not char.isspace()}
-    shaping = any(low <= ord(char) <= high for char in needed for low, high in _SHAPED) and not _shapes()
+    shaping = any(low <= ord(char) <= high for char in needed for low, high in _SHAPED) and not shapes
     if not shaping:
         for path in _paths(frozenset(needed)):
             if not any(_lacks(path, char) for char in needed):

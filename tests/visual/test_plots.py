@@ -1,11 +1,15 @@
 """Pictures of numbers, looked at for what can be counted in them."""
 
+import warnings
+
 import cv2
 import numpy as np
 import pytest
+from anyascii import anyascii
 
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.visual import plots
+from ppliteseg_paddle.visual import plots, text
+from ppliteseg_paddle.visual.confusion import draw_confusion
 
 BLUE, ORANGE = (0xBB, 0x6F, 0x2A), (0x2A, 0x72, 0xD9)  # BGR
 
@@ -82,3 +86,34 @@ def test_the_distribution_is_drawn_in_the_classes_colors(tmp_path):
     ]
     picture = cv2.imread(plots.class_distribution(str(tmp_path / "d.png"), classes, [(255, 0, 0), (0, 0, 255)], "mine"))
     assert count(picture, (0, 0, 255)) > count(picture, (255, 0, 0)) > 1000
+
+
+NAMES = ["背景", "道路_road", "Дорога", "a_long_name"]
+
+
+def confusion_of(path, names):
+    return draw_confusion(str(path), np.arange(16).reshape(4, 4), names, f"matrix of {names[0]}")
+
+
+def distribution_of(path, names):
+    rows = [{"name": name, "share": 0.25, "image_share": 0.5} for name in names]
+    return plots.class_distribution(str(path), rows, [(200, 40 * i, 10) for i in range(4)], f"data of {names[0]}")
+
+
+@pytest.mark.parametrize("drawn", [confusion_of, distribution_of])
+def test_names_in_any_script_are_drawn_without_boxes(tmp_path, drawn):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of each box
+        picture = cv2.imread(drawn(tmp_path / "names.png", NAMES))
+    assert (picture < 128).any()
+
+
+@pytest.mark.parametrize("drawn", [confusion_of, distribution_of])
+def test_names_that_no_font_has_are_transliterated(tmp_path, drawn, monkeypatch):
+    monkeypatch.setattr(text, "_packaged", lambda: ())
+    monkeypatch.setattr(text, "_SYSTEM", ())
+    monkeypatch.setattr(text, "_listed", lambda needed: [])
+    text._choice.cache_clear()
+    found, expected = (cv2.imread(drawn(tmp_path / "a.png", names)) for names in (NAMES, [*map(anyascii, NAMES)]))
+    text._choice.cache_clear()
+    np.testing.assert_array_equal(found, expected)
