@@ -5,7 +5,8 @@
         with signals.held():         # but not here: they wait for the end of the block
             ...
 
-Only the first one raises, so that cleaning up is not interrupted. A further Ctrl-C ends the process at once.
+Only the first one raises, so that cleaning up is not interrupted. A further Ctrl-C, or SIGTERM after a Ctrl-C, ends the
+process at once, also within a long call of a library (`signal_watch`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import FrameType
 from typing import Callable, NoReturn
+
+from ppliteseg_paddle import signal_watch
 
 # Windows has no SIGHUP.
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -68,6 +71,7 @@ class _State:
     callback: Callable[[], object] | None = None
     in_worker = False
     save = False  # SIGUSR1 has come
+    forget: Callable[[], None] | None = None  # what the watch of an `ending` has heard; None outside of one
 
     @classmethod
     def reset(cls) -> None:
@@ -82,11 +86,32 @@ def _received(number: int, frame: FrameType | None) -> None:
             _State.pending = number
         else:
             _State.callback()
-    elif number == signal.SIGINT:  # not SIGHUP, of which a closed terminal sends two
+    elif _insists(number, (_State.first, _State.pending)):
         if _State.pending is not None:
             os._exit(128 + number)
         _State.pending = number
+    if _State.pending is not None:
+        _end_at_the_next((_State.first, _State.pending))
     _raise_unless_held()
+
+
+def _insists(number: int, before: Collection[int | None]) -> bool:
+    """Whether a further signal asks for the end at once: Ctrl-C, or `kill` after it. Not SIGHUP, of which a closed
+    terminal sends two; not SIGTERM again, which timeout(1) sends to its command and to the command's group."""
+    return number == signal.SIGINT or (number == signal.SIGTERM and signal.SIGINT in before)
+
+
+def _end_at_the_next(before: Collection[int | None]) -> None:
+    for number in ENDING:
+        if _insists(number, before):
+            signal_watch.give_back(number, _received)
+
+
+def _heard(numbers: list[int]) -> None:
+    """In the thread that listens: signals have come. `_received` may have to wait for a library."""
+    counted = [number for at, number in enumerate(numbers) if not at or _insists(number, numbers[:at])]
+    if len(counted) > (_State.callback is not None):  # the first one only tells
+        _end_at_the_next(counted)
 
 
 def _raise_unless_held() -> None:
@@ -108,15 +133,28 @@ def ending() -> Iterator[None]:
         return
     before = {number: signal.getsignal(number) for number in ENDING}
     caught = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
-    _State.reset()
-    for number in caught:
-        signal.signal(number, _received)
-    try:
-        yield
-    finally:
-        for number in caught:
-            signal.signal(number, before[number])
+    with signal_watch.listening(_heard) as forget:
         _State.reset()
+        _State.forget = forget
+        for number in caught:
+            signal.signal(number, _received)
+        _expect(once=True)
+        try:
+            yield
+        finally:
+            for number in caught:
+                signal.signal(number, before[number])
+            _State.reset()
+            _State.forget = None
+
+
+def _expect(once: bool) -> None:
+    """Wait for the first signal. Args: once: whether a second Ctrl-C ends the process whatever it does, also where a
+    library keeps Python's lock."""
+    if _State.forget is not None:
+        _State.forget()
+    if signal.getsignal(signal.SIGINT) is _received:
+        (signal_watch.answer_once if once else signal.signal)(signal.SIGINT, _received)
 
 
 @contextlib.contextmanager
@@ -132,12 +170,14 @@ def telling(callback: Callable[[], object]) -> Iterator[Callable[[], int | None]
         return
     with ending():
         _State.callback = callback
+        _expect(once=False)
         try:
             yield came
         finally:
             _State.callback = None
             if _State.pending is None:
                 _State.first = None
+                _expect(once=True)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,7 @@ LAYERS = (
             ("outputs", "what commands wrote", "may be replaced"),
             ("progress", "bars where a", "terminal is"),
             ("signals", "as exceptions;", "workers' ends"),
+            ("signal_watch", "what the system", "answers"),
             ("errors", "one-line errors,", "exit statuses"),
             ("causes", "their causes,", "for the docs"),
         ),

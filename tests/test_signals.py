@@ -1,5 +1,6 @@
 """Signals that ask a process to end: what they raise, when, and which exit status follows."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -12,15 +13,15 @@ import pytest
 from ppliteseg_paddle import signals
 
 
-def run(code, *, number=None, times=1):
-    """A fresh process: its exit status, and what it printed. `number` is sent once it has printed "ready"."""
+def run(code, *, numbers=()):
+    """A fresh process: its exit status, and what it printed. Sends signals once it has printed "ready"."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        if number is not None:
+        if numbers:
             assert process.stdout.readline() == "ready\n"
-        for _ in range(times if number is not None else 0):
+        for number in numbers:
             process.send_signal(number)
             time.sleep(0.2)
         text = process.communicate(timeout=60)[0]
@@ -45,17 +46,48 @@ with signals.ending():
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_each_signal_raises_and_has_its_exit_status(number, status):
-    assert run(WAITING.format(cleaning="pass"), number=number) == (status, f"interrupted by {number.name}\n")
+    assert run(WAITING.format(cleaning="pass"), numbers=[number]) == (status, f"interrupted by {number.name}\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_cleaning_up_is_not_interrupted_by_a_further_signal(number):
-    status, text = run(WAITING.format(cleaning="time.sleep(1)"), number=number, times=2)
+    status, text = run(WAITING.format(cleaning="time.sleep(1)"), numbers=[number, number])
     assert (status, text) == (128 + number, f"interrupted by {number.name}\n")
 
 
 def test_a_second_ctrl_c_ends_at_once():
-    assert run(WAITING.format(cleaning="time.sleep(50)"), number=signal.SIGINT, times=2) == (130, "")
+    assert run(WAITING.format(cleaning="time.sleep(50)"), numbers=[signal.SIGINT] * 2) == (-signal.SIGINT, "")
+
+
+# A library's call that does not return, and that no signal wakes: handlers of Python's wait. PyDLL keeps Python's lock,
+# so that its threads wait, too.
+CALLING = """
+import ctypes
+from ppliteseg_paddle import signals
+library, mutex = ctypes.{library}(None), ctypes.create_string_buffer(256)
+library.pthread_mutex_init(mutex, None)
+library.pthread_mutex_lock(mutex)
+with signals.ending(), {around}:
+    print("ready", flush=True)
+    library.pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without a signal")
+@pytest.mark.parametrize(
+    "library, around, numbers",
+    [
+        ("CDLL", "signals.held()", [signal.SIGINT, signal.SIGINT]),
+        ("CDLL", "signals.held()", [signal.SIGINT, signal.SIGTERM]),
+        ("CDLL", "signals.held()", [signal.SIGTERM, signal.SIGINT]),
+        ("CDLL", "signals.telling(lambda: None)", [signal.SIGINT, signal.SIGINT, signal.SIGTERM]),
+        ("PyDLL", "signals.held()", [signal.SIGINT, signal.SIGINT]),
+    ],
+)
+def test_a_further_signal_ends_the_call_of_a_library(library, around, numbers):
+    if library == "PyDLL" and not hasattr(ctypes.CDLL(None), "sysv_signal"):
+        pytest.skip("this C library has no handlers for one time")
+    assert run(CALLING.format(library=library, around=around), numbers=numbers) == (-numbers[-1], "")
 
 
 def test_what_nohup_ignores_stays_ignored():
@@ -95,6 +127,50 @@ def test_work_that_is_told_of_a_signal_ends_by_itself_and_a_second_ctrl_c_raises
         assert (told, came()) == (["end"], signal.SIGTERM)
         with pytest.raises(signals.Interrupted):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_that_work_was_told_of_is_dealt_with_and_the_next_one_is_a_first_one():
+    code = """
+    import os, signal, time
+    from ppliteseg_paddle import signals
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)  # so that who listens has heard it
+    with signals.ending():
+        with signals.telling(lambda: print("told")):
+            interrupt()
+        try:
+            with signals.telling(lambda: print("told")):
+                interrupt()
+                interrupt()
+        except signals.Interrupted as end:
+            print(end)
+    """
+    assert run(code) == (0, "told\ntold\ninterrupted by SIGINT\n")
+
+
+FORKING = """
+import os, signal
+from ppliteseg_paddle import signals
+try:
+    with signals.ending():
+        child = os.fork()
+        if child:
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except signals.Interrupted:
+            if not child:
+                os._exit(7)
+            raise
+except signals.Interrupted as end:
+    print(os.waitpid(child, 0)[1] >> 8, end)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_signal_to_a_forked_process_is_not_heard_by_its_parent():
+    assert run(FORKING) == (0, "7 interrupted by SIGINT\n")
 
 
 WORKER = """
