@@ -1,13 +1,15 @@
 """Paddle-TensorRT as far as builds of Paddle for the CPU allow: all but `enable_tensorrt_engine` itself, which they
 refuse."""
 
+import json
 import os
+import shutil
 import types
 
 import numpy as np
 import paddle
 import pytest
-from exported import export_folder, photograph
+from exported import export_folder, photograph, small_folder
 from paddle import inference
 
 from ppliteseg_paddle.deploy import paddle_trt_plan
@@ -168,19 +170,15 @@ def with_a_gpu(monkeypatch, tmp_path):
     built = []
 
     def converted(paddle, model, plan, prefix):
-        import shutil
-
         built.append(prefix)
         shutil.copy(model, prefix + ".json")
-        shutil.copy(files()[1], prefix + ".pdiparams")
+        shutil.copy(os.path.splitext(model)[0] + ".pdiparams", prefix + ".pdiparams")
 
     monkeypatch.setattr(paddle_trt_plan, "convert", converted)
     return built
 
 
 def test_what_was_built_is_kept_and_masks_come_out(tmp_path, with_a_gpu):
-    import shutil
-
     shutil.copytree(export_folder(), tmp_path / "export")
     artifact = Artifact.read(tmp_path / "export")
     backend = open_backend("paddle-trt", artifact, dynamic_shape=RANGE)
@@ -206,8 +204,6 @@ def test_what_was_built_is_kept_and_masks_come_out(tmp_path, with_a_gpu):
 
 
 def test_8_bits_need_images_once_or_another_backend(tmp_path, with_a_gpu):
-    import shutil
-
     shutil.copytree(export_folder(), tmp_path / "export")
     artifact = Artifact.read(tmp_path / "export")
     if files()[0].endswith(".json"):
@@ -254,3 +250,46 @@ def test_a_library_that_cannot_be_loaded_is_one_clear_line(with_a_gpu, monkeypat
     monkeypatch.setattr(inference, "get_trt_runtime_version", missing)
     with pytest.raises(DependencyError, match="finds no TensorRT library"):
         open_backend("paddle-trt", Artifact.read(export_folder()))
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A function that copies an export, and whose graph. To be asked for before `with_a_gpu`."""
+    for op in ("argmax", "softmax"):
+        small_folder(op)  # while Paddle still tells the truth
+
+    def copy(promised, kept):
+        folder = tmp_path / "export"
+        shutil.copytree(small_folder(promised), folder)
+        artifact = Artifact.read(folder)
+        for name in artifact.graphs["paddle"].values():
+            shutil.copy(os.path.join(small_folder(kept), name), folder / name)
+        artifact.write()  # new hashes
+        return Artifact.read(folder)
+
+    return copy
+
+
+@pytest.mark.skipif(paddle_version() < (3,), reason="Paddle 2 converts while it runs, which needs TensorRT")
+def test_what_was_converted_and_returns_something_else_than_promised_is_refused(small, with_a_gpu):
+    message = r"inference.json returns .* but deploy.yaml promises .* of 11 classes"
+    with pytest.raises(ArtifactError, match=message):
+        open_backend("paddle-trt", small("argmax", kept="softmax"), dynamic_shape=RANGE)
+    assert len(with_a_gpu) == 1
+
+
+@pytest.mark.skipif(paddle_version() < (3,), reason="Paddle 2 converts while it runs, which needs TensorRT")
+def test_what_was_converted_and_has_lost_its_output_is_refused(small, with_a_gpu, monkeypatch):
+    artifact, whole = small("argmax", kept="argmax"), paddle_trt_plan.convert
+
+    def lossy(paddle, model, plan, prefix):
+        whole(paddle, model, plan, prefix)
+        with open(prefix + ".json") as file:
+            graph = json.load(file)
+        graph["program"]["regions"][0]["blocks"][0]["ops"].pop()
+        with open(prefix + ".json", "w") as file:
+            json.dump(graph, file)
+
+    monkeypatch.setattr(paddle_trt_plan, "convert", lossy)
+    with pytest.raises(ArtifactError, match="json has 1 inputs and 0 outputs, but deploy.yaml promises 1 and 1"):
+        open_backend("paddle-trt", artifact, dynamic_shape=RANGE)
