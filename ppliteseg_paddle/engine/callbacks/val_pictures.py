@@ -26,7 +26,7 @@ class ValPictures(Callback):
 
     def __init__(self, save_dir: str, samples: Samples, start: int = 0):
         self.folder, self.samples = os.path.join(save_dir, PICTURES_FOLDER), samples
-        with contextlib.suppress(OSError):  # there is none yet
+        with contextlib.suppress(OSError):  # it does not exist yet
             clean_up(self.folder)
             self._remove(number for number in pictures_in(self.folder) if number > start)
 
