@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "save_dir",
         save_dir={
-            "help": "write the confusion matrix (PNG, CSV, JSON) and the scores of each image, the worst first "
-            "(CSV, JSON)",
+            "help": "write the confusion matrix (PNG, CSV, JSON), the scores of each image, the worst first (CSV, "
+            "JSON), and pictures of the worst and the best images",
             "default": None,
         },
     )
@@ -64,11 +64,11 @@ def _val(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _outputs(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
-    from ppliteseg_paddle.engine.image_scores import FILES
+    from ppliteseg_paddle.engine.image_scores import FILES, PICTURES
     from ppliteseg_paddle.outputs import Outputs
 
     check_writable(os.path.join(args.save_dir, FILES[0]))
-    return Outputs(args.save_dir, args.overwrite).replacing(*FILES)
+    return Outputs(args.save_dir, args.overwrite).replacing(*FILES, *PICTURES)
 
 
 def _measure(args: argparse.Namespace, config: Any) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.engine.checkpoint import iteration_of
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.evaluation import missed
-from ppliteseg_paddle.engine.pick import AUTO, HISTORY_FILE, check_resume, newest
+from ppliteseg_paddle.engine.pick import AUTO, check_resume, newest
 from ppliteseg_paddle.engine.record import seconds_at
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json
+from ppliteseg_paddle.run_files import HISTORY_FILE
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,19 @@ import numpy as np
 
 from ppliteseg_paddle.engine.loop.distributed import sum_over_ranks
 from ppliteseg_paddle.files import write_bytes, write_json
+from ppliteseg_paddle.run_files import (
+    BEST_PICTURE,
+    IMAGES_JSON,
+    IMAGES_TABLE,
+    MATRIX_JSON,
+    MATRIX_PICTURE,
+    MATRIX_SHARES,
+    MATRIX_TABLE,
+    WORST_PICTURE,
+)
 
-MATRIX_PICTURE, MATRIX_TABLE, MATRIX_JSON = "confusion_matrix.png", "confusion_matrix.csv", "confusion_matrix.json"
-MATRIX_SHARES = "confusion_matrix_normalized.csv"
-IMAGES_TABLE, IMAGES_JSON = "images.csv", "images.json"
 FILES = (MATRIX_PICTURE, MATRIX_TABLE, MATRIX_SHARES, MATRIX_JSON, IMAGES_TABLE, IMAGES_JSON)
+PICTURES = (WORST_PICTURE, BEST_PICTURE)  # of `sample_rows.write_extremes`
 
 
 class Counts:
@@ -42,7 +50,7 @@ class Counts:
         self.areas, self.matrix = sum_over_ranks(self.areas), matrix
 
     def rows(self, pairs: Sequence[Sequence[str]], root: str = "") -> list[dict[str, Any]]:
-        """One row an image, the worst first: image, label, mIoU, acc, pixels, class_iou.
+        """One row an image, the worst first: image, label, index (in the list, from 0), mIoU, acc, pixels, class_iou.
 
         mIoU is the mean over the classes that occur in the label or the prediction of the image; the IoU of others is
         None. Images without a labelled pixel come last, without scores.
@@ -50,7 +58,7 @@ class Counts:
         Args: pairs: paths of image and label; root: folder to which paths are relative.
         """
         rows = []
-        for (image, label), (hit, predicted, labelled) in zip(pairs, self.areas):
+        for index, ((image, label), (hit, predicted, labelled)) in enumerate(zip(pairs, self.areas)):
             union, pixels = predicted + labelled - hit, int(labelled.sum())
             present = union > 0
             iou = np.divide(hit, union, out=np.full(len(hit), np.nan), where=present)
@@ -58,6 +66,7 @@ class Counts:
                 {
                     "image": _relative(image, root),
                     "label": _relative(label, root),
+                    "index": index,
                     "mIoU": float(iou[present].mean()) if pixels else None,
                     "acc": float(hit.sum() / pixels) if pixels else None,
                     "pixels": pixels,

@@ -17,12 +17,10 @@ from ppliteseg_paddle.engine.checkpoint import PARAMS
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.engine.loop.state import read_state
-from ppliteseg_paddle.engine.pick import HISTORY_FILE
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json, write_json
+from ppliteseg_paddle.run_files import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, PICTURES_FOLDER
 
-CONFIG_FILE, CURVES_FILE, PICTURES_FOLDER = "config.yml", "curves.png", "val_pictures"
-EVENTS = "events.out.tfevents.*"  # files of TensorBoard
 _SHOWN = {"curves": CURVES_FILE, "val_pictures": PICTURES_FOLDER}  # to a person, where a run has them
 
 

@@ -34,7 +34,7 @@ from ppliteseg_paddle.engine.loop.state import read_state, restore
 from ppliteseg_paddle.engine.loop.workers import end_workers
 from ppliteseg_paddle.engine.parts import Parts, build_parts, fit_recipe, set_seed
 from ppliteseg_paddle.engine.pick import begin_run, checkpoints_of
-from ppliteseg_paddle.engine.record import CONFIG_FILE, Record, recorded
+from ppliteseg_paddle.engine.record import Record, recorded
 from ppliteseg_paddle.engine.resume import (
     carry_over,
     comparison,
@@ -46,6 +46,7 @@ from ppliteseg_paddle.engine.resume import (
 from ppliteseg_paddle.engine.save_dir import SaveDir
 from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.run_files import CONFIG_FILE
 
 
 def train(config: Any, **options: Any) -> dict[str, Any]:

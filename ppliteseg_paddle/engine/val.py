@@ -21,6 +21,7 @@ from ppliteseg_paddle.engine.loop.precision import autocast, check_precision
 from ppliteseg_paddle.engine.loop.reader_errors import reader_errors
 from ppliteseg_paddle.engine.loop.workers import Loader
 from ppliteseg_paddle.engine.metrics import areas_on_device, confusion_on_device, scores, scores_of_areas
+from ppliteseg_paddle.engine.sample_rows import SampleRows, write_extremes
 from ppliteseg_paddle.errors import DataError
 
 
@@ -153,7 +154,7 @@ def val(
         config: from `build.load_config`.
         device: "cpu", "gpu", "gpu:1", ...; None takes a GPU where there is one.
         test_config: in place of the configuration's own.
-        save_dir: gets the confusion matrix and each image's scores (`engine.image_scores`).
+        save_dir: gets the confusion matrix, each image's scores (`engine.image_scores`), the worst and best images.
         options: fields of `EvalOptions`, as in `val(config, path, precision="fp16", num_workers=2)`.
 
     Returns: mIoU, mIoU_present, acc, kappa, dice, class_iou, class_names, images, and what was evaluated how.
@@ -185,6 +186,9 @@ def val(
     if save_dir and counts is not None and distributed.rank() == 0:
         rows = counts.rows(_pairs(dataset), getattr(dataset, "dataset_root", ""))
         measured["files"] = write_counts(save_dir, counts, rows, names)
+        if hasattr(dataset, "read"):
+            samples = SampleRows(dataset, config, chosen.precision, chosen.amp_level, test)
+            measured["files"] += write_extremes(save_dir, model, samples, rows)
         measured["worst_images"] = [{key: row[key] for key in ("image", "mIoU")} for row in rows[:3]]
     return {
         **first,

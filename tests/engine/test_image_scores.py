@@ -10,9 +10,10 @@ from tiny_data import make_data, values, write_config
 from tiny_network import TINY_MODEL
 
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
-from ppliteseg_paddle.engine.image_scores import FILES, Counts, normalized, write_counts
+from ppliteseg_paddle.engine.image_scores import FILES, PICTURES, Counts, normalized, write_counts
 from ppliteseg_paddle.engine.metrics import confusion_matrix, scores
 from ppliteseg_paddle.engine.predict import EvaluationPredictor
+from ppliteseg_paddle.engine.sample_rows import SampleRows
 from ppliteseg_paddle.engine.val import evaluate, val
 
 CLASSES = ("road", "sign, large")
@@ -114,12 +115,21 @@ def test_one_pass_counts_what_numpy_counts_of_each_mask(parts, batch_size):
     np.testing.assert_array_equal(counts.areas.sum(axis=0)[0], np.diag(counts.matrix))
 
 
-def test_val_infers_once_and_writes_all_of_them(parts, tmp_path, monkeypatch):
+def test_val_writes_all_of_them_and_infers_once_but_for_the_images_that_it_shows(parts, tmp_path, monkeypatch):
     from paddleseg.core import infer
 
     config, calls, inference = parts[0], [], infer.inference
+    shown, rows_of = [], SampleRows.rows
+    monkeypatch.setattr(SampleRows, "rows", lambda self, *args: (shown.append(args[1]), rows_of(self, *args))[1])
     monkeypatch.setattr(infer, "inference", lambda *args, **kwargs: (calls.append(1), inference(*args, **kwargs))[1])
     result = val(config, save_dir=str(tmp_path), progress=False, device="cpu")
-    assert len(calls) == result["images"] == 5
-    assert [str(tmp_path / name) for name in FILES] == result["files"]
-    assert result["worst_images"][0]["image"] == read_table(tmp_path / "images.csv")[1][0]
+    assert len(calls) == 5 + 3 + 3 and result["images"] == 5
+    assert [str(tmp_path / name) for name in (*FILES, *PICTURES)] == result["files"]
+    images = [row[0] for row in read_table(tmp_path / "images.csv")[1:]]
+    assert result["worst_images"][0]["image"] == images[0]
+    pairs = build_val_dataset(config).file_list
+    rows = json.loads((tmp_path / "images.json").read_text())["images"]
+    assert [pairs[row["index"]][0].endswith(row["image"]) for row in rows] == [True] * 5
+    assert shown == [[row["index"] for row in rows[:3]], [row["index"] for row in rows[:-4:-1]]]
+    worst, best = (cv2.imread(str(tmp_path / name)) for name in PICTURES)
+    assert worst.shape == best.shape and not np.array_equal(worst, best)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from ppliteseg_paddle.engine.callbacks.samples import Samples
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
-from ppliteseg_paddle.engine.record import PICTURES_FOLDER
 from ppliteseg_paddle.files import clean_up
+from ppliteseg_paddle.run_files import PICTURES_FOLDER, picture_iteration, picture_name
 
 KEPT = 10  # pictures of a run, of about a megabyte each
-_NAME = re.compile(r"iter_(\d+)\.png")
 
 
 class ValPictures(Callback):
@@ -36,20 +34,20 @@ class ValPictures(Callback):
         picture = self.samples.sheet(model, evaluation)
         if picture is None:
             return
-        write_image(os.path.join(self.folder, f"iter_{evaluation['iter']:d}.png"), picture)
+        write_image(os.path.join(self.folder, picture_name(evaluation["iter"])), picture)
         best = monitor.ema_best if self.samples.ema else monitor.best
         self._remove(superfluous(pictures_in(self.folder), {best.iteration}))
 
     def _remove(self, iterations: Iterable[int]) -> None:
         for number in iterations:
             with contextlib.suppress(OSError):
-                os.remove(os.path.join(self.folder, f"iter_{number:d}.png"))
+                os.remove(os.path.join(self.folder, picture_name(number)))
 
 
 def pictures_in(folder: str) -> list[int]:
     """The iterations of which a folder holds a picture, in their order."""
     names = os.listdir(folder) if os.path.isdir(folder) else ()
-    return sorted(int(match.group(1)) for name in names for match in [_NAME.fullmatch(name)] if match)
+    return sorted(number for number in map(picture_iteration, names) if number is not None)
 
 
 def superfluous(iterations: Iterable[int], best: Collection[int | None], limit: int = KEPT) -> list[int]:

@@ -12,7 +12,8 @@ from tiny_network import TINY_MODEL
 
 from ppliteseg_paddle.engine import predict
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, label_set_of, load_config
-from ppliteseg_paddle.engine.callbacks.samples import CELL_WIDTH, Samples
+from ppliteseg_paddle.engine.callbacks.samples import Samples
+from ppliteseg_paddle.engine.sample_rows import CELL_WIDTH
 from ppliteseg_paddle.visual.error_map import WRONG
 
 
@@ -71,7 +72,7 @@ def test_an_evaluation_is_predicted_once_for_all_that_show_it(samples, config, p
 
 def test_errors_are_where_prediction_and_label_differ(samples, config, predicted):
     _, row = samples._rows(build_model(config), evaluation())[0]
-    label = cv2.imread(samples.dataset.file_list[1][1], cv2.IMREAD_UNCHANGED)
+    label = cv2.imread(samples.samples.dataset.file_list[1][1], cv2.IMREAD_UNCHANGED)
     red = (row.errors == np.array(WRONG[::-1])).all(axis=-1)
     assert np.array_equal(red, (label != 3) & (label != 255))
     hit, union = (label == 3).sum(), (label != 255).sum()
