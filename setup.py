@@ -28,6 +28,7 @@ TRAIN = [
     "numpy<2",  # that OpenCV and Paddle 2.6 are built against NumPy 1
     "visualdl>=2.5.0",
     "matplotlib>=3.5",
+    "jinja2>=3",  # `report --runs`; visualdl's server needs it, too
     "pandas<3",  # visualdl needs it; 3.x wants NumPy 2
     "protobuf>=3.20.2,<7",  # Paddle 2.6's fleet reads a field that protobuf 7 removed
     "safetensors>=0.4",
@@ -99,7 +100,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9,<3.13",
     packages=find_packages(include=["ppliteseg_paddle", "ppliteseg_paddle.*"]),
-    package_data={"ppliteseg_paddle": ["py.typed", "weights/zoo.yml"]},
+    package_data={"ppliteseg_paddle": ["py.typed", "weights/zoo.yml", "report/page.html.j2"]},
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=BASE,
     extras_require=EXTRAS,

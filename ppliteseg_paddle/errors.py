@@ -72,7 +72,7 @@ def one_line(message: object) -> str:
 
 # Packages that come with an extra of setup.py -> the extras. What runtimes need is in `deploy.runtimes`.
 _EXTRAS = {
-    **dict.fromkeys(("paddle", "paddleseg", "visualdl", "matplotlib", "sklearn", "safetensors"), "cpu"),
+    **dict.fromkeys(("paddle", "paddleseg", "visualdl", "matplotlib", "sklearn", "safetensors", "jinja2"), "cpu"),
     **dict.fromkeys(("cityscapesscripts", "pycocotools"), "cpu,data"),
     **dict.fromkeys(("onnx", "paddle2onnx"), "cpu,deploy"),
     "tensorboard": "cpu,tensorboard",

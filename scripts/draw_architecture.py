@@ -24,6 +24,7 @@ LAYERS = (
         "reports",
         (
             ("benchmark", "protocols, timing, report;", "studies/ compare with PaddleSeg"),
+            ("report", "training runs", "as one page"),
             ("diagnosis", "what is installed and works,", "for doctor"),
         ),
     ),

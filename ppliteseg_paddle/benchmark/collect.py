@@ -13,7 +13,7 @@ from ppliteseg_paddle.errors import ConfigError, DataError, suggest
 from ppliteseg_paddle.files import read_json, save_atomic, write_json
 from ppliteseg_paddle.visual.speed import draw
 
-FIGURE, REPORT = "accuracy_speed.png", "report"
+FIGURE, REPORT, TITLE = "accuracy_speed.png", "report", "Accuracy against speed"
 
 
 def read_result(path: str) -> dict[str, Any]:

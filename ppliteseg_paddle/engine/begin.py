@@ -19,7 +19,7 @@ from ppliteseg_paddle.engine.pick import AUTO, check_resume, newest
 from ppliteseg_paddle.engine.record import seconds_at
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json
-from ppliteseg_paddle.run_files import HISTORY_FILE
+from ppliteseg_paddle.reading.run_files import HISTORY_FILE
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ppliteseg_paddle.engine.loop.distributed import sum_over_ranks
 from ppliteseg_paddle.files import write_bytes, write_json
-from ppliteseg_paddle.run_files import (
+from ppliteseg_paddle.reading.run_files import (
     BEST_PICTURE,
     IMAGES_JSON,
     IMAGES_TABLE,

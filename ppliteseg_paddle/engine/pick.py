@@ -11,7 +11,7 @@ from typing import Any
 from ppliteseg_paddle.engine.checkpoint import MANIFEST, PARAMS, check_files, check_finite, damage, iteration_of
 from ppliteseg_paddle.errors import ConfigError, WeightsError
 from ppliteseg_paddle.files import read_json
-from ppliteseg_paddle.run_files import HISTORY_FILE
+from ppliteseg_paddle.reading.run_files import HISTORY_FILE
 
 AUTO = "auto"  # in place of a folder: the newest complete checkpoint in --save_dir
 

@@ -13,13 +13,14 @@ from typing import Any
 from ppliteseg_paddle import signals
 from ppliteseg_paddle.config.keys import value_of
 from ppliteseg_paddle.config.options import TrainOptions
+from ppliteseg_paddle.engine.build import label_set_of
 from ppliteseg_paddle.engine.checkpoint import PARAMS
 from ppliteseg_paddle.engine.loop import distributed
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.engine.loop.state import read_state
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import read_json, write_json
-from ppliteseg_paddle.run_files import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, PICTURES_FOLDER
+from ppliteseg_paddle.reading.run_files import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, PICTURES_FOLDER
 
 _SHOWN = {"curves": CURVES_FILE, "val_pictures": PICTURES_FOLDER}  # to a person, where a run has them
 
@@ -81,6 +82,7 @@ class Record(Callback):
             "batch_size": config.batch_size,
             "gradient_accumulation_steps": value_of(config.dic, "gradient_accumulation_steps"),
             "freeze": value_of(config.dic, "freeze"),
+            "class_names": list(label_set_of(config).classes),
             "ranks": distributed.ranks(),
             "seed": options.seed,
             "device": device,

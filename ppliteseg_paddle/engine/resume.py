@@ -21,7 +21,7 @@ from ppliteseg_paddle.engine.loop.distributed import ranks
 from ppliteseg_paddle.engine.loop.state import read_state, slots
 from ppliteseg_paddle.errors import ConfigError, WeightsError
 from ppliteseg_paddle.files import save_atomic, save_folder
-from ppliteseg_paddle.run_files import EVENTS, HISTORY_FILE, PICTURES_FOLDER
+from ppliteseg_paddle.reading.run_files import EVENTS, HISTORY_FILE, PICTURES_FOLDER
 
 # Parts of a configuration on which the numbers of a training step depend, and keys in them on which they do not.
 _PARTS = ("model", "loss", "optimizer", "lr_scheduler", "train_dataset", "to_static_training")

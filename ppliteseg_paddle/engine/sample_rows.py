@@ -13,7 +13,7 @@ from ppliteseg_paddle.engine.loop.precision import autocast
 from ppliteseg_paddle.engine.metrics import confusion_matrix, scores, scores_of_areas
 from ppliteseg_paddle.errors import PPLiteSegError
 from ppliteseg_paddle.files import write_bytes
-from ppliteseg_paddle.run_files import BEST_PICTURE, WORST_PICTURE
+from ppliteseg_paddle.reading.run_files import BEST_PICTURE, WORST_PICTURE
 
 if TYPE_CHECKING:
     from ppliteseg_paddle.visual.grid import Row

@@ -46,7 +46,7 @@ from ppliteseg_paddle.engine.resume import (
 from ppliteseg_paddle.engine.save_dir import SaveDir
 from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.run_files import CONFIG_FILE
+from ppliteseg_paddle.reading.run_files import CONFIG_FILE
 
 
 def train(config: Any, **options: Any) -> dict[str, Any]:

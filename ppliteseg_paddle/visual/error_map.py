@@ -11,7 +11,7 @@ from ppliteseg_paddle.visual.draw import RGB
 # Red, gray and the dark shades of the image: what is right, wrong or ignored is told apart without the legend.
 WRONG: RGB = (255, 59, 48)
 IGNORED: RGB = (174, 177, 184)
-DIM = 0.38  # of the image's brightness, where the prediction is right
+DARKEST, DIM = 18, 0.36  # where the prediction is right: of black, and of the image's brightness above it
 
 
 def wrong_pixels(truth: np.ndarray, prediction: np.ndarray, ignore_index: int = 255) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +38,7 @@ def draw_errors(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, ig
         raise DataError(f"an image of shape {image.shape[:2]} and a label of shape {truth.shape[:2]} do not compare.")
     wrong, ignored = wrong_pixels(truth, prediction, ignore_index)
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    drawn = cv2.cvtColor(np.rint(gray * DIM).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+    drawn = cv2.cvtColor(np.rint(DARKEST + DIM * gray).astype(np.uint8), cv2.COLOR_GRAY2BGR)
     drawn[ignored] = IGNORED[::-1]
     drawn[wrong] = WRONG[::-1]
     return drawn

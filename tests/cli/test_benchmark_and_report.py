@@ -4,6 +4,7 @@ import json
 
 import pytest
 from exported import photograph, small_folder
+from run_folder import make_run
 
 from ppliteseg_paddle.benchmark.paper import REPORTED
 from ppliteseg_paddle.benchmark.tables import rows_of, text_table
@@ -148,3 +149,27 @@ def test_report_refuses_bad_input_on_one_line(tmp_path, measured, capsys, conten
 
 def test_tables_stand_in_columns():
     assert text_table(["", "ms"], [["a", "1.0"], ["long", "10.0"]]) == "        ms\na      1.0\nlong  10.0"
+
+
+def test_report_of_runs_is_one_page_and_its_numbers(tmp_path, capsys):
+    folder = make_run(tmp_path / "one")
+    assert main(["report", "--runs", str(folder), "--save_dir", str(tmp_path / "r"), "--title", "T & B", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["files"] == [str(tmp_path / "r" / "report.html")]
+    assert (result["runs"][0]["name"], result["runs"][0]["best"]) == ("one", 0.5)
+    assert "<h1>T &amp; B</h1>" in (tmp_path / "r" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--runs", "nowhere"], "nowhere holds no training run: it has no train.json."),
+        (["--runs", "one", "--accuracy", "a=1"], "--accuracy is for --results"),
+        (["--runs", "one", "--results", "a.json"], "argument --results: not allowed with argument --runs"),
+        ([], "one of the arguments --runs --results is required"),
+    ],
+)
+def test_report_refuses_what_does_not_fit(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *arguments]) == 2
+    assert words in capsys.readouterr().err.strip().splitlines()[-1] and not (tmp_path / "output").exists()

@@ -56,6 +56,7 @@ def test_the_record_holds_every_loss_and_evaluation(run):
     assert [(row["iter"], row["ema"]) for row in record["eval"]] == [(2, False), (2, True), (4, False), (4, True)]
     assert all(len(row["class_iou"]) == 11 for row in record["eval"])
     assert record["finished"] is True and record["seed"] == 3
+    assert (len(record["class_names"]), record["class_names"][0]) == (11, "sky")
     best = max((row for row in record["eval"] if not row["ema"]), key=lambda row: row["mIoU"])
     assert record["best"]["mIoU"] == best["mIoU"] == result["best_mIoU"]
     assert read(save_dir, "best_model", "best.json") == record["best"]

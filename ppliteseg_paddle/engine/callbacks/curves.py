@@ -8,7 +8,7 @@ from typing import Any, Callable
 from ppliteseg_paddle import signals
 from ppliteseg_paddle.engine.callbacks.progress import duration
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
-from ppliteseg_paddle.run_files import CURVES_FILE
+from ppliteseg_paddle.reading.run_files import CURVES_FILE
 
 
 class Curves(Callback):

@@ -21,7 +21,7 @@ from ppliteseg_paddle.engine.callbacks.samples import Samples
 from ppliteseg_paddle.engine.callbacks.scalars import evaluation_scalars, tag, train_scalars
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.run_files import EVENTS
+from ppliteseg_paddle.reading.run_files import EVENTS
 
 _VERSION = "brain.Event:2"  # of TensorBoard's files, in which the start of a session is named
 

@@ -10,7 +10,7 @@ from typing import Any
 from ppliteseg_paddle.engine.callbacks.samples import Samples
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.files import clean_up
-from ppliteseg_paddle.run_files import PICTURES_FOLDER, picture_iteration, picture_name
+from ppliteseg_paddle.reading.run_files import PICTURES_FOLDER, picture_iteration, picture_name
 
 KEPT = 10  # pictures of a run, of about a megabyte each
 
