@@ -142,7 +142,7 @@ def test_no_text_of_a_file_becomes_a_part_of_the_page(tmp_path):
     assert page.table("class")[0][0] == evil and any(evil in part for part in page.texts)
 
 
-def test_a_picture_that_is_none_is_left_out(tmp_path):
+def test_a_file_that_is_no_picture_is_omitted(tmp_path):
     folder = make_run(tmp_path / "one")
     (folder / "val" / "worst_images.png").write_bytes(b"<svg onload=alert(1)>")
     assert "worst images</figcaption>" not in page_of(folder)[0]
