@@ -25,7 +25,11 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
         "ppliteseg_paddle.models.fld:FLDHead",
     ),
     "LOSSES": ("ppliteseg_paddle.losses.cross_entropy:CELoss", "ppliteseg_paddle.losses.cross_entropy:OhemCELoss"),
-    "TRANSFORMS": ("ppliteseg_paddle.data.transforms:FusedAugment",),
+    "TRANSFORMS": (
+        "ppliteseg_paddle.data.transforms:FusedAugment",
+        "ppliteseg_paddle.data.copy_paste:CopyPaste",
+        "ppliteseg_paddle.data.rare_classes:RareClassCrop",
+    ),
     "DATASETS": ("ppliteseg_paddle.data.dataset:CamVid", "ppliteseg_paddle.data.dataset:StreetScenes"),
 }
 

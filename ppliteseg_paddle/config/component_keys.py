@@ -140,6 +140,37 @@ COMPONENT_ROWS: Rows = (
         ),
     ),
     (
+        ("CopyPaste",),
+        TRAIN,
+        OURS,
+        (
+            ("rare_classes", k.INTS, SIGNATURE, "Ids of the classes whose regions are pasted."),
+            ("prob", k.NUMBER, SIGNATURE, "Share of the samples that get regions."),
+            ("max_regions", k.POSITIVE_INT, SIGNATURE, "Regions in a sample at most; their number is drawn."),
+            ("min_scale_factor", k.NUMBER, SIGNATURE, "The smallest scale of a region."),
+            ("max_scale_factor", k.NUMBER, SIGNATURE, "The largest scale of a region."),
+            ("flip_prob", k.NUMBER, SIGNATURE, "Probability of a horizontal flip of a region."),
+            (
+                "max_shift",
+                k.NUMBER,
+                SIGNATURE,
+                "How far a region may move up or down, as a share of the height; 1: to any place.",
+            ),
+        ),
+    ),
+    (
+        ("RareClassCrop",),
+        TRAIN,
+        OURS,
+        (
+            ("crop_size", k.SIZE, SIGNATURE, "Size of the crop."),
+            ("rare_classes", k.INTS, SIGNATURE, "Ids of rare classes."),
+            ("prob", k.NUMBER, SIGNATURE, "Share of the crops that are laid around one of `rare_classes`."),
+            ("im_padding_value", k.NUMBER, SIGNATURE, "What fills a crop larger than the image."),
+            ("label_padding_value", k.INT, SIGNATURE, "The label of the filled pixels."),
+        ),
+    ),
+    (
         ("FusedAugment",),
         EVERY,
         OURS,

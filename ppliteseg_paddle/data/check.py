@@ -17,6 +17,7 @@ from ppliteseg_paddle.data.check_pair import Form, PairReport, inspect_pair, kno
 from ppliteseg_paddle.data.check_shapes import shape_problems
 from ppliteseg_paddle.data.findings import ERROR, Findings
 from ppliteseg_paddle.data.parallel import run_parallel
+from ppliteseg_paddle.data.rare_classes import RareClassCrop
 from ppliteseg_paddle.data.transforms import FusedAugment
 
 DEFAULT_UNREADABLE_SHARE: float = TOP_LEVEL["max_unreadable_share"].default
@@ -169,7 +170,7 @@ def crop_size_of(dataset) -> tuple[int, int] | None:
     for transform in getattr(getattr(dataset, "transforms", None), "transforms", []):
         size = getattr(transform, "crop_size", None)
         if isinstance(size, (list, tuple)) and len(size) == 2:
-            width, height = size if isinstance(transform, FusedAugment) else size[::-1]
+            width, height = size if isinstance(transform, (FusedAugment, RareClassCrop)) else size[::-1]
             return int(width), int(height)
     return None
 

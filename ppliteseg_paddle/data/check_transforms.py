@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ppliteseg_paddle.data.copy_paste import CopyPaste
+from ppliteseg_paddle.data.rare_classes import RareClassCrop
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.errors import ConfigError
 
+_AT_RANDOM = (FusedAugment, RareClassCrop, CopyPaste)
 # PaddleSeg's transforms that work on 8-bit color alone: Pillow's operations, and conversions of colors.
 _COLOR_ONLY = ("RandomDistort",)
 # Those that fill in pixels, for which OpenCV takes a value of four channels at most.
@@ -23,14 +26,11 @@ FILLING = (
 def check_transforms(dataset: Any) -> None:
     """Raises: ConfigError: for a random crop of images to be judged, or a transform that cannot take these images."""
     form = dataset.form
-    for step in dataset.transforms.transforms:
+    for place, step in enumerate(dataset.transforms.transforms):
         name = type(step).__name__
+        if isinstance(step, _AT_RANDOM):
+            _check_random(dataset, step, place)
         if isinstance(step, FusedAugment):
-            if dataset.mode != "train":
-                raise ConfigError(
-                    f"FusedAugment draws at random and is for mode 'train'; mode is '{dataset.mode}': give Normalize "
-                    "in its place."
-                )
             step.check_form(form)
         elif name in _COLOR_ONLY and (form.channels != 3 or form.value_range):
             raise ConfigError(
@@ -55,3 +55,18 @@ def check_transforms(dataset: Any) -> None:
                         f"Normalize: {key} has {count:d} numbers, and img_channels is {form.channels:d}: give one, or "
                         "one for each channel."
                     )
+
+
+def _check_random(dataset: Any, step: Any, place: int) -> None:
+    name = type(step).__name__
+    if dataset.mode != "train":
+        instead = "give Normalize in its place" if isinstance(step, FusedAugment) else "remove it"
+        raise ConfigError(f"{name} draws at random and is for mode 'train'; mode is '{dataset.mode}': {instead}.")
+    unknown = [number for number in step.rare_classes if number >= dataset.num_classes]
+    if unknown:
+        raise ConfigError(
+            f"{name}: rare_classes names {unknown[0]:d}, but the data set has {dataset.num_classes:d} classes: give "
+            f"ids from 0 to {dataset.num_classes - 1:d}."
+        )
+    if isinstance(step, CopyPaste) and place:
+        raise ConfigError("CopyPaste pastes pixels as images hold them: make it the first of train_dataset.transforms.")

@@ -17,6 +17,7 @@ import paddle
 from ppliteseg_paddle.config.read import expand_env
 from ppliteseg_paddle.data.cache import open_cache
 from ppliteseg_paddle.data.check_transforms import check_transforms
+from ppliteseg_paddle.data.copy_paste import CopyPaste
 from ppliteseg_paddle.data.multilabel import adds_plane, check_multilabel, planes_first
 from ppliteseg_paddle.data.randomness import Draws, seed_globals
 from ppliteseg_paddle.data.transforms import FusedAugment
@@ -87,7 +88,7 @@ class CheckedDataset(paddle.io.Dataset):
         self.num_classes, self.ignore_index, self.edge = num_classes, ignore_index, edge
         self.img_channels, self.img_range = img_channels, self.form.to_plain()
         self.transforms = Compose(list(transforms), img_channels=img_channels)
-        check_transforms(self)
+        self._begin_transforms()
         self.dataset_root = existing_root(dataset_root)
         list_path = {"train": train_path, "val": val_path, "test": test_path}[self.mode]
         if list_path is None:
@@ -109,9 +110,15 @@ class CheckedDataset(paddle.io.Dataset):
                 "cityscapes makes Cityscapes' labels."
             )
         checked.draws = Draws(len(checked.file_list))
-        check_transforms(checked)
+        checked._begin_transforms()
         check_order(checked.file_list)  # PaddleSeg pairs two sorted lists of files one by one
         return checked
+
+    def _begin_transforms(self) -> None:
+        check_transforms(self)
+        for step in self.transforms.transforms:
+            if isinstance(step, CopyPaste):
+                step.attach(self)
 
     def skip_unreadable(self, max_share: float) -> Unreadable:
         """From now on skip unreadable files, as long as they are no more than `max_share` of the pairs."""
@@ -155,9 +162,9 @@ class CheckedDataset(paddle.io.Dataset):
         """
         self.cache = open_cache(self, expand_env(where))
 
-    def _read_or_replace(self, index: int):
-        """`read`, or another pair in place of an unreadable one; its pixels are ignored where each image counts
-        once."""
+    def read_or_replace(self, index: int):
+        """`read` in types that Paddle has, or another pair in place of an unreadable one; its pixels are ignored where
+        each image counts once."""
         if self.unreadable is None:
             return _for_paddle(*self.read(index))
         for other in range(index, index + len(self)):
@@ -173,16 +180,17 @@ class CheckedDataset(paddle.io.Dataset):
 
     def transformed(self, index: int, transforms) -> np.ndarray:
         """An image alone, through other transforms. Shape: returns (C, H, W) float32."""
-        return transforms(
-            {"img": self._read_or_replace(index)[0].astype("float32"), "trans_info": [], "gt_fields": []}
-        )["img"]
+        return transforms({"img": self.read_or_replace(index)[0].astype("float32"), "trans_info": [], "gt_fields": []})[
+            "img"
+        ]
 
     def __getitem__(self, index):
         generator = self.draws.generator(index) if self.mode == "train" else None
-        image, label = self._read_or_replace(index)
-        steps = self.transforms.transforms
-        if generator is not None and len(steps) == 1 and isinstance(steps[0], FusedAugment):
-            image, label = steps[0].sample(image, label, generator)
+        image, label = self.read_or_replace(index)
+        *before, last = self.transforms.transforms or [None]
+        if generator is not None and isinstance(last, FusedAugment) and all(isinstance(s, CopyPaste) for s in before):
+            for step in (*before, last):
+                image, label = step.sample(image, label, generator)
             label = planes_first(label, composed=False) if self.planes else label
             return self._with_edge({"img": image, "trans_info": [], "gt_fields": ["label"], "label": label})
         if generator is not None and (self.draws.epoch is not None or paddle.io.get_worker_info() is not None):

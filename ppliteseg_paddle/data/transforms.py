@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 
 from ppliteseg_paddle.data import jitter
+from ppliteseg_paddle.data.arguments import class_ids, later_sizes, pair, scales, share
+from ppliteseg_paddle.data.rare_classes import rare_offset
 from ppliteseg_paddle.data.resample import resize_label_window, resize_window
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.reading.image_form import ImageForm
@@ -27,14 +29,11 @@ class FusedAugment:
     """Random scale, crop, flip, color jitter, normalisation and layout in one transform.
 
     In place of PaddleSeg's `ResizeStepScaling`, `RandomPaddingCrop`, `RandomHorizontalFlip`, `RandomDistort` and
-    `Normalize`, in
-    this order, whose distribution it has: everything is drawn first, then only the source pixels of the crop are
-        scaled,
-    jittered in 8 bits, and written once, normalised, into the array that the network gets. It is to be the only
-    transform.
-    Given the same draws the result equals PaddleSeg's up to rounding: a scaled pixel is rounded here, where
-    `RandomDistort`
-    cuts off what float scaling leaves (up to one level, half of one on average); hue differs as `jitter` says.
+    `Normalize`, in this order, whose distribution it has: everything is drawn first, then only the source pixels of the
+    crop are scaled, jittered in 8 bits, and written once, normalised, into the array that the network gets. It is to be
+    the only transform, but for a `CopyPaste` before it. Given the same draws the result equals PaddleSeg's up to
+    rounding: a scaled pixel is rounded here, where `RandomDistort` cuts off what float scaling leaves (up to one level,
+    half of one on average); hue differs as `jitter` says.
 
     Args:
         crop_size: [width, height]; later_crop_sizes: [[share, [width, height]], ...], the crops from those shares of
@@ -72,14 +71,12 @@ class FusedAugment:
         rare_classes: Sequence[int] = (),
         later_crop_sizes: Sequence[Sequence[Any]] = (),
     ):
-        self.crop_size = _pair(crop_size)
-        self.crop_sizes = [(0.0, self.crop_size)] + _later_sizes(later_crop_sizes)
-        self.scales = _scales(min_scale_factor, max_scale_factor, scale_step_size)
-        self.flip_prob = _share("flip_prob", flip_prob)
-        self.rare_class_crops = _share("rare_class_crops", rare_class_crops)
-        self.rare_classes = tuple(rare_classes)
-        if not all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in self.rare_classes):
-            raise ConfigError(f"rare_classes is {rare_classes!r}: give a list of class ids.")
+        self.crop_size = pair(crop_size)
+        self.crop_sizes = [(0.0, self.crop_size)] + later_sizes(later_crop_sizes)
+        self.scales = scales(min_scale_factor, max_scale_factor, scale_step_size)
+        self.flip_prob = share("flip_prob", flip_prob)
+        self.rare_class_crops = share("rare_class_crops", rare_class_crops)
+        self.rare_classes = class_ids(rare_classes)
         if self.rare_class_crops and not self.rare_classes:
             raise ConfigError(
                 f"rare_class_crops is {self.rare_class_crops:g}, but rare_classes names no class: give their ids."
@@ -136,23 +133,9 @@ class FusedAugment:
         margins = [max(have - want, 0) for have, want in zip(size, self.crop_size)]
         offset = int(generator.integers(margins[0] + 1)), int(generator.integers(margins[1] + 1))
         if self.rare_class_crops and label is not None and generator.random() < self.rare_class_crops:
-            offset = self._rare_offset(label, size, margins, generator) or offset
+            offset = rare_offset(label, self.rare_classes, size, self.crop_size, generator) or offset
         flip = bool(generator.random() < self.flip_prob)
         return Choices(size, offset, flip, self.jitter.draw(generator, channels) if self.jitter else [])
-
-    def _rare_offset(self, label, size, margins, generator) -> tuple[int, int] | None:
-        """A corner of a crop that holds a pixel of a rare class; None if the label has none."""
-        step = max(max(label.shape[:2]) // 512, 1)  # a large label is looked at in a grid
-        small = label[::step, ::step]
-        present = [c for c in self.rare_classes if _of_class(small, c).any()]
-        if not present:
-            return None
-        pixels = np.flatnonzero(_of_class(small, present[generator.integers(len(present))]))
-        row, column = divmod(int(pixels[generator.integers(len(pixels))]), small.shape[1])
-        place = [(column + 0.5) * step * size[0] / label.shape[1], (row + 0.5) * step * size[1] / label.shape[0]]
-        inside = generator.random(2) * self.crop_size
-        x, y = (int(np.clip(p - i, 0, margin)) for p, i, margin in zip(place, inside, margins))
-        return x, y
 
     # --- carrying out -----------------------------------------------------------------------
     def apply(
@@ -239,52 +222,5 @@ class FusedAugment:
         return data
 
 
-def _of_class(label: np.ndarray, number: int) -> np.ndarray:
-    """(H, W) bool: the pixels of a class, in class ids or in its plane."""
-    return label == number if label.ndim == 2 else (label[..., number : number + 1] == 1).any(axis=-1)
-
-
 def _channels(image: np.ndarray) -> int:
     return 1 if image.ndim == 2 else image.shape[2]
-
-
-# --------------------------------------------------------------------------------------------
-# Arguments
-# --------------------------------------------------------------------------------------------
-def _pair(size) -> tuple[int, int]:
-    good = (
-        isinstance(size, (list, tuple))
-        and len(size) == 2
-        and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in size)
-    )
-    if not good:
-        raise ConfigError(f"crop_size is {size!r}: give [width, height] in pixels.")
-    return int(size[0]), int(size[1])
-
-
-def _later_sizes(later) -> list[tuple[float, tuple[int, int]]]:
-    steps = list(later) if isinstance(later, (list, tuple)) else [later]
-    if any(not isinstance(step, (list, tuple)) or len(step) != 2 for step in steps):
-        raise ConfigError(f"later_crop_sizes is {later!r}: give pairs such as [[0.75, [480, 360]]].")
-    sizes = [(_share("the share in later_crop_sizes", share), _pair(size)) for share, size in steps]
-    if sizes != sorted(sizes, key=lambda step: step[0]):
-        raise ConfigError(f"later_crop_sizes is {later!r}: give the shares in rising order.")
-    return sizes
-
-
-def _share(name: str, value) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ConfigError(f"{name} is {value!r}: give a number from 0 to 1.")
-    return float(value)
-
-
-def _scales(low, high, step) -> tuple[float, float, np.ndarray | None]:
-    """(lowest, highest, the steps between them or None). The steps are PaddleSeg's, end points included."""
-    if not 0 < low <= high or step < 0:
-        raise ConfigError(
-            f"scales from {low!r} to {high!r} in steps of {step!r}: 0 < min_scale_factor <= max_scale_factor, and no "
-            "negative step."
-        )
-    if low == high:
-        return low, high, np.array([low])
-    return low, high, np.linspace(low, high, int((high - low) / step + 1)) if step else None

@@ -7,8 +7,10 @@ import paddle
 import pytest
 from tiny_data import make_data
 
+from ppliteseg_paddle.data.copy_paste import CopyPaste
 from ppliteseg_paddle.data.dataset import StreetScenes
 from ppliteseg_paddle.data.randomness import Draws
+from ppliteseg_paddle.data.rare_classes import RareClassCrop
 from ppliteseg_paddle.data.transforms import FusedAugment
 from ppliteseg_paddle.engine.loop.workers import quiet_forks
 
@@ -74,7 +76,15 @@ def test_seeds_epochs_and_images_differ(root):
         assert not np.array_equal(first[index], other[index])
 
 
-@pytest.mark.parametrize("transforms", [None, paddlesegs], ids=["ours", "paddleseg's"])
+def pasted():
+    return [CopyPaste([8], 0.8), fused()]
+
+
+def pasted_and_cropped():
+    return [CopyPaste([8], 0.8), *paddlesegs()[::2], RareClassCrop([32, 24], [8])]
+
+
+@pytest.mark.parametrize("transforms", [None, paddlesegs, pasted, pasted_and_cropped])
 def test_a_run_that_tells_the_epoch_gets_its_samples_wherever_they_are_read(root, transforms):
     def samples(num_workers, epoch):
         def tell(dataset):

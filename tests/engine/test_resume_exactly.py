@@ -38,6 +38,8 @@ PADDLESEGS = [
     {"type": "RandomDistort", "brightness_range": 0.5},
     {"type": "Normalize"},
 ]
+PASTED = [{"type": "CopyPaste", "rare_classes": [8], "prob": 0.8}]
+CROPPED = [{"type": "RareClassCrop", "crop_size": [32, 32], "rare_classes": [8]}, *PADDLESEGS[2:]]
 
 
 class Foreign(paddle.io.Dataset):
@@ -80,6 +82,8 @@ CASES = {
     "on an epoch's border": {"save_interval": 5, "resume": 5},
     "paddleseg's transforms": {"transforms": PADDLESEGS},
     "paddleseg's transforms, workers": {"transforms": PADDLESEGS, "num_workers": 2},
+    "copy-paste": {"transforms": PASTED + OURS},
+    "copy-paste and rare crops, workers": {"transforms": PASTED + CROPPED, "num_workers": 2},
     "foreign data set": {"transforms": PADDLESEGS, "change": with_a_foreign_data_set},
     "dropout, no seed": {"change": with_dropout, "seed": None, "num_workers": 1},
     "adamw": {"optimizer": {"type": "AdamW", "weight_decay": 0.01}},
