@@ -8,12 +8,13 @@ from registered import component, registered
 from tiny_data import HEIGHT, WIDTH, make_data
 
 from ppliteseg_paddle import register
+from ppliteseg_paddle.data.dataset import StreetScenes
 from ppliteseg_paddle.errors import DataError
 
 every_transform = pytest.mark.parametrize("target", registered("TRANSFORMS"))
 every_dataset = pytest.mark.parametrize("target", registered("DATASETS"))
 # Values for arguments that have no default.
-ARGUMENTS = {"crop_size": [32, 24]}
+ARGUMENTS = {"crop_size": [32, 24], "rare_classes": [8]}
 
 
 @pytest.fixture
@@ -21,13 +22,17 @@ def root(tmp_path):
     return str(make_data(tmp_path / "data", train=3, val=2))
 
 
-def transform(target):
-    """The transform with its defaults, as PaddleSeg's `Compose` calls it."""
+def transform(target, root):
+    """The transform with its defaults, as PaddleSeg's `Compose` calls it. One that takes from other images has a data
+    set."""
     from paddleseg.transforms import Compose
 
     parameters = inspect.signature(component(target)).parameters.values()
     needed = [parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty]
-    return Compose([component(target)(**{name: ARGUMENTS[name] for name in needed})])
+    step = component(target)(**{name: ARGUMENTS[name] for name in needed})
+    if hasattr(step, "attach"):
+        step.attach(StreetScenes(transforms=[], dataset_root=root))
+    return Compose([step])
 
 
 def sample(seed):
@@ -41,17 +46,18 @@ def sample(seed):
 
 
 @every_transform
-def test_image_and_label_come_out_of_one_size_as_the_network_takes_them(target):
+def test_image_and_label_come_out_of_one_size_as_the_network_takes_them(target, root):
+    step = transform(target, root)
     for seed in range(5):
-        result = transform(target)(sample(seed))
+        result = step(sample(seed))
         assert result["img"].dtype == np.float32 and result["img"].shape[0] == 3
         assert result["img"].shape[1:] == result["label"].shape and np.isfinite(result["img"]).all()
         assert set(np.unique(result["label"])) <= {*range(11), 255}
 
 
 @every_transform
-def test_the_global_seed_decides_what_is_drawn(target):
-    step, results = transform(target), []
+def test_the_global_seed_decides_what_is_drawn(target, root):
+    step, results = transform(target, root), []
     for _ in range(2):
         np.random.seed(3)
         results.append(step(sample(1)))
