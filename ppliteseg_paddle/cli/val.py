@@ -11,6 +11,7 @@ from ppliteseg_paddle.cli.common import TEST_FLAGS, add_flags, config_for, test_
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
 from ppliteseg_paddle.config.options import EvalOptions
 from ppliteseg_paddle.files import check_writable
+from ppliteseg_paddle.reading.label_sets import aligned
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,14 +92,12 @@ def _measure(args: argparse.Namespace, config: Any) -> dict[str, Any]:
 def summary(result: dict[str, Any]) -> str:
     if "rank" in result:
         return f"rank {result['rank']} is done"
-    width = max([5] + [len(name) for name in result["class_names"]])
-    lines = [f"{'class':{width}} {'IoU':>8} {'precision':>10} {'recall':>8}"]
-    rows = zip(
-        result["class_names"], result["class_iou"], result["class_precision"], result["class_recall"], result["present"]
-    )
+    title, *names = aligned(["class", *result["class_names"]])
+    lines = [f"{title} {'IoU':>8} {'precision':>10} {'recall':>8}"]
+    rows = zip(names, result["class_iou"], result["class_precision"], result["class_recall"], result["present"])
     for name, iou, precision, recall, present in rows:
         note = "" if present else "   (does not occur; counts as 0)"
-        lines.append(f"{name:{width}} {iou:8.4f} {precision:10.4f} {recall:8.4f}{note}")
+        lines.append(f"{name} {iou:8.4f} {precision:10.4f} {recall:8.4f}{note}")
     lines.append("")
     lines.append(
         f"{result['images']:d} images: mIoU {result['mIoU']:.4f}, acc {result['acc']:.4f}, kappa "

@@ -5,6 +5,8 @@ Pure Python, so that the command line and the exported model's metadata can read
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ppliteseg_paddle.errors import ConfigError, DataError, suggest
@@ -144,3 +146,11 @@ def palette_for(num_classes: int) -> tuple[RGB, ...]:
         if known.num_classes == num_classes:
             return known.palette
     return COLORS[:num_classes] + further_colors(num_classes - len(COLORS))
+
+
+def aligned(names: Sequence[str], least: int = 0) -> list[str]:
+    """Names padded to one width, at least `least`, as a terminal shows them: characters of East Asia are two columns
+    wide."""
+    columns = [sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in name) for name in names]
+    width = max([least, *columns])
+    return [name + " " * (width - taken) for name, taken in zip(names, columns)]

@@ -166,7 +166,7 @@ def save_figure(figure, path: str, rect: Sequence[float] | None = (0, 0, 1, 1)) 
 
 
 def _fit_texts(figure) -> None:
-    """Have each text drawn by a font that has its characters, transliterated where there is none."""
+    """Have each text drawn by a font that has its characters, else transliterated."""
     from matplotlib.text import Text
 
     for axes in figure.axes:

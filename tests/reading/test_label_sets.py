@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, label_set, palette_for
+from ppliteseg_paddle.reading.label_sets import LABEL_SETS, LabelSet, aligned, label_set, palette_for
 
 
 def test_camvid_has_its_eleven_classes_in_order():
@@ -85,3 +85,8 @@ def test_the_catalogue_imports_neither_numpy_nor_opencv():
         "sys.exit(bool({'numpy', 'cv2', 'paddle'} & new))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_names_of_wide_characters_are_aligned_as_terminals_show_them():
+    assert aligned(["sky", "人行道", "ﾎﾟ"]) == ["sky   ", "人行道", "ﾎﾟ    "]
+    assert aligned(["a"], 3) == ["a  "]

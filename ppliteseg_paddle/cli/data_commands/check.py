@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppliteseg_paddle.cli.common import add_flags, count, positive_int
+from ppliteseg_paddle.reading.label_sets import aligned
 
 HELP = "find everything in a data set that training would fail on"
 _WORDS = {"error": "ERROR", "warning": "warning", "note": "note"}
@@ -63,14 +64,13 @@ def summary(result: dict) -> str:
 
 
 def _class_table(splits: dict) -> str:
-    names = [row["name"] for row in next(iter(splits.values()))["classes"]]
-    width = max([5] + [len(name) for name in names])
-    head = f"{'class':{width}}" + "".join(f"  {split + ' px'!s:>10} {'images'!s:>10}" for split in splits)
+    title, *names = aligned(["class", *(row["name"] for row in next(iter(splits.values()))["classes"])])
+    head = title + "".join(f"  {split + ' px'!s:>10} {'images'!s:>10}" for split in splits)
     lines = [head]
     for i, name in enumerate(names):
         cells = "".join(
             f"  {100 * split['classes'][i]['share']:8.3f} % {100 * split['classes'][i]['image_share']:8.1f} %"
             for split in splits.values()
         )
-        lines.append(f"{name:{width}}{cells}")
+        lines.append(name + cells)
     return "\n".join(lines)

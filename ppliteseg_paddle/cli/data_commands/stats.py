@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ppliteseg_paddle.cli.common import add_flags, count, positive_int
 from ppliteseg_paddle.outputs import Outputs
+from ppliteseg_paddle.reading.label_sets import aligned
 
 HELP = "class frequencies, loss weights, mean and deviation, and figures of them"
 
@@ -50,11 +51,11 @@ def _range_lines(result: dict) -> list[str]:
 
 
 def summary(result: dict) -> str:
-    width = max([5] + [len(row["name"]) for row in result["classes"]])
-    lines = [f"{'class':{width}} {'pixels':>10} {'images':>10} {'median freq.':>12} {'ENet':>8}"]
-    for row in result["classes"]:
+    title, *names = aligned(["class", *(row["name"] for row in result["classes"])])
+    lines = [f"{title} {'pixels':>10} {'images':>10} {'median freq.':>12} {'ENet':>8}"]
+    for name, row in zip(names, result["classes"]):
         lines.append(
-            f"{row['name']:{width}} {100 * row['share']:8.3f} % {100 * row['image_share']:8.1f} % "
+            f"{name} {100 * row['share']:8.3f} % {100 * row['image_share']:8.1f} % "
             f"{_number(row['median_frequency'], 3):>12} {_number(row['enet'], 2):>8}"
         )
     lines += [

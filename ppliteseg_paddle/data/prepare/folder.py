@@ -21,6 +21,7 @@ from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS, LABEL_EXTENSIONS
 from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.images import channels_of, read_values
+from ppliteseg_paddle.reading.label_sets import aligned
 from ppliteseg_paddle.reading.palettes import RGB
 
 
@@ -83,10 +84,10 @@ class Plan(NamedTuple):
                     f"{', '.join(map(os.path.basename, paths[:3]))}{(', ...' if len(paths) > 3 else '')}"
                 )
         total = sum(row.pixels for row in self.rows) or 1
-        for row in self.rows:
+        for row, name in zip(self.rows, aligned([str(row.name) for row in self.rows], 20)):
             source = f"{row.source:3d}" if isinstance(row.source, int) else "({:3d}, {:3d}, {:3d})".format(*row.source)
             target = "ignore" if row.id == self.ignored else f"{row.id:6d}"
-            lines.append(f"  {source} -> {target}  {row.name!s:20} {100 * row.pixels / total:6.2f} % of pixels")
+            lines.append(f"  {source} -> {target}  {name} {100 * row.pixels / total:6.2f} % of pixels")
         if not self.rows:
             lines += [f"  {number:3d}  {name}" for number, name in enumerate(self.names)]
         return "\n".join(lines)

@@ -31,7 +31,9 @@ class ImageFacts(NamedTuple):
         if self.form == ImageForm():
             return ""
         count = self.form.channels
-        depth = "" if self.form.value_range is None else f", values of {self.form.to_plain()} become levels"
+        pairs = self.form.to_plain() or ()
+        ranges = ", ".join(dict.fromkeys(f"{low:g} to {high:g}" for low, high in pairs))
+        depth = f", values from {ranges} become black to white" if ranges else ""
         return f"images of {count:d} channel{'s' if count > 1 else ''}{depth}"
 
 
