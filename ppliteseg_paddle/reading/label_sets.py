@@ -148,9 +148,9 @@ def palette_for(num_classes: int) -> tuple[RGB, ...]:
     return COLORS[:num_classes] + further_colors(num_classes - len(COLORS))
 
 
-def aligned(names: Sequence[str], least: int = 0) -> list[str]:
-    """Names padded to one width, at least `least`, as a terminal shows them: characters of East Asia are two columns
+def aligned(names: Sequence[str], min_width: int = 0) -> list[str]:
+    """Names padded to one width, `min_width` or more, as a terminal shows them: characters of East Asia are two columns
     wide."""
     columns = [sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in name) for name in names]
-    width = max([least, *columns])
+    width = max([min_width, *columns])
     return [name + " " * (width - taken) for name, taken in zip(names, columns)]
