@@ -158,8 +158,15 @@ def test_coco_panoptic_segments_become_their_categories(tmp_path):
         }
     ]
     plan = plan_folder(Sources(str(images), str(masks), coco(tmp_path, annotations)), **QUIET)
-    assert plan.names == ("car", "dog")
+    assert (plan.names, plan.palette) == (("car", "dog"), ())
     assert plan.make(plan.pairing.pairs[0]).tolist() == [[1, 255], [0, 0]]
+
+    content = json.loads((tmp_path / "coco.json").read_text())
+    for category in content["categories"]:
+        category["color"] = [category["id"], 0, 255]
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    plan = plan_folder(Sources(str(images), str(masks), str(tmp_path / "coco.json")), **QUIET)
+    assert plan.palette == ((3, 0, 255), (18, 0, 255))
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,10 @@ def test_new_images_are_added_where_nothing_was_edited(data, tmp_path, capsys):
     Image.fromarray(np.full((30, 40), 9, np.uint8)).save(data / "labels" / "6.png")
     capsys.readouterr()
     assert run(data, out) == 0
-    assert f"written     {out} (1 new, " in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "masks: 1 new, 6 as they are" in printed.err.splitlines()  # and the lists' differences
+    assert f"+++ {out / 'train.txt'}, as it would be" in printed.err.splitlines()
+    assert f"written     {out} (1 new, " in printed.out
     assert len(files_in(out / "labels")) == 7 and (out / "labels" / "0.png").stat().st_mtime_ns == kept
 
 

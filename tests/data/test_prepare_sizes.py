@@ -1,11 +1,15 @@
 """The numbers that `data prepare` writes fit the images and the machine, and its weights are there or only named."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from ppliteseg_paddle.data.prepare import sizing
 from ppliteseg_paddle.data.prepare.sizing import Extent, Machine, plan_run
+from ppliteseg_paddle.data.prepare.splits import split_of
 from ppliteseg_paddle.data.prepare.starter import Prepared, Pretrained, starter_config
 from ppliteseg_paddle.engine.build import build_model, load_config
 from ppliteseg_paddle.weights import zoo
@@ -120,3 +124,37 @@ def test_weights_that_are_here_are_used_and_others_are_only_named(published, tmp
     assert loaded.dic["lr_scheduler"]["learning_rate"] == 0.01  # a quarter
     for value in build_model(loaded).backbone.state_dict().values():
         np.testing.assert_array_equal(value.numpy(), np.full(value.shape, 0.5, np.float32))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_gpu_of_paddle_is_what_a_run_is_made_for(monkeypatch, count):
+    properties = SimpleNamespace(total_memory=24 * GIB)
+    cuda = SimpleNamespace(device_count=lambda: count, get_device_properties=lambda index: properties)
+    paddle = SimpleNamespace(is_compiled_with_cuda=lambda: True, device=SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(sizing, "import_paddle", lambda: paddle)
+    monkeypatch.setattr(sizing.metadata, "version", lambda name: {"paddlepaddle-gpu": "3.2.2"}[name])
+    assert sizing.this_machine().gpu_memory == (24 * GIB if count else None)
+
+
+def lists(folder, train, val):
+    for name, images in (("train", train), ("val", val)):
+        (folder / f"{name}.txt").write_text("".join(f"images/{image}.png masks/{image}.png\n" for image in images))
+
+
+def test_lists_beside_the_images_keep_their_split_unless_another_is_asked_for(tmp_path):
+    (tmp_path / "images").mkdir()
+    images = [str(tmp_path / "images" / f"{i}.png") for i in range(10)]
+    for image in images:
+        open(image, "wb").close()
+    assert split_of(images).folder is None and len(split_of(images).val) == 2
+    lists(tmp_path, range(7), range(7, 10))
+    assert split_of(images) == (frozenset({7, 8, 9}), str(tmp_path))
+    assert split_of(images, val=0.1).folder is None and split_of(images, seed=1).folder is None
+    for train, val in ((range(7), range(6, 10)), (range(6), range(7, 10))):  # twice, or not at all
+        lists(tmp_path, train, val)
+        assert split_of(images).folder is None
+
+
+def test_a_list_of_its_own_choice_takes_no_more_images_than_validation_needs():
+    images = [f"/nowhere/{i}.png" for i in range(20_000)]
+    assert len(split_of(images).val) == 500 and len(split_of(images, val=0.2).val) == 4000

@@ -124,9 +124,10 @@ def _folder_arguments(parser) -> None:
         "--val",
         type=share,
         metavar="SHARE",
-        help="share of the pairs for validation (default: 0.2, but at most 500 pairs)",
+        help="share of the pairs for validation (default: as train.txt and val.txt beside the images say, else 0.2, "
+        "but at most 500 pairs)",
     )
-    add("--seed", type=count, metavar="N", help="of the random split (default: 0)")
+    add("--seed", type=count, metavar="N", help="of a random split (default: 0)")
     add("--classes", metavar="FILE", help="names of the classes, one a line, in the order of their ids")
     add("--colors", metavar="FILE", help="colors of the classes, one 'R G B name' a line; the name ignore is no class")
     add(
@@ -155,7 +156,9 @@ def _folder(args) -> dict:
     sources = Sources(args.images, args.masks, args.annotations, args.mask_suffix, names, _remap(args.remap), table)
     plan = plan_folder(sources, args.num_workers)
     print(plan.describe(), file=sys.stderr)
-    drafted = draft(plan, Outputs(args.out, args.overwrite), args.val, args.seed or 0, args.num_workers)
+    drafted = draft(plan, Outputs(args.out, args.overwrite), args.val, args.seed, args.num_workers)
+    if drafted.changes.replaces:
+        print(drafted.changes.describe(), file=sys.stderr)
     if not args.yes and not drafted.changes.none:
         _confirm()
     return drafted.write(args.num_workers)
@@ -204,6 +207,7 @@ def _folder_summary(result: dict) -> str:
         [
             f"{result['train']:d} training and {result['val']:d} validation pairs, {len(result['class_names']):d} "
             f"classes ({result['form']})",
+            *([f"split       as in {result['split_of']}/train.txt and val.txt"] if result["split_of"] else []),
             *([f"warning: {result['warning']}"] if result["warning"] else []),
             *_written(result),
             *_next(result),

@@ -14,7 +14,7 @@ from typing import Any, Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ppliteseg_paddle.config.kinds import is_int, is_number
+from ppliteseg_paddle.config.kinds import COLOR, is_int, is_number
 from ppliteseg_paddle.data.prepare.label_forms import IGNORED, ignored_value
 from ppliteseg_paddle.errors import DataError, DependencyError
 from ppliteseg_paddle.reading.color_masks import codes, read_rgb
@@ -130,7 +130,8 @@ class Coco:
     """A COCO annotation file. Category ids become class ids in their order; instances leave a background, class 0.
 
     Args: path: of the JSON file; mask_folder: of the PNGs that a panoptic file names.
-    Attributes: `names` of the classes; `files` of the images.
+    Attributes: `names` of the classes; `files` of the images; `palette`: the categories' colors, of panoptic files that
+        give them, else ().
     Raises: DataError; DependencyError: without pycocotools, for instances.
     """
 
@@ -149,6 +150,8 @@ class Coco:
         first = 0 if self.panoptic else 1
         self.ids = {category["id"]: i + first for i, category in enumerate(categories)}
         self.names = ([] if self.panoptic else [BACKGROUND]) + [category["name"] for category in categories]
+        colors = [category.get("color") for category in categories] if self.panoptic else []
+        self.palette = tuple((int(r), int(g), int(b)) for r, g, b in colors) if all(map(COLOR.accepts, colors)) else ()
         self.images = {image["file_name"]: image for image in content["images"]}
         self.files = list(self.images)
         self.ignored = ignored_value(len(self.names))

@@ -41,6 +41,11 @@ class Changes:
         """Whether everything is there already."""
         return {*self.states.values(), *self.labels.values()} <= {"same"}
 
+    @property
+    def replaces(self) -> bool:
+        """Whether something that is there is to be replaced."""
+        return "changed" in {*self.states.values(), *self.labels.values()}
+
     def check(self) -> None:
         """See that nothing is replaced that an earlier run did not write, or that was edited since.
 

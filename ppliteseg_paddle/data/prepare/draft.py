@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,13 +14,12 @@ from ppliteseg_paddle.data.prepare.changes import Changes
 from ppliteseg_paddle.data.prepare.folder import Plan
 from ppliteseg_paddle.data.prepare.image_facts import sizes_of
 from ppliteseg_paddle.data.prepare.sizing import Extent, this_machine
+from ppliteseg_paddle.data.prepare.splits import Split, split_of
 from ppliteseg_paddle.data.prepare.starter import Prepared, Pretrained, starter_config
 from ppliteseg_paddle.data.prepare.writing import Pair, config_path, data_set_texts, separator_for, write_label
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.labels import read_stored
-
-VAL_SHARE, MAX_VAL = 0.2, 500  # of the pairs for validation, where nothing is asked for; Cityscapes has 500
 
 
 def _compare(job, make) -> str:
@@ -48,6 +46,7 @@ class Draft(NamedTuple):
     changes: Changes
     jobs: list[tuple[str, str, str]]  # (image, mask or annotation, label) of labels that are new or differ
     lists: dict[str, list[Pair]]
+    split: Split
     config: str
     weights: Pretrained
 
@@ -67,6 +66,7 @@ class Draft(NamedTuple):
             "config": self.config,
             "train": len(self.lists["train"]),
             "val": len(self.lists["val"]),
+            "split_of": self.split.folder,
             "class_names": list(plan.names),
             "form": plan.what,
             "warning": plan.warning,
@@ -85,34 +85,24 @@ def draft(
     plan: Plan,
     outputs: Outputs,
     val: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> Draft:
     """Work out labels, lists, classes.txt and config.yml, and compare them with what is there. Nothing is written.
 
-    Args: val: share of the pairs for validation, None for `VAL_SHARE` of them and at most `MAX_VAL`; seed: of the
-        random split.
+    Args: val, seed: as in `splits.split_of`.
     Raises: DataError: if there are too few pairs; EditedError: if files that were edited would be replaced.
     """
     pairs = plan.pairing.pairs
-    share = VAL_SHARE if val is None else val
-    held_out = max(1, round(share * len(pairs))) if share > 0 else 0
-    held_out = held_out if val is not None else min(held_out, MAX_VAL)
-    if held_out >= len(pairs):
-        raise DataError(
-            f"{len(pairs):d} pairs are too few for a training and a validation list; add images, or pass --val 0."
-        )
+    split = split_of([image for image, _ in pairs], val, seed)
     root = os.path.abspath(outputs.folder)
     names = _unique_names([image for image, _ in pairs])
     rows: list[Pair] = [(image, os.path.join(root, "labels", name + ".png")) for (image, _), name in zip(pairs, names)]
     jobs = [(image, source, str(row[1])) for (image, source), row in zip(pairs, rows)]
-    order = list(range(len(rows)))
-    random.Random(seed).shuffle(order)  # noqa: S311 - a split that can be repeated, no secret
-    chosen = set(order[:held_out])
     lists = {
-        "train": [row for i, row in enumerate(rows) if i not in chosen],
-        "val": [row for i, row in enumerate(rows) if i in chosen],
+        "train": [row for i, row in enumerate(rows) if i not in split.val],
+        "val": [row for i, row in enumerate(rows) if i in split.val],
     }
     weights = Pretrained.find()
     separator = separator_for(rows, root)
@@ -130,14 +120,14 @@ def draft(
     changes = Changes(outputs, texts, states)
     changes.check()
     todo = [job for job in jobs if states[job[2]] != "same"]
-    return Draft(plan, changes, todo, lists, config_path(root), weights)
+    return Draft(plan, changes, todo, lists, split, config_path(root), weights)
 
 
 def carry_out(
     plan: Plan,
     out_dir: str | Outputs,
     val: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:

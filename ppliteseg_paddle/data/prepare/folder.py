@@ -185,7 +185,8 @@ def _plan_coco(found, images: str, annotations: str, masks: str | None) -> Plan:
         pairs, [path for path in found if path not in taken], [name for name in coco.files if name not in by_name], None
     )
     kind = "COCO panoptic annotations" if coco.panoptic else "COCO instance annotations"
-    return Plan(pairing, tuple(coco.names), kind, (), functools.partial(_draw_coco, coco=coco))
+    make = functools.partial(_draw_coco, coco=coco)
+    return Plan(pairing, tuple(coco.names), kind, (), make, palette=coco.palette)
 
 
 # --------------------------------------------------------------------------------------------
