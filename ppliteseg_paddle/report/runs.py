@@ -25,7 +25,8 @@ from ppliteseg_paddle.reading.run_files import (
     picture_name,
 )
 
-MAX_CLASSES = 4096  # of a confusion matrix that is read
+MAX_CLASSES = 4096  # that are shown
+MAX_BYTES = 1 << 26  # of a JSON file; the record of a million steps has 20 MB
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,10 @@ def _read_run(folder: str, name: str) -> Run:
     path = os.path.join(folder, HISTORY_FILE)
     if not os.path.isfile(path):
         raise DataError(f"{folder} holds no training run: it has no {HISTORY_FILE}. Give a folder of train --save_dir.")
+    if os.path.getsize(path) > MAX_BYTES:
+        raise DataError(
+            f"{path} has more than the {MAX_BYTES:d} bytes that are allowed: it is no record of a training run."
+        )
     record = read_json(path)
     if record is None or not isinstance(record.get("train"), list) or not isinstance(record.get("eval"), list):
         raise DataError(f"{path} is no record of a training run, or it is damaged.")
@@ -159,12 +164,19 @@ def _evaluation(value: Any) -> dict[str, Any] | None:
     return {
         **numbers,
         "ema": value.get("ema") is True,
-        "class_iou": [number(item) for item in iou] if isinstance(iou, list) else [],
+        "class_iou": [number(item) for item in iou[:MAX_CLASSES]] if isinstance(iou, list) else [],
     }
 
 
 def _texts(value: Any) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
+    return [str(item) for item in value[:MAX_CLASSES]] if isinstance(value, list) else []
+
+
+def _small_json(path: str) -> dict[str, Any]:
+    """What a JSON file holds; nothing where it is absent, too large or damaged."""
+    if not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES:
+        return {}
+    return read_json(path) or {}
 
 
 # --------------------------------------------------------------------------------------------
@@ -196,7 +208,7 @@ def _conditions(folder: str) -> Mapping[str, Any]:
     """That the newest checkpoint notes."""
     numbers = [(int(name[5:]), name) for name in os.listdir(folder) if name.startswith("iter_") and name[5:].isdigit()]
     for _, name in sorted(numbers, reverse=True):
-        found = (read_json(os.path.join(folder, name, "state.json")) or {}).get("conditions")
+        found = _small_json(os.path.join(folder, name, "state.json")).get("conditions")
         if isinstance(found, dict):
             return found
     return {}
@@ -225,8 +237,9 @@ def _find_measured(folder: str) -> Measured | None:
     if not places:
         return None
     place = max(places, key=lambda found: os.path.getmtime(os.path.join(found, IMAGES_JSON)))
-    stored = read_json(os.path.join(place, IMAGES_JSON)) or {}
-    images = [row for row in stored.get("images") or () if isinstance(row, dict)]
+    stored = _small_json(os.path.join(place, IMAGES_JSON))
+    listed = stored.get("images")
+    images = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
     pictures = [
         (heading, os.path.join(place, file))
         for heading, file in (("worst images", WORST_PICTURE), ("best images", BEST_PICTURE))
@@ -241,7 +254,7 @@ def _find_measured(folder: str) -> Measured | None:
 
 
 def _matrix(path: str) -> tuple[list[str], np.ndarray | None]:
-    stored = read_json(path) or {}
+    stored = _small_json(path)
     names, counts = _texts(stored.get("class_names")), stored.get("counts")
     square = isinstance(counts, list) and all(isinstance(row, list) and len(row) == len(counts) for row in counts)
     if not isinstance(counts, list) or not square or not 0 < len(counts) == len(names) <= MAX_CLASSES:

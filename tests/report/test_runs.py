@@ -8,6 +8,7 @@ import pytest
 from run_folder import make_run, write_measured
 
 from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.report import runs
 from ppliteseg_paddle.report.page import summary
 from ppliteseg_paddle.report.runs import flat, iou_of, read_runs, short_names
 
@@ -87,5 +88,22 @@ def test_what_is_no_number_or_of_another_kind_is_absent(tmp_path):
     assert summary(run)["seconds"] is None
 
 
+def test_files_beyond_all_bounds_are_not_read(tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "one")
+    monkeypatch.setattr(runs, "MAX_BYTES", os.path.getsize(folder / "train.json"))
+    (folder / "val" / "confusion_matrix.json").write_text(" " * 10_000 + "{}")
+    assert read_runs([str(folder)])[0].measured.matrix is None
+    monkeypatch.setattr(runs, "MAX_BYTES", 100)
+    with pytest.raises(DataError, match="train.json has more than the 100 bytes that are allowed"):
+        read_runs([str(folder)])
+
+
 def test_nested_values_have_dotted_keys():
     assert flat({"a": {"b": [1, 2]}, "c": [{"d": 3}, 4], "e": {}}) == {"a.b": [1, 2], "c.0.d": 3, "c.1": 4, "e": {}}
+
+
+def test_results_of_val_without_a_list_of_images_are_no_error(tmp_path):
+    folder = make_run(tmp_path / "one")
+    (folder / "val" / "images.json").write_text('{"images": 5}')
+    (run,) = read_runs([str(folder)])
+    assert run.measured.images == [] and run.class_iou() == {"road": 3 / 6, "car": 4 / 7}

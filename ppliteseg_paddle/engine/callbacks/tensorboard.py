@@ -100,7 +100,8 @@ class WholeRecords:
         self.path, self.handle = path, -1
 
     def open(self) -> None:
-        self.handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        binary = getattr(os, "O_BINARY", 0)  # which Windows alone has
+        self.handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | binary, 0o666)
 
     def write(self, record: bytes) -> None:
         """Raises: OSError: if there is no room; nothing of the record is left then."""
