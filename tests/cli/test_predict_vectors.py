@@ -10,7 +10,6 @@ from commands import files_in, run_json, write_photo, write_video
 from exported import small_folder
 from matplotlib.path import Path as Outline
 from PIL import Image
-from pycocotools.coco import COCO
 from rasters import GEO_TAGS, save
 
 from ppliteseg_paddle.cli import predict
@@ -42,10 +41,10 @@ class GivesTheMask:
 @pytest.fixture
 def given(monkeypatch):
     def use(model=None):
-        def opened(args, kinds):
+        def open_model(args, kinds):
             return model or GivesTheMask(), Overlays(LABELS, transparent=args.transparent)
 
-        monkeypatch.setattr(predict, "_open", opened)
+        monkeypatch.setattr(predict, "_open", open_model)
 
     use()
     return use
@@ -60,6 +59,11 @@ def vectors(capsys, source, out, *arguments):
     return run_json(
         capsys, "predict", "--model_dir", "unused", "--image_path", source, "--save_dir", out, *kinds, *arguments
     )
+
+
+def opened(path):
+    """What pycocotools makes of a file."""
+    return pytest.importorskip("pycocotools.coco", reason="comes with the extra 'data'").COCO(path)
 
 
 def drawn(features, to_pixels=lambda points: points):
@@ -122,7 +126,7 @@ def test_run_lengths_and_polygons_give_the_mask_back_without_the_background(tmp_
     assert files_in(tmp_path / "out") == [
         *("geojson/b.geojson", "geojson/sub/a.geojson", "rle.json", "rle/b.json", "rle/sub/a.json")
     ]
-    coco = COCO(tmp_path / "out" / "rle.json")
+    coco = opened(tmp_path / "out" / "rle.json")
     assert [row["file_name"] for row in coco.loadImgs([1, 2])] == ["b.png", "sub/a.jpg"]
     assert [row["category_id"] for row in coco.loadAnns(coco.getAnnIds())] == [1, 2, 1, 2]
     for number, name in ((1, "b"), (2, "sub/a")):
@@ -140,7 +144,7 @@ def test_transparent_says_which_classes_are_omitted(tmp_path, given, capsys, tra
     status, _ = vectors(capsys, tmp_path / "a.png", tmp_path / "out", "--transparent", *transparent)
     content = json.loads((tmp_path / "out" / "geojson" / "a.geojson").read_text())
     assert status == 0 and {feature["properties"]["class_id"] for feature in content["features"]} == ids
-    assert set(COCO(tmp_path / "out" / "rle.json").catToImgs) == ids
+    assert set(opened(tmp_path / "out" / "rle.json").catToImgs) == ids
 
 
 def test_planes_have_polygons_that_overlap(tmp_path, given, capsys):
@@ -235,7 +239,7 @@ def test_sliding_windows_and_whole_images_go_the_same_way(tmp_path, capsys):
         out = tmp_path / name
         status, result = run_json(capsys, *command, "--save_dir", out, "--outputs", "mask", "rle", "geojson", *more)
         mask = np.asarray(Image.open(out / "mask" / "a.png"))
-        coco = COCO(out / "rle.json")
+        coco = opened(out / "rle.json")
         capsys.readouterr()  # COCO prints
         rows = coco.loadAnns(coco.getAnnIds())
         assert status == 0 and cv2.imread(str(tmp_path / "a.png")).shape[:2] == mask.shape
