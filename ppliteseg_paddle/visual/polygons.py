@@ -38,7 +38,7 @@ def polygons(mask: np.ndarray, values: Collection[int]) -> list[Polygon]:
 
     Shape: mask (H, W) uint8 or uint16.
     """
-    table = np.zeros(np.iinfo(mask.dtype).max + 1, np.int32)
+    table = np.zeros(np.iinfo(mask.dtype).max + 1, np.uint16)  # a mask's highest value is no class
     table[list(values)] = np.asarray(list(values)) + 1
     regions = table[mask]
     if not regions.any():

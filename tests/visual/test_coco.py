@@ -40,3 +40,15 @@ def test_coco_files_open_in_pycocotools(tmp_path):
             np.testing.assert_array_equal(coco.annToMask(row), mask == row["category_id"])
             assert row["area"] == (mask == row["category_id"]).sum()
     assert coco.loadRes(coco.dataset["annotations"]).getAnnIds() == [1, 2, 3, 4]
+
+
+def test_planes_have_an_annotation_each_that_may_overlap():
+    planes = np.random.default_rng(0).integers(0, 2, (9, 12, 3)).astype(np.uint8)
+    planes[..., 1] = 0
+    found = coco_image("a.png", planes, ["sky", "empty", "tree"])["annotations"]
+    assert [(row["id"], row["category_id"], row["area"]) for row in found] == [
+        (1, 0, planes[..., 0].sum()),
+        (2, 2, planes[..., 2].sum()),
+    ]
+    for row in found:
+        np.testing.assert_array_equal(official.decode(row["segmentation"]), planes[..., row["category_id"]])
