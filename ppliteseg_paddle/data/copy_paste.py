@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ppliteseg_paddle.data.arguments import class_ids, scales, share
+from ppliteseg_paddle.data.randomness import generator_of_globals
 from ppliteseg_paddle.data.rare_classes import of_class
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.reading.images import image_size
@@ -141,7 +142,7 @@ class CopyPaste:
         others = [key for key in data.get("gt_fields", []) if key != "label"]
         if others or "label" not in data.get("gt_fields", []):
             raise ConfigError(f"CopyPaste takes an image with its label, and nothing else ({', '.join(others)}).")
-        generator = np.random.Generator(np.random.PCG64(np.random.randint(0, 2**31, 4).tolist()))
+        generator = generator_of_globals()
         image = np.asarray(data["img"])
         color = image.ndim == 3 and image.shape[2] == 3
         bgr, data["label"] = self.sample(image[..., ::-1] if color else image, data["label"], generator)

@@ -40,3 +40,8 @@ def seed_globals(generator: np.random.Generator) -> None:
     """Seed `random` and `numpy.random`, from which PaddleSeg's own transforms draw."""
     random.seed(int(generator.integers(2**63)))
     np.random.seed(int(generator.integers(2**32)))
+
+
+def generator_of_globals() -> np.random.Generator:
+    """A generator seeded by NumPy's global one: how our transforms draw where PaddleSeg's `Compose` calls them."""
+    return np.random.Generator(np.random.PCG64(np.random.randint(0, 2**31, 4).tolist()))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.data.arguments import class_ids, pair, share
+from ppliteseg_paddle.data.randomness import generator_of_globals
 from ppliteseg_paddle.errors import ConfigError
 
 _GRID = 512  # a label with more rows or columns is looked at in a grid of about so many
@@ -73,7 +74,7 @@ class RareClassCrop:
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         """As PaddleSeg's `Compose` calls it; draws belong to NumPy's global seed."""
-        generator = np.random.Generator(np.random.PCG64(np.random.randint(0, 2**31, 4).tolist()))
+        generator = generator_of_globals()
         height, width = data["img"].shape[:2]
         fields = data.get("gt_fields", [])
         margins = [max(have - want, 0) for have, want in zip((width, height), self.crop_size)]

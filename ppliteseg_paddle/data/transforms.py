@@ -10,6 +10,7 @@ import numpy as np
 
 from ppliteseg_paddle.data import jitter
 from ppliteseg_paddle.data.arguments import class_ids, later_sizes, pair, scales, share
+from ppliteseg_paddle.data.randomness import generator_of_globals
 from ppliteseg_paddle.data.rare_classes import rare_offset
 from ppliteseg_paddle.data.resample import resize_label_window, resize_window
 from ppliteseg_paddle.errors import ConfigError
@@ -210,7 +211,7 @@ class FusedAugment:
         whole = image.dtype.kind in "ui" or bool((image == np.rint(image)).all())
         color = image.ndim == 3 and image.shape[2] == 3
         image = np.ascontiguousarray(image[..., ::-1] if color else image, np.uint8 if whole else np.float32)
-        generator = np.random.Generator(np.random.PCG64(np.random.randint(0, 2**31, 4).tolist()))
+        generator = generator_of_globals()
         fields = [key for key in data.get("gt_fields", []) if key != "label"]
         if fields:
             raise ConfigError(f"FusedAugment takes a label beside the image, and nothing else ({', '.join(fields)}).")
