@@ -187,7 +187,7 @@ def val(
         rows = counts.rows(_pairs(dataset), getattr(dataset, "dataset_root", ""))
         measured["files"] = write_counts(save_dir, counts, rows, names)
         if hasattr(dataset, "read"):
-            samples = SampleRows(dataset, config, chosen.precision, chosen.amp_level, test)
+            samples = SampleRows(dataset, config, chosen.precision, chosen.amp_level, {**test, **options})
             measured["files"] += write_extremes(save_dir, model, samples, rows)
         measured["worst_images"] = [{key: row[key] for key in ("image", "mIoU")} for row in rows[:3]]
     return {

@@ -133,3 +133,12 @@ def test_val_writes_all_of_them_and_infers_once_but_for_the_images_that_it_shows
     assert shown == [[row["index"] for row in rows[:3]], [row["index"] for row in rows[:-4:-1]]]
     worst, best = (cv2.imread(str(tmp_path / name)) for name in PICTURES)
     assert worst.shape == best.shape and not np.array_equal(worst, best)
+
+
+def test_images_are_shown_as_they_were_evaluated(parts, tmp_path, monkeypatch):
+    from paddleseg.core import infer
+
+    calls, inference = [], infer.aug_inference
+    monkeypatch.setattr(infer, "aug_inference", lambda *args, **to: (calls.append(to), inference(*args, **to))[1])
+    val(parts[0], save_dir=str(tmp_path), progress=False, device="cpu", aug_eval=True, flip_horizontal=True)
+    assert [to["flip_horizontal"] for to in calls] == [True] * (5 + 3 + 3)
