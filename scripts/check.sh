@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What a machine can say of the code before the tests run: bash scripts/check.sh [CHECK ...], by default all of them.
 # In an activated environment its tools are used (pip install -e '.[cpu,dev]'); else .venv is prepared.
-set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$ROOT"
 
 declare -A CHECKS=(
   [lint]="python -m ruff check ."
@@ -22,7 +23,6 @@ for name in "${chosen[@]}"; do
 done
 
 if [ -z "${VIRTUAL_ENV:-}" ]; then
-  source scripts/env.sh
   prepare_env cpu,deploy,data,dev || exit 2
 fi
 

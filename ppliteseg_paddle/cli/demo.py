@@ -10,6 +10,7 @@ import sys
 import time
 
 from ppliteseg_paddle.cli.common import add_flags, positive_int
+from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.outputs import Outputs, check_result, write_result
 
 GRID_ROWS = 5
@@ -45,6 +46,8 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> dict:
+    from ppliteseg_paddle.engine.save_dir import remove_results, results_in
+
     out = args.save_dir
     data, trained, export = (os.path.join(out, name) for name in ("data", "train", "export"))
     config = os.path.join(trained, "config.yml")
@@ -52,8 +55,16 @@ def run(args) -> dict:
     outputs = Outputs(out, args.overwrite)
     check_result(metrics_path, args.overwrite)
     outputs.check([grid])
+    earlier = results_in(trained)
+    if earlier and not args.overwrite:
+        raise ConfigError(
+            f"{trained} holds a run already ({', '.join(earlier)}), so it is not replaced; give another --save_dir, or "
+            "add --overwrite to train anew."
+        )
     steps = _Steps()
     steps.run("data", "synth", out=data, train=args.train, val=args.val, size=args.size, seed=args.seed)
+    if earlier:
+        remove_results(trained)
     training = steps.run(
         "train",
         config=args.config,

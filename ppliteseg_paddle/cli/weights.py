@@ -163,12 +163,12 @@ def summary(result: dict[str, Any]) -> str:
             lines.append("its backbone is not known here: those names are unchanged")
         return "\n".join(lines)
     width = max(len(row["name"]) for row in result["arrays"])
-    lines += ["", f"{len(result['arrays']):d} arrays:"]
-    lines += [
+    arrays = [
         f"  {row['name']:{width}}  {row['dtype']:8} {'x'.join(map(str, row['shape'])) or '-'}"
         for row in result["arrays"]
     ]
-    return "\n".join(lines)
+    # The answer stands last: the list is longer than a screen.
+    return "\n".join([f"{len(arrays):d} arrays:", *arrays, "", *lines])
 
 
 def _table(weights: list[dict[str, Any]]) -> str:

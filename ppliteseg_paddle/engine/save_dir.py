@@ -9,9 +9,9 @@ import time
 from types import TracebackType
 
 from ppliteseg_paddle.engine.loop.output import warn
-from ppliteseg_paddle.engine.pick import checkpoints_in
+from ppliteseg_paddle.engine.pick import AUTO, HISTORY_FILE, checkpoints_in
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.files import check_writable, clean_up
+from ppliteseg_paddle.files import check_writable, clean_up, read_json, remove_folder
 
 try:
     import fcntl
@@ -19,6 +19,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+BEST_FOLDERS = ("best_model", "ema_best_model")
 _claimed: set[str] = set()  # by this process, whose own locks do not exclude each other
 
 
@@ -104,11 +105,45 @@ class SaveDir:
 
     def _clean_up(self) -> None:
         inner = [folder for _, folder in checkpoints_in(self.path)]
-        inner += [os.path.join(self.path, name) for name in ("best_model", "ema_best_model")]
+        inner += [os.path.join(self.path, name) for name in BEST_FOLDERS]
         for folder in [self.path, *inner]:
             if os.path.isdir(folder):
                 with contextlib.suppress(OSError):
                     clean_up(folder)
+
+
+def results_in(save_dir: str) -> list[str]:
+    """Names of what a run has left in a folder: its last checkpoint, best models, a record of at least one step."""
+    names = [os.path.basename(folder) for _, folder in checkpoints_in(save_dir)[-1:]]
+    names += [name for name in BEST_FOLDERS if os.path.isdir(os.path.join(save_dir, name))]
+    record = read_json(os.path.join(save_dir, HISTORY_FILE)) or {}
+    return names + ([HISTORY_FILE] if record.get("train") or record.get("eval") else [])
+
+
+def remove_results(save_dir: str) -> None:
+    """Delete the checkpoints, best models and the record of a run. What else is in the folder stays."""
+    for folder in [folder for _, folder in checkpoints_in(save_dir)]:
+        remove_folder(folder)
+    for name in BEST_FOLDERS:
+        remove_folder(os.path.join(save_dir, name))
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(os.path.join(save_dir, HISTORY_FILE))
+
+
+def check_unused(save_dir: str, resume_model: str | None) -> None:
+    """See that a run which does not continue the one in a folder finds none there: their checkpoints, best models and
+    records would mix.
+
+    Raises: ConfigError
+    """
+    names = results_in(save_dir)
+    if not names or resume_model == AUTO:
+        return
+    what = f"--save_dir {save_dir} holds a run already ({', '.join(names)})"
+    if resume_model is None:
+        raise ConfigError(f"{what}: continue it with --resume_model auto, or give another --save_dir.")
+    if not os.path.samefile(os.path.dirname(os.path.normpath(resume_model)) or ".", save_dir):
+        raise ConfigError(f"{what}, and not that of --resume_model {resume_model}: give another --save_dir.")
 
 
 def check_save_dir(save_dir: str) -> None:
@@ -119,7 +154,7 @@ def check_save_dir(save_dir: str) -> None:
     if os.path.exists(save_dir) and not os.path.isdir(save_dir):
         raise ConfigError(f"--save_dir {save_dir} is a file: give a folder.")
     folders = [folder for _, folder in checkpoints_in(save_dir)]
-    folders += [os.path.join(save_dir, name) for name in ("best_model", "ema_best_model")]
+    folders += [os.path.join(save_dir, name) for name in BEST_FOLDERS]
     for path in folders:
         if os.path.lexists(path) and not os.path.isdir(path):
             raise ConfigError(f"{path} is a file, and training writes folders of such names: move it away.")

@@ -43,7 +43,7 @@ from ppliteseg_paddle.engine.resume import (
     rewind_best,
     schedule_differs,
 )
-from ppliteseg_paddle.engine.save_dir import SaveDir
+from ppliteseg_paddle.engine.save_dir import SaveDir, check_unused
 from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.reading.run_files import CONFIG_FILE
@@ -82,7 +82,10 @@ def _run_training(config: Any, options: TrainOptions) -> dict[str, Any]:
         set_seed(options.seed, distributed.rank())
         if options.auto_scale:
             fit_recipe(config, distributed.ranks(), say=first)
-        return _train(config, begin_at(config, options), folder, (device, why), begin)
+        at = begin_at(config, options)
+        if first:
+            check_unused(options.save_dir, options.resume_model)
+        return _train(config, at, folder, (device, why), begin)
 
 
 def _take_flags(config: Any, options: TrainOptions) -> None:
@@ -231,6 +234,7 @@ def _run(config: Any, options: TrainOptions, parts: Parts, record: Record, budge
         begin_epoch=tell_progress(parts.train_dataset),
         precise_bn=parts.precise_bn,
         evaluates=parts.val_dataset is not None,
+        classes=build.label_set_of(config).classes,
         frozen=parts.frozen.names,
         accumulate=accumulate,
         losses=parts.loss,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import tempfile
 import zipfile
 import zlib
@@ -42,13 +44,13 @@ def read_weight_file(path: str) -> tuple[StateDict, str]:
         path = zoo.path_of(row)
     elif download.is_url(path):
         path = download.fetch(path)
+    if os.path.isdir(path):
+        found = _weights_in(path)
+        if not found:
+            raise WeightsError(f"{path} is a folder without a weight file ({', '.join(SUFFIXES)}); give such a file.")
+        raise WeightsError(f"{path} is a folder; give a file in it, such as {found[0]}.")
     if not os.path.isfile(path):
-        hint = (
-            f" It is a folder; name the file in it, such as {os.path.join(path, 'model.pdparams')}."
-            if os.path.isdir(path)
-            else ""
-        )
-        raise WeightsError(f"weight file {path} does not exist.{hint}")
+        raise WeightsError(f"weight file {path} does not exist.")
     if os.path.getsize(path) == 0:
         raise WeightsError(f"weight file {path} is empty.")
     kind = sniff(path)
@@ -66,6 +68,17 @@ def read_weight_file(path: str) -> tuple[StateDict, str]:
             "kind."
         ) from error
     return _arrays_of(content, path), kind
+
+
+def _weights_in(folder: str) -> list[str]:
+    """Weight files in a folder and the folders in it: those of a run's best model first, then of its last iteration."""
+
+    def rank(path: str) -> tuple[bool, int, str]:
+        number = re.search(r"iter_(\d+)$", os.path.dirname(path))
+        return not os.path.dirname(path).endswith("best_model"), -int(number[1]) if number else 0, path
+
+    inside = [path for depth in ("*", "*/*") for path in glob.glob(os.path.join(glob.escape(folder), depth))]
+    return sorted((path for path in inside if path.endswith(SUFFIXES) and os.path.isfile(path)), key=rank)
 
 
 def check_pickle(path: str) -> None:

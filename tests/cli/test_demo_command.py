@@ -72,3 +72,28 @@ def test_the_demo_replaces_no_file_of_the_users_and_says_so_before_the_work(made
     with open(os.path.join(made, "metrics.json")) as file:
         assert json.load(file)["written_by"].startswith("ppliteseg ")
     assert Outputs(made).wrote(os.path.join(made, "grid.png"))
+
+
+def test_an_earlier_training_is_kept_unless_asked_and_what_else_is_beside_it_always(tmp_path, capsys, monkeypatch):
+    from ppliteseg_paddle.cli import demo
+
+    earlier = {"iter_2": "model.pdparams", "best_model": "best.json", "mine": "photo.png"}
+    for folder, name in earlier.items():
+        (tmp_path / "train" / folder).mkdir(parents=True)
+        (tmp_path / "train" / folder / name).write_text("{}")
+    command = ["demo", "--config", CONFIG, "--save_dir", str(tmp_path)]
+    steps = []
+
+    def run(self, command, *action, **flags):
+        steps.append((command, sorted(os.listdir(tmp_path / "train"))))
+        if command == "train":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo._Steps, "run", run)
+    assert main(command) == 2 and steps == []
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'train'} holds a run already (iter_2, best_model), so it is not replaced; give another "
+        "--save_dir, or add --overwrite to train anew.\n"
+    )
+    assert main([*command, "--overwrite"]) == 130
+    assert steps == [("data", sorted(earlier)), ("train", ["mine"])]

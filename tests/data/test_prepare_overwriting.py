@@ -113,20 +113,21 @@ def test_a_users_list_in_a_known_data_set_is_kept_unless_asked(tmp_path):
     prepare_camvid(str(tmp_path), progress=False)
 
 
-def test_an_interrupted_run_leaves_whole_labels_and_runs_again(data, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_leaves_whole_labels_and_runs_again(data, tmp_path, capsys, monkeypatch, number):
     write, count = prepare_draft.write_label, []
 
     def interrupted(*arguments):
         write(*arguments)
         count.append(1)
         if len(count) == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(prepare_draft, "write_label", interrupted)
-        assert run(data, out) == 143
-    said = "interrupted by SIGTERM: labels that are written are whole; run the command again to continue."
+        assert run(data, out) == 128 + number
+    said = f"interrupted by {number.name}: labels that are written are whole; run the command again to continue."
     assert capsys.readouterr().err.splitlines()[-1] == said
     assert files_in(out) == [f"labels/{index}.png" for index in range(3)]
     assert run(data, out) == 0 and len(files_in(out / "labels")) == 6

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ppliteseg_paddle.engine import save_dir
-from ppliteseg_paddle.engine.save_dir import SaveDir, check_save_dir
+from ppliteseg_paddle.engine.save_dir import SaveDir, check_save_dir, check_unused
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.files import SOURCE_ROOT
 
@@ -103,3 +103,47 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "o").write_text("")
     with pytest.raises(ConfigError, match="--save_dir .*o is a file: give a folder"):
         check_save_dir(str(tmp_path / "o"))
+
+
+@pytest.fixture
+def used(tmp_path):
+    """A folder in which a run has been."""
+    for name in ("o/iter_2", "o/iter_12", "o/best_model", "elsewhere/iter_3"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "o" / "train.json").write_text('{"train": [{"iter": 1}]}')
+    return str(tmp_path / "o")
+
+
+def test_a_fresh_run_in_a_used_folder_is_refused(used):
+    with pytest.raises(ConfigError) as error:
+        check_unused(used, None)
+    assert str(error.value) == (
+        f"--save_dir {used} holds a run already (iter_12, best_model, train.json): continue it with --resume_model "
+        "auto, or give another --save_dir."
+    )
+
+
+def test_a_run_that_is_resumed_from_elsewhere_does_not_enter_a_used_folder(used, tmp_path):
+    other = str(tmp_path / "elsewhere" / "iter_3")
+    with pytest.raises(ConfigError) as error:
+        check_unused(used, other)
+    assert str(error.value) == (
+        f"--save_dir {used} holds a run already (iter_12, best_model, train.json), and not that of --resume_model "
+        f"{other}: give another --save_dir."
+    )
+    check_unused(str(tmp_path / "new"), other)
+
+
+@pytest.mark.parametrize("resume_model", ["auto", "o/iter_2", "./o/iter_2/"])
+def test_a_run_that_is_continued_enters_its_folder(used, tmp_path, monkeypatch, resume_model):
+    monkeypatch.chdir(tmp_path)
+    check_unused(used, resume_model)
+    check_unused("o", resume_model)
+
+
+@pytest.mark.parametrize("content", [None, '{"train": [], "eval": []}', "cut of"])
+def test_a_folder_of_a_run_that_ended_before_its_first_step_is_not_used(tmp_path, content):
+    (tmp_path / "config.yml").write_text("iters: 3")
+    if content is not None:
+        (tmp_path / "train.json").write_text(content)
+    check_unused(str(tmp_path), None)

@@ -201,10 +201,10 @@ def test_ctrl_c_says_how_to_resume(config_path, tmp_path, capsys):
         def on_step(self, monitor, read, whole):
             if monitor.steps == 2:
                 raise KeyboardInterrupt
+            (tmp_path / "o" / "iter_900").mkdir()
+            for name in ("model.pdparams", "model.pdopt"):
+                (tmp_path / "o" / "iter_900" / name).write_text("of another run")
 
-    (tmp_path / "o" / "iter_900").mkdir(parents=True)
-    for name in ("model.pdparams", "model.pdopt"):
-        (tmp_path / "o" / "iter_900" / name).write_text("of another run")
     with pytest.raises(KeyboardInterrupt):
         trainer.train(
             load_config(config_path),

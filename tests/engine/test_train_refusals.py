@@ -46,6 +46,15 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
     assert not (tmp_path / "o").exists()
 
 
+def test_a_run_that_would_mix_with_another_ones_files_is_refused_and_they_stay(config_path, tmp_path):
+    (tmp_path / "o" / "iter_2").mkdir(parents=True)
+    with pytest.raises(
+        ConfigError, match=r"o holds a run already \(iter_2\): continue it with --resume_model auto, or"
+    ):
+        trainer.train(load_config(config_path), save_dir=str(tmp_path / "o"), device="cpu")
+    assert [path.name for path in (tmp_path / "o").rglob("*")] == ["iter_2"]
+
+
 def test_evaluation_without_a_val_dataset_is_refused(root, tmp_path):
     content = values(root)
     del content["val_dataset"]

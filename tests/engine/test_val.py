@@ -93,11 +93,14 @@ def test_the_loops_evaluation_gives_paddlesegs_figures_and_prints_them(parts, tm
     from paddleseg.core.val import evaluate as slow
 
     run = a_run(tmp_path)
+    run.classes = [f"class_{number}" for number in range(parts[1].num_classes)]
     fast = fast_and_noted(run, slow)(*parts, num_workers=0, precision="fp32", amp_level="O1", print_detail=True)
     lines = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
     for ours, theirs in zip(fast, slow(*parts, print_detail=False)):
         np.testing.assert_allclose(ours, theirs, atol=1e-7)
     assert lines[0].startswith(f"[EVAL] #Images: 5 mIoU: {fast[0]:.4f} Acc: {fast[1]:.4f}") and len(lines) == 2
+    named = [f"{name} {value:.4f}" for name, value in zip(run.classes, fast[2])]
+    assert lines[1] == f"[EVAL] Class IoU: {', '.join(named)}" and len(named) == len(fast[2])
     assert run.monitor.evaluations[0]["mIoU"] == fast[0]
 
 

@@ -150,6 +150,7 @@ def table(results):
 def main():
     parser = argparse.ArgumentParser(prog="scripts/fuzz.sh", description=__doc__.split(";")[0])
     parser.add_argument("--count", type=int, default=20000, help="inputs, all kinds together (default: 20000)")
+    parser.add_argument("--first_seed", type=int, default=0, help="of each kind; another one gives other inputs")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help=" ".join(KINDS))
     parser.add_argument("--results", type=Path, default=ROOT / "fuzz_results", help="folder; a run there is continued")
     parser.add_argument("--jobs", type=int, default=1, help="workers (default: 1)")
@@ -165,7 +166,9 @@ def main():
             )
 
     numbers = numbers_of(args.count, args.kinds)
-    tasks = [(name, seed) for name, number in numbers.items() for seed in range(number)]
+    tasks = [
+        (name, seed) for name, number in numbers.items() for seed in range(args.first_seed, args.first_seed + number)
+    ]
     wanted = set(tasks)
     results = [r for r in run(args.results, tasks, args.jobs, report) if (r["kind"], r["seed"]) in wanted]
     print(table(results))

@@ -238,8 +238,26 @@ def test_a_file_that_is_no_weight_file_is_told_apart(tmp_path, content, text):
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
     with pytest.raises(WeightsError, match="does not exist"):
         load_weights(pp_liteseg_t(num_classes=2), str(tmp_path / "none.pdparams"))
-    with pytest.raises(WeightsError, match="It is a folder; name the file in it"):
+    (tmp_path / "iter_4").mkdir()
+    with pytest.raises(WeightsError, match=r"is a folder without a weight file \(.pdparams, .safetensors, "):
         load_weights(pp_liteseg_t(num_classes=2), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "names, said",
+    [
+        (["w/a.pth", "w/b.pdopt"], "w/a.pth"),
+        (["iter_9/model.pdparams", "iter_12/model.pdparams", "iter_12/model.pdopt"], "iter_12/model.pdparams"),
+        (["iter_12/model.pdparams", "best_model/model.pdparams"], "best_model/model.pdparams"),
+    ],
+)
+def test_the_message_for_a_folder_names_a_file_that_is_in_it(tmp_path, names, said):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(WeightsError) as error:
+        load_weights(pp_liteseg_t(num_classes=2), str(tmp_path))
+    assert str(error.value) == f"{tmp_path} is a folder; give a file in it, such as {tmp_path / said}."
 
 
 def test_a_file_cut_short_is_refused(saved, tmp_path):

@@ -59,6 +59,8 @@ def train_once(name: str, minutes: float, save_dir: str, seed: int, options: lis
         str(seed),
         "--save_dir",
         save_dir,
+        "--resume_model",
+        "auto",  # what was interrupted is continued, within its time
     ] + flags
     if ranks > 1:
         command += ["--nproc_per_node", str(ranks), "--log_dir", os.path.join(save_dir, "log")]

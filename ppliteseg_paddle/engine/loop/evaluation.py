@@ -113,7 +113,8 @@ def _fast(run: LoopRun, model: Any, dataset: Any, print_detail: bool, arguments:
     run.monitor.never_predicted = [number for number, (present, predicted) in occurs if present and not predicted]
     if print_detail and rank() == 0 and run.log_lines:
         say(f"[EVAL] {scores_line(result)}")
-        say(f"[EVAL] Class IoU: {' '.join(f'{value:.4f}' for value in result['class_iou'])}")
+        named = zip(run.classes, result["class_iou"])
+        say(f"[EVAL] Class IoU: {', '.join(f'{name} {value:.4f}' for name, value in named)}")
     iou, precision = np.array(result["class_iou"]), np.array(result["class_precision"])
     return result["mIoU"], result["acc"], iou, precision, result["kappa"]
 

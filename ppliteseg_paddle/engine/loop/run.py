@@ -24,7 +24,7 @@ class LoopRun:
         conditions: what the numbers depend on beside the state, as `engine.resume` has them.
         evaluate: as `engine.val.evaluate`; precise_bn: recomputes a model's batch norm statistics at the end.
         evaluates: whether an evaluation follows each checkpoint of `save_interval` and of the end.
-        frozen: names in the model's state of what is not trained.
+        classes: their names; frozen: names in the model's state of what is not trained.
         accumulate: parts of a batch, computed one after the other for one update; losses: of each output, with
             factors, as the loop takes them; amp_level: of mixed precision.
         log_lines: whether PaddleSeg's lines are logged; a progress line on a terminal tells the same in other words.
@@ -49,6 +49,7 @@ class LoopRun:
     precise_bn: Callable[[Any], None] | None = None
     evaluates: bool = False
     log_lines: bool = True
+    classes: Sequence[str] = ()
     frozen: frozenset[str] = frozenset()
     accumulate: int = 1
     losses: Any = None
