@@ -92,7 +92,7 @@ def test_predictions_have_the_colors_by_configuration_and_by_export_unless_other
     assert status == 0
     model = ["--config", config, "--model_path", result["model_path"]]
     source = ["--image_path", tmp_path / "images", "--device", "cpu", "--outputs", "mask", "color", "overlay"]
-    assert run_json(capsys, "export", *model, "--save_dir", tmp_path / "e", "--format", "onnx")[0] == 0
+    assert run_json(capsys, "export", *model, "--save_dir", tmp_path / "e", "--format", "paddle")[0] == 0
     (tmp_path / "colors.txt").write_text("".join("{} {} {}\n".format(*color) for color in other))
     ways = {
         "config": (model, OWN),
