@@ -1,4 +1,4 @@
-"""Progress bars: on stderr, where that is a terminal, unless the command is to be quiet."""
+"""Progress bars: on stderr, where that is a terminal, unless the command is to be quiet. Times in words."""
 
 from __future__ import annotations
 
@@ -31,3 +31,12 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         _quiet = before
+
+
+def duration(seconds: float) -> str:
+    """As in 5 s, 4 min 05 s, or 1 h 04 min."""
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:d} h {minutes:02d} min"
+    return f"{minutes:d} min {seconds:02d} s" if minutes else f"{seconds:d} s"

@@ -15,6 +15,7 @@ from ppliteseg_paddle.cli.common import add_flags, count, positive_float, positi
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
 from ppliteseg_paddle.config.options import TrainOptions
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.progress import duration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -206,7 +207,7 @@ def summary(result: dict[str, Any]) -> str:
     if "rank" in result:
         return f"rank {result['rank']} is done"
     lines = [
-        f"trained {result['iterations'] - result['start_iteration']:d} iterations in {_duration(result['seconds'])}"
+        f"trained {result['iterations'] - result['start_iteration']:d} iterations in {duration(result['seconds'])}"
     ]
     if result["final_loss"] is not None:
         lines.append(f"loss        {result['first_loss']:.4f} -> {result['final_loss']:.4f}")
@@ -229,11 +230,3 @@ def summary(result: dict[str, Any]) -> str:
         f"  ppliteseg export {common} --save_dir {shlex.quote(result['save_dir'] + '/export')}",
     ]
     return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:d} h {minutes:02d} min"
-    return f"{minutes:d} min {seconds:02d} s" if minutes else f"{seconds:d} s"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.errors import PPLiteSegError
+from ppliteseg_paddle.progress import duration
 from ppliteseg_paddle.reading.run_files import CONFIG_FILE
 from ppliteseg_paddle.report.charts import Curve, chart, color_of, with_trend
 from ppliteseg_paddle.report.runs import Run, iou_of, number
@@ -49,7 +50,9 @@ def render(runs: Sequence[Run], title: str = TITLE) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, value=shown, duration=duration)
+    environment.filters.update(
+        percent=percent, value=shown, duration=lambda seconds: _ABSENT if seconds is None else duration(seconds)
+    )
     return environment.get_template("page.html.j2").render(
         title=title,
         version=__version__,
@@ -246,15 +249,6 @@ def _heat(shares: np.ndarray) -> np.ndarray:
 # --------------------------------------------------------------------------------------------
 def percent(value: float | None, digits: int = 1) -> str:
     return _ABSENT if value is None else f"{100 * value:.{digits}f}"
-
-
-def duration(seconds: float | None) -> str:
-    """As in 4 min 05 s, or 1 h 04 min."""
-    if seconds is None:
-        return _ABSENT
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:d} h {minutes:02d} min" if hours else f"{minutes:d} min {rest:02d} s"
 
 
 def shown(value: Any) -> str:
