@@ -124,6 +124,7 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
         "area_of_images": areas,
         "unreadable": unreadable,
         "grid": None,
+        "coco": None,
         "format": "cityscapes" if run.cityscapes else "masks",
         "exit_status": 2 if unreadable else 0,
     }
