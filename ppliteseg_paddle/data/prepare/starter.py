@@ -101,15 +101,13 @@ def starter_config(data: Prepared, extent: Extent, machine: Machine, weights: Pr
     the machine. Each is explained in a comment."""
     plan = plan_run(extent, machine)
     width, height = extent.smallest
-    times = plan.iters // plan.save_interval
+    saved = "a checkpoint, and with --do_eval an evaluation" if extent.val else "a checkpoint"
     loss = {"types": [{"type": "CELoss", "ignore_index": data.ignored}], "coef": [1, 0.5, 0.5]}
     parts = [
         _head(data, extent, machine, plan, weights)
         + _line("batch_size", plan.batch_size, f"a step takes about {size_text(plan.memory)} of memory")
         + _line("iters", plan.iters, _length(plan, machine))
-        + _line(
-            "save_interval", plan.save_interval, f"a checkpoint, and with --do_eval an evaluation, {times:d} times"
-        ),
+        + _line("save_interval", plan.save_interval, f"{saved}, {plan.iters // plan.save_interval:d} times"),
         f"# The crop fits the smallest image, {width:d}x{height:d}, and the time and memory of a step.\n"
         + _dump({"train_dataset": data.block("train", [_augment(data, plan)])}),
         _model(data, weights),
