@@ -203,6 +203,31 @@ class _DualTask(_Fix):
         return total
 
 
+class _BinaryCrossEntropy(_Fix):
+    def forward(self, logit: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
+        """`weight: dynamic` gives both sides of all classes the same sum of weights.
+
+        Shape: logit (N, C, H, W); label (N, H, W) of class ids, or planes (N, C, H, W).
+        """
+        import paddle
+        import paddle.nn.functional as F
+
+        label = label.unsqueeze(1) if label.ndim < logit.ndim else label
+        known = label != self.ignore_index
+        label = paddle.where(known, label, paddle.zeros_like(label))
+        if label.shape[1] != logit.shape[1]:
+            label = F.one_hot(label.squeeze(1), logit.shape[1]).transpose((0, 3, 1, 2))
+        label, mask = label.astype(logit.dtype), known.astype(logit.dtype)
+        positive = label.mean()
+        weight, pos_weight = self.weight, self.pos_weight
+        if isinstance(weight, str):
+            weight = 2 * (1 - positive) * label + 2 * positive * (1 - label)
+        if isinstance(pos_weight, str):
+            pos_weight = 2 * (1 - positive)
+        loss = F.binary_cross_entropy_with_logits(logit, label, weight, reduction="none", pos_weight=pos_weight)
+        return (loss * mask).mean() / (mask.mean() + self.EPS)
+
+
 class _Dice(_Fix):
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """PaddleSeg sets ignored pixels to class 0 in the labels themselves: the losses after it train on them, and a
@@ -234,6 +259,7 @@ class _Mixed(_Fix):
 
 FIXES_OF_ALL: dict[str, type] = {"DiceLoss": _Dice, "LovaszHingeLoss": _LovaszHinge, "MixedLoss": _Mixed}
 FIXES_OF_2_8: dict[str, type] = {
+    "BCELoss": _BinaryCrossEntropy,
     "CrossEntropyLoss": _CrossEntropy,
     "DistillCrossEntropyLoss": _CrossEntropy,
     "DualTaskLoss": _DualTask,

@@ -12,6 +12,7 @@ import numpy as np
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.shapes import ShapeRange
+from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
 HALF = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
@@ -256,12 +257,13 @@ def an_artifact(folder, shape=(-1, 3, -1, -1), dynamic_shape=RANGE, content=b"a 
         str(folder),
         {"type": "PPLiteSegNet"},
         LABEL_SETS["camvid"],
-        Preprocess([HALF]),
+        Preprocess([{**HALF, "mean": [0.5] * shape[1], "std": [0.5] * shape[1]}], channels=shape[1]),
         Tensor("x", "float32", "NCHW", shape, color_order="RGB"),
         Tensor("mask", "uint8", "NHW", (shape[0],) + shape[2:], op="argmax"),
         {"tensorrt": roles},
         {},
         dynamic_shape=dynamic_shape,
+        image_form=ImageForm(shape[1]),
         **more,
     )
     artifact.write()

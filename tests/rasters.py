@@ -6,6 +6,14 @@ import tifffile
 
 # depth -> type, largest value
 DEPTHS = {"8": (np.uint8, 255), "12": (np.uint16, 4095), "16": (np.uint16, 65535), "float": (np.float32, 1.0)}
+# (channels, depth, file type): all that there are.
+CELLS = [
+    (channels, depth, suffix)
+    for suffix, limit in ((".png", 4), (".tif", 10), (".npy", 10))
+    for channels in (1, 3, 4, 10)
+    for depth in DEPTHS
+    if channels <= limit and not (suffix == ".png" and depth == "float")
+]
 # Of UTM zone 33 north, 10 m: pixel scale, tie point, keys.
 GEO_TAGS = [
     (33550, "d", 3, (10.0, 10.0, 0.0), True),

@@ -11,6 +11,7 @@ from ppliteseg_paddle.compat_losses import FIXES_OF_2_8, FIXES_OF_ALL, fixed
 
 CLASSES, IGNORED = 4, 255
 WEIGHTS = [1.0, 2.0, 0.5, 1.5]
+BOTH = {"weight": "dynamic", "pos_weight": "dynamic"}
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +32,15 @@ def batch(rng):
         "edge": rng.standard_normal((2, 1, 24, 32)).astype(np.float32),
         "points": rng.random((2, 24 * 32, 2)).astype(np.float32),
         "label": label,
+        "planes": np.where(label[:, None] == IGNORED, IGNORED, rng.integers(0, 2, (2, CLASSES, 24, 32))),
     }
 
 
 # name, arguments, what the loss is called with
+PLANES = ("logit", "planes")
 PLAIN, EDGES, TEACHER, POINTS = ("logit",), ("logit", "edge"), ("logit", "teacher"), ("points_logit", "points")
 CASES = [
+    *(("BCELoss", weights, inputs) for weights in ({}, {"weight": "dynamic"}, BOTH) for inputs in (PLAIN, PLANES)),
     ("CrossEntropyLoss", {}, PLAIN),
     ("CrossEntropyLoss", {"weight": WEIGHTS}, PLAIN),
     ("CrossEntropyLoss", {"top_k_percent_pixels": 0.3}, PLAIN),
@@ -61,7 +65,9 @@ def value_and_gradient(loss, batch, inputs):
     first = tensors[inputs[0]]
     first.stop_gradient = False
     label = tensors["label"]
-    if inputs == TEACHER:
+    if inputs == PLANES:
+        value = loss(first, tensors["planes"])
+    elif inputs == TEACHER:
         value = loss(first, tensors["teacher"], label)
     else:
         value = loss(first if inputs == PLAIN else (first, tensors[inputs[1]]), label)

@@ -30,7 +30,7 @@ def open_backend(
         DependencyError: if its package is not installed. ArtifactError: if the artifact has no graph for it, or the
         runtime cannot run the graph.
     """
-    options = Options(device, num_threads, **more).checked()
+    options = Options(device, num_threads, **more).checked(artifact.image_form.channels)
     if name == "auto":
         return _first_that_works(artifact, options)
     if name not in RUNTIMES:

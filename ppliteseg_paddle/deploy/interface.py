@@ -90,15 +90,18 @@ class Options:
     cache_dir: str | None = None
     calibration: Sequence[NDArray[Any]] = ()
 
-    def checked(self) -> Options:
-        """Raises: ConfigError: for an unknown device or precision, or a number that is not possible."""
+    def checked(self, channels: int = 3) -> Options:
+        """The same with `dynamic_shape` checked, too, for images of so many channels.
+
+        Raises: ConfigError: for an unknown device or precision, or a number that is not possible.
+        """
         threads = self.num_threads
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise ConfigError(f"num_threads is {threads!r}; give an integer of at least 1.")
         if self.precision is not None and self.precision not in PRECISIONS:
             raise ConfigError(f"unknown precision '{self.precision}'.{suggest(self.precision, PRECISIONS)}")
         split_device(self.device)
-        return replace(self, dynamic_shape=shape_range(self.dynamic_shape))
+        return replace(self, dynamic_shape=shape_range(self.dynamic_shape, channels))
 
 
 def split_device(device: str | None) -> tuple[str | None, int]:

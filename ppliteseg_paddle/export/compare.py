@@ -125,6 +125,13 @@ def evaluation_logits(model: Any, batch: NDArray[Any], undo: Sequence[Undo], vie
 def require_equal(check: Mapping[str, Any], save_dir: str, precision: str = "fp32") -> None:
     """Raises: ArtifactError: if a comparison is past the bounds for its device, or for what computes in 16 bits."""
     kind = precision if precision in MAX_DIFFERING_PIXELS else check["device"].split(":")[0]
+    if kind == "int8" and check["differing_pixels"] > MAX_DIFFERING_PIXELS[kind]:
+        raise ArtifactError(
+            f"INT8 changes the class of {100 * check['differing_pixels']:.3g} % of the check image's pixels (allowed: "
+            f"{100 * MAX_DIFFERING_PIXELS[kind]:g} %), so {save_dir} was not written: the calibration images may be of "
+            "another kind, or the network hardly trained. Give more images with --calib_data, try another "
+            "--calib_method, or export with --precision fp16."
+        )
     if check["differing_pixels"] > MAX_DIFFERING_PIXELS[kind] or check["largest_margin"] > NEAR_TIE[kind]:
         raise ArtifactError(
             f"the exported model differs from the trained one in {100 * check['differing_pixels']:.3g} % of the check "

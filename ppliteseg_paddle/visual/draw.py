@@ -9,6 +9,7 @@ import numpy as np
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.palettes import OPACITY
+from ppliteseg_paddle.reading.planes import side_by_side
 
 RGB = tuple[int, int, int]
 
@@ -99,11 +100,12 @@ def overlay(
 
 
 def draw_confidence(confidence: np.ndarray) -> np.ndarray:
-    """Draw confidences: dark violet for none, over green, to yellow for certain.
+    """Draw confidences: dark violet for none, over green, to yellow for certain. Those of planes are drawn side by side.
 
-    Shape: confidence (H, W), 0 to 1; returns (H, W, 3) uint8, BGR.
+    Shape: confidence (H, W), or (H, W, classes), 0 to 1; returns (H, W, 3) or (H, classes * W, 3) uint8, BGR.
     """
-    return cv2.applyColorMap(confidence_values(confidence), cv2.COLORMAP_VIRIDIS)
+    values = confidence_values(confidence)
+    return cv2.applyColorMap(side_by_side(values) if values.ndim == 3 else values, cv2.COLORMAP_VIRIDIS)
 
 
 def confidence_values(confidence: np.ndarray) -> np.ndarray:

@@ -9,12 +9,15 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from commands import run_json
+from commands import run_json, write_video
 from multilabel import CLASSES, make_multilabel, multilabel_config, planes_of
 from tiny_network import TINY_MODEL
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.deploy.video import VideoReader
+from ppliteseg_paddle.engine import build
+from ppliteseg_paddle.export.trained import load_model, trained_predictor
 from ppliteseg_paddle.reading.planes import read_planes
 
 BACKENDS = {"paddle": "paddle", "onnx": "onnxruntime", "openvino": "openvino"}
@@ -83,6 +86,27 @@ def test_the_masks_have_the_miou_that_val_reports(formats, transforms, test_conf
     np.testing.assert_array_equal(mask, confidence > 0.5)
     written = cv2.imread(str(tmp_path / "p" / "confidence" / "0.png"))
     assert written.shape == (64, 3 * 96, 3)
+
+
+@pytest.mark.slow
+def test_frames_of_a_video_have_planes_too(trained, tmp_path, capsys):
+    _, config, weights = trained
+    model = ["--config", config, "--model_path", weights, "--device", "cpu"]
+    video = write_video(tmp_path / "v.avi", 3, 48, 64)
+    kinds = ["mask", "overlay", "color", "confidence"]
+    out = ["--save_dir", tmp_path / "p", "--outputs", *kinds]
+    status, result = run_json(capsys, "predict", *model, "--image_path", video, *out)
+    assert (status, result["frames"], list(result["outputs"])) == (0, 3, kinds)
+    for kind, width in (("overlay", 64), ("color", 64), ("confidence", 3 * 64)):
+        with VideoReader(tmp_path / "p" / kind / "v.avi") as written:
+            assert (written.size, written.frame_count) == ((width, 48), 3), kind
+    config = build.load_config(config)
+    predictor = trained_predictor(config, load_model(config, weights, "cpu"), False)
+    with VideoReader(video) as frames:
+        for i, frame in enumerate(frames):
+            found = read_planes(str(tmp_path / "p" / "mask" / "v" / f"{i:06d}.png"), 3, (48, 64))
+            planes = predictor.predict(frame)
+            assert (found != planes).mean() < 1e-3 and 0 < planes.mean() < 1
 
 
 @pytest.mark.slow

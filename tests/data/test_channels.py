@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from rasters import DEPTHS, make_scenes, save, values
+from rasters import CELLS, DEPTHS, make_scenes, save, values
 
 from ppliteseg_paddle.data import jitter
 from ppliteseg_paddle.data.cache import DiskCache, MemoryCache, write_cache
@@ -94,7 +94,8 @@ def test_transforms_that_cannot_take_the_images_are_refused_before_anything_is_r
 # --- cache, statistics, checks ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels, depth", [(1, "12"), (10, "8"), (3, "float")])
+@pytest.mark.parametrize("channels", [1, 3, 4, 10])
+@pytest.mark.parametrize("depth", DEPTHS)
 def test_caches_hold_what_the_files_hold(tmp_path, channels, depth):
     data = dataset(tmp_path / "d", channels, depth)
     write_cache([data], str(tmp_path / "cache"), **QUIET)
@@ -106,13 +107,16 @@ def test_caches_hold_what_the_files_hold(tmp_path, channels, depth):
                 assert cached.dtype == read.dtype
 
 
-@pytest.mark.parametrize("given", [None, [0, 4095]])
-def test_statistics_measure_each_channel_and_suggest_a_range(tmp_path, given):
-    data = dataset(tmp_path, 4, "12", img_range=given)
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("channels", [1, 3, 4, 10])
+@pytest.mark.parametrize("depth", ["12", "16", "float"])
+def test_statistics_measure_each_channel_and_suggest_a_range(tmp_path, depth, channels, given):
+    top = DEPTHS[depth][1]
+    data = dataset(tmp_path, channels, depth, img_range=[0, top] if given else None)
     result = dataset_stats(data, ["a", "b"], **QUIET)
-    pixels = np.concatenate([values(4, "12", seed=i).reshape(-1, 4) for i in range(3)]).astype(float)
-    assert all(low < 15 and 4080 < high < 4200 for low, high in result["found_range"])
-    lows, highs = np.array(result["img_range"] if given is None else [[0, 4095]]).T
+    pixels = np.concatenate([values(channels, depth, seed=i).reshape(-1, channels) for i in range(3)]).astype(float)
+    assert all(low < top / 273 and 0.996 * top < high < 1.026 * top for low, high in result["found_range"])
+    lows, highs = np.array([[0, top]] if given else result["img_range"]).T
     np.testing.assert_allclose(result["mean"], ((pixels - lows) / (highs - lows)).mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(result["std"], ((pixels - lows) / (highs - lows)).std(axis=0), atol=1e-6)
 
@@ -128,18 +132,12 @@ def test_data_check_names_the_line_to_write(tmp_path):
 # --- prepare ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "channels, depth, suffix, expected",
-    [
-        (1, "8", ".png", {"img_channels": 1}),
-        (3, "8", ".png", {}),
-        (3, "12", ".tif", {"img_range": [0, 4095]}),
-        (4, "16", ".tif", {"img_channels": 4, "img_range": [0, 65535]}),
-        (10, "float", ".npy", {"img_channels": 10, "img_range": [0, 1]}),
-    ],
-)
-def test_a_prepared_configuration_says_what_the_images_are(tmp_path, channels, depth, suffix, expected):
+# The fourth channel of a PNG is transparency, which `prepare` drops.
+@pytest.mark.parametrize("channels, depth, suffix", [cell for cell in CELLS if cell[::2] != (4, ".png")])
+def test_a_prepared_configuration_says_what_the_images_are(tmp_path, channels, depth, suffix):
     make_scenes(tmp_path, channels, depth, suffix)
+    expected = {} if channels == 3 else {"img_channels": channels}
+    expected.update({} if depth == "8" else {"img_range": [0, DEPTHS[depth][1]]})
     plan = plan_folder(Sources(str(tmp_path / "images"), str(tmp_path / "masks")), **QUIET)
     config = carry_out(plan, str(tmp_path / "out"), **QUIET)["config"]
     with open(config, encoding="utf-8") as file:

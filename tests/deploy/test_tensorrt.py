@@ -79,6 +79,19 @@ def test_the_engines_result_comes_back_for_every_size_in_its_range(tmp_path, ins
     ]
 
 
+@pytest.mark.parametrize("channels", [1, 4, 10])
+def test_an_engine_takes_as_many_channels_as_the_images_have(channels, tmp_path, installed, rng):
+    module, _ = installed()
+    artifact = an_artifact(tmp_path / "export", (-1, channels, -1, -1), None)
+    shapes = [(1, channels, 8, 8), (1, channels, 16, 24), (4, channels, 32, 48)]
+    backend = open_backend("tensorrt", artifact, dynamic_shape=shapes)
+    batch = rng.normal(size=(2, channels, 9, 13)).astype(np.float32)
+    assert np.array_equal(backend.run(batch), batch.argmax(axis=1))
+    assert [tuple(map(tuple, given[1:])) for name, given in module.calls if name == "set_shape"][-1] == tuple(shapes)
+    with pytest.raises(ConfigError, match=f"the smallest shape is 1,3,8,8; give N,{channels},H,W"):
+        open_backend("tensorrt", artifact, dynamic_shape=list(RANGE))
+
+
 def test_the_logits_come_by_themselves_whatever_the_engines_order(tmp_path, installed, rng):
     installed()
     logits = Tensor("logits", "float32", "NCHW", (-1, 3, -1, -1), op="none")
@@ -129,6 +142,8 @@ def test_an_input_outside_the_range_is_refused_with_the_range(tmp_path, installe
         ((-1, 3, 64, 96), None, ((1, 3, 64, 96),) * 3),
         ((-1, 3, -1, -1), None, tensorrt.DEFAULT_RANGE),
         ((1, 3, -1, -1), RANGE, ((1, 3, 8, 8), (1, 3, 16, 24), (1, 3, 32, 48))),
+        ((-1, 1, -1, -1), None, ((1, 1, 64, 64), (1, 1, 512, 1024), (1, 1, 1024, 2048))),
+        ((-1, 10, 64, 96), None, ((1, 10, 64, 96),) * 3),
     ],
 )
 def test_open_sizes_get_the_range_of_the_export_or_a_usual_one(tmp_path, shape, dynamic_shape, expected):

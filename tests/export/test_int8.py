@@ -5,14 +5,18 @@ import cv2
 import numpy as np
 import pytest
 from exported import LABELS, TRANSFORMS, photograph, small_model
+from rasters import DEPTHS, save, values
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
+from ppliteseg_paddle.export import compare
 from ppliteseg_paddle.export.int8 import accuracy as int8_accuracy
 from ppliteseg_paddle.export.int8 import sensitivity
 from ppliteseg_paddle.export.int8.calibration import Calibration, read_calibration_list
 from ppliteseg_paddle.export.int8.report import check_quant_report, write_quant_report
+from ppliteseg_paddle.reading.image_form import ImageForm
+from ppliteseg_paddle.reading.images import read_image
 
 pytestmark = pytest.mark.slow  # calibrates exports
 
@@ -33,7 +37,7 @@ def data(tmp_path):
     return tmp_path / "list.txt"
 
 
-def deeper_model():
+def deeper_model(channels=3):
     """Two convolutions that can be quantised, and a classifier."""
     import paddle
     import paddle.nn.functional as F
@@ -42,7 +46,7 @@ def deeper_model():
         def __init__(self):
             super().__init__()
             self.stem, self.middle = (
-                paddle.nn.Conv2D(3, 8, 3, stride=2, padding=1),
+                paddle.nn.Conv2D(channels, 8, 3, stride=2, padding=1),
                 paddle.nn.Conv2D(8, 16, 3, padding=1),
             )
             self.classifier = paddle.nn.Conv2D(16, LABELS.num_classes, 1)
@@ -112,6 +116,38 @@ def test_int8_graphs_run_on_both_runtimes_and_the_report_names_every_layer(data,
     with pytest.raises(ConfigError, match="q.md exists and was not written by an earlier run, or was changed since"):
         check_quant_report(files[0])
     check_quant_report(files[0], overwrite=True)
+
+
+@needs_converter
+@pytest.mark.parametrize("channels, depth, suffix", [(1, "8", ".png"), (10, "12", ".tif")])
+def test_images_of_any_channels_are_calibrated_on_and_measured(channels, depth, suffix, tmp_path):
+    pairs = []
+    for i in range(3):
+        label = (np.indices((96, 128)).sum(axis=0) // 40 % LABELS.num_classes).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{i}_label.png"), label)
+        pixels = cv2.resize(values(channels, depth, (12, 16), seed=i), (128, 96), interpolation=cv2.INTER_NEAREST)
+        pairs.append((save(tmp_path / f"{i}{suffix}", pixels), str(tmp_path / f"{i}_label.png")))
+    form = ImageForm.checked(channels, None if depth == "8" else [0, DEPTHS[depth][1]])
+    options = {
+        "transforms": [{"type": "Normalize", "mean": [0.5] * channels, "std": [0.5] * channels}],
+        "input_shape": (1, channels, 96, 128),
+        "image_form": form,
+        "check_image": read_image(pairs[0][0], *form),
+    }
+    net = deeper_model(channels)
+    exact = export(tmp_path / "fp32", None, net, precision="fp32", formats=("onnx",), **options)
+    assert exact["check"]["differing_pixels"] < 1e-3
+    formats = ("onnx", "openvino", "tensorrt")
+    report = export(tmp_path / "int8", Calibration(pairs, progress=False), net, formats=formats, **options)
+    found = report["quantisation"]
+    assert {row["form"] for row in found["layers"]} == {"3x3, 8 -> 16", f"3x3, {channels:d} -> 8"}
+    assert found["accuracy"]["images"] == 3
+    expected = Predictor(tmp_path / "fp32").predict(pairs[0][0])
+    assert len(np.unique(expected)) >= 3
+    for backend in ("onnxruntime", "openvino"):
+        assert np.mean(Predictor(tmp_path / "int8", backend).predict(pairs[0][0]) != expected) < 0.05
+    for name in ("model.onnx", "tensorrt.onnx"):
+        assert "QuantizeLinear" in operators(str(tmp_path / "int8" / name))
 
 
 @pytest.mark.parametrize("name", ["q.json", "q.md", "q.png"])
@@ -200,6 +236,16 @@ def test_an_export_that_loses_too_much_is_not_written(data, tmp_path, monkeypatc
     ):
         export(tmp_path / "export", Calibration(read_calibration_list(str(data)), progress=False))
     assert not (tmp_path / "export").exists()
+
+
+@needs_converter
+def test_an_export_that_is_another_network_says_that_int8_is_the_reason(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(compare.MAX_DIFFERING_PIXELS, "int8", -1)
+    words = (
+        r"INT8 changes the class of .* % of the check image's pixels \(allowed: -100 %\), so .*export was not written"
+    )
+    with pytest.raises(ArtifactError, match=words):
+        export(tmp_path / "export", Calibration(read_calibration_list(str(data)), progress=False))
 
 
 @needs_converter

@@ -5,20 +5,12 @@ import importlib.util
 import numpy as np
 import pytest
 import tifffile
-from rasters import DEPTHS, GEO_TAGS, save, values
+from rasters import CELLS, DEPTHS, GEO_TAGS, save, values
 
 from ppliteseg_paddle.errors import ConfigError, DataError, DependencyError
 from ppliteseg_paddle.reading.image_form import COLOR, ImageForm
 from ppliteseg_paddle.reading.images import UnreadableError, channels_of, image_size, read_image
 from ppliteseg_paddle.reading.rasters import geo_tags
-
-CELLS = [
-    (channels, depth, suffix)
-    for suffix, limit in ((".png", 4), (".tif", 10), (".npy", 10))
-    for channels in (1, 3, 4, 10)
-    for depth in DEPTHS
-    if channels <= limit and not (suffix == ".png" and depth == "float")
-]
 
 
 def as_read(pixels):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.label_sets import LabelSet, palette_for
-from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, class_borders, colorize, overlay
+from ppliteseg_paddle.visual.draw import VOID_COLOR, VOID_STRIPE, class_borders, colorize, draw_confidence, overlay
 from ppliteseg_paddle.visual.error_map import WRONG, draw_errors
 from ppliteseg_paddle.visual.grid import Row, grid
 from ppliteseg_paddle.visual.png import write_image, write_mask
@@ -108,3 +108,9 @@ def test_the_legend_of_many_classes_names_those_that_occur():
 def test_a_grid_without_rows_is_refused():
     with pytest.raises(DataError, match="at least one image"):
         grid([], LABELS)
+
+
+def test_confidences_of_planes_are_drawn_side_by_side():
+    confidence = np.random.default_rng(0).random((6, 8, 3)).astype(np.float32)
+    expected = np.concatenate([draw_confidence(confidence[..., i]) for i in range(3)], axis=1)
+    np.testing.assert_array_equal(draw_confidence(confidence), expected)
