@@ -100,7 +100,7 @@ def overlay(
 
 
 def draw_confidence(confidence: np.ndarray) -> np.ndarray:
-    """Draw confidences: dark violet for none, over green, to yellow for certain. Those of planes are drawn side by side.
+    """Draw confidences: dark violet for none, over green, to yellow for certain; those of planes side by side.
 
     Shape: confidence (H, W), or (H, W, classes), 0 to 1; returns (H, W, 3) or (H, classes * W, 3) uint8, BGR.
     """

@@ -72,8 +72,10 @@ class Network:
 
     def form_of(self, layer: str) -> str:
         """What a convolution is, as in "3x3, 128 -> 64"."""
-        outputs, inputs, height, width = self._weights[self._convolutions[layer].input[1]]
-        return f"{height:d}x{width:d}, {(f'{outputs:d} apart' if inputs == 1 else f'{inputs:d} -> {outputs:d}')}"
+        node = self._convolutions[layer]
+        outputs, inputs, height, width = self._weights[node.input[1]]
+        apart = any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+        return f"{height:d}x{width:d}, {(f'{outputs:d} apart' if apart else f'{inputs:d} -> {outputs:d}')}"
 
     def batch(self, image: str) -> NDArray[Any]:
         """The network's input for an image file."""
