@@ -224,6 +224,12 @@ def _check_scheduler(block: Mapping[str, Any], source: Source) -> None:
         raise ConfigError(
             f"{source.of('lr_scheduler.warmup_iters')}: a warm-up needs lr_scheduler.warmup_start_lr, too."
         )
+    start, rate = block.get("warmup_start_lr"), block.get("learning_rate")
+    if block.get("warmup_iters") and isinstance(rate, (int, float)) and start >= rate:
+        raise ConfigError(
+            f"{source.of('lr_scheduler.warmup_start_lr')} is {start:g}: a warm-up starts below the learning rate, "
+            f"which is {rate:g}."
+        )
 
 
 def _num_classes(block: Mapping[str, Any] | None) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppliteseg_paddle.config.check import check_form
@@ -32,7 +32,8 @@ def load(
     Args:
         path: a .yml or .yaml file, or the name of a shipped configuration.
         opts: `key=value` texts; keys with dots, list indices as numbers.
-        iters, batch_size, learning_rate: override the file, after `opts`.
+        iters, batch_size, learning_rate: override the file, after `opts`. A warm-up that would start at or above the
+            learning rate is scaled with it.
 
     Returns: the values, and where they came from.
     Raises: ConfigError: one line for whatever is wrong with the file or a flag.
@@ -42,12 +43,28 @@ def load(
     values = unshared(without_marks(read_with_bases(source.path, source)))
     for option in opts or ():
         apply_option(values, option, source)
-    for key, value in (("batch_size", batch_size), ("iters", iters), ("lr_scheduler.learning_rate", learning_rate)):
+    start = _warm_up_start(values, learning_rate)
+    flags = {
+        **{"batch_size": batch_size, "iters": iters, "lr_scheduler.learning_rate": learning_rate},
+        "lr_scheduler.warmup_start_lr": start,
+    }
+    for key, value in flags.items():
         if value is not None:
             set_value(values, key, value, source)
     values = expand_values(values, "", source)
     check_form(values, source)
     return values, source
+
+
+def _warm_up_start(values: Mapping[str, Any], learning_rate: float | None) -> float | None:
+    """Where a warm-up that would start at or above the given learning rate starts instead: at the same share of it as
+    in the file. None where nothing is to be changed."""
+    block = values.get("lr_scheduler")
+    start, rate = (
+        (block.get(key) for key in ("warmup_start_lr", "learning_rate")) if isinstance(block, dict) else (None, None)
+    )
+    numbers = isinstance(start, (int, float)) and isinstance(rate, (int, float)) and rate > 0
+    return start * learning_rate / rate if learning_rate and numbers and start >= learning_rate else None
 
 
 def find(name: str) -> str:

@@ -91,14 +91,14 @@ def test_an_interrupted_cache_holds_whole_pairs_and_is_continued(tmp_path, capsy
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_interrupted_scenes_are_whole_and_the_set_is_continued(tmp_path, number):
     out = tmp_path / "scenes"
-    command = ["data", "synth", "--out", str(out), "--train", "30", "--val", "2", "--size", "320", "240"]
+    command = ["data", "synth", "--out", str(out), "--train", "90", "--val", "2", "--size", "320", "240"]
     command += ["--num_workers", "2"]
     status, lines = interrupted(command, number, lambda: len(list(out.glob("labels/*.png"))) > 2)
     assert status == 128 + number
     said(lines, number)
     images = sorted((out / "images").iterdir())
-    assert 0 < len(images) < 32 and all(cv2.imread(str(path)) is not None for path in images)
+    assert 0 < len(images) < 92 and all(cv2.imread(str(path)) is not None for path in images)
     assert not list(out.glob("*.txt")) and not list(out.rglob("*.tmp"))
     first = images[0].read_bytes()
     assert main(command) == 0
-    assert len((out / "train.txt").read_text().splitlines()) == 30 and images[0].read_bytes() == first
+    assert len((out / "train.txt").read_text().splitlines()) == 90 and images[0].read_bytes() == first

@@ -96,6 +96,10 @@ def broken(tmp_path, change):
         (lambda c: c["lr_scheduler"].update(warmup=3), "lr_scheduler.warmup: PolynomialDecay takes no such argument."),
         (lambda c: c["lr_scheduler"].update(warmup_iters=3), "a warm-up needs lr_scheduler.warmup_start_lr"),
         (
+            lambda c: c["lr_scheduler"].update(warmup_iters=3, warmup_start_lr=0.5),
+            "lr_scheduler.warmup_start_lr is 0.5: a warm-up starts below the learning rate, which is 0.01.",
+        ),
+        (
             lambda c: c["model"].update(num_classes=19),
             "model.num_classes is 19, but train_dataset (StreetScenes) has 11 classes",
         ),

@@ -128,6 +128,13 @@ def test_flags_override_the_file_and_the_options(path):
     assert (changed["iters"], changed["batch_size"], changed["lr_scheduler"]["learning_rate"]) == (9, 3, 0.5)
 
 
+@pytest.mark.parametrize(("rate", "start"), [(0.04, 0.002), (0.003, 0.002), (0.002, 0.0001), (0.0004, 0.00002)])
+def test_a_warm_up_starts_below_the_learning_rate_of_the_flag(path, rate, start):
+    warm_up = ["lr_scheduler.learning_rate=0.04", "lr_scheduler.warmup_iters=10", "lr_scheduler.warmup_start_lr=0.002"]
+    block = config.load(path, opts=warm_up, learning_rate=rate)[0]["lr_scheduler"]
+    assert block["learning_rate"] == rate and block["warmup_start_lr"] == pytest.approx(start)
+
+
 def test_options_give_what_paddleseg_gives(path):
     from paddleseg.cvlibs import Config
 
