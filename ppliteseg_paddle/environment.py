@@ -101,7 +101,10 @@ def _sigterm_waiting() -> Iterator[None]:
 
 
 def ignore_noise() -> None:
-    """Show none of the warnings in `NOISE`."""
+    """Show none of the warnings in `NOISE`, and of Paddle's C++ code nothing below an error, unless `GLOG_minloglevel`
+    is set: it warns of what its own Python code does ("PIR not support input out tensor"). To be called before Paddle
+    is imported; processes that this one starts do the same."""
+    os.environ.setdefault("GLOG_minloglevel", "2")  # INFO, WARNING, ERROR, FATAL
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
 

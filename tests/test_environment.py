@@ -182,3 +182,20 @@ def test_trimming_gives_what_lies_below_something_in_use_back_to_the_system():
     environment.trim_memory()
     libc.free(blocks[-1])
     assert before - resident() > 30_000_000
+
+
+@pytest.mark.skipif(environment.paddle_version() < (3,), reason="Paddle 2 has no PIR")
+@pytest.mark.parametrize("level, seen", [(None, False), ("1", True)])
+def test_paddles_own_warnings_of_its_own_code_are_not_shown_unless_asked(level, seen):
+    code = """
+    from ppliteseg_paddle import environment
+    environment.ignore_noise()
+    paddle = environment.import_paddle()
+    paddle.enable_static()
+    x = paddle.static.data("x", [1], "float32")
+    paddle.add(x, x, out=x)
+    """
+    values = {name: value for name, value in os.environ.items() if name != "GLOG_minloglevel"}
+    values.update({} if level is None else {"GLOG_minloglevel": level})
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=values)
+    assert (done.returncode, "not support input out tensor" in done.stderr) == (0, seen), done.stderr
