@@ -4,6 +4,7 @@ import fuzzing.__main__ as fuzzer
 import pytest
 from fuzzing.kinds import KINDS
 
+from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import DataError
 
 
@@ -45,6 +46,18 @@ def test_crashes_and_hangs_are_counted_and_the_run_ends_and_can_be_resumed(tmp_p
     results = fuzzer.run(tmp_path, tasks, jobs=1)
     assert [result["outcome"] for result in results] == ["accepted", "crash", "hang", "accepted"]
     assert fuzzer.table(results).splitlines()[-1] == "| all | 4 | 2 | 0 | 0 | 0 | 1 | 1 | 0 |"
+
+
+@pytest.mark.skipif(paddle_version() < (3,), reason="Paddle 2 writes no .json graphs")
+@pytest.mark.parametrize("name", ["graph.json", "graph.pdiparams"])
+def test_the_file_that_is_changed_is_the_one_that_is_opened(name, tmp_path):
+    from fuzzing.worker import read
+
+    kind = KINDS[name]
+    kind.make(str(tmp_path))
+    path = tmp_path / f"changed{kind.suffix}"
+    path.write_bytes(b"{}")
+    assert read(kind, str(path))[0] == "refused"
 
 
 def test_outcomes_of_a_reader_are_told_apart():

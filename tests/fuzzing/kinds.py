@@ -301,6 +301,6 @@ KINDS = {
     "graph.onnx": _graph(3, "model.onnx", "onnxruntime", mutations.mutate_onnx, mutations.mutate_onnx),
     "graph.xml": _graph(2, "model.xml", "openvino", mutations.mutate_xml, mutations.mutate_xml),
     "graph.bin": _graph(1, "model.bin", "openvino"),
-    "graph.json": _graph(2, "inference.json", "paddle", _json, _json),
+    "graph.json": _graph(2, "model.json", "paddle", _json, _json),
     "graph.pdiparams": _graph(2, "inference.pdiparams", "paddle"),
 }

@@ -207,7 +207,9 @@ def _failure(failed: dict[str, Any], told: dict[int, dict[str, Any]], log_dir: s
             if note.get("status") != RankFailed.exit_status:
                 return ConfigError(note["refused"])
             told_how = not how or "resume with" in note["refused"]  # by the first rank, which alone has checkpoints
-            return RankFailed(note["refused"] if told_how else f"{note['refused']} {how[0].upper()}{how[1:]}")
+            return RankFailed(
+                note["refused"] if told_how else f"{note['refused'].rstrip('.')}. {how[0].upper()}{how[1:]}"
+            )
     number = failed["rank"]
     if number is None or "lost" in told.get(number, {}):
         silent = [n for n in _numbers(log_dir) if n not in told]

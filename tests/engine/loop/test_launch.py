@@ -81,10 +81,10 @@ def test_what_a_rank_refuses_is_the_error_of_the_whole(tmp_path):
 
 
 def test_the_line_of_a_rank_whose_worker_was_killed_says_how_to_resume(tmp_path):
-    lost = {"refused": "a worker (process 7) was ended by SIGKILL (9).", "status": WorkerLost.exit_status}
+    lost = {"refused": "a worker (process 7) was ended by SIGKILL (9)", "status": WorkerLost.exit_status}
     error = failure(tmp_path, 3, rank=1, told={0: {"lost": "another rank has ended"}, 1: lost}, checkpoint="o/iter_4")
-    assert (error.exit_status, str(error)) == (3, f"{lost['refused']} Resume with: --resume_model o/iter_4")
-    lost["refused"] += " resume with: --resume_model o/iter_5"  # as the first rank says it
+    assert (error.exit_status, str(error)) == (3, f"{lost['refused']}. Resume with: --resume_model o/iter_4")
+    lost["refused"] += "; resume with: --resume_model o/iter_5"  # as the first rank says it
     assert str(failure(tmp_path, 3, told={0: lost}, checkpoint="o/iter_4")) == lost["refused"]
 
 
