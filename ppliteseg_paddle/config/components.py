@@ -225,7 +225,9 @@ def _check_scheduler(block: Mapping[str, Any], source: Source) -> None:
             f"{source.of('lr_scheduler.warmup_iters')}: a warm-up needs lr_scheduler.warmup_start_lr, too."
         )
     start, rate = block.get("warmup_start_lr"), block.get("learning_rate")
-    if block.get("warmup_iters") and isinstance(rate, (int, float)) and start >= rate:
+    if not (block.get("warmup_iters") and isinstance(start, (int, float)) and isinstance(rate, (int, float))):
+        return
+    if start >= rate:
         raise ConfigError(
             f"{source.of('lr_scheduler.warmup_start_lr')} is {start:g}: a warm-up starts below the learning rate, "
             f"which is {rate:g}."

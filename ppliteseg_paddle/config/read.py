@@ -61,10 +61,11 @@ def _warm_up_start(values: Mapping[str, Any], learning_rate: float | None) -> fl
     in the file. None where nothing is to be changed."""
     block = values.get("lr_scheduler")
     start, rate = (
-        (block.get(key) for key in ("warmup_start_lr", "learning_rate")) if isinstance(block, dict) else (None, None)
+        (block.get("warmup_start_lr"), block.get("learning_rate")) if isinstance(block, dict) else (None, None)
     )
-    numbers = isinstance(start, (int, float)) and isinstance(rate, (int, float)) and rate > 0
-    return start * learning_rate / rate if learning_rate and numbers and start >= learning_rate else None
+    if not (learning_rate and isinstance(start, (int, float)) and isinstance(rate, (int, float)) and rate > 0):
+        return None
+    return start * learning_rate / rate if start >= learning_rate else None
 
 
 def find(name: str) -> str:
