@@ -1,0 +1,218 @@
+"""Every `ppliteseg` command of README and docs, run as it is printed, in a folder that holds what it names.
+
+Configurations there are the shipped ones with two iterations on a tiny data set; names that stand for a reader's own
+(`C`, `W`, `/data/camvid`) are replaced. Commands that cannot run in a test are in `NOT_RUN`, with the reason.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import paddle  # after ours
+import pytest
+from commands import write_photo, write_video
+from exported import photograph
+from mini_cityscapes import make_cityscapes
+from tiny_data import make_data
+from weight_server import file_server
+
+from ppliteseg_paddle import pp_liteseg_t
+from ppliteseg_paddle.cli.main import main
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))]
+BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+# Part of a command -> why it is not run here.
+NOT_RUN = {
+    "--camera": "needs a camera",
+    "https://": "the address is an example; tests/cli/test_predict_address.py",
+    "--backend tensorrt": "needs a GPU; tests/deploy/test_tensorrt.py runs it on a stand-in",
+    "--max_minutes 60": "takes an hour; tests/engine/loop/test_by_time.py",
+    "--nproc_per_node 4": "four processes; tests/engine/loop/test_launch.py",
+    "--devices 0,2": "needs GPUs; tests/cli/test_ranks_flags.py",
+    "--nnodes 2": "two machines; tests/engine/loop/test_launch.py",
+    "--precision int8": "takes minutes at 1024x512; tests/export/test_int8.py",
+    "output/int8": "compares with what the command before it writes",
+}
+REPLACED = {
+    "/data/camvid": "data/camvid",
+    "C": "output/config.yml",
+    "W": "model.pdparams",
+    "D": "output/tensorrt",
+    "CONFIG": "configs/camvid/ppliteseg_t_camvid_480x360.yml",
+}
+CITYSCAPES = "cityscapes/ppliteseg_t_cityscapes_1024x512_scale0.5_160k"
+
+
+class Terminal(io.StringIO):
+    """Somebody who says yes to whatever is asked."""
+
+    def isatty(self):
+        return True
+
+    def readline(self, *_):
+        return "y\n"
+
+
+def printed(page):
+    """The commands of a page, without comments, continued lines joined."""
+    for block in BLOCK.findall((ROOT / page).read_text("utf-8")):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0] in ("ppliteseg", "paddleseg") and "--help" not in words:
+                yield words[1:]
+
+
+def reason_not_to_run(words):
+    line = " ".join(words)
+    return next((reason for part, reason in NOT_RUN.items() if part in line), None)
+
+
+WITH_COMMANDS = [page for page in PAGES if any(reason_not_to_run(words) is None for words in printed(page))]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """The folder of a reader who has all that the pages speak of."""
+    root = tmp_path_factory.mktemp("reader")
+    _configurations(root)
+    make_data(root / "data" / "camvid", train=20, val=4)
+    make_cityscapes(root / "data" / "cityscapes", polygons=False)
+    for folder in ("photos", "masks"):
+        (root / folder).mkdir()
+    for index in range(10):
+        write_photo(root / "photos" / f"{index}.jpg", 96, 128)
+        mask = np.zeros((96, 128), np.uint8)
+        mask[index * 5 : 60, 20:90] = 1
+        cv2.imwrite(str(root / "masks" / f"{index}.png"), mask)
+    for name in ("photo.jpg", "street.jpg", "street.png"):
+        write_photo(root / name, 96, 128)
+    cv2.imwrite(str(root / "huge.png"), photograph(600, 1200))
+    write_video(str(root / "drive.mp4"), count=3)
+    (root / "val.txt").write_text("photo.jpg\nstreet.png\n")
+    paddle.seed(0)
+    for name, classes in (("model.pdparams", 11), ("cityscapes.pdparams", 19)):
+        paddle.save(pp_liteseg_t(num_classes=classes).state_dict(), str(root / name))
+    (root / "my_parts.py").write_text(_python_block("docs/training.md", "# my_parts.py"))
+    return root
+
+
+def _configurations(root):
+    for path in (ROOT / "configs").rglob("*.yml"):
+        if path.parent.name in ("camvid", "streetscenes", "cityscapes"):
+            target = root / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(f"_base_: {path}\nbatch_size: 2\niters: 2\n")
+    camvid = root / "configs" / "camvid" / "ppliteseg_t_camvid_480x360.yml"
+    (root / "my.yml").write_text(f"_base_: {camvid}\n")
+
+
+def _python_block(page, first_line):
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return next(block for block in blocks if block.startswith(first_line))
+
+
+@pytest.fixture
+def at_home(reader, tmp_path, monkeypatch):
+    """The reader's folder as the working directory, with results of earlier commands."""
+    home = tmp_path / "home"
+    shutil.copytree(reader, home)
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setenv("PPLITESEG_CAMVID_ROOT", str(home / "data" / "camvid"))
+    monkeypatch.setenv("PPLITESEG_HOME", str(tmp_path / "cache"))
+    with file_server((home / "cityscapes.pdparams").read_bytes()) as server:
+        monkeypatch.setenv("PPLITESEG_MIRROR", f"https://paddleseg.bj.bcebos.com/={server.url}/")
+        yield home
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_COMMANDS)
+def test_the_commands_of_a_page_run_as_printed(page, at_home, capsys):
+    failed = []
+    for words in printed(page):
+        if reason_not_to_run(words) is not None:
+            continue
+        words = [REPLACED.get(word, word.replace("/data/camvid", "data/camvid")) for word in words]
+        _prepare(words)
+        capsys.readouterr()
+        status = main(words)
+        if status:
+            failed.append(f"{' '.join(words)}: {capsys.readouterr().err.strip().splitlines()[-1]}")
+    assert not failed, "\n".join(failed)
+
+
+def _prepare(words):
+    """Make what the command needs and no command of this page has made; remove what it makes anew."""
+    values = {word: words[at + 1] for at, word in enumerate(words[:-1]) if word.startswith("--")}
+    if words[0] == "train" and "--resume_model" not in values:
+        shutil.rmtree(values.get("--save_dir", "output"), ignore_errors=True)
+    if "streetscenes" in values.get("--config", "") and not Path("data/streetscenes").exists():
+        make_data(Path("data/streetscenes"), train=20, val=4)
+    if words[0] in ("val", "export", "predict"):
+        _trained(Path(values.get("--config", "")).parent)
+    for flag in ("--model_dir", "--compare"):
+        if flag in values:
+            _exported(Path(values[flag]))
+    if words[0] == "report":
+        for name in ("latency.json", "table2.json"):
+            _exported(Path("output/export"))
+            _quietly(
+                "benchmark", "--model_dir", "output/export", "--save_json", name, "--repeats", "2", "--warmup", "1"
+            )
+        _trained(Path("output"))
+        _quietly(
+            "val", "--config", "output/config.yml", "--model_path", "model.pdparams", "--save_json", "metrics.json"
+        )
+    if words[0] == "data" and words[1] in ("check", "stats"):
+        _own_data(Path(values["--config"]).parent)
+    if words[0] == "train" and values["--config"].startswith("data/mine/"):
+        _own_data(Path("data/mine"))
+        text = re.sub(
+            r"^(iters|batch_size): .*$", r"\1: 2", Path("data/mine/config.yml").read_text(), flags=re.MULTILINE
+        )
+        Path("data/mine/config.yml").write_text(text)
+
+
+def _trained(folder):
+    """Where a configuration and trained weights are expected, put them."""
+    if folder.parts[:1] != ("output",) or (folder / "config.yml").exists():
+        return
+    cityscapes = folder == Path("output/t")
+    name = (
+        "cityscapes/ppliteseg_t_cityscapes_1024x512_scale0.5_160k"
+        if cityscapes
+        else "camvid/ppliteseg_t_camvid_480x360"
+    )
+    (folder / "best_model").mkdir(parents=True)
+    (folder / "config.yml").write_text(f"_base_: {ROOT / 'configs' / name}.yml\n")
+    shutil.copy("cityscapes.pdparams" if cityscapes else "model.pdparams", folder / "best_model" / "model.pdparams")
+
+
+def _exported(folder):
+    if folder.exists():
+        return
+    foreign = folder.parts[0] == "paddleseg"
+    _quietly(
+        *("export", "--config", f"configs/{CITYSCAPES}.yml" if foreign else "my.yml"),
+        *("--model_path", "cityscapes.pdparams" if foreign else "model.pdparams", "--save_dir", str(folder)),
+        *("--format", "paddle", "onnx", "openvino", "--opts", "test_config.aug_eval=False"),
+    )
+    if foreign:  # what PaddleSeg would have written
+        (folder / "deploy.yaml").unlink()
+
+
+def _own_data(folder):
+    if not folder.exists():
+        _quietly("data", "prepare", "folder", "--images", "photos", "--masks", "masks", "--out", str(folder))
+
+
+def _quietly(*words):
+    assert main([*words, "--quiet"]) == 0, words
