@@ -15,6 +15,7 @@ from tiny_network import TINY_MODEL
 
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.deploy.predictor import Predictor
+from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.export.options import ExportOptions
 from ppliteseg_paddle.reading.image_form import ImageForm
@@ -83,6 +84,7 @@ def test_ten_bands_go_from_a_folder_to_masks_that_lie_where_their_images_do(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
 @pytest.mark.parametrize(
     "channels, depth, suffix, bands",
     [
