@@ -64,12 +64,13 @@ def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterato
     """
     if os.path.isdir(path):
         raise error(f"cannot write {path}: it is a folder; give a file.")
-    folder, temporary = os.path.dirname(os.path.abspath(path)), None
+    folder, temporary, claimed = os.path.dirname(os.path.abspath(path)), None, None
     with signals.held():
         try:
             os.makedirs(folder, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
+            handle, temporary = tempfile.mkstemp(prefix=".ppliteseg-", suffix=".tmp", dir=folder)
             os.close(handle)
+            claimed = claim(temporary)
             yield temporary
             os.chmod(temporary, 0o666 & ~_UMASK)
             os.replace(temporary, path)
@@ -78,6 +79,14 @@ def save_atomic(path: str, error: type[PPLiteSegError] = ConfigError) -> Iterato
         finally:
             if temporary is not None and os.path.exists(temporary):
                 os.remove(temporary)
+            release(claimed)
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what `save_atomic` has left in a folder when its process was killed; others may be writing there."""
+    for path in abandoned(folder, _UNFINISHED):
+        with contextlib.suppress(OSError):
+            os.remove(path)
 
 
 @contextlib.contextmanager
@@ -138,7 +147,9 @@ def clean_up(folder: str) -> None:
             os.remove(path)
 
 
-_LEFTOVER = re.compile(r"\.(?:(?P<name>.+)\.(?P<kind>tmp|old|gone)-\d+|[a-z0-9_]{8}\.tmp)")
+_UNFINISHED = r"\.ppliteseg-[a-z0-9_]{8}\.tmp"
+# Without "ppliteseg-": of earlier versions.
+_LEFTOVER = re.compile(r"\.(?:(?P<name>.+)\.(?P<kind>tmp|old|gone)-\d+|(?:ppliteseg-)?[a-z0-9_]{8}\.tmp)")
 
 
 def claim(path: str) -> int | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ppliteseg_paddle.errors import ConfigError, DataError, PPLiteSegError
-from ppliteseg_paddle.files import check_writable, read_json, save_atomic, write_bytes, write_json
+from ppliteseg_paddle.files import check_writable, read_json, remove_unfinished, save_atomic, write_bytes, write_json
 
 MANIFEST = "ppliteseg_files.jsonl"
 _WRITTEN_BY = "written_by"
@@ -34,14 +34,18 @@ class Outputs:
         self._records: dict[str, list[tuple[int, str]]] | None = None
 
     def check(self, paths: Iterable[str]) -> None:
-        """See that writing these files replaces nothing but what earlier runs wrote. To be called before the work.
+        """See that writing these files replaces nothing but what earlier runs wrote, and remove what killed ones have
+        left half-written. To be called before the work.
 
         Raises: the error: naming the first file that it would replace.
         """
+        paths = list(dict.fromkeys(paths))
         self._shorten()
+        for folder in {os.path.dirname(os.path.abspath(path)) for path in [*paths, self._manifest]}:
+            remove_unfinished(folder)
         if self.overwrite:
             return
-        foreign = [path for path in dict.fromkeys(paths) if os.path.lexists(path) and not self.wrote(path)]
+        foreign = [path for path in paths if os.path.lexists(path) and not self.wrote(path)]
         if foreign:
             more = f" (and {len(foreign) - 1:d} more)" if len(foreign) > 1 else ""
             raise self._error(

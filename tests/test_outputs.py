@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -100,3 +102,32 @@ def test_files_that_a_block_writes_are_checked_before_it_and_remembered_after_it
     for _ in range(2):
         with Outputs(str(tmp_path)).replacing("figure.png", "never.png"):
             (tmp_path / "figure.png").write_text("drawn")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks that tell whether a process is alive")
+def test_what_a_killed_run_has_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    program = (
+        "import sys, time; from ppliteseg_paddle.files import save_atomic\n"
+        "with save_atomic(sys.argv[1]) as path:\n"
+        "    open(path, 'w').write('half'); print(path, flush=True); time.sleep(600)"
+    )
+    (tmp_path / "mask").mkdir()
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "mask" / name)], stdout=subprocess.PIPE, text=True
+        )
+        for name in ("a.png", "b.png")
+    ]
+    try:
+        killed, living = (run.stdout.readline().strip() for run in runs)
+        runs[0].kill()
+        runs[0].wait()
+        assert os.path.exists(killed) and os.path.exists(living)
+        (tmp_path / "mask" / ".mine_1234.tmp").write_text("the user's")
+        Outputs(str(tmp_path)).check([str(tmp_path / "mask" / "c.png")])
+        assert sorted(os.listdir(tmp_path / "mask")) == sorted([".mine_1234.tmp", os.path.basename(living)])
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait()
+            run.stdout.close()
