@@ -256,14 +256,14 @@ def test_the_command_fills_a_folder_that_training_uses(root, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert f"6 pairs in {cache}, 0.1 MiB: 6 decoded, 0 kept, 0 skipped" in out
     assert "6 of 6 pairs to decode: 0.1 MiB of the " in err
-    train = ["train", "--config", config, "--save_dir", str(tmp_path / "run"), "--device", "cpu", "--opts"]
-    assert main(train + ["data_cache=" + cache]) == 0
+    train = ["train", "--config", config, "--device", "cpu", "--opts"]
+    assert main([*train, "data_cache=" + cache, "--save_dir", str(tmp_path / "run")]) == 0
     cv2.imwrite(str(root / "images" / "00.png"), np.zeros((48, 64, 3), np.uint8))
     capsys.readouterr()
-    assert main(train + ["data_cache=" + cache]) == 2
+    assert main([*train, "data_cache=" + cache, "--save_dir", str(tmp_path / "next")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "does not fit the data: 1 of 4 pairs are not as they were cached" in error
-    assert main(train + ["data_cache=5"]) == 2
+    assert main([*train, "data_cache=5", "--save_dir", str(tmp_path / "next")]) == 2
     assert "data_cache: expected a text, found 5." in capsys.readouterr().err
 
 

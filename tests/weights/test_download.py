@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http.server
 import os
+import sys
 import threading
 
 import pytest
@@ -30,6 +31,7 @@ def read(path):
 
 def test_a_file_is_downloaded_once_and_then_taken_from_the_cache(server, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PPLITESEG_HOME", str(tmp_path))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     path = download.fetch(server.url + "/model.pdparams#sha256=" + DIGEST.upper())
     assert path.startswith(str(tmp_path / "downloads")) and path.endswith("-model.pdparams") and read(path) == CONTENT
     assert "model.pdparams: 100%" in capsys.readouterr().err
