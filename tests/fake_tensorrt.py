@@ -4,11 +4,14 @@ and an exported folder for them."""
 
 import ctypes
 import enum
+import importlib.machinery
 import json
+import sys
 import types
 
 import numpy as np
 
+from ppliteseg_paddle.deploy import cuda
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.shapes import ShapeRange
@@ -181,6 +184,16 @@ def fake_tensorrt(version, rtx=False):
 def _array(address, shape, dtype):
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer((ctypes.c_uint8 * count).from_address(address), dtype).reshape(shape)
+
+
+def install(monkeypatch, driver, version="10.13.0.35", rtx=False):
+    """Put a version of TensorRT, or of TensorRT for RTX, and a GPU's driver in place. Returns both."""
+    module = fake_tensorrt(version, rtx)
+    module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, module if name == module.__name__ else None)
+    monkeypatch.setattr(cuda, "load_driver", lambda: driver)
+    return module, driver
 
 
 class FakeDriver:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from ppliteseg_paddle.data.arguments import class_ids, scales, share
 from ppliteseg_paddle.data.randomness import generator_of_globals
 from ppliteseg_paddle.data.rare_classes import of_class
 from ppliteseg_paddle.errors import ConfigError, DataError
+from ppliteseg_paddle.progress import bar
 from ppliteseg_paddle.reading.images import image_size
 from ppliteseg_paddle.reading.labels import read_label
 from ppliteseg_paddle.reading.planes import read_planes
@@ -190,7 +190,6 @@ def cumulative_pixels(dataset: Any, classes: Sequence[int]) -> dict[int, np.ndar
     Args: dataset: with `file_list` and `planes`, as `CheckedDataset` has them.
     Shape: returns (images,) int64 for each class.
     """
-    from tqdm import tqdm
 
     def count(pair: Sequence[str]) -> list[int]:
         try:
@@ -201,8 +200,8 @@ def cumulative_pixels(dataset: Any, classes: Sequence[int]) -> dict[int, np.ndar
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as threads:
         results = threads.map(count, dataset.file_list)
-        bar = tqdm(results, "rare classes", len(dataset.file_list), leave=False, file=sys.stderr, disable=None)
-        counts = np.cumsum(list(bar), axis=0, dtype=np.int64)
+        shown = bar(results, desc="rare classes", unit="label", total=len(dataset.file_list), leave=False)
+        counts = np.cumsum(list(shown), axis=0, dtype=np.int64)
     return dict(zip(classes, counts.T))
 
 

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ppliteseg_paddle.deploy.sources import is_address
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.reading.image_form import COLOR, ImageForm
 from ppliteseg_paddle.reading.images import read_image
-from ppliteseg_paddle.weights.download import fetch, is_url, masked
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -63,7 +63,7 @@ def pixels_of(image: Image, form: ImageForm = COLOR, max_pixels: int | None = No
     Args: max_pixels: the largest file that is read; None leaves the limit to the free memory.
     Raises: DataError: if it cannot be read, or has another form; DownloadError: if an address does not answer.
     """
-    if isinstance(image, str) and is_url(image):
+    if isinstance(image, str) and is_address(image):
         return _fetched(image, form, max_pixels)
     if isinstance(image, (str, os.PathLike)):
         return read_image(image, *form, max_pixels=max_pixels)
@@ -87,6 +87,8 @@ def _of_pil(image: Any, form: ImageForm) -> NDArray[Any]:
 
 def _fetched(address: str, form: ImageForm, max_pixels: int | None) -> NDArray[Any]:
     """The image at an http or https address. Nothing of it is kept: a camera's address has another one next time."""
+    from ppliteseg_paddle.weights.download import fetch, masked  # the network's modules take a while
+
     with tempfile.TemporaryDirectory() as folder:
         path = fetch(address, folder, "image")
         try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ppliteseg_paddle.reading.label_sets import LabelSet
 from ppliteseg_paddle.reading.palettes import OPACITY
+from ppliteseg_paddle.visual.areas import class_areas
 from ppliteseg_paddle.visual.bands import shown_image
 from ppliteseg_paddle.visual.overlays import Overlays
 from ppliteseg_paddle.visual.png import write_image, write_mask
@@ -66,8 +67,8 @@ class Result:
         return buffer.getvalue()
 
     def __repr__(self) -> str:
-        names, several = self.label_set.classes, self.mask.ndim == 3
-        shares = [float((self.mask[..., i] if several else self.mask == i).mean()) for i in range(len(names))]
-        largest = sorted((i for i in range(len(names)) if shares[i]), key=lambda i: -shares[i])[:5]
-        listed = ", ".join(f"{names[i]} {100 * shares[i]:.1f} %" for i in largest)
-        return f"Result({self.mask.shape[1]:d}x{self.mask.shape[0]:d} pixels: {listed})"
+        height, width = self.mask.shape[:2]
+        areas = zip(class_areas(self.mask, self.label_set.num_classes).tolist(), self.label_set.classes)
+        largest = sorted(areas, key=lambda area: -area[0])[:5]
+        listed = ", ".join(f"{name} {100 * area / (height * width):.1f} %" for area, name in largest if area)
+        return f"Result({width:d}x{height:d} pixels: {listed})"

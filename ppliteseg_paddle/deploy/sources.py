@@ -34,13 +34,18 @@ class Item(NamedTuple):
         return whole.replace(os.sep, "/")
 
 
+def is_address(path: str) -> bool:
+    """Whether a text is an address rather than a path."""
+    return "://" in path
+
+
 @contextlib.contextmanager
 def local(path: str) -> Iterator[str]:
     """`path`, or for an http(s) address the path of what it leads to, downloaded meanwhile under its own name.
 
     Raises: DownloadError: if it cannot be had.
     """
-    if "://" not in path:
+    if not is_address(path):
         yield path
         return
     from ppliteseg_paddle.weights.download import fetch

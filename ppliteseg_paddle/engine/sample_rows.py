@@ -11,6 +11,7 @@ import numpy as np
 from ppliteseg_paddle.data.multilabel import adds_plane
 from ppliteseg_paddle.engine.loop.precision import autocast
 from ppliteseg_paddle.engine.metrics import confusion_matrix, scores, scores_of_areas
+from ppliteseg_paddle.engine.modes import evaluating
 from ppliteseg_paddle.errors import PPLiteSegError
 from ppliteseg_paddle.files import write_bytes
 from ppliteseg_paddle.reading.run_files import BEST_PICTURE, WORST_PICTURE
@@ -48,19 +49,12 @@ class SampleRows:
         all images are read."""
         from ppliteseg_paddle.engine.predict import EvaluationPredictor
 
-        modes, rows = [(layer, layer.training) for layer in model.sublayers(include_self=True)], []
-        model.eval()
-        try:
+        with evaluating(model):
             predictor = EvaluationPredictor(model, self.config)
             self.label_set = predictor.label_set
             if self.test_config is not None:
                 predictor.test_config = dict(self.test_config)
-            for index in indices:
-                rows.append(self._row(predictor, index))
-        finally:
-            for layer, training in modes:
-                layer.training = training
-        return rows
+            return [self._row(predictor, index) for index in indices]
 
     def drawn(self, rows: Sequence[Row], subtitle: str) -> np.ndarray:
         """Rows of this object in one picture. Shape: (H, W, 3) uint8, BGR."""

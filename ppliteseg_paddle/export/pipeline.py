@@ -5,11 +5,9 @@ Nothing is written unless every format gives the model's masks.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.folder import naming_the_disk, writing
 from ppliteseg_paddle.deploy.images import generated_image
+from ppliteseg_paddle.engine.modes import evaluating
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export import paddlex
 from ppliteseg_paddle.export.compare import compare_format, open_format, require_equal
@@ -68,18 +67,6 @@ def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str,
 # --------------------------------------------------------------------------------------------
 # Check
 # --------------------------------------------------------------------------------------------
-@contextlib.contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Evaluation mode meanwhile. A trainer may keep some layers in it, so each layer gets its own mode back."""
-    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
-    model.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
-
-
 def check_classes(model: Any, label_set: LabelSet, channels: int = 3) -> None:
     """Raises: ConfigError: if the model returns no logits, or not one for each class, or takes other images."""
     import paddle

@@ -1,6 +1,3 @@
-import importlib.machinery
-import sys
-
 import fake_tensorrt
 import numpy as np
 import pytest
@@ -8,7 +5,6 @@ from tiny_onnx import SIZE, tiny_artifact
 
 from ppliteseg_paddle.benchmark.studies import engines, roofline
 from ppliteseg_paddle.benchmark.studies.engines import ENGINES, open_engine
-from ppliteseg_paddle.deploy import cuda
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.errors import ConfigError, DependencyError
 
@@ -137,15 +133,7 @@ def tensorrt(monkeypatch):
             self.calls.append("replay")
             return 0
 
-    def install(rtx=False):
-        module, driver = fake_tensorrt.fake_tensorrt("10.13.0.35", rtx), Driver()
-        module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
-        for name in ("tensorrt", "tensorrt_rtx"):
-            monkeypatch.setitem(sys.modules, name, module if name == module.__name__ else None)
-        monkeypatch.setattr(cuda, "load_driver", lambda: driver)
-        return module, driver
-
-    return install
+    return lambda rtx=False: fake_tensorrt.install(monkeypatch, Driver(), rtx=rtx)
 
 
 def test_tensorrt_is_recorded_as_a_cuda_graph_and_replayed(tmp_path, tensorrt, rng):

@@ -39,6 +39,11 @@ class KnownSet:
     lists: Mapping[str, Sequence[Pair]]
     kept: Sequence[str] = ()
 
+    @functools.cached_property
+    def weights(self) -> Pretrained:
+        """For the configuration. Looking for them reads the file."""
+        return Pretrained.find()
+
     def changes(self, outputs: Outputs, labels: Mapping[str, str] | None = None) -> Changes:
         """What a run would change, checked.
 
@@ -55,7 +60,7 @@ class KnownSet:
             sizes = sizes_of([image for image, _ in train[::step][:_SAMPLE]], num_workers=0, progress=False)
             data = Prepared(root, len(self.classes), separator, command=self.command)
             extent = Extent.of(len(train), len(val), sizes, len(self.classes))
-            texts[config_path(root)] = starter_config(data, extent, this_machine(), Pretrained.find()).encode()
+            texts[config_path(root)] = starter_config(data, extent, this_machine(), self.weights).encode()
         changes = Changes(outputs, texts, labels or {})
         changes.check()
         if not changes.none:
@@ -71,7 +76,7 @@ class KnownSet:
             "lists": {split: len(pairs) for split, pairs in self.lists.items()},
             "val": len(self.lists.get("val", ())),
             "changes": changes.result(),
-            "pretrained": Pretrained.find()._asdict(),
+            "pretrained": self.weights._asdict(),
         }
 
 
