@@ -6,6 +6,8 @@ environment needs before Paddle's import is in `environment`.
 from __future__ import annotations
 
 import copy
+import sys
+import time
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
@@ -14,10 +16,29 @@ if TYPE_CHECKING:
 
 def apply_paddleseg_fixes() -> None:
     """Replace in paddleseg what fails with the installed Paddle, and nothing else. `register()` calls it."""
-    from paddleseg.utils import metrics
+    from paddleseg.utils import logger, metrics
 
+    written = getattr(logger.log, "__code__", None)
+    if written is not None and "latin1" in written.co_consts:
+        logger.log = log
     if metrics.calculate_area is not calculate_area and not _counts(metrics.calculate_area):
         metrics.calculate_area = calculate_area
+
+
+def log(level: int = 2, message: str = "") -> None:
+    """Print a line as PaddleSeg's logger does, with the message as it is.
+
+    Reason: PaddleSeg's prints the bytes of UTF-8 as Latin-1, so that names of classes and files in other scripts cannot
+    be read. Can go: once PaddleSeg prints text (2.9.1 does not).
+    Source: PaddleSeg `utils/logger.py`.
+    """
+    import paddle
+    from paddleseg.utils import logger
+
+    if logger.log_level >= level and paddle.distributed.ParallelEnv().local_rank == 0:
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} [{logger.levels[level]}]\t{message}"
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)  # a name ends no run
 
 
 def fixed_transform(transform: type) -> type:

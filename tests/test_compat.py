@@ -1,5 +1,7 @@
 """Fixes of the installed PaddleSeg and Paddle."""
 
+import io
+
 import numpy as np
 import paddle
 import pytest
@@ -87,3 +89,19 @@ def test_the_builder_takes_the_transform_that_keeps_its_size(tmp_path):
     [transform] = build.build_val_dataset(config).transforms.transforms
     transform({"img": np.zeros((20, 400, 3), np.float32), "trans_info": []})
     assert transform.short_size == 48
+
+
+@pytest.mark.parametrize(
+    "encoding, name", [("utf-8", "天空 ñ"), ("latin-1", "\\u5929\\u7a7a ñ"), ("ascii", "\\u5929\\u7a7a \\xf1")]
+)
+def test_names_of_other_scripts_are_legible_in_the_log_or_escaped(monkeypatch, encoding, name):
+    from paddleseg.utils import logger
+
+    compat.apply_paddleseg_fixes()
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding))
+    logger.info("[EVAL] Class IoU: 天空 ñ")
+    assert raw.getvalue().decode(encoding).endswith(f" [INFO]\t[EVAL] Class IoU: {name}\n")
+    monkeypatch.setattr(logger, "log_level", 1)
+    logger.info("not said")
+    assert b"not said" not in raw.getvalue()
