@@ -18,7 +18,7 @@ def apply_paddleseg_fixes() -> None:
     """Replace in paddleseg what fails with the installed Paddle, and nothing else. `register()` calls it."""
     from paddleseg.utils import logger, metrics
 
-    written = getattr(logger.log, "__code__", None)
+    written = getattr(getattr(logger, "log", None), "__code__", None)  # develop's logger is another one
     if written is not None and "latin1" in written.co_consts:
         logger.log = log
     if metrics.calculate_area is not calculate_area and not _counts(metrics.calculate_area):

@@ -60,14 +60,14 @@ class PluginNet(paddle.nn.Layer):
 
 def written(folder, **changes):
     """A plugin, and a configuration in which everything is of it."""
-    (folder / "my_parts.py").write_text(PLUGIN)
+    (folder / "whole_parts.py").write_text(PLUGIN)
     content = values(make_data(folder / "data", train=4, val=2), batch_size=1, **changes)
     content["model"] = {**TINY_MODEL, "backbone": {"type": "PluginNet"}}
     content["loss"]["types"] = [{"type": "PluginLoss"}]
     for part in ("train_dataset", "val_dataset"):
         content[part]["type"] = "PluginData"
     content["train_dataset"]["transforms"].insert(0, {"type": "PluginInvert"})
-    return str(folder / "my_parts.py"), write_config(folder / "c.yml", content)
+    return str(folder / "whole_parts.py"), write_config(folder / "c.yml", content)
 
 
 @pytest.mark.slow
