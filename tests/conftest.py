@@ -35,6 +35,7 @@ def own_home(tmp_path_factory, monkeypatch):
     """Downloads and TensorRT's engines are kept for the next run: not for the next test."""
     home = tmp_path_factory.getbasetemp() / "home" / uuid.uuid4().hex
     monkeypatch.setenv("PPLITESEG_HOME", str(home))
+    monkeypatch.setenv("PPLITESEG_AUTO", "table")  # each home would measure anew
 
 
 @pytest.fixture(autouse=True)

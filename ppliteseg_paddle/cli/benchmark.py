@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=list(BenchmarkOptions.backends),
         metavar="NAME",
         help=f"what runs it, of {', '.join(backend_names())}; several are measured round-robin (default: auto, the "
-        "first of them that works here, those that use a GPU before the others)",
+        "fastest that works here; see `predict --help`)",
     )
     parser.add_argument(
         "--protocol",

@@ -1,21 +1,27 @@
 """Open an exported graph on a runtime of `runtimes.RUNTIMES`, by name or by itself.
 
-`auto` takes the first row whose graph is in the artifact, whose package is installed, and which runs the graph. Rows
-that can use a GPU precede those that cannot, unless the CPU is asked for. `tensorrt` counts only for what was exported
-for it, `paddle-trt` only where its engine exists already: nobody waits for minutes unasked.
+`auto` takes the fastest runtime whose package is installed and which runs a graph of the artifact. On a CPU those that
+the table marks are timed once (`fastest`); the others follow in the table's order. Rows that can use a GPU precede
+those that cannot, unless the CPU is asked for. `tensorrt` counts only for what was exported for it, `paddle-trt` only
+where its engine exists already: nobody waits for minutes unasked. With PPLITESEG_AUTO=table nothing is timed.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
+from ppliteseg_paddle.deploy import fastest
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.interface import Backend, Options
-from ppliteseg_paddle.deploy.runtimes import RUNTIMES, backend_names
+from ppliteseg_paddle.deploy.runtimes import AUTO, RUNTIMES, RuntimeSpec, backend_names
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError, PPLiteSegError, suggest
 
 log = logging.getLogger("ppliteseg_paddle")
+
+# The environment's word on what "auto" is: "table" for no measurements.
+VARIABLE = "PPLITESEG_AUTO"
 
 
 def open_backend(
@@ -24,15 +30,15 @@ def open_backend(
     """Open an artifact's graph.
 
     Args:
-        name: a key of `RUNTIMES`, or "auto".
+        name: a key of `RUNTIMES`, "auto", "auto:measure" (times anew) or "auto:table" (times nothing).
         device, num_threads, more: see `Options`.
     Raises: ConfigError: for an unknown name, device or number, or a precision that the runtime does not have.
         DependencyError: if its package is not installed. ArtifactError: if the artifact has no graph for it, or the
         runtime cannot run the graph.
     """
     options = Options(device, num_threads, **more).checked(artifact.image_form.channels)
-    if name == "auto":
-        return _first_that_works(artifact, options)
+    if name in AUTO:
+        return _first_that_works(artifact, options, _how(name))
     if name not in RUNTIMES:
         raise ConfigError(f"unknown backend '{name}'.{suggest(name, backend_names())}")
     known = {precision for each in RUNTIMES[name].precisions.values() for precision in each}
@@ -55,12 +61,29 @@ def _open(name: str, artifact: Artifact, options: Options) -> Backend:
     return spec.open(artifact, options)
 
 
-def _first_that_works(artifact: Artifact, options: Options) -> Backend:
-    failures: list[tuple[str, PPLiteSegError]] = []
+def _how(name: str) -> str:
+    """Which form of "auto" is meant, by the environment, too."""
+    word = os.environ.get(VARIABLE)
+    if not word or name != AUTO[0]:
+        return name
+    if f"auto:{word}" not in AUTO:
+        raise ConfigError(f"{VARIABLE} is '{word}'; give {' or '.join(each[5:] for each in AUTO[1:])}, or unset it.")
+    return f"auto:{word}"
+
+
+def _in_order(artifact: Artifact, options: Options, how: str) -> list[RuntimeSpec]:
+    """Those that could run the artifact, in the order in which they are tried."""
     able = [spec for spec in RUNTIMES.values() if spec.reads(artifact) and spec.in_auto(artifact)]
-    if options.device is None:
-        able.sort(key=lambda spec: not (spec.installed and spec.may_use_gpu()))  # stable: else the table's order
-    for spec in able:
+    if options.device is None and any(spec.installed and spec.may_use_gpu() for spec in able):
+        return sorted(able, key=lambda spec: not (spec.installed and spec.may_use_gpu()))  # stable: the table's order
+    if options.device not in (None, "cpu") or how not in AUTO[:2]:
+        return fastest.by_table(able, artifact)
+    return fastest.by_time(able, artifact, options, lambda name: _open(name, artifact, options), how == AUTO[1])
+
+
+def _first_that_works(artifact: Artifact, options: Options, how: str) -> Backend:
+    failures: list[tuple[str, PPLiteSegError]] = []
+    for spec in _in_order(artifact, options, how):
         try:
             backend = _open(spec.name, artifact, options)
         except (ArtifactError, DependencyError) as error:

@@ -34,7 +34,7 @@ def open_format(name: str, artifact: Artifact, device: str = "cpu") -> Predictor
     runs = FORMATS[name].compared_as or name
     in_graph = (runs,) if name in artifact.in_graph else ()
     alone = replace(artifact, graphs={runs: artifact.graphs[name]}, in_graph=in_graph, output=artifact.output_of(name))
-    return Predictor.of(alone, open_backend("auto", alone, device=device))
+    return Predictor.of(alone, open_backend("auto:table", alone, device=device))
 
 
 def compare_format(name: str, written: Artifact, model: Any, images: Sequence[NDArray[Any]]) -> dict[str, Any]:

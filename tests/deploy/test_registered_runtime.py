@@ -86,7 +86,7 @@ def test_the_help_of_backend_names_every_runtime_and_a_registered_one(seven, cap
     with pytest.raises(SystemExit):
         main([command, "--help"])
     text = "".join(capsys.readouterr().out.split())  # argparse breaks lines at hyphens, too
-    assert "auto,tensorrt,onnxruntime,openvino,paddle-trt,paddle,paddle-native,seven" in text
+    assert "auto,auto:measure,auto:table,tensorrt,onnxruntime,openvino,paddle-trt,paddle,paddle-native,seven" in text
 
 
 def test_predict_runs_on_a_registered_runtime(seven, tmp_path, capsys):
