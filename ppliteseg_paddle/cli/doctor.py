@@ -1,7 +1,8 @@
 """Show the versions of everything, what works here, and the command that fixes what does not.
 
-Exit status 2 if training or inference with Paddle cannot work. Every package is tried in a process
-of its own, so that one which is broken, or ends its process, is reported like the others."""
+Exit status 2 if what is installed cannot work: exported models, and training where PaddleSeg is installed. Every
+package is tried in a process of its own, so that one which is broken, or ends its process, is reported like the
+others."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     packages = probes.versions()
     print("trying each package in a process of its own ...", file=sys.stderr, flush=True)
     checks, runtimes = probes.try_all()
-    works = probes.working(checks)
+    works = probes.working(packages, checks, runtimes)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ],
         "works": works,
         "findings": findings(packages, checks),
-        "exit_status": 0 if all(works.values()) else 2,
+        "exit_status": 2 if False in works.values() else 0,
     }
 
 
@@ -61,7 +62,7 @@ def summary(result: dict[str, Any]) -> str:
     absent = [name for name, version in result["packages"].items() if not version]
     lines += [f"  not installed: {', '.join(absent)}", "", "checks"]
     lines += [f"  {check['name']:24} {check['status']:5} {check['detail']}" for check in result["checks"]]
-    lines += ["", "runtimes for an exported model: --backend auto takes the first that works, GPUs first"]
+    lines += ["", "runtimes for an exported model: --backend auto takes the fastest that works"]
     for each in result["backends"]:
         hint = f"; {each['install']}" if each["detail"] == "not installed" else ""
         graphs, devices = "/".join(each["graphs"]), "/".join(each["devices"])
@@ -70,5 +71,6 @@ def summary(result: dict[str, Any]) -> str:
         lines += ["", "to fix"]
         for finding in result["findings"]:
             lines += [f"  {finding['level']:8} {finding['what']}", f"           {finding['fix']}"]
-    lines += [""] + [f"{purpose}: {'works' if ok else 'CANNOT WORK'}" for purpose, ok in result["works"].items()]
+    said = {True: "works", False: "CANNOT WORK", None: "not installed; pip install '.[cpu]' (or '.[gpu]')"}
+    lines += [""] + [f"{purpose}: {said[works]}" for purpose, works in result["works"].items()]
     return "\n".join(lines)

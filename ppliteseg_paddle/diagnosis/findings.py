@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable, NamedTuple
 
+from ppliteseg_paddle.deploy.runtimes import distributions
 from ppliteseg_paddle.diagnosis.probes import Outcome
 
 # PaddleSeg's releases whose training loop is tested.
@@ -69,15 +70,15 @@ RULES = (
     ),
     Rule(
         "error",
-        lambda m: not m.paddle,
-        lambda m: "PaddlePaddle is not installed",
+        lambda m: m.version("paddleseg") and not m.paddle,
+        lambda m: "PaddleSeg is installed, but PaddlePaddle is not",
         "pip install '.[cpu]'   (or '.[gpu]')",
     ),
     Rule(
         "error",
-        lambda m: not m.version("paddleseg"),
-        lambda m: "PaddleSeg is not installed; training and export need it",
-        "pip install '.[cpu]'   (or '.[gpu]')",
+        lambda m: not any(m.version(name) for name in distributions()),
+        lambda m: "no runtime is installed that runs an exported model",
+        "pip install '.[runtime]'   (ONNX Runtime and OpenVINO; or '.[cpu]' to train)",
     ),
     Rule(
         "error",

@@ -8,14 +8,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import NamedTuple
 
 from ppliteseg_paddle.deploy import runtimes
 from ppliteseg_paddle.files import SOURCE_ROOT
 
+# What an installation may be for. Inference needs any one runtime beside what its probes try.
 PURPOSES = ("training", "inference")
+# Whoever installs this wants to train.
+TRAINS_WITH = "paddleseg"
 ABSENT = "not installed"
 
 # Packages whose versions are shown, beside those of the runtimes.
@@ -93,10 +96,10 @@ class Probe(NamedTuple):
 PROBES = (
     Probe("numpy", "import numpy; print(numpy.__version__)", PURPOSES),
     Probe("opencv (cv2)", "import cv2; print(cv2.__version__)", PURPOSES),
-    Probe("paddle", _PREPARE + "import paddle; print(paddle.__version__)", PURPOSES),
-    Probe("convolution", _CONVOLUTION, PURPOSES),
+    Probe("paddle", _PREPARE + "import paddle; print(paddle.__version__)", ("training",)),
+    Probe("convolution", _CONVOLUTION, ("training",)),
     Probe("convolution in training", _CONVOLUTION_IN_TRAINING),
-    Probe("images with paddle", _PNG, PURPOSES),
+    Probe("images with paddle", _PNG, ("training",)),
     Probe("paddleseg and registry", _REGISTRY, ("training",)),
     Probe("visualdl", "from visualdl import LogWriter; print('curves with --use_vdl')"),
     Probe("matplotlib", "import matplotlib; print('plots')"),
@@ -148,11 +151,21 @@ def try_all() -> tuple[dict[str, Outcome], dict[str, Outcome]]:
     )
 
 
-def working(outcomes: dict[str, Outcome]) -> dict[str, bool]:
-    """Purpose -> whether all that it needs works."""
-    return {
+def working(
+    packages: Mapping[str, str | None], outcomes: Mapping[str, Outcome], backends: Mapping[str, Outcome]
+) -> dict[str, bool | None]:
+    """Purpose -> whether all that it needs works; None for training where it is not installed: who runs exported models
+    needs none of it.
+
+    Args: packages: as `versions` returns them; outcomes, backends: as `try_all` does.
+    """
+    works: dict[str, bool | None] = {
         purpose: all(outcomes[probe.name].ok for probe in PROBES if purpose in probe.needed_for) for purpose in PURPOSES
     }
+    works["inference"] = bool(works["inference"]) and any(outcome.ok for outcome in backends.values())
+    if not packages.get(TRAINS_WITH):
+        works["training"] = None
+    return works
 
 
 def run_probe(code: str, timeout: float = 180) -> Outcome:

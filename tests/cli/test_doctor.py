@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from ppliteseg_paddle.cli import doctor
@@ -6,19 +8,60 @@ from ppliteseg_paddle.diagnosis import probes
 from ppliteseg_paddle.diagnosis.probes import Outcome
 
 
-def without_paddleseg(code):
-    return Outcome(False, probes.ABSENT) if "import paddleseg" in code else Outcome(True, "fine")
+def installed(monkeypatch, failing=(), absent=(), runtimes=("onnxruntime",)):
+    """A machine on which probes fail whose code holds one of `failing`, and packages are absent."""
+    versions = {name: None if name in absent else "3.2.2" for name in probes.versions()}
+    monkeypatch.setattr(probes, "versions", lambda: versions)
+    for name, spec in RUNTIMES.items():
+        monkeypatch.setitem(
+            RUNTIMES, name, dataclasses.replace(spec, packages=("numpy" if name in runtimes else "no_",))
+        )
+    broken = Outcome(False, probes.ABSENT)
+    monkeypatch.setattr(
+        probes, "run_probe", lambda code: broken if any(word in code for word in failing) else Outcome(True, "fine")
+    )
+    return doctor.run(None)
 
 
-def test_the_status_is_2_where_training_or_inference_cannot_work(monkeypatch):
-    monkeypatch.setattr(probes, "run_probe", without_paddleseg)
-    result = doctor.run(None)
-    assert result["works"] == {"training": False, "inference": True}
-    assert result["exit_status"] == 2
-    text = doctor.summary(result)
-    assert "training: CANNOT WORK" in text and "inference: works" in text
-    monkeypatch.setattr(probes, "run_probe", lambda code: Outcome(True, "fine"))
-    assert doctor.run(None)["exit_status"] == 0
+def last_lines(result):
+    return doctor.summary(result).splitlines()[-2:]
+
+
+def test_all_works(monkeypatch):
+    result = installed(monkeypatch)
+    assert result["works"] == {"training": True, "inference": True} and result["exit_status"] == 0
+    assert last_lines(result) == ["training: works", "inference: works"]
+
+
+def test_a_broken_paddleseg_stops_training_and_nothing_else(monkeypatch):
+    result = installed(monkeypatch, failing=["import paddleseg"])
+    assert result["works"] == {"training": False, "inference": True} and result["exit_status"] == 2
+    assert last_lines(result) == ["training: CANNOT WORK", "inference: works"]
+
+
+@pytest.mark.parametrize(
+    "absent", [["paddleseg", "paddlepaddle-gpu", "pandas"], ["paddleseg", "paddlepaddle", "paddlepaddle-gpu"]]
+)
+def test_an_installation_for_exported_models_is_not_blamed_for_the_training_that_it_lacks(monkeypatch, absent):
+    result = installed(monkeypatch, failing=["import paddle"], absent=absent)
+    assert result["works"] == {"training": None, "inference": True} and result["exit_status"] == 0
+    assert not [each for each in result["findings"] if each["level"] == "error"]
+    assert last_lines(result)[0] == "training: not installed; pip install '.[cpu]' (or '.[gpu]')"
+
+
+def test_without_a_runtime_nothing_works_and_the_command_that_installs_one_is_named(monkeypatch):
+    from ppliteseg_paddle.deploy.runtimes import distributions
+
+    result = installed(monkeypatch, ["import paddle"], ["paddleseg", *distributions()], runtimes=())
+    assert result["works"] == {"training": None, "inference": False} and result["exit_status"] == 2
+    [error] = [each for each in result["findings"] if each["level"] == "error"]
+    assert "no runtime is installed" in error["what"] and error["fix"].startswith("pip install '.[runtime]'")
+
+
+def test_paddleseg_without_paddle_is_an_error(monkeypatch):
+    result = installed(monkeypatch, ["import paddle"], ["paddlepaddle", "paddlepaddle-gpu"])
+    assert result["works"] == {"training": False, "inference": True} and result["exit_status"] == 2
+    assert "PaddleSeg is installed, but PaddlePaddle is not" in [each["what"] for each in result["findings"]]
 
 
 @pytest.mark.parametrize("name", RUNTIMES)

@@ -44,8 +44,8 @@ def test_nothing_is_found_in_the_versions_that_we_install():
         ),
         ({"numpy": "2.1.0", "paddlepaddle": "2.6.2"}, {}, "error", "beside opencv-python and paddlepaddle", "numpy<2"),
         ({"pandas": "3.0.1"}, {}, "error", "pandas 3.0.1 wants NumPy 2", "pandas<3"),
-        ({"paddlepaddle": None}, {}, "error", "PaddlePaddle is not installed", "pip install '.[cpu]'"),
-        ({"paddleseg": None}, {}, "error", "PaddleSeg is not installed", "pip install '.[cpu]'"),
+        ({"paddlepaddle": None, "openvino": "2026.4"}, {}, "error", "but PaddlePaddle is not", "pip install '.[cpu]'"),
+        ({"paddlepaddle": None, "paddleseg": None}, {}, "error", "no runtime is installed", "'.[runtime]'"),
         ({"paddleseg": "2.7.0"}, {}, "error", "PaddleSeg 2.7.0 is installed", "paddleseg==2.8.0"),
         ({"paddlepaddle-gpu": "2.6.2", "paddlepaddle": "2.6.2"}, {}, "error", "are both installed", "pip uninstall"),
         (
@@ -99,6 +99,11 @@ def test_an_unused_gpu_and_a_small_shared_memory_are_pointed_out(monkeypatch):
     for free in (64, 0):
         monkeypatch.setattr(known, "_shared_memory_mib", lambda free=free: free)
         assert [finding["level"] for finding in found()] == ["warning", "warning"]
+
+
+@pytest.mark.parametrize("absent", [("paddleseg",), ("paddleseg", "paddlepaddle")])
+def test_who_runs_exported_models_needs_no_training(absent):
+    assert found({"onnxruntime": "1.32.0", **dict.fromkeys(absent)}) == []
 
 
 def test_errors_come_before_warnings():
