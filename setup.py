@@ -100,7 +100,15 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9,<3.13",
     packages=find_packages(include=["ppliteseg_paddle", "ppliteseg_paddle.*"]),
-    package_data={"ppliteseg_paddle": ["py.typed", "weights/zoo.yml", "report/page.html.j2"]},
+    package_data={
+        "ppliteseg_paddle": [
+            "py.typed",
+            "weights/zoo.yml",
+            "weights/shipped/*/*",
+            "weights/shipped/*/int8/*",
+            "report/page.html.j2",
+        ]
+    },
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=BASE,
     extras_require=EXTRAS,

@@ -25,6 +25,7 @@ from weight_server import file_server
 
 from ppliteseg_paddle import pp_liteseg_t
 from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.weights.zoo import DEFAULT
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))]
@@ -52,7 +53,7 @@ REPLACED = {
     "480": "24",  # scenes that README draws
 }
 # Less of the same: no flag of these is printed.
-SHORTER = {"benchmark": ["--repeats", "1", "--warmup", "0"]}
+SHORTER = dict.fromkeys(("benchmark", "compare"), ["--repeats", "1", "--warmup", "0"])
 CITYSCAPES = "cityscapes/ppliteseg_t_cityscapes_1024x512_scale0.5_160k"
 
 EXPORTS: dict[bool, Path] = {}
@@ -166,9 +167,10 @@ def _prepare(words):
         make_data(Path("data/streetscenes"), train=20, val=4)
     if words[0] in ("val", "export", "predict"):
         _trained(Path(values.get("--config", "")).parent)
-    for flag in ("--model_dir", "--compare"):
-        if flag in values:
-            _exported(Path(values[flag]))
+    folders = [values[flag] for flag in ("--model_dir", "--compare") if flag in values]
+    for folder in folders + (words[1:3] if words[0] == "compare" else []):
+        if folder != DEFAULT:
+            _exported(Path(folder))
     if "--runs" in values and not Path("output/train.json").exists():
         _quietly("train", "--config", "my.yml", "--save_dir", "run", "--do_eval")
         shutil.copytree("run", "output", dirs_exist_ok=True)

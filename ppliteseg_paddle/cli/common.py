@@ -73,7 +73,9 @@ FLAGS: dict[str, dict[str, Any]] = {
         help="trained weights (.pdparams, .safetensors, ...: see `weights --help`), or the name of published ones "
         "(`weights list`), which need no --config",
     ),
-    "model_dir": dict(metavar="DIR", help="exported model, as `export` writes it"),
+    "model_dir": dict(
+        metavar="DIR", help="exported model, as `export` writes it, or camvid-t, which is part of the package"
+    ),
     "image_path": dict(metavar="PATH", help="an image, a folder of images, or a text file with one image a line"),
     "save_dir": dict(metavar="DIR", default="output", help="where to write (default: %(default)s)"),
     "overwrite": dict(

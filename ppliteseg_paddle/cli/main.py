@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "segment images, videos or a camera",
     "export": "write a model folder for deployment",
     "benchmark": "measure latency, the paper's protocol, throughput",
+    "compare": "two models on the same images: IoU, masks, speed",
     "report": "accuracy against speed, from benchmarks' results",
     "data": "prepare, check, describe or generate data sets",
     "info": "count parameters and multiply-adds of a model",

@@ -1,4 +1,5 @@
-"""Segment images, a video or a camera with an exported model (--model_dir), or with a configuration and its weights.
+"""Segment images, a video or a camera with an exported model (--model_dir), with a configuration and its weights, or,
+where none is named, with the model that is part of the package: camvid-t, street scenes of 11 classes.
 
 Writes to --save_dir, for each of --outputs:
   mask/NAME.png        the class ids, a palette PNG (16-bit gray above 256 classes); of a georeferenced TIFF
@@ -22,7 +23,7 @@ from typing import Any
 from ppliteseg_paddle.cli.common import FLAGS, add_flags, config_for, positive_float, positive_int
 from ppliteseg_paddle.deploy.predict_report import KINDS, OF_IMAGES_ONLY
 from ppliteseg_paddle.deploy.predict_report import summary as summary
-from ppliteseg_paddle.deploy.runtimes import backend_names
+from ppliteseg_paddle.deploy.runtimes import RUNTIMES, backend_names, readers
 from ppliteseg_paddle.deploy.sources import find_images, is_video, local
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.outputs import Outputs
@@ -109,8 +110,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         metavar="NAME",
-        help=f"with --model_dir: what runs it, one of {', '.join(backend_names())} (default: auto, the first of them "
-        "that works here, those that use a GPU before the others; `doctor` says which are installed)",
+        help=f"with --model_dir: what runs it, one of {', '.join(backend_names())} (default: auto, the fastest "
+        "that works here: a GPU's, or the one that was fastest when auto timed them, once; auto:measure times them "
+        "again, auto:table never; `doctor` says which are installed)",
     )
     parser.add_argument(
         "--num_threads", type=positive_int, metavar="N", help="with --model_dir: CPU threads (default: all)"
@@ -268,6 +270,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _open(args: argparse.Namespace, kinds: tuple[str, ...]) -> tuple[Any, Any]:
     """The predictor, and how its masks are drawn."""
+    if not (args.model_dir or args.config or args.model_path):
+        _take_shipped(args)
     if bool(args.model_dir) == bool(args.config or args.model_path):
         raise ConfigError(
             "give either --model_dir EXPORT, or --config FILE and --model_path WEIGHTS, or published weights by name, "
@@ -279,6 +283,17 @@ def _open(args: argparse.Namespace, kinds: tuple[str, ...]) -> tuple[Any, Any]:
 
     labels = recolored(predictor.label_set, args.palette)
     return predictor, Overlays(labels, args.opacity, not args.no_legend, args.transparent)
+
+
+def _take_shipped(args: argparse.Namespace) -> None:
+    """Name the shipped model: its INT8 export, or where no runtime for that is installed, its weights for Paddle."""
+    from ppliteseg_paddle.weights.zoo import DEFAULT, published
+
+    exported = args.backend is not None or any(RUNTIMES[name].installed for name in readers("onnx"))
+    setattr(args, "model_dir" if exported else "model_path", DEFAULT)
+    row = published()[DEFAULT]
+    what = f"{row.network}, {row.classes:d} classes of street scenes{', INT8' if exported else ''}"
+    print(f"model: {DEFAULT} ({what}), as none is named")
 
 
 def _exported(args: argparse.Namespace, kinds: tuple[str, ...], options: dict[str, Any]) -> Any:

@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="ours",
         help="whose names DST uses; paddleseg: for its own PPLiteSeg (default: %(default)s)",
     )
+    convert.add_argument(
+        "--dtype",
+        choices=["float32", "float16"],
+        help="of the arrays in DST; float16 takes half the space, and models load it as it is (default: as in SRC)",
+    )
     convert.add_argument("--overwrite", action="store_true", help="replace DST where it exists")
     show = actions.add_parser(
         "show", help="tell what a file is", description="Tell what FILE is and list its arrays.", **raw
@@ -81,7 +86,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()
         ]
         return result
-    return {**result, **_convert(renamed, masked(path), args.dst, args.to)}
+    return {**result, **_convert(renamed, masked(path), args.dst, args.to, args.dtype)}
 
 
 def _published() -> list[dict[str, Any]]:
@@ -106,10 +111,10 @@ def _download(names: list[str]) -> dict[str, str]:
     return {name: zoo.path_of(table[name]) for name in names}
 
 
-def _convert(renamed: Renamed, src: str, dst: str, to: str) -> dict[str, Any]:
+def _convert(renamed: Renamed, src: str, dst: str, to: str, dtype: str | None) -> dict[str, Any]:
     from ppliteseg_paddle.errors import WeightsError
     from ppliteseg_paddle.weights.names import UNKNOWN, to_paddleseg
-    from ppliteseg_paddle.weights.write import write_state_dict
+    from ppliteseg_paddle.weights.write import as_dtype, write_state_dict
 
     if renamed.source == UNKNOWN:
         raise WeightsError(
@@ -117,7 +122,7 @@ def _convert(renamed: Renamed, src: str, dst: str, to: str) -> dict[str, Any]:
             "nothing to convert them to."
         )
     state = to_paddleseg(renamed.state) if to == "paddleseg" else renamed.state
-    write_state_dict(dst, state)
+    write_state_dict(dst, state if dtype is None else as_dtype(state, dtype, src))
     return {"written": dst, "to": to, "written_arrays": len(state)}
 
 
@@ -188,5 +193,7 @@ def _table(weights: list[dict[str, Any]]) -> str:
     ]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]]
-    note = "mIoU in %, as published. Files are downloaded at their first use, and verified from then on."
+    note = (
+        "mIoU in %, as published. Files that are not here are downloaded at their first use, and verified from then on."
+    )
     return "\n".join([*lines, "", note])

@@ -31,7 +31,7 @@ log = logging.getLogger("ppliteseg_paddle")
 
 FILE = "runtimes.json"
 # Of each candidate: runs that are not timed, then timed ones for so many seconds, at most and at least so many.
-_WARMUP, _SECONDS, _MOST, _LEAST = 2, 0.5, 50, 3
+_WARMUP, _SECONDS, _MAX_RUNS, _MIN_RUNS = 2, 0.5, 50, 3
 # A runtime's threads spin for a while after a run (OpenMP's for 200 ms) and would slow the next candidate down.
 _REST_SECONDS = 0.3
 # What is not faster by so much keeps its place in the table.
@@ -129,7 +129,7 @@ def _seconds_of(backend: Backend, artifact: Artifact) -> float:
     for _ in range(_WARMUP):
         backend.run(batch)
     best, count, end = float("inf"), 0, time.perf_counter() + _SECONDS
-    while count < _LEAST or (count < _MOST and time.perf_counter() < end):
+    while count < _MIN_RUNS or (count < _MAX_RUNS and time.perf_counter() < end):
         start = time.perf_counter()
         backend.run(batch)
         best, count = min(best, time.perf_counter() - start), count + 1

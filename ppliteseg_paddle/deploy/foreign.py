@@ -1,4 +1,4 @@
-"""Folders that run: ours, and those that PaddleSeg's and PaddleX's own exports wrote.
+"""Folders that run: ours, also by the names of shipped ones, and those that PaddleSeg's and PaddleX's exports wrote.
 
 Theirs hold a graph of Paddle and a YAML file with the transforms. They name no classes and have no hashes; what they
 promise is read from the graph. As in PaddleSeg's `deploy/python/infer.py`, the first output counts.
@@ -21,6 +21,7 @@ from ppliteseg_paddle.errors import ArtifactError, ConfigError
 from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.label_sets import LabelSet, numbered
 from ppliteseg_paddle.reading.label_sets import label_set as known_labels
+from ppliteseg_paddle.weights.zoo import export_of
 
 # What PaddleX's exports, and PaddleSeg's with --for_fd, call the YAML file.
 PADDLEX_FILE = "inference.yml"
@@ -30,11 +31,13 @@ _OUTPUT_OPS = (None, "argmax", "softmax", "none")
 def open_folder(folder: str | os.PathLike[str], label_set: LabelSet | str | None = None) -> Artifact:
     """Read an exported folder, whoever wrote it.
 
-    Args: label_set: the classes of a folder that does not name them, or the name of a known set; None numbers them.
+    Args: folder: its path, or the name of shipped weights ("camvid-t"), which have an export; label_set: the classes of
+        a folder that does not name them, or the name of a known set; None numbers them.
     Raises: ArtifactError: if the folder is no export, or damaged, or one that cannot be run here. ConfigError: if
         `label_set` is given for a folder that names its classes, or has another number of classes than its graph.
+        WeightsError: for the name of published weights that have no export.
     """
-    folder = os.fspath(folder)
+    folder = export_of(folder) or os.fspath(folder)
     label_set = known_labels(label_set) if isinstance(label_set, str) else label_set
     name = METADATA_FILE
     if not os.path.exists(os.path.join(folder, name)) and os.path.exists(os.path.join(folder, PADDLEX_FILE)):

@@ -46,7 +46,7 @@ class Predictor:
     opens the folder again; so does a forked one, where Paddle alone cannot run and says so.
 
     Args:
-        model_dir: the folder that `ppliteseg export` wrote, or PaddleSeg's or PaddleX's export.
+        model_dir: the folder that `ppliteseg export` wrote, PaddleSeg's or PaddleX's export, or "camvid-t".
         backend: a key of `deploy.runtimes.RUNTIMES`, or "auto" for the fastest that works here.
         device: "cpu", "gpu" or "gpu:N"; None takes a GPU where the runtime sees one.
         num_threads: CPU threads, for all streams together; None takes all that the process may use.
@@ -94,9 +94,10 @@ class Predictor:
         options = PredictOptions(
             batch_size, unknown_below, is_slide, crop_size, stride, max_pixels, large_images, mask_resize
         )
+        artifact = open_folder(model_dir, label_set)
         # What opens it again, in another process.
         self._arguments: dict[str, Any] | None = {
-            "model_dir": os.path.abspath(os.fspath(model_dir)),
+            "model_dir": os.path.abspath(artifact.folder),
             "backend": backend,
             "device": device,
             "num_threads": num_threads,
@@ -104,7 +105,6 @@ class Predictor:
             "label_set": label_set,
             **options._asdict(),
         }
-        artifact = open_folder(model_dir, label_set)
         options.check(artifact, streams)
         if streams > 1:
             num_threads = max(1, (num_threads or default_threads()) // streams)

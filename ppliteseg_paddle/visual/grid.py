@@ -40,6 +40,7 @@ def grid(
     subtitle: str = "",
     headings: tuple[str, str, str] = ("Image", "Ground truth", "Prediction"),
     cell_width: int = 480,
+    errors: tuple[str, str] = ("Errors", "wrong"),
 ) -> np.ndarray:
     """Draw rows of image, truth, prediction and errors; without the columns that no row has.
 
@@ -47,6 +48,7 @@ def grid(
         label_set: class names and colors.
         title, subtitle: one line each above the table; empty for none.
         cell_width: pixels.
+        errors: the heading of the last column, and what the legend calls its red pixels.
     Shape: returns (H, W, 3) uint8, BGR.
     Raises: DataError: if there are no rows.
     """
@@ -54,11 +56,11 @@ def grid(
         raise DataError("a grid needs at least one image.")
     rows = [Row(*row) for row in rows]
     with_truth, with_errors = (any(getattr(row, part) is not None for row in rows) for part in ("truth", "errors"))
-    columns = [heading for heading in headings if with_truth or heading != headings[1]] + ["Errors"] * with_errors
+    columns = [heading for heading in headings if with_truth or heading != headings[1]] + [errors[0]] * with_errors
     left = _MARGIN
     width = 2 * left + len(columns) * cell_width + (len(columns) - 1) * _GAP
     heights = [max(1, round(cell_width * row.image.shape[0] / row.image.shape[1])) for row in rows]
-    legend = _legend_layout(_legend_entries(rows, label_set, with_errors), width - 2 * left)
+    legend = _legend_layout(_legend_entries(rows, label_set, errors[1]), width - 2 * left)
     title_height = _TITLE + (16 if subtitle else 30)
     head = _MARGIN + (title_height if title else 0) + (_SUBTITLE + 30 if subtitle else 0)
     body = _HEADING + 14 + sum(heights) + _GAP * (len(rows) - 1) + sum(_CAPTION + 10 for row in rows if row.caption)
@@ -138,7 +140,7 @@ class _Legend(NamedTuple):
 _SWATCH, _LEGEND_ROW = (30, 20), 34
 
 
-def _legend_entries(rows: Sequence[Row], label_set, with_errors: bool) -> list[tuple[str, RGB | None]]:
+def _legend_entries(rows: Sequence[Row], label_set, wrong: str) -> list[tuple[str, RGB | None]]:
     """Names and colors; None is the stripes of pixels without a class."""
     masks = [mask for row in rows for mask in (row.truth, row.prediction) if mask is not None]
     shown: Iterable[int] = range(label_set.num_classes)
@@ -150,7 +152,12 @@ def _legend_entries(rows: Sequence[Row], label_set, with_errors: bool) -> list[t
     ]
     if any(mask.ndim == 2 and bool((mask >= label_set.num_classes).any()) for mask in masks):
         entries.append(("unlabelled", None))
-    return [*entries, *([("wrong", WRONG), ("ignored", IGNORED)] if with_errors else [])]
+    maps = [row.errors for row in rows if row.errors is not None]
+    if maps:
+        entries.append((wrong, WRONG))
+    if any((errors == IGNORED[::-1]).all(axis=-1).any() for errors in maps):
+        entries.append(("ignored", IGNORED))
+    return entries
 
 
 def _classes_in(mask: np.ndarray) -> list[int]:

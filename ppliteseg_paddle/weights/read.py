@@ -45,7 +45,7 @@ def read_weight_file(path: str) -> tuple[StateDict, str]:
     elif download.is_url(path):
         path = download.fetch(path)
     if os.path.isdir(path):
-        found = _weights_in(path)
+        found = weights_in(path)
         if not found:
             raise WeightsError(f"{path} is a folder without a weight file ({', '.join(SUFFIXES)}); give such a file.")
         raise WeightsError(f"{path} is a folder; give a file in it, such as {found[0]}.")
@@ -70,7 +70,7 @@ def read_weight_file(path: str) -> tuple[StateDict, str]:
     return _arrays_of(content, path), kind
 
 
-def _weights_in(folder: str) -> list[str]:
+def weights_in(folder: str) -> list[str]:
     """Weight files in a folder and the folders in it: those of a run's best model first, then of its last iteration."""
 
     def rank(path: str) -> tuple[bool, int, str]:

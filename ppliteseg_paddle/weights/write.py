@@ -33,6 +33,23 @@ def write_state_dict(path: str, state: Mapping[str, NDArray[Any]]) -> None:
             pickle.dump({**arrays, _NAME_TABLE: {name: name for name in arrays}}, file, protocol=4)
 
 
+def as_dtype(state: Mapping[str, NDArray[Any]], dtype: str, source: str) -> StateDict:
+    """The floating-point arrays in another precision, others as they are.
+
+    Args: dtype: "float32" or "float16"; source: the file that they are of, for messages.
+    Raises: WeightsError: if a finite number is beyond the range of `dtype`.
+    """
+    converted = {}
+    for name, array in state.items():
+        converted[name] = array.astype(dtype) if np.issubdtype(array.dtype, np.floating) else array
+        if not np.array_equal(np.isfinite(converted[name]), np.isfinite(array)):
+            raise WeightsError(
+                f"{source}: {name} holds numbers up to {np.abs(array).max():.3g}, which {dtype} cannot hold; keep "
+                "float32."
+            )
+    return converted
+
+
 def _safetensors_bytes(path: str, state: StateDict) -> bytes:
     try:
         from safetensors.numpy import save

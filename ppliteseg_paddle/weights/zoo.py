@@ -1,6 +1,7 @@
 """Published weights by name: the table `zoo.yml`, and the files that its names stand for.
 
-Files are kept in `PPLITESEG_HOME`/weights, or ~/.cache/ppliteseg/weights, each under its name in the table. Where the
+Those of this project lie in the package, in `shipped/NAME`, with an INT8 export of each. All others are downloaded, and
+kept in `PPLITESEG_HOME`/weights, or ~/.cache/ppliteseg/weights, each under its name in the table. Where the
 table has no hash of a file, its first use records it there, in `checksums.json`: another file in its place is refused.
 """
 
@@ -19,7 +20,11 @@ from ppliteseg_paddle.errors import DownloadError, PPLiteSegError, WeightsError,
 from ppliteseg_paddle.files import home_folder, read_json, sha256_of, write_json
 from ppliteseg_paddle.weights import download
 
-TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "zoo.yml")
+_HERE = os.path.dirname(os.path.abspath(__file__))
+TABLE = os.path.join(_HERE, "zoo.yml")
+SHIPPED = os.path.join(_HERE, "shipped")
+# The model of `predict` where no other is named.
+DEFAULT = "camvid-t"
 CHECKSUMS = "checksums.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -40,10 +45,13 @@ class Published:
     miou: float | None = None
     sha256: str | None = None
     size: int | None = None
+    shipped: bool = False
 
     @property
     def path(self) -> str:
         """Where its file is kept."""
+        if self.shipped:
+            return os.path.join(SHIPPED, self.name, "model.safetensors")
         file = self.file or os.path.basename(self.address or "")
         extension = re.search(r"(\.tar\.gz|\.[a-z]+)?$", file)
         return os.path.join(folder(), self.name + (extension.group() if extension else ""))
@@ -79,6 +87,24 @@ def find(text: str) -> Published | None:
     )
 
 
+def export_of(text: str | os.PathLike[str]) -> str | None:
+    """The folder of the export that goes with the shipped weights of this name; None if `text` is no published name,
+    or something of this name exists.
+
+    Raises: WeightsError: for weights that come without an export.
+    """
+    text = os.fspath(text)
+    row = None if os.path.exists(text) else published().get(text)
+    if row is None:
+        return None
+    if not row.shipped:
+        raise WeightsError(
+            f"'{text}' are published weights, not an export: run 'ppliteseg export --model_path {text} --save_dir DIR' "
+            "and give DIR."
+        )
+    return os.path.join(SHIPPED, row.name, "int8")
+
+
 def path_of(row: Published) -> str:
     """The file of a row, downloaded unless it is there, and verified.
 
@@ -106,6 +132,8 @@ def config_of(model_path: str | None) -> str | None:
 
 
 def _get(row: Published) -> None:
+    if row.shipped:
+        raise WeightsError(f"weights '{row.name}': {row.path} is missing from this installation; install it anew.")
     if row.address is None:
         raise DownloadError(f"weights '{row.name}': get {row.file} by hand from {row.page}, and save it as {row.path}.")
     try:
@@ -132,7 +160,9 @@ def _verify(row: Published) -> None:
     elif found != expected:
         since = "published" if row.sha256 else f"recorded on {(recorded or {}).get('date')}"
         way = (
-            "Delete it to have it downloaded anew."
+            "Install this package anew."
+            if row.shipped
+            else "Delete it to have it downloaded anew."
             if row.sha256
             else f"Delete it to have it downloaded anew; if its publisher has replaced it, delete '{row.name}' in "
             f"{records}, too."

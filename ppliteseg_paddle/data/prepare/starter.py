@@ -18,7 +18,8 @@ from ppliteseg_paddle.reading.palettes import RGB
 from ppliteseg_paddle.weights import zoo
 
 _HALF = [0.5]
-_BACKBONE, _NETWORK = "STDCNet813", "STDC1"  # of PP-LiteSeg-T, here and in the table of published weights
+_BACKBONE = "STDCNet813"
+_NETWORK, _BACKBONE_NETWORK = "PP-LiteSeg-T", "STDC1"  # in the table of published weights
 
 
 @dataclass(frozen=True)
@@ -79,21 +80,26 @@ def _one_pair(pairs: list[list[float]] | None):
 
 
 class Pretrained(NamedTuple):
-    """Published weights for the backbone. `here`: whether the file is there and intact, so that no connection is
-    needed."""
+    """Published weights to start from. `here`: whether the file is there and intact, so that no connection is needed;
+    `whole`: whether they are of the whole network, not of its backbone alone."""
 
     name: str
     here: bool
+    whole: bool = False
 
     @classmethod
     def find(cls) -> Pretrained:
-        """Weights that are there, else the first that can be downloaded. They fit images of any channels
-        (`weights.channels`)."""
-        rows = [row for row in zoo.published().values() if row.network == _NETWORK]
-        for row in rows:
+        """A backbone of ImageNet's that is there, else the network that is part of this package. They fit images of any
+        channels (`weights.channels`), and any number of classes."""
+        rows = list(zoo.published().values())
+        backbones = [row for row in rows if row.network == _BACKBONE_NETWORK]
+        for row in backbones:
             if zoo.is_here(row):
                 return cls(row.name, True)
-        return cls(next(row.name for row in rows if row.address), False)
+        for row in rows:
+            if row.shipped and row.network == _NETWORK:
+                return cls(row.name, True, True)
+        return cls(next(row.name for row in backbones if row.address), False)
 
 
 def starter_config(data: Prepared, extent: Extent, machine: Machine, weights: Pretrained) -> str:
@@ -126,7 +132,7 @@ def starter_config(data: Prepared, extent: Extent, machine: Machine, weights: Pr
 def _schedule(plan: RunPlan, weights: Pretrained) -> str:
     rate, why = plan.learning_rate, "0.005 for each image of a batch, at most 0.04"
     if weights.here:
-        rate, why = rate * FINE_TUNING, "a quarter of the rate from scratch, as the backbone is trained"
+        rate, why = rate * FINE_TUNING, "a quarter of the rate from scratch, as these weights are trained"
     values = {
         "type": "PolynomialDecay",
         "learning_rate": round(rate, 5),
@@ -143,7 +149,8 @@ _OPTIMIZER = {"optimizer": {"type": "Momentum", "momentum": 0.9, "use_nesterov":
 
 def _head(data: Prepared, extent: Extent, machine: Machine, plan: RunPlan, weights: Pretrained) -> str:
     path = shlex.quote(f"{data.root}/config.yml")
-    start = f"with the weights {weights.name} for its backbone" if weights.here else "trained from scratch"
+    whole = "" if weights.whole else " for its backbone"
+    start = f"with the weights {weights.name}{whole}" if weights.here else "trained from scratch"
     where = "a GPU" if plan.hours is None else f"{machine.cores:d} CPU core{'s' if machine.cores > 1 else ''}"
     return (
         f"# Written by `ppliteseg data prepare {data.command}`: PP-LiteSeg-T, {start}.\n#\n"
@@ -178,7 +185,9 @@ def _augment(data: Prepared, plan: RunPlan) -> dict[str, Any]:
 
 def _model(data: Prepared, weights: Pretrained) -> str:
     line = f"    pretrained: {weights.name}  # ImageNet; they are here: ppliteseg weights list"
-    if not weights.here:
+    if weights.whole:
+        line = f"  pretrained: {weights.name}  # street scenes, part of the package; others: ppliteseg weights list"
+    elif not weights.here:
         get = f"`ppliteseg weights download {weights.name}`"
         line = f"    # pretrained: {weights.name}  # ImageNet: {get}; take a quarter of learning_rate"
     rest = {
@@ -193,7 +202,9 @@ def _model(data: Prepared, weights: Pretrained) -> str:
     }
     text = _dump({"model": {"type": "PPLiteSegNet", "num_classes": data.num_classes, **rest}})
     mark = f"  num_classes: {data.num_classes:d}\n"
-    return text.replace(mark, f"{mark}  backbone:\n    type: {_BACKBONE}\n{line}\n", 1)
+    backbone = f"  backbone:\n    type: {_BACKBONE}\n"
+    lines = f"{line}\n{backbone}" if weights.whole else f"{backbone}{line}\n"
+    return text.replace(mark, mark + lines, 1)
 
 
 def _line(key: str, value: Any, comment: str) -> str:
