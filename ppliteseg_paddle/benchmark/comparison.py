@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,7 +184,7 @@ def _speed(what: Comparison, image: np.ndarray) -> dict[str, Any]:
     """Milliseconds from decoded pixels to a mask, round-robin, and how many times as fast the second one is."""
     predictors = {"first": what.first, "second": what.second}
     measured = measure_round_robin(
-        {name: timed(lambda predictor=predictor: predictor.predict(image)) for name, predictor in predictors.items()},
+        {name: timed(partial(predictor.predict, image)) for name, predictor in predictors.items()},
         what.warmup,
         what.repeats,
         rest=rest_between(predictor.backend for predictor in predictors.values()),

@@ -40,6 +40,8 @@ def evaluate(model: Any, dataset: Any, counts: Counts | None = None, **options: 
     """
     import paddle
 
+    from ppliteseg_paddle.models.fused.folded import Folded
+
     chosen = EvalOptions(**options)
     if not len(dataset):
         raise DataError("the validation set is empty: there is nothing to evaluate on.")
@@ -59,7 +61,7 @@ def evaluate(model: Any, dataset: Any, counts: Counts | None = None, **options: 
 
     position = iter(mine)
     bar = progress.bar(total=len(mine), shown=shown, desc="evaluating", unit="image", leave=False)
-    with distributed.all_or_none(), paddle.no_grad(), reader_errors(), bar:
+    with distributed.all_or_none(), paddle.no_grad(), Folded(), reader_errors(), bar:
         for groups in _loader(dataset, mine, size, chosen.num_workers):
             signals.check()
             distributed.check_ranks()

@@ -15,6 +15,7 @@ from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.export.describe import describe, mask_dtype
 from ppliteseg_paddle.export.options import ExportOptions
+from ppliteseg_paddle.models.fused.folded import Folded
 from ppliteseg_paddle.models.layers import resize, spatial_size
 from ppliteseg_paddle.reading.image_form import COLOR, ImageForm
 from ppliteseg_paddle.reading.label_sets import LabelSet
@@ -59,21 +60,22 @@ class GraphForm(paddle.nn.Layer):  # type: ignore[misc]  # paddle is not followe
 
 
 class EagerBackend(Backend):
-    """Runs the model without an export. It is put in evaluation mode."""
+    """Runs the model without an export. It is put in evaluation mode, and must not change from the first run on."""
 
     name = "eager"
 
     def __init__(self, model: paddle.nn.Layer, output_op: str, num_classes: int) -> None:
         self._form = GraphForm(model, output_op, num_classes)
         self._form.eval()
+        self._folded = Folded()
         self.device = paddle.get_device()
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        with paddle.no_grad():
+        with paddle.no_grad(), self._folded:
             return np.asarray(self._form(paddle.to_tensor(batch)).numpy())
 
     def run_logits(self, batch: NDArray[Any]) -> NDArray[Any]:
-        with paddle.no_grad():
+        with paddle.no_grad(), self._folded:
             return np.asarray(self._form.logits(paddle.to_tensor(batch)).numpy())
 
     def describe(self) -> dict[str, Any]:

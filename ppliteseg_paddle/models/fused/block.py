@@ -6,12 +6,13 @@ Paddle's in the order of sums only.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
-from ctypes import c_float, c_int, c_uint
-from typing import TYPE_CHECKING, NamedTuple
+from ctypes import c_float, c_int, c_int64, c_uint
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ppliteseg_paddle.models.fused import onednn
 from ppliteseg_paddle.models.fused.onednn import Handles
@@ -52,7 +53,7 @@ FORWARD_TRAINING, BACKWARD, CONVOLUTION_DIRECT = 64, 128, 1
 USE_SCALE, USE_SHIFT, FUSE_NORM_RELU = 2, 4, 8
 
 # Scratch memory and the addresses of a block's operands belong to one call at a time.
-_computing = threading.Lock()
+computing = threading.Lock()
 
 
 class Case(NamedTuple):
@@ -73,6 +74,22 @@ class Case(NamedTuple):
     relu: bool
     for_x: bool
     bf16: bool = False
+
+
+def geometry(case: Case) -> tuple[list[int], tuple[int, ...], list[ctypes.Array[c_int64]]]:
+    """Shapes of a convolution's result and of its weights by group, and how its window moves: strides, dilations less
+    one, paddings before and after, as the interface takes them."""
+    spans = [d * (k - 1) + 1 for k, d in zip(case.weight_shape[2:], case.dilation)]
+    size = [(n + 2 * p - span) // s + 1 for n, p, span, s in zip(case.x_shape[2:], case.padding, spans, case.stride)]
+    grouped = case.weight_shape
+    if case.groups > 1:
+        grouped = (case.groups, case.weight_shape[0] // case.groups, *case.weight_shape[1:])
+    # What the last window reaches beyond the map, which is less than `padding` where windows leave a rest.
+    after = [
+        (o - 1) * s + span - n - p for o, s, span, n, p in zip(size, case.stride, spans, case.x_shape[2:], case.padding)
+    ]
+    window = [dimensions(values) for values in (case.stride, [d - 1 for d in case.dilation], case.padding, after)]
+    return [case.x_shape[0], case.weight_shape[0], *size], grouped, window
 
 
 class Block:
@@ -96,20 +113,7 @@ class Block:
 
     def _build(self, handles: Handles) -> None:
         case, engine = self.case, handles.lib.engine
-        spans = [d * (k - 1) + 1 for k, d in zip(case.weight_shape[2:], case.dilation)]
-        size = [
-            (n + 2 * p - span) // s + 1 for n, p, span, s in zip(case.x_shape[2:], case.padding, spans, case.stride)
-        ]
-        self.y_shape = [case.x_shape[0], case.weight_shape[0], *size]
-        grouped = case.weight_shape
-        if case.groups > 1:
-            grouped = (case.groups, case.weight_shape[0] // case.groups, *case.weight_shape[1:])
-        # What the last window reaches beyond the map, which is less than `padding` where windows leave a rest.
-        after = [
-            (o - 1) * s + span - n - p
-            for o, s, span, n, p in zip(size, case.stride, spans, case.x_shape[2:], case.padding)
-        ]
-        window = [dimensions(values) for values in (case.stride, [d - 1 for d in case.dilation], case.padding, after)]
+        self.y_shape, grouped, window = geometry(case)
         direct, number_type = c_int(CONVOLUTION_DIRECT), BFLOAT16 if case.bf16 else FLOAT32
         x, weight, y = (any_layout(handles, shape, number_type) for shape in (case.x_shape, grouped, self.y_shape))
         training = c_int(FORWARD_TRAINING)
@@ -162,7 +166,7 @@ class Block:
         kept_x = x if self._x.same else self._x.inner.room()
         kept_y = self._y.room()
         kept = [kept_x, kept_y, mean, variance]
-        with _computing:
+        with computing:
             y = self._y.at(kept_y.data_ptr())
             self._convolve(
                 {
@@ -194,7 +198,7 @@ class Block:
         grad_weight, grad_scale, grad_shift = (
             paddle.empty(shape) for shape in (self.case.weight_shape, scale.shape, scale.shape)
         )
-        with _computing:
+        with computing:
             y, grad_y = self._y.at(kept_y.data_ptr()), self._grad_y.at(scratch.address("grad_y", self._grad_y.size))
             statistics = {ARG_MEAN: mean, ARG_VARIANCE: variance, ARG_SCALE: scale}
             operands = {
@@ -236,23 +240,25 @@ class Block:
 # full cache takes 100 MB; where maps change their size at every step, blocks are built anew, the longest unused first
 # destroyed.
 MAX_BLOCKS = 256
-_blocks: OrderedDict[Case, Block | None] = OrderedDict()
+_blocks: OrderedDict[tuple[type, Case], Any] = OrderedDict()
 _caching = threading.Lock()
 
 
-def block(case: Case) -> Block | None:
-    """The `Block` of this case, built unless it is in the cache; None where the library is missing or refuses it."""
+def block(case: Case, kind: type = Block) -> Any:
+    """The block of this case, built by `kind` unless it is in the cache; None where the library is missing or refuses
+    it."""
     lib = onednn.library()
     if lib is None:
         return None
+    key = kind, case
     with _caching:
-        if case not in _blocks:
+        if key not in _blocks:
             try:
-                built: Block | None = Block(lib, case)
+                built = kind(lib, case)
             except RuntimeError:
                 built = None
-            _blocks[case] = built
+            _blocks[key] = built
             while len(_blocks) > MAX_BLOCKS:
                 _blocks.popitem(last=False)
-        _blocks.move_to_end(case)
-        return _blocks[case]
+        _blocks.move_to_end(key)
+        return _blocks[key]

@@ -1,5 +1,5 @@
-"""Convolution, batch norm and ReLU together: layer after layer by Paddle, or in training on the CPU in one go by
-oneDNN."""
+"""Convolution, batch norm and ReLU together: layer after layer by Paddle, or on the CPU in one go by oneDNN: in
+training, and in evaluations of a model whose weights do not change meanwhile (`folded`)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 
+from ppliteseg_paddle.models.fused import folded
 from ppliteseg_paddle.models.fused.block import Block, Case, block
 
 # Of the result. With fewer than the library's layouts have in a group, as in the attention, most of what it computes is
@@ -39,20 +40,21 @@ def convolutions_in(precision: str) -> Iterator[None]:
 
 
 def conv_bn(conv: nn.Conv2D, bn: nn.BatchNorm2D, x: Tensor, relu: bool = False) -> Tensor:
-    """`bn(conv(x))`, with ReLU after it if wanted; in training on the CPU by oneDNN.
+    """`bn(conv(x))`, with ReLU after it if wanted; on the CPU by oneDNN, in training and within `Folded`.
 
-    Evaluation, graphs, other devices and types are computed by Paddle's layers, and so are layers with hooks or
-    another `forward`, which would not be called otherwise, convolutions with a bias, and other classes than `nn.Conv2D`
-    and `nn.BatchNorm2D`.
+    Other evaluations, graphs, other devices and types are computed by Paddle's layers, and so are layers with hooks or
+    another `forward`, which would not be called otherwise, in training convolutions with a bias, and other classes than
+    `nn.Conv2D` and `nn.BatchNorm2D`.
 
     Shape: (N, C, H, W) -> as `conv`'s.
     Raises: an error of Paddle's in the backward pass: if x, a weight or a bias was changed in place since, as Paddle's
         layers do; if a gradient of the gradient is asked for (`create_graph=True`), which oneDNN does not have.
     """
-    fused = _block(conv, bn, x, relu) if bn.training and paddle.in_dynamic_mode() else None
+    if not bn.training:
+        return _evaluated(conv, bn, x, relu)
+    fused = _block(conv, bn, x, relu) if paddle.in_dynamic_mode() and conv.bias is None else None
     if fused is None:
-        y = bn(conv(x))
-        return F.relu(y) if relu else y
+        return _by_paddle(conv, bn, x, relu)
     step = _Step(fused, bn, x, conv.weight)
     differentiable = [tensor for tensor in (x, *step.parameters) if not tensor.stop_gradient]
     if not differentiable:
@@ -63,16 +65,32 @@ def conv_bn(conv: nn.Conv2D, bn: nn.BatchNorm2D, x: Tensor, relu: bool = False) 
     return _ConvBN.apply(*tensors, step, partial(step.forward, x))
 
 
+def _by_paddle(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool) -> Tensor:
+    y = bn(conv(x))
+    return F.relu(y) if relu else y
+
+
+def _evaluated(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool) -> Tensor:
+    weights = folded.active()
+    if weights is None or paddle.is_grad_enabled() or not paddle.in_dynamic_mode():
+        return _by_paddle(conv, bn, x, relu)
+    block = _block(conv, bn, x, relu, folded.Evaluated)
+    if block is None:
+        return _by_paddle(conv, bn, x, relu)
+    layer = weights.weights_of(conv, bn)
+    return block.forward(_contiguous(x), layer.inner(block), layer.bias)
+
+
 _PADDLE_2 = paddle.__version__.startswith("2.")
 
 
-def _block(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool) -> Block | None:
-    """The `Block` that computes this; None where Paddle is to do it."""
+def _block(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool, kind: type = Block) -> Any:
+    """The block that computes this; None where Paddle is to do it."""
     if not x.place.is_cpu_place() or x.ndim != 4:
         return None
     if type(conv) is not nn.Conv2D or type(bn) is not nn.BatchNorm2D or bn._use_global_stats:
         return None
-    if conv.weight.shape[0] < MIN_CHANNELS or conv.bias is not None:
+    if conv.weight.shape[0] < MIN_CHANNELS:
         return None
     if any(tensor is None or tensor.dtype != paddle.float32 for tensor in (x, conv.weight, bn.weight, bn.bias)):
         return None
@@ -93,9 +111,10 @@ def _block(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool) -> Block | None:
             groups=conv._groups,
             epsilon=bn._epsilon,
             relu=relu,
-            for_x=not x.stop_gradient,
-            bf16=_bf16.get(),
-        )
+            for_x=kind is Block and not x.stop_gradient,
+            bf16=kind is Block and _bf16.get(),
+        ),
+        kind,
     )
 
 

@@ -65,7 +65,7 @@ def test_the_longest_unused_shape_is_the_one_that_goes(monkeypatch):
     made = ConvBNReLU(16, 16, 3)
     for size in (5, 6, 5, 7):
         step(made, size, size)
-    assert [case.x_shape[2] for case in blocks._blocks] == [5, 7]
+    assert [case.x_shape[2] for _, case in blocks._blocks] == [5, 7]
 
 
 def test_a_block_that_a_gradient_still_needs_outlives_its_place_in_the_cache(monkeypatch, by_paddle):

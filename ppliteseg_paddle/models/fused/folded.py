@@ -1,0 +1,165 @@
+"""Evaluation of convolution, batch norm and ReLU in one go, by oneDNN: batch norm is folded into the weights.
+
+In evaluation, batch norm multiplies and shifts each channel by fixed numbers, so that the convolution can do it with
+other weights: w * scale / sqrt(variance + epsilon). They are computed once, which is right as long as nobody changes
+the model; Paddle does not tell when somebody does. So it is done only within `Folded`, by who knows.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextvars import ContextVar, Token
+from ctypes import c_float, c_int
+from typing import Any
+
+import paddle
+from paddle import Tensor, nn
+
+from ppliteseg_paddle.models.fused import onednn
+from ppliteseg_paddle.models.fused.block import CONVOLUTION_DIRECT, Case, computing, geometry
+from ppliteseg_paddle.models.fused.onednn import Handles
+from ppliteseg_paddle.models.fused.primitives import (
+    ARG_BIAS,
+    ARG_DST,
+    ARG_SRC,
+    ARG_WEIGHTS,
+    QUERY_DST,
+    QUERY_SRC,
+    QUERY_WEIGHTS,
+    Bridge,
+    Memory,
+    Primitive,
+    any_layout,
+    plain_layout,
+)
+
+FORWARD_INFERENCE, ELTWISE_RELU = 96, 0x20  # of `dnnl_types.h`
+
+_active: ContextVar[Folded | None] = ContextVar("folded", default=None)
+
+
+class Folded:
+    """The folded weights of a model in evaluation, for as long as its weights and statistics stay what they are.
+
+        folded = Folded()
+        with folded, paddle.no_grad():
+            model(x)
+
+    It may be entered again, also by several threads; what was folded is kept. Without oneDNN, on other devices, with
+    gradients and in training it changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._layers: weakref.WeakKeyDictionary[nn.Layer, _Layer] = weakref.WeakKeyDictionary()
+        self._tokens: ContextVar[tuple[Token[Folded | None], ...]] = ContextVar("tokens", default=())
+
+    def __enter__(self) -> Folded:
+        self._tokens.set((*self._tokens.get(), _active.set(self)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        *rest, token = self._tokens.get()
+        self._tokens.set(tuple(rest))
+        _active.reset(token)
+
+    def weights_of(self, conv: nn.Conv2D, bn: nn.BatchNorm2D) -> _Layer:
+        """Those of a pair of layers, folded now unless they are."""
+        found = self._layers.get(conv)
+        if found is None:
+            found = self._layers[conv] = _Layer(conv, bn)
+        return found
+
+
+def active() -> Folded | None:
+    """The one that is entered."""
+    return _active.get()
+
+
+class _Layer:
+    """A convolution's weight and bias with batch norm in them, and that weight in the layouts that blocks want."""
+
+    def __init__(self, conv: nn.Conv2D, bn: nn.BatchNorm2D) -> None:
+        factor = bn.weight / (bn._variance + bn._epsilon).sqrt()
+        self.weight = (conv.weight * factor.reshape([-1, 1, 1, 1])).detach()
+        offset = -bn._mean if conv.bias is None else conv.bias - bn._mean
+        self.bias = (bn.bias + offset * factor).detach()
+        self._inner: weakref.WeakKeyDictionary[Evaluated, Tensor] = weakref.WeakKeyDictionary()
+
+    def inner(self, block: Evaluated) -> Tensor:
+        """The weight in a block's layout."""
+        found = self._inner.get(block)
+        if found is None:
+            found = self._inner[block] = block.arranged(self.weight)
+        return found
+
+
+class Evaluated:
+    """Convolution with bias, and ReLU or none; get it from `block.block`.
+
+    Tensors are Paddle's: on the CPU, float32, contiguous. What it holds in the library is destroyed with it.
+
+    Raises: RuntimeError: if the library refuses the case.
+    """
+
+    def __init__(self, lib: onednn.Library, case: Case):
+        self.case = case
+        handles = Handles(lib)
+        destroy = weakref.finalize(self, handles.destroy)
+        destroy.atexit = False  # the process ends with the library
+        try:
+            self._build(handles)
+        except BaseException:
+            destroy()
+            raise
+
+    def _build(self, handles: Handles) -> None:
+        self.y_shape, grouped, window = geometry(self.case)
+        x, weight, y = (any_layout(handles, shape) for shape in (self.case.x_shape, grouped, self.y_shape))
+        bias = plain_layout(handles, self.case.weight_shape[:1])
+        self._convolve = Primitive(
+            handles,
+            "convolution_forward",
+            handles.lib.engine,
+            c_int(FORWARD_INFERENCE),
+            c_int(CONVOLUTION_DIRECT),
+            *(x, weight, bias, y),
+            *window,
+            _with_relu(handles) if self.case.relu else None,
+        )
+        self._x = Bridge(handles, self.case.x_shape, self._convolve.layout(QUERY_SRC))
+        self._y = Bridge(handles, self.y_shape, self._convolve.layout(QUERY_DST))
+        self._weight = Bridge(handles, grouped, self._convolve.layout(QUERY_WEIGHTS))
+        self._bias = Memory(handles, bias)
+
+    def arranged(self, weight: Tensor) -> Tensor:
+        """A weight in the layout that `forward` takes."""
+        if self._weight.same:
+            return weight
+        into = self._weight.inner.room()
+        with computing:
+            self._weight.read(weight, "weight", into=into)
+        return into
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Args: weight: as `arranged` returns it."""
+        y = paddle.empty(self.y_shape)
+        with computing:
+            self._convolve(
+                {
+                    ARG_SRC: self._x.read(x, "x"),
+                    ARG_WEIGHTS: self._weight.inner.at(weight.data_ptr()),
+                    ARG_BIAS: self._bias.at(bias.data_ptr()),
+                    ARG_DST: self._y.place(y, "y"),
+                }
+            )
+            self._y.write(y)
+        return y
+
+
+def _with_relu(handles: Handles) -> Any:
+    """Attributes of a primitive that ends with ReLU."""
+    operations = handles.create("post_ops", "dnnl_post_ops_create")
+    handles.lib.call("dnnl_post_ops_append_eltwise", operations, c_int(ELTWISE_RELU), c_float(0), c_float(0))
+    attributes = handles.create("primitive_attr", "dnnl_primitive_attr_create")
+    handles.lib.call("dnnl_primitive_attr_set_post_ops", attributes, operations)
+    return attributes
