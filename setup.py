@@ -58,9 +58,11 @@ EXTRAS = {
     # Class names of nearly all scripts in pictures (46 MB). Without it fonts of the system serve, or names are
     # transliterated.
     "fonts": ['weblate-fonts>=2026.1; python_version >= "3.11"'],
+    "video": ["av>=12,<19"],  # overlay videos in H.264, which browsers play
     "completion": ["shtab>=1.6,<2"],  # `ppliteseg completion bash`
     # Tests, and the checks of scripts/check.sh. Linters are pinned closely: another version finds other things.
     "dev": [
+        "av>=12,<19",
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",
         "shtab>=1.6,<2",

@@ -1,4 +1,4 @@
-"""Videos and cameras, in and out, through OpenCV.
+"""Videos and cameras, in and out, through OpenCV, and out through PyAV where that is installed.
 
 with VideoReader("drive.mp4") as video, VideoWriter("overlay.mp4", video.fps) as out:
     for frame, mask, _, _ in predictor.stream(video):
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppliteseg_paddle import signals
+from ppliteseg_paddle.deploy import h264
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.files import abandoned, claim, release
 
@@ -30,7 +31,8 @@ DEFAULT_FPS = 25.0
 # How long closing waits for a frame that is being read. A camera that has stopped answering must not keep a program
 # from ending.
 _PATIENCE_SECONDS = 5.0
-# Extension of a written video -> its codec: what OpenCV's wheels can encode without further libraries.
+# Extension of a written video -> its codec: what OpenCV's wheels can encode without further libraries. With PyAV most
+# are H.264.
 CODECS: dict[str, str] = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 
 
@@ -197,6 +199,10 @@ class VideoWriter:
             self._claimed = claim(self._temporary)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror or error}.") from None
+        self._size = size
+        if form.codec == h264.CODEC:
+            self._writer = h264.H264Writer(self._temporary, self.fps, size)
+            return
         with _quiet_ffmpeg():
             self._writer = cv2.VideoWriter(
                 self._temporary, form.api, cv2.VideoWriter_fourcc(*form.codec), float(self.fps), size
@@ -206,7 +212,6 @@ class VideoWriter:
                 f"cannot write the video {self.path}: this OpenCV has no encoder '{form.codec}'; give a name that ends "
                 "in .avi."
             )
-        self._size = size
 
     def finish(self) -> None:
         """Close the file, see that it is complete, and put it in its place.
@@ -215,8 +220,8 @@ class VideoWriter:
         """
         if self._writer is None or self._temporary is None:
             raise DataError(f"cannot write the video {self.path}: there is no frame.")
-        self._writer.release()
-        self._writer = None
+        writer, self._writer = self._writer, None
+        writer.release()
         with VideoReader(self._temporary) as written:
             if written.size != self._size or written.frame_count not in (None, self.frames):
                 raise DataError(
@@ -235,7 +240,8 @@ class VideoWriter:
     def discard(self) -> None:
         """Leave nothing behind."""
         if self._writer is not None:
-            self._writer.release()
+            with contextlib.suppress(DataError):  # the file goes
+                self._writer.release()
             self._writer = None
         if self._temporary is not None:
             with contextlib.suppress(FileNotFoundError):
@@ -271,10 +277,14 @@ def _beside(path: str) -> str:
 
 
 def _form_for(extension: str, size: tuple[int, int]) -> _Form:
-    """Where a side is odd, OpenCV's FFmpeg drops a row or column without a word. OpenCV's own encoder does not: it
+    """H.264 where PyAV is installed and the format holds it, which wants even sides.
+
+    Where a side is odd, OpenCV's FFmpeg drops a row or column without a word. OpenCV's own encoder does not: it
     writes .avi, with an integer number of frames a second."""
     if size[0] % 2 or size[1] % 2:
         return _Form(".avi", "MJPG", cv2.CAP_OPENCV_MJPEG)
+    if extension in h264.EXTENSIONS and h264.available():
+        return _Form(extension, h264.CODEC, cv2.CAP_ANY)
     return _Form(extension, CODECS[extension], cv2.CAP_ANY)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from stand_in import image
 
+from ppliteseg_paddle.deploy import h264
 from ppliteseg_paddle.deploy.video import CODECS, DEFAULT_FPS, Pace, VideoReader, VideoWriter
 from ppliteseg_paddle.errors import DataError
 
@@ -20,8 +21,11 @@ def write_video(path, count=10, size=(48, 64), fps=12.0):
     return out.path
 
 
+@pytest.mark.parametrize("by_pyav", [True, False])
 @pytest.mark.parametrize("ending", CODECS)
-def test_a_written_video_is_read_again_with_its_frames_size_and_rate(tmp_path, ending):
+def test_a_written_video_is_read_again_with_its_frames_size_and_rate(tmp_path, ending, by_pyav, monkeypatch):
+    if not by_pyav:
+        monkeypatch.setattr(h264, "available", lambda: False)
     path = write_video(tmp_path / ("a" + ending))
     assert path == str(tmp_path / ("a" + ending))
     with VideoReader(path) as video:
@@ -169,6 +173,7 @@ def test_importing_and_reading_leave_the_environment_alone_and_damaged_files_pri
 import os, sys
 import cv2  # sets variables of its own
 before = dict(os.environ)
+from ppliteseg_paddle.deploy import h264
 from ppliteseg_paddle.deploy.video import VideoReader
 from ppliteseg_paddle.errors import DataError
 try:
