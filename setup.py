@@ -36,6 +36,9 @@ TRAIN = [
 ]
 # Enough to run exported models, and no more: no onnx, no Paddle.
 RUNTIME = ["onnxruntime>=1.18", "openvino>=2024.0"]
+# `ppliteseg serve`. The oldest without known holes: Starlette since 0.49.1 (CVE-2025-62727), python-multipart since
+# 0.0.18 (CVE-2024-53981).
+SERVE = ["starlette>=0.49.1,<2", "uvicorn>=0.30,<1", "python-multipart>=0.0.18,<1"]
 EXTRAS = {
     "train": TRAIN,  # for a Paddle that is installed already, from wherever
     "cpu": TRAIN + ["paddlepaddle==3.2.2"],
@@ -60,11 +63,14 @@ EXTRAS = {
     "fonts": ['weblate-fonts>=2026.1; python_version >= "3.11"'],
     "video": ["av>=12,<19"],  # overlay videos in H.264, which browsers play
     "completion": ["shtab>=1.6,<2"],  # `ppliteseg completion bash`
+    "serve": SERVE,
     # Tests, and the checks of scripts/check.sh. Linters are pinned closely: another version finds other things.
     "dev": [
         "av>=12,<19",
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",
+        *SERVE,
+        "selenium>=4.20,<5",  # the browser test of `serve`, where Chromium is installed
         "shtab>=1.6,<2",
         "hypothesis>=6,<7",
         "tensorboard>=2.14,<3",  # reads back what --use_tensorboard writes
@@ -109,6 +115,7 @@ setup(
             "weights/shipped/*/*",
             "weights/shipped/*/int8/*",
             "report/page.html.j2",
+            "serve/page/*.*",
         ]
     },
     cmdclass={"build_py": BuildWithConfigs},

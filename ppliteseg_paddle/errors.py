@@ -77,6 +77,7 @@ _EXTRAS = {
     **dict.fromkeys(("onnx", "paddle2onnx"), "cpu,deploy"),
     "tensorboard": "cpu,tensorboard",
     "shtab": "completion",
+    **dict.fromkeys(("starlette", "uvicorn", "python_multipart"), "serve"),
 }
 
 

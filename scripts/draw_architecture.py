@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import textwrap
 from html import escape
 from pathlib import Path
 
@@ -21,10 +22,11 @@ TARGET = ROOT / "docs" / "images" / "architecture.svg"
 LAYERS = (
     ("commands", (("cli", "one file per command:", "flags in, a dict out"),)),
     (
-        "reports",
+        "services",
         (
             ("benchmark", "protocols, timing, report;", "studies/ compare with PaddleSeg"),
             ("report", "training runs", "as one page"),
+            ("serve", "page and API,", "batches what waits"),
             ("diagnosis", "what is installed and works,", "for doctor"),
         ),
     ),
@@ -73,6 +75,7 @@ LAYERS = (
 )
 
 WIDTH, LABEL, TOP, GAP, ROW_GAP, LINE = 1280, 136, 16, 14, 22, 18
+USES_WIDTH = 6.8  # pixels of a character
 FILLS = ("#fde9d9", "#fdf3d0", "#eaf4d3", "#dcefe0", "#dbeaf7", "#e5e2f5", "#eceff1")
 
 
@@ -108,8 +111,11 @@ def draw(edges: set[tuple[str, str]]) -> str:
     ground = {name for name, *_ in LAYERS[-1][1]}
     shapes, texts, y = [], [], TOP
     for fill, (layer, boxes) in zip(FILLS, LAYERS):
-        height = 54 + LINE * max(len(captions) for _, *captions in boxes)
         width = (WIDTH - LABEL - GAP * len(boxes)) / len(boxes)
+        uses = {
+            name: _wrapped(sorted(b for a, b in edges if a == name and b not in ground), width) for name, *_ in boxes
+        }
+        height = 36 + LINE * max(len(captions) + max(1, len(uses[name])) for name, *captions in boxes)
         texts.append(f'<text class="layer" x="{LABEL - 14}" y="{y + height / 2 + 5:.0f}">{layer}</text>')
         if y > TOP:
             shapes.append(f'<path d="M{(WIDTH + LABEL) / 2 - 10:.0f},{y - 16} h20 l-10,11 z"/>')
@@ -117,8 +123,7 @@ def draw(edges: set[tuple[str, str]]) -> str:
             x = LABEL + index * (width + GAP)
             shapes.append(f'<rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="{height}" rx="8" fill="{fill}"/>')
             lines = [("name", name), *(("", caption) for caption in captions)]
-            imported = sorted(b for a, b in edges if a == name and b not in ground)
-            lines.append(("uses", "\u2192 " + " ".join(imported) if imported else ""))
+            lines += [("uses", text) for text in uses[name]]
             for line, (kind, text) in enumerate(lines):
                 place = f'x="{x + width / 2:.0f}" y="{y + 23 + LINE * line + 2 * (kind != "name")}"'
                 texts.append(f'<text class="{kind}" {place}>{escape(text)}</text>')
@@ -140,6 +145,11 @@ def draw(edges: set[tuple[str, str]]) -> str:
             "</svg>\n",
         ]
     )
+
+
+def _wrapped(names: list[str], width: float) -> list[str]:
+    """What a box imports, in lines that fit into it."""
+    return textwrap.wrap("\u2192 " + " ".join(names), int(width / USES_WIDTH)) if names else []
 
 
 def main(arguments: list[str]) -> int:

@@ -34,6 +34,7 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Part of a command -> why it is not run here.
 NOT_RUN = {
     "--camera": "needs a camera",
+    "serve output/export": "runs until a signal comes; tests/serve/test_command.py",
     "https://": "the address is an example; tests/cli/test_predict_address.py",
     "--backend tensorrt": "needs a GPU; tests/deploy/test_tensorrt.py runs it on a stand-in",
     "--max_minutes 60": "takes an hour; tests/engine/loop/test_by_time.py",

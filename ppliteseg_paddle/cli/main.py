@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train a model in PaddleSeg's loop",
     "val": "evaluate weights on the validation images",
     "predict": "segment images, videos or a camera",
+    "serve": "a page and an API that segment with an exported model",
     "export": "write a model folder for deployment",
     "benchmark": "measure latency, the paper's protocol, throughput",
     "compare": "two models on the same images: IoU, masks, speed",

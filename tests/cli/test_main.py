@@ -60,7 +60,7 @@ def test_the_help_lists_every_command_and_imports_nothing_heavy():
 
 
 # Paddle 2.6 needs OpenCV (and its NumPy) before it: rooms that import paddle load it.
-HEAVY = {"paddle", "paddleseg", "matplotlib", "onnx"} | (
+HEAVY = {"paddle", "paddleseg", "matplotlib", "onnx", "starlette", "uvicorn"} | (
     {"numpy", "cv2"} if (paddle_version() or (3,)) >= (3,) else set()
 )
 

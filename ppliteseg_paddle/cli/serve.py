@@ -1,0 +1,86 @@
+"""Serve an exported model: a page that segments images, videos and the camera, and an API.
+
+  GET  /         the page
+  POST /predict  an image as the body or as a form's file; ?format=json (areas and latency), png (the mask), rle,
+                 overlay, npy
+  GET  /health   the model and what runs it, as JSON
+  GET  /metrics  requests, latency and batches, for Prometheus
+
+Ctrl-C or SIGTERM ends it after the requests that were begun. Needs pip install '.[serve]'."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from typing import Any
+
+from ppliteseg_paddle.cli.common import add_flags, count, positive_int
+from ppliteseg_paddle.deploy.runtimes import backend_names
+from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.serve.options import ServeOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", metavar="DIR", help="exported model, as `export` writes it")
+    add_flags(parser, "model_dir", model_dir={"help": "the same as a flag"})
+    parser.add_argument(
+        "--host",
+        default=ServeOptions.host,
+        metavar="ADDRESS",
+        help="where it listens; 0.0.0.0 is all networks, and there is no authentication (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port", type=count, default=ServeOptions.port, metavar="N", help="0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--backend",
+        default=ServeOptions.backend,
+        metavar="NAME",
+        help=f"what runs it, one of {', '.join(backend_names())} (default: auto, the first of them that works here)",
+    )
+    parser.add_argument("--num_threads", type=positive_int, metavar="N", help="CPU threads (default: all)")
+    parser.add_argument(
+        "--streams",
+        type=positive_int,
+        default=ServeOptions.streams,
+        metavar="N",
+        help="copies of the model that work side by side and share the threads (default: %(default)s)",
+    )
+    add_flags(
+        parser,
+        "batch_size",
+        "device",
+        batch_size={
+            "help": "images of one size that go through the network together where several wait (default: 4, or what "
+            "the graph is fixed to)"
+        },
+        device={"help": "cpu, gpu or gpu:1 (default: gpu where the runtime finds one, else cpu)"},
+    )
+    parser.add_argument(
+        "--max_upload",
+        type=positive_int,
+        default=ServeOptions.max_upload,
+        metavar="MB",
+        help="the largest image file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--queue",
+        type=positive_int,
+        default=ServeOptions.queue,
+        metavar="N",
+        help="requests that may wait or be at work at once; more get status 503 (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    if (args.model is None) == (args.model_dir is None):
+        raise ConfigError("give one exported model: ppliteseg serve DIR")
+    args.model_dir = args.model_dir or args.model
+    from ppliteseg_paddle.serve.server import serve
+
+    return serve(ServeOptions(**{field.name: getattr(args, field.name) for field in fields(ServeOptions)}))
+
+
+def summary(result: dict[str, Any]) -> str:
+    images, requests = result["images"], result["requests"]
+    return f"{images:d} image{'s' if images != 1 else ''} of {requests:d} requests served on {result['address']}"

@@ -1,0 +1,101 @@
+"""`ppliteseg serve`: its flags, and its end in a process of its own."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import cv2
+import pytest
+from exported import photograph, small_folder
+from served import Client, wait_until
+
+from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.serve.server import listening
+
+
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        (["a", "--model_dir", "b"], "give one exported model"),
+        (["nowhere"], "nowhere"),
+        (["x", "--port", "-1"], "-1 is not allowed"),
+        (["x", "--port", "99999"], "--port is 99999; give a number up to 65535."),
+        (["x", "--host", "no.such.host.invalid"], "cannot listen on --host no.such.host.invalid"),
+        (["x", "--queue", "0"], "argument --queue: 0 is not allowed"),
+    ],
+)
+def test_wrong_flags_are_one_line(argv, said, capsys):
+    assert main(["serve", *argv, *([] if "--port" in argv else ["--port", "0"])]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_named_before_the_model_is_opened(capsys):
+    with listening("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "nowhere", "--port", str(port)]) == 2
+    assert f"cannot listen on --host 127.0.0.1 --port {port}: Address already in use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["starlette", "uvicorn", "python_multipart"])
+def test_without_the_extra_the_command_that_installs_it_is_named(module, tmp_path):
+    code = (
+        f"import sys; sys.modules[{module!r}] = None; from ppliteseg_paddle.cli.main import main; "
+        "sys.exit(main(['serve', 'nowhere']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"{module} is not installed. Install it with: pip install '.[serve]'" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without a signal")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_after_the_requests_that_were_begun(number, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppliteseg_paddle", "serve", small_folder(), "--port", "0", "--num_threads", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "TMPDIR": str(tmp_path)},
+    )
+    try:
+        line = process.stderr.readline()
+        address = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        assert address, line + process.stderr.read()
+        rest = []
+        reader = threading.Thread(target=lambda: rest.extend(process.stderr))
+        reader.start()
+        content = cv2.imencode(".png", photograph(64, 96))[1].tobytes()
+        client = Client(int(address[1]), None)
+        assert client.get("/health").status == 200
+        # A request whose second half is sent only once the server has been told to end.
+        with socket.create_connection(("127.0.0.1", client.port), timeout=60) as begun:
+            head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
+            begun.sendall(head.encode() + content[:100])
+            wait_until(lambda: client.metric("ppliteseg_requests_in_progress") == 1)
+            process.send_signal(number)
+            wait_until(lambda: _refuses(client.port))
+            begun.sendall(content[100:])
+            answer = b"".join(iter(lambda: begun.recv(1 << 16), b""))
+        assert answer.startswith(b"HTTP/1.1 200") and b'"classes"' in answer
+        out = process.stdout.read()
+        assert process.wait(60) == 0, rest
+        reader.join(60)
+        assert "1 image of" in out and "Traceback" not in "".join(rest)
+        assert not list(tmp_path.glob("ppliteseg-serve-*"))
+    finally:
+        process.kill()
+
+
+def _refuses(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    return False
