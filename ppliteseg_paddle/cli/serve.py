@@ -14,14 +14,14 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from ppliteseg_paddle.cli.common import add_flags, count, positive_int
+from ppliteseg_paddle.cli.common import FLAGS, add_flags, count, positive_int
 from ppliteseg_paddle.deploy.runtimes import backend_names
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.serve.options import ServeOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", metavar="DIR", help="exported model, as `export` writes it")
+    parser.add_argument("model", nargs="?", metavar="DIR", help=f"{FLAGS['model_dir']['help']} (default: camvid-t)")
     add_flags(parser, "model_dir", model_dir={"help": "the same as a flag"})
     parser.add_argument(
         "--host",
@@ -73,8 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    if (args.model is None) == (args.model_dir is None):
-        raise ConfigError("give one exported model: ppliteseg serve DIR")
+    if args.model and args.model_dir:
+        raise ConfigError("give one exported model, as in: ppliteseg serve DIR")
+    if not (args.model or args.model_dir):
+        from ppliteseg_paddle.weights.zoo import DEFAULT
+
+        args.model = DEFAULT
+        print(f"model: {DEFAULT}, as none is named")
     args.model_dir = args.model_dir or args.model
     from ppliteseg_paddle.serve.server import serve
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterable
@@ -110,7 +109,7 @@ def describe(service: Service, max_upload: int) -> dict[str, Any]:
         "status": "ok",
         "version": __version__,
         "model": {
-            "name": os.path.basename(os.path.abspath(predictor.artifact.folder)),
+            "name": service.name,
             "type": predictor.artifact.model.get("type"),
             "multilabel": predictor.artifact.multilabel,
         },

@@ -44,19 +44,20 @@ def serve(options: ServeOptions) -> dict[str, Any]:
     Returns: plain values for the report.
     Raises: ConfigError: if it cannot listen there. What `Predictor` raises.
     """
+    name = os.path.basename(os.path.abspath(options.model_dir))  # of published weights it is theirs
     with listening(options.host, options.port) as listener:
         predictor = Predictor(
             *(options.model_dir, options.backend, options.device, options.num_threads),
             batch_size=options.batch_size or 1,
             streams=options.streams,
         )
-        service = Service(predictor, options.batch_size, options.queue)
+        service = Service(predictor, name, options.batch_size, options.queue)
         host, port = listener.getsockname()[:2]
         loopback = ipaddress.ip_address(host).is_loopback
         app = create_app(service, options.max_upload, (*_LOOPBACK_NAMES, options.host) if loopback else None)
         server = server_for(app)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port:d}"
-        _announce(predictor, address, loopback)
+        _announce(service, address, loopback)
         with signals.telling(lambda: setattr(server, "should_exit", True)):
             server.run(sockets=[listener])
     return {
@@ -101,13 +102,12 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _announce(predictor: Predictor, address: str, loopback: bool) -> None:
+def _announce(service: Service, address: str, loopback: bool) -> None:
     if not loopback:
         log.warning(
             "anybody who reaches %s can use it: there is no authentication and no encryption. Put a proxy with both in "
             "front of it, or leave --host out.",
             address,
         )
-    backend = predictor.backend.describe()
-    text = f"{predictor.artifact.folder} with {backend['name']} on {backend['device']}: {address} (Ctrl-C ends)"
-    print(text, flush=True)
+    backend = service.predictor.backend.describe()
+    print(f"{service.name} with {backend['name']} on {backend['device']}: {address} (Ctrl-C ends)", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -45,12 +46,13 @@ class Times(NamedTuple):
 class Service:
     """A predictor for many requests at once. To be used within `running`.
 
-    Args: batch_size, queue: as `ServeOptions` has them.
-    Attributes: `batch_size`; `metrics`; `folder`, for uploads.
+    Args: name: what the model is called; batch_size, queue: as `ServeOptions` has them.
+    Attributes: `name`, `batch_size`; `metrics`; `folder`, for uploads.
     """
 
-    def __init__(self, predictor: Predictor, batch_size: int | None = None, queue: int = 32):
+    def __init__(self, predictor: Predictor, name: str = "", batch_size: int | None = None, queue: int = 32):
         self.predictor, self.queue = predictor, queue
+        self.name = name or os.path.basename(os.path.abspath(predictor.artifact.folder))
         self.batch_size = batch_size or min(BATCH_SIZE, _images_at_once(predictor.artifact))
         self.metrics = Metrics(self.waiting, lambda: self._in_progress)
         self.started = time.time()

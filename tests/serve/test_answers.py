@@ -7,7 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from exported import LABELS, photograph, small_folder
+from exported import LABELS, TRANSFORMS, photograph, small_folder, small_model
 from PIL import Image
 from served import serving
 
@@ -151,3 +151,31 @@ def test_more_than_256_classes_are_16_bits_everywhere(tmp_path):
         drawn = cv2.imdecode(np.frombuffer(client.post(encoded(image), "?format=png").body, np.uint8), -1)
     np.testing.assert_array_equal(found, mask)
     np.testing.assert_array_equal(drawn, mask)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """A predictor of several classes a pixel that averages an image with its mirror image, so that it goes alone."""
+    from ppliteseg_paddle.export.options import ExportOptions
+    from ppliteseg_paddle.export.pipeline import export_model
+
+    folder = tmp_path_factory.mktemp("several") / "planes"
+    test_config = {"use_multilabel": True, "aug_eval": True, "flip_horizontal": True}
+    options = ExportOptions(LABELS, TRANSFORMS, test_config=test_config, check_image=photograph(64, 96))
+    export_model(small_model(), str(folder), options)
+    return Predictor(folder)
+
+
+def test_several_classes_a_pixel_are_planes(several, image):
+    planes = several.predict(image)
+    assert planes.shape == (64, 96, LABELS.num_classes) and planes.sum(axis=2).max() > 1
+    with serving(several, batch_size=4) as client:
+        found = np.load(io.BytesIO(client.post(encoded(image), "?format=npy").body))
+        png = Image.open(io.BytesIO(client.post(encoded(image), "?format=png").body))
+        areas = client.post(encoded(image)).json["classes"]
+        assert client.get("/health").json["model"] == {"name": "planes", "type": "Small", "multilabel": True}
+    np.testing.assert_array_equal(found, planes)
+    np.testing.assert_array_equal(np.asarray(png), np.concatenate(np.moveaxis(planes, -1, 0), axis=1))
+    assert {row["id"]: row["pixels"] for row in areas} == {
+        int(number): int(planes[..., number].sum()) for number in np.flatnonzero(planes.any(axis=(0, 1)))
+    }

@@ -14,7 +14,10 @@ from exported import photograph, small_folder
 from served import Client, wait_until
 
 from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.serve import server
+from ppliteseg_paddle.serve.options import ServeOptions
 from ppliteseg_paddle.serve.server import listening
+from ppliteseg_paddle.weights.zoo import DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -32,6 +35,27 @@ def test_wrong_flags_are_one_line(argv, said, capsys):
     assert main(["serve", *argv, *([] if "--port" in argv else ["--port", "0"])]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "argv, changed",
+    [
+        ([], {"model_dir": DEFAULT}),  # the shipped model
+        (["export"], {"model_dir": "export"}),
+        (["--model_dir", "export", "--host", "::1", "--port", "0"], {"model_dir": "export", "host": "::1", "port": 0}),
+        (
+            ["x", "--batch_size", "2", "--streams", "3", "--num_threads", "1", "--queue", "5", "--max-upload", "7"],
+            {"model_dir": "x", "batch_size": 2, "streams": 3, "num_threads": 1, "queue": 5, "max_upload": 7},
+        ),
+    ],
+)
+def test_flags_become_options_and_only_loopback_is_the_default(monkeypatch, capsys, argv, changed):
+    seen = []
+    result = {"images": 1, "requests": 2, "address": "http://127.0.0.1:8000"}
+    monkeypatch.setattr(server, "serve", lambda options: seen.append(options) or result)
+    assert main(["serve", *argv]) == 0
+    assert seen == [ServeOptions(**{"host": "127.0.0.1", "port": 8000, **changed})]
+    assert capsys.readouterr().out == "1 image of 2 requests served on http://127.0.0.1:8000\n"
 
 
 def test_a_port_that_is_taken_is_named_before_the_model_is_opened(capsys):

@@ -178,3 +178,30 @@ def write_webm(path, frames):
         writer.write(frame)
     writer.release()
     return path
+
+
+DRAWN = """
+const [planes, height, width, hidden] = arguments;
+const mask = {data: Uint8Array.from(planes), height, width, planes: planes.length / height / width, multi: true};
+const canvas = document.createElement("canvas");
+paintMask(canvas, mask, colors, new Set(hidden));
+return [[...canvas.getContext("2d").getImageData(0, 0, width, height).data], areasOf(mask, colors.length)];
+"""
+
+
+@needs_browser
+@pytest.mark.slow
+def test_a_pixel_of_several_classes_gets_the_mean_of_their_colors(client, tmp_path, rng):
+    planes = rng.integers(0, 2, (6, 8, LABELS.num_classes), dtype=np.uint8)
+    planes[0] = 0
+    with browser(tmp_path) as driver:
+        Page(driver, f"http://127.0.0.1:{client.port}/")
+        pixels, areas = driver.execute_script(DRAWN, planes.ravel().tolist(), 6, 8, [0])
+    found = np.array(pixels, np.uint8).reshape(6, 8, 4)
+    seen = planes.copy()
+    seen[..., 0] = 0
+    counts = seen.sum(axis=2)
+    mean = seen @ np.array(LABELS.palette, np.float64) / np.maximum(counts, 1)[..., np.newaxis]
+    np.testing.assert_allclose(found[..., :3].astype(float), mean, atol=1)
+    np.testing.assert_array_equal(found[..., 3], np.where(counts > 0, 255, 0))
+    assert areas == planes.sum(axis=(0, 1)).tolist()
