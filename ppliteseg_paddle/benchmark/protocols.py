@@ -69,11 +69,11 @@ def latency(
     predictors = {candidate.name: candidate.open() for candidate in candidates}
     for name, predictor in predictors.items():
         predictor.predict(images[name])  # refuses an image of a size that the graph does not take
-    calls = {name: _call(predictor, images[name]) for name, predictor in predictors.items()}
+    calls = {name: timed_call(predictor, images[name]) for name, predictor in predictors.items()}
     measured = measure_round_robin(
         calls, warmup, repeats, progress, rest_between(predictor.backend for predictor in predictors.values())
     )
-    return _rows("latency", measured, predictors, images)
+    return rows_from("latency", measured, predictors, images)
 
 
 def paper(
@@ -108,11 +108,11 @@ def paper(
         fitted = replace(candidate, artifact=resizing_to(candidate.artifact, size))
         predictors[candidate.name] = fitted.open()
         predictors[candidate.name].predict(image)
-    calls = {name: _call(predictor, image, decode) for name, predictor in predictors.items()}
+    calls = {name: timed_call(predictor, image, decode) for name, predictor in predictors.items()}
     measured = measure_round_robin(
         calls, warmup, repeats, progress, rest_between(predictor.backend for predictor in predictors.values())
     )
-    return _rows("paper", measured, predictors, {name: image for name in predictors}, against)
+    return rows_from("paper", measured, predictors, {name: image for name in predictors}, against)
 
 
 def rest_between(backends: Iterable[Any]) -> float:
@@ -148,9 +148,10 @@ def paper_image(image: np.ndarray) -> tuple[np.ndarray, str]:
 # --------------------------------------------------------------------------------------------
 # One call, one row
 # --------------------------------------------------------------------------------------------
-def _call(
+def timed_call(
     predictor: Predictor, image: np.ndarray, decode: Callable[[], np.ndarray] | None = None
 ) -> Callable[[], dict[str, float]]:
+    """A call for `timing.measure`: an image to its mask, or with `decode` a file, in parts."""
     backend = predictor.backend
 
     def call() -> dict[str, float]:
@@ -186,7 +187,7 @@ def _grouped(seconds: Mapping[str, float]) -> dict[str, float]:
     return {group: sum(seconds.get(part, 0.0) for part in parts) for group, parts in GROUPS.items()}
 
 
-def _rows(
+def rows_from(
     protocol: str,
     measured: Mapping[str, Measurement],
     predictors: Mapping[str, Predictor],

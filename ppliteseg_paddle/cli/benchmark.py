@@ -6,24 +6,40 @@ paper       an image of 1024x2048 is resized to the network's size, inferred, an
 throughput  as many images in flight as pay; finds the best number of streams and images in a batch
 
 Warm-up lasts until times are steady; every call waits for its device. Several folders or backends are measured
-round-robin in one run."""
+round-robin in one run.
+
+--budget_ms MS needs no model: it measures PP-LiteSeg-T and B with random weights at several input sizes, precisions and
+runtimes, shows the points that nothing beats, and writes the configuration of the most accurate one within MS."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
+from ppliteseg_paddle.benchmark.budget.options import IMAGE_SIZE, BudgetOptions
 from ppliteseg_paddle.benchmark.run import DEFAULT_SIZE, PROTOCOLS, BenchmarkOptions, benchmark
-from ppliteseg_paddle.cli.common import add_flags, count, positive_int
+from ppliteseg_paddle.cli.common import add_flags, count, positive_float, positive_int
 from ppliteseg_paddle.deploy.runtimes import backend_names
 from ppliteseg_paddle.errors import ConfigError
 
-# Flags that are fields of `BenchmarkOptions` under the same name.
+# Flags that are fields of `BenchmarkOptions` under the same name, and of `BudgetOptions`.
 _OPTIONS = ("protocol", "image_path", "warmup", "repeats", "streams", "batch_size", "device", "num_threads")
+_BUDGET_OPTIONS = ("budget_ms", "config", "image_path", "warmup", "repeats", "device", "num_threads")
+# Flags that only one of the two takes.
+_WITH_MODEL, _WITH_BUDGET = ("compare", "streams", "batch_size"), ("config", "plugin", "save_dir")
+_BUDGET_DIR = "output/budget"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_flags(parser, "model_dir", model_dir={"required": True})
+    measured = parser.add_mutually_exclusive_group(required=True)
+    add_flags(measured, "model_dir")
+    measured.add_argument(
+        "--budget_ms",
+        type=positive_float,
+        metavar="MS",
+        help="milliseconds an image: find the network, input size, precision and runtime that fit, in a minute or two",
+    )
     parser.add_argument(
         "--compare", nargs="+", default=[], metavar="DIR", help="further folders, measured round-robin with the first"
     )
@@ -50,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=4,
         metavar=("N", "C", "H", "W"),
         help="1 3 H W: the image's size in pixels, with --protocol paper the network's (default: the graph's own where "
-        "it is fixed, the image's own with --image, else {} {})".format(*DEFAULT_SIZE),
+        "it is fixed, the image's own with --image, else {} {}; with --budget_ms {} {})".format(
+            *DEFAULT_SIZE, *IMAGE_SIZE
+        ),
     )
     parser.add_argument(
         "--warmup", type=count, metavar="N", help="calls before timing starts (default: until times are steady)"
@@ -73,6 +91,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "device",
         "save_json",
         "overwrite",
+        "config",
+        "save_dir",
+        config={"help": "with --budget_ms: your configuration, for its classes and data (default: Cityscapes')"},
+        save_dir={"default": None, "help": f"with --budget_ms: where config.yml is written (default: {_BUDGET_DIR})"},
         device={"help": "cpu, gpu or gpu:1 (default: gpu where the runtime finds one, else cpu)"},
     )
 
@@ -82,22 +104,58 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.input_shape and args.input_shape[:2] != [1, 3]:
         raise ConfigError(f"--input_shape is {args.input_shape}; it must start with 1 3: one image, three channels.")
-    options = BenchmarkOptions(
-        [args.model_dir, *args.compare],
-        args.backend,
-        size=tuple(args.input_shape[2:]) if args.input_shape else None,
-        **{name: getattr(args, name) for name in _OPTIONS},
-    )
-    options.check()
+    work = _model(args) if args.budget_ms is None else _budget(args)
     if args.save_json:
         check_result(args.save_json, args.overwrite)
-    result = benchmark(options)
+    result = work()
     if args.save_json:
         write_result(args.save_json, result)
     return result
 
 
+def _model(args: argparse.Namespace) -> Callable[[], dict[str, Any]]:
+    """What measures exported folders, its options checked."""
+    for name in _WITH_BUDGET:
+        if getattr(args, name):
+            raise ConfigError(
+                f"--{name} is for --budget_ms: an export brings its classes along, and nothing is written."
+            )
+    options = BenchmarkOptions(
+        [args.model_dir, *args.compare],
+        args.backend,
+        size=_size(args),
+        **{name: getattr(args, name) for name in _OPTIONS},
+    )
+    options.check()
+    return lambda: benchmark(options)
+
+
+def _budget(args: argparse.Namespace) -> Callable[[], dict[str, Any]]:
+    """What searches for a budget, its options checked."""
+    from ppliteseg_paddle.benchmark.budget.answer import fit
+
+    for name in _WITH_MODEL:
+        if getattr(args, name):
+            raise ConfigError(
+                f"--{name} is for --model_dir: --budget_ms measures networks of its own, one image at a time."
+            )
+    if args.protocol != BenchmarkOptions.protocol:
+        raise ConfigError(f"--protocol {args.protocol} is for --model_dir: --budget_ms measures latency.")
+    options = BudgetOptions(
+        size=_size(args), backends=args.backend, **{name: getattr(args, name) for name in _BUDGET_OPTIONS}
+    )
+    return lambda: fit(options, args.save_dir or _BUDGET_DIR, args.overwrite)
+
+
+def _size(args: argparse.Namespace) -> tuple[int, int] | None:
+    return (args.input_shape[2], args.input_shape[3]) if args.input_shape else None
+
+
 def summary(result: dict[str, Any]) -> str:
+    if result["protocol"] == "budget":
+        from ppliteseg_paddle.benchmark.budget.text import budget_text
+
+        return budget_text(result)
     from ppliteseg_paddle.benchmark.text import benchmark_text
 
     return benchmark_text(result)

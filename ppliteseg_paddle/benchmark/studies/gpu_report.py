@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ppliteseg_paddle.benchmark import random_weights
 from ppliteseg_paddle.benchmark.markdown import reported_markdown
 from ppliteseg_paddle.benchmark.paper import REPORTED, TABLE2, reported_order
-from ppliteseg_paddle.benchmark.studies import random_weights
 from ppliteseg_paddle.benchmark.tables import describe_machine, markdown_table, ratio_cells, text_table
 from ppliteseg_paddle.files import save_atomic, write_json
 

@@ -23,8 +23,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ppliteseg_paddle.benchmark import random_weights
 from ppliteseg_paddle.benchmark.protocols import machine
-from ppliteseg_paddle.benchmark.studies import baseline, random_weights
+from ppliteseg_paddle.benchmark.studies import baseline
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, NUM_CLASSES, VARIANTS
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_round_robin, ratios, timed

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import numpy as np
 
+from ppliteseg_paddle.benchmark import random_weights
 from ppliteseg_paddle.benchmark.paper import CAMVID, LARGE, REPORTED, SMALL
-from ppliteseg_paddle.benchmark.studies import baseline, random_weights
+from ppliteseg_paddle.benchmark.studies import baseline
 from ppliteseg_paddle.benchmark.studies.baseline import NUM_CLASSES
 from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.folder import writing

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ppliteseg_paddle.benchmark import random_weights
 from ppliteseg_paddle.benchmark.paper import REPORTED, reported_order
-from ppliteseg_paddle.benchmark.studies import random_weights
 from ppliteseg_paddle.benchmark.studies.networks import (
     NETWORKS,
     TABLE2,
