@@ -1,6 +1,7 @@
-"""What weight files call the arrays of STDC: ours, PaddleSeg's and the STDC authors'.
+"""What weight files call the arrays of STDC: ours, PaddleSeg's, the STDC authors' and super-gradients'.
 
-Source: PaddleSeg `models/backbones/stdcnet.py`; the STDC authors' `nets/stdcnet.py`.
+Source: PaddleSeg `models/backbones/stdcnet.py`; the STDC authors' `nets/stdcnet.py`; the arrays' names in checkpoints
+of super-gradients, which are LibreYOLO's, too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ def _flat(statistics: str) -> str:
 
 
 _PADDLE = _layer("_mean|_variance")
+_SEQUENCE = r"seq\." + _layer("running_mean|running_var")
+# Stride of a stage in super-gradients' names -> its number in ours.
+_STRIDES = {"2": 0, "4": 1, "8": 2, "16": 3, "32": 4}
 
 
 class STDCNames(BackboneNames):
@@ -40,21 +44,28 @@ class STDCNames(BackboneNames):
     foreign = {
         "PaddleSeg's STDC backbone": _flat("_mean|_variance"),
         "the STDC authors' PyTorch backbone": _flat("running_mean|running_var"),
+        "super-gradients' STDC backbone": (
+            rf"stages\.block_s([24]\.0\.{_SEQUENCE}|(8|16|32)\.\d+\.conv_list\.([0-3]|1\.[01])\.{_SEQUENCE})"
+        ),
     }
     # The ImageNet classifier, and the steps that PyTorch's normalisation has seen, of which Paddle keeps no count.
-    ignored = r"(?!features\.)|.*\.num_batches_tracked$"
+    ignored = r"(?!features\.|stages\.block_s)|.*\.num_batches_tracked$"
 
     def to_ours(self, names: Collection[str]) -> dict[str, str]:
         stages = _stages_from_layers(names)
         renamed = {}
         for name in names:
+            if self.is_ignored(name):
+                continue
             match = re.match(r"features\.(\d+)\.", name)
-            if match and not self.is_ignored(name):
-                rest = name[match.end() :]
-                for paddle, torch in STATISTICS:
-                    if rest.endswith(torch):
-                        rest = rest[: -len(torch)] + paddle
-                renamed[name] = stages[int(match.group(1))] + translated(rest, BLOCKS, 1, 0)
+            if match:
+                ours = stages[int(match.group(1))] + translated(name[match.end() :], BLOCKS, 1, 0)
+            else:
+                ours = _from_strides(name)
+            for paddle, torch in STATISTICS:
+                if ours.endswith(torch):
+                    ours = ours[: -len(torch)] + paddle
+            renamed[name] = ours
         return renamed
 
     def to_paddleseg(self, names: Collection[str]) -> dict[str, str]:
@@ -79,6 +90,15 @@ NAMES = STDCNames()
 def _blocks(names: Collection[str]) -> tuple[int, int, int]:
     third, fourth, fifth = (len(numbers(names, rf"stages\.{stage:d}\.(\d+)\.")) for stage in (2, 3, 4))
     return third, fourth, fifth
+
+
+def _from_strides(name: str) -> str:
+    """Our name for one of super-gradients': a block that halves the size does so in front of its second convolution."""
+    match = re.match(r"stages\.block_s(\d+)\.(\d+)\.(?:conv_list\.(\d)\.)?(?:([01])\.)?seq\.", name)
+    assert match is not None  # noqa: S101 - the caller has asked `source`
+    stride, block, convolution, part = match.groups()
+    inside = "" if convolution is None else f"{block}." + ("downsample." if part == "0" else f"convs.{convolution}.")
+    return f"stages.{_STRIDES[stride]:d}.{inside}{name[match.end() :]}"
 
 
 def _split(name: str) -> tuple[tuple[int, ...], str]:

@@ -20,6 +20,9 @@ from ppliteseg_paddle.weights.rules import BackboneNames, Rows, StateDict, famil
 
 # What wraps a model for several devices puts before every name (PyTorch, Paddle).
 WRAPPERS = ("module.", "_layers.")
+# What stands before the backbone in whole models of others, whose decoders have another form: STDC-Seg,
+# super-gradients and LibreYOLO.
+BACKBONES = ("cp.backbone.", "encoder.backbone.")
 
 # (ours, PaddleSeg's); {} stands for a number. The first row whose beginning fits is applied.
 HEAD: Rows = (
@@ -103,9 +106,9 @@ def to_ours(state: StateDict) -> Renamed:
 
     Raises: WeightsError: if a frozen `_scale` is not 1, which the attention here does not have.
     """
-    state = _unwrapped(state)
+    state, others = _backbone_alone(_unwrapped(state))
     source, backbone = identify(state), Backbone.of(state).to_ours()
-    result = Renamed({}, source)
+    result = Renamed({}, source, others)
     for name, array in state.items():
         if name in backbone:
             ours = backbone[name]
@@ -141,6 +144,15 @@ def _unwrapped(state: StateDict) -> StateDict:
         if state and all(name.startswith(wrapper) for name in state):
             return {name[len(wrapper) :]: array for name, array in state.items()}
     return dict(state)
+
+
+def _backbone_alone(state: StateDict) -> tuple[StateDict, list[str]]:
+    """The backbone of another project's model, and the names of the rest; a state dict of any other kind as it is."""
+    for before in BACKBONES:
+        inside = {name[len(before) :]: array for name, array in state.items() if name.startswith(before)}
+        if inside and family_of(inside) is not None:
+            return inside, [name for name in state if not name.startswith(before)]
+    return state, []
 
 
 # --------------------------------------------------------------------------------------------

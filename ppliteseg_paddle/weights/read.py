@@ -21,8 +21,8 @@ from ppliteseg_paddle.weights.torch_files import LEGACY_MAGIC, is_torch_zip, rea
 
 # Of the weight files in an archive.
 SUFFIXES = (".pdparams", ".safetensors", ".pth", ".pt", ".ckpt")
-# Keys under which checkpoints hold the state dict among other things.
-_NESTED = ("state_dict", "model")
+# Keys under which checkpoints hold the state dict among other things; of two, the one that its owner evaluates.
+_NESTED = ("state_dict", "model", "ema_net", "net")
 
 
 def read_state_dict(path: str) -> StateDict:
