@@ -42,6 +42,7 @@ NOT_RUN = {
     "--devices 0,2": "needs GPUs; tests/cli/test_ranks_flags.py",
     "--nnodes 2": "two machines; tests/engine/loop/test_launch.py",
     "--precision int8": "takes minutes at 1024x512; tests/export/test_int8.py",
+    "--graph plain": "takes a minute at 1024x512; tests/export/test_plain_graph.py",
     "output/paste": "300 iterations; tests/data/test_copy_paste.py trains with the transform",
     "--budget_ms": "measures for minutes at 2048x1024; tests/benchmark/test_budget_measured.py",
     "output/int8": "compares with what the command before it writes",

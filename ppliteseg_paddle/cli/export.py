@@ -1,20 +1,24 @@
 """Write a trained model as a folder for deployment: graph, weights, and deploy.yaml, which describes them.
 
-Every graph is run on an image and compared with the model. If they differ, nothing is written."""
+Every graph is run on an image and compared with the model. One that differs or cannot be made is not written; the
+others are, and the exit status is 2."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from typing import Any
 
-from ppliteseg_paddle.cli.common import add_flags, config_for, shape
+from ppliteseg_paddle.cli.common import FLAGS, add_flags, config_for, shape
 from ppliteseg_paddle.deploy.runtimes import readers
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.export.formats import FORMATS
+from ppliteseg_paddle.export.formats import FORMATS, names_where
 from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration
 from ppliteseg_paddle.export.int8.report import check_quant_report
+from ppliteseg_paddle.export.opsets import OPSETS
 from ppliteseg_paddle.export.options import CHOSEN, ExportOptions
+from ppliteseg_paddle.export.plain_graph import GRAPHS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +58,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what leaves the graph: class ids, probabilities (sigmoid: of each class by itself), or logits (default: "
         "argmax; with test_config.use_multilabel sigmoid)",
     )
-    add_flags(parser, "use_multilabel", "mask_resize", mask_resize={"default": ExportOptions.mask_resize})
+    add_flags(
+        parser,
+        "use_multilabel",
+        "mask_resize",
+        mask_resize={
+            "help": f"{FLAGS['mask_resize']['help'].rsplit(' (', 1)[0]} (default: bilinear; with --graph plain nearest)"
+        },
+    )
+    parser.add_argument(
+        "--graph",
+        choices=list(GRAPHS),
+        default=ExportOptions.graph,
+        help=f"of {names_where(lambda row: row.several_graphs)}: plain uses the operators that OpenCV, ncnn, MNN and "
+        "TFLite read, and has one output; give --input_shape with it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--opset",
+        type=int,
+        choices=OPSETS,
+        metavar=f"{OPSETS[0]:d}..{OPSETS[-1]:d}",
+        default=ExportOptions.opset,
+        help=f"of {names_where(lambda row: row.opsets)}: version of the operator set (default: %(default)s)",
+    )
     parser.add_argument(
         "--precision",
         choices=["fp32", "fp16", "int8"],
@@ -120,7 +146,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         from ppliteseg_paddle.export.int8.report import write_quant_report
 
         report["quant_report"] = write_quant_report(args.quant_report, report["quantisation"], args.overwrite)
-    return report
+    for name, reason in report["failed"].items():
+        print(f"error: {name} is not written: {reason}", file=sys.stderr)
+    return {**report, "exit_status": 2} if report["failed"] else report
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["float32", "float16"],
         help="of the arrays in DST; float16 takes half the space, and models load it as it is (default: as in SRC)",
     )
+    convert.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the model's configuration: a .safetensors file then names classes, colors, mean, deviation and resizing "
+        "in its header",
+    )
     convert.add_argument("--overwrite", action="store_true", help="replace DST where it exists")
     show = actions.add_parser(
         "show", help="tell what a file is", description="Tell what FILE is and list its arrays.", **raw
@@ -62,6 +68,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return {"action": "list", "weights": _published()}
     if args.action == "download":
         return {"action": "download", "files": _download(args.names)}
+    from ppliteseg_paddle.errors import ConfigError
     from ppliteseg_paddle.outputs import check_absent
     from ppliteseg_paddle.weights.download import masked
     from ppliteseg_paddle.weights.names import describe, to_ours
@@ -70,6 +77,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     path = args.src if args.action == "convert" else args.file
     if args.action == "convert":
         check_absent(args.dst, args.overwrite)
+        if args.config and not args.dst.endswith(".safetensors"):
+            raise ConfigError(
+                f"--config goes into the header of a .safetensors file, and {args.dst} has none: leave it out, or end "
+                "the name so."
+            )
     arrays, file_format = read_weight_file(path)
     renamed = to_ours(arrays)
     result = {
@@ -86,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()
         ]
         return result
-    return {**result, **_convert(renamed, masked(path), args.dst, args.to, args.dtype)}
+    return {**result, **_convert(renamed, masked(path), args.dst, args.to, args.dtype, args.config)}
 
 
 def _published() -> list[dict[str, Any]]:
@@ -111,7 +123,7 @@ def _download(names: list[str]) -> dict[str, str]:
     return {name: zoo.path_of(table[name]) for name in names}
 
 
-def _convert(renamed: Renamed, src: str, dst: str, to: str, dtype: str | None) -> dict[str, Any]:
+def _convert(renamed: Renamed, src: str, dst: str, to: str, dtype: str | None, config: str | None) -> dict[str, Any]:
     from ppliteseg_paddle.errors import WeightsError
     from ppliteseg_paddle.weights.names import UNKNOWN, to_paddleseg
     from ppliteseg_paddle.weights.write import as_dtype, write_state_dict
@@ -122,8 +134,24 @@ def _convert(renamed: Renamed, src: str, dst: str, to: str, dtype: str | None) -
             "nothing to convert them to."
         )
     state = to_paddleseg(renamed.state) if to == "paddleseg" else renamed.state
-    write_state_dict(dst, state if dtype is None else as_dtype(state, dtype, src))
+    state = state if dtype is None else as_dtype(state, dtype, src)
+    write_state_dict(dst, state, _metadata(renamed, to, config))
     return {"written": dst, "to": to, "written_arrays": len(state)}
+
+
+def _metadata(renamed: Renamed, to: str, config: str | None) -> dict[str, str]:
+    """What the header of a .safetensors file says: the network, and its data where the configuration is given."""
+    from ppliteseg_paddle.export.metadata import as_text, describe_data
+    from ppliteseg_paddle.weights.names import describe
+
+    values: dict[str, Any] = {"names": to, **describe(renamed.state)}
+    if config is not None:
+        from ppliteseg_paddle.engine.build import label_set_of, load_config
+        from ppliteseg_paddle.export.trained import val_transforms
+
+        given = load_config(config)
+        values.update(describe_data(label_set_of(given), val_transforms(given)))
+    return as_text(values)
 
 
 def _parameters(arrays: StateDict) -> dict[str, int]:

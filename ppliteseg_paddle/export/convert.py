@@ -7,10 +7,8 @@ import subprocess
 import sys
 
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.export.opsets import DEFAULT_OPSET
 from ppliteseg_paddle.files import SOURCE_ROOT
-
-# Newest that onnxruntime 1.17 and TensorRT 8.6 read, too.
-OPSET = 17
 
 # In a process of its own: paddle2onnx aborts the process at an operator that it cannot convert. Its default optimiser
 # installs packages with pip while it runs; ONNX Runtime does that work here.
@@ -35,7 +33,7 @@ def convert(model: str, params: str, path: str) -> None:
         "PYTHONPATH": os.pathsep.join(filter(None, [SOURCE_ROOT, os.environ.get("PYTHONPATH")])),
     }
     done = subprocess.run(  # noqa: S603 - this Python, our code
-        [sys.executable, "-c", _CONVERT, model, params, path, str(OPSET)],
+        [sys.executable, "-c", _CONVERT, model, params, path, str(DEFAULT_OPSET)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

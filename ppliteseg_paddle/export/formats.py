@@ -30,6 +30,8 @@ class Format:
         packages: what writing it needs.
         int8: whether it can hold 8-bit layers.
         takes_images: whether the graph may do the preprocessing itself (`preprocess_in_graph`).
+        several_graphs: whether the graph has a fast and a plain form (`plain_graph`).
+        opsets: whether it is of any version of ONNX's operator set.
         rounds_to_fp16: whether fp16 rounds this graph's weights, so that masks are compared within fp16's bounds.
         on_model_device: whether it is compared on the device that Paddle is set to; else on the CPU.
         compared_as: the format whose runtimes compare it, where its own need another machine.
@@ -41,6 +43,8 @@ class Format:
     packages: tuple[str, ...] = ()
     int8: bool = True
     takes_images: bool = True
+    several_graphs: bool = False
+    opsets: bool = False
     rounds_to_fp16: bool = False
     on_model_device: bool = False
     compared_as: str | None = None
@@ -58,8 +62,15 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "paddle": Format("ppliteseg_paddle.export.paddle:write", int8=False, takes_images=False, on_model_device=True),
-    "onnx": Format("ppliteseg_paddle.export.onnx:write", _ONNX_PACKAGES, rounds_to_fp16=True),
-    "openvino": Format("ppliteseg_paddle.export.openvino:write", (*_ONNX_PACKAGES, "openvino"), rounds_to_fp16=True),
+    "onnx": Format(
+        "ppliteseg_paddle.export.onnx:write", _ONNX_PACKAGES, several_graphs=True, opsets=True, rounds_to_fp16=True
+    ),
+    "openvino": Format(
+        "ppliteseg_paddle.export.openvino:write",
+        (*_ONNX_PACKAGES, "openvino"),
+        several_graphs=True,
+        rounds_to_fp16=True,
+    ),
     "tensorrt": Format(
         "ppliteseg_paddle.export.tensorrt:write",
         _ONNX_PACKAGES,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.export.describe import output_tensor
+from ppliteseg_paddle.export.opsets import DEFAULT_OPSET
+from ppliteseg_paddle.export.plain_graph import GRAPHS
 
 if TYPE_CHECKING:
     from ppliteseg_paddle.export.int8.calibration import Calibration
@@ -17,11 +19,20 @@ if TYPE_CHECKING:
 class Source:
     """What the formats' writers take the network from.
 
-    Args: model: in evaluation mode; calibration: for int8; aside: a folder for files in between.
+    Args: model: in evaluation mode; calibration: for int8; aside: a folder for files in between; graph: one of
+        `plain_graph.GRAPHS`; opset: of ONNX files.
     Attributes: `quantized`, the 8-bit network once a format has asked for it.
     """
 
-    def __init__(self, model: Any, calibration: Calibration | None, aside: str) -> None:
+    def __init__(
+        self,
+        model: Any,
+        calibration: Calibration | None,
+        aside: str,
+        graph: str = GRAPHS[0],
+        opset: int = DEFAULT_OPSET,
+    ) -> None:
+        self.graph, self.opset = graph, opset
         self.model, self.calibration, self._aside = model, calibration, aside
         self._onnx: str | None = None
         self.quantized: QuantizedNetwork | None = None

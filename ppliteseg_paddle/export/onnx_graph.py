@@ -14,6 +14,7 @@ from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
 from ppliteseg_paddle.export.blockwise_argmax import add_blockwise_argmax, last_resize
 from ppliteseg_paddle.export.onnx_nodes import Nodes
+from ppliteseg_paddle.export.plain_graph import GRAPHS
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -60,14 +61,15 @@ def check_preprocess(preprocess: Preprocess) -> None:
             )
 
 
-def finish(model: ModelProto, artifact: Artifact, form: str = "onnx") -> ModelProto:
+def finish(model: ModelProto, artifact: Artifact, form: str = "onnx", kind: str = GRAPHS[0]) -> ModelProto:
     """Give a converted network (float NCHW in, logits out) the input and the output that the artifact describes for
     the format `form`.
 
+    Args: kind: "fast" has the format's `Style`, "plain" none.
     Returns: the same model, changed.
     """
     graph, output = model.graph, artifact.output
-    style = STYLES.get(form, Style())
+    style = STYLES.get(form, Style()) if kind == "fast" else Style()
     if style.fast_reductions:
         halve_channel_reductions(model)
     source, source_name = artifact.input_of(form), graph.input[0].name
@@ -240,6 +242,7 @@ def halve_channel_reductions(model: ModelProto) -> None:
                 node.input[0],
                 made.constant(np.full((1, count, 1, 1), 1.0 / count), np.float32),
                 name=node.output[0],
+                kernel_shape=[1, 1],  # OpenCV 4 does not infer it
             )
         else:
             _add_maxima_of_halves(made, node, count)

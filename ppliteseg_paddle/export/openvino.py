@@ -7,6 +7,7 @@ import tempfile
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ArtifactError
+from ppliteseg_paddle.export.metadata import write_to_openvino
 from ppliteseg_paddle.export.network import Source
 from ppliteseg_paddle.export.onnx import save_onnx
 
@@ -18,17 +19,18 @@ def write(source: Source, artifact: Artifact, folder: str) -> dict[str, str]:
     Returns: the file of each role.
     """
     with tempfile.TemporaryDirectory(dir=folder) as aside:
-        graph = save_onnx(source.onnx_network(artifact, "openvino"), artifact, "openvino", aside)
-        return _convert(os.path.join(aside, graph["model"]), folder, artifact.precision == "fp16")
+        graph = save_onnx(source, artifact, "openvino", aside)
+        return _convert(os.path.join(aside, graph["model"]), folder, artifact)
 
 
-def _convert(onnx_path: str, folder: str, fp16: bool) -> dict[str, str]:
+def _convert(onnx_path: str, folder: str, artifact: Artifact) -> dict[str, str]:
     import openvino
 
     try:
         # Not `convert_model`, which does the same and reports it to OpenVINO's makers over the network.
         model = openvino.Core().read_model(onnx_path)
-        openvino.save_model(model, os.path.join(folder, "model.xml"), compress_to_fp16=fp16)
+        write_to_openvino(model, artifact)
+        openvino.save_model(model, os.path.join(folder, "model.xml"), compress_to_fp16=artifact.precision == "fp16")
     except (RuntimeError, ValueError, OSError) as error:
         raise ArtifactError(
             f"OpenVINO {openvino.__version__} cannot convert the ONNX graph: {str(error).strip()[-300:]}."

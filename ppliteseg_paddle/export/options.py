@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ppliteseg_paddle.errors import ConfigError, suggest
 from ppliteseg_paddle.export.formats import FORMATS, check_known, names_where
+from ppliteseg_paddle.export.opsets import DEFAULT_OPSET, OPSETS
+from ppliteseg_paddle.export.plain_graph import GRAPHS
 from ppliteseg_paddle.reading.image_form import ImageForm
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 # The fields of `ExportOptions` that a user chooses; the configuration says the rest.
 CHOSEN = (
     *("formats", "input_shape", "dynamic_shape", "precision"),
-    *("output_op", "mask_resize", "preprocess_in_graph", "overwrite"),
+    *("output_op", "mask_resize", "preprocess_in_graph", "graph", "opset", "overwrite"),
 )
 
 
@@ -47,7 +49,10 @@ class ExportOptions:
         image_form: channels of the images, and the range of their values.
         test_config: how the configuration evaluates images; it becomes part of the export.
         mask_resize: how a mask gets to the image's size where the input has another: "bilinear" resizes logits, as an
-            evaluation does, which the graphs then have as a second output; "nearest" resizes class ids.
+            evaluation does, which the graphs then have as a second output; "nearest" resizes class ids. None takes
+            "bilinear", and "nearest" for a plain graph of class ids or probabilities, which has one output.
+        graph: of ONNX and OpenVINO: "fast", or "plain", which more runtimes read.
+        opset: version of the operator set of ONNX files, one of `OPSETS`.
         check_image: (H, W, 3) uint8 BGR, or as `image_form` says, or several of them, on which export and model are
             compared; None generates one.
         description: what else `deploy.yaml` says of the model.
@@ -65,7 +70,9 @@ class ExportOptions:
     output_op: str | None = None
     preprocess_in_graph: bool = False
     test_config: Mapping[str, Any] = field(default_factory=dict)
-    mask_resize: str = "bilinear"
+    mask_resize: str | None = None
+    graph: str = GRAPHS[0]
+    opset: int = DEFAULT_OPSET
     check_image: NDArray[Any] | Sequence[NDArray[Any]] | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
@@ -78,13 +85,22 @@ class ExportOptions:
 
         if self.output_op is None:
             self._set("output_op", "sigmoid" if self.test_config.get("use_multilabel") else "argmax")
-        choices = (("output_op", OUTPUT_OPS), ("precision", PRECISIONS), ("mask_resize", MASK_RESIZES))
+        one_output = self.graph == "plain" and self.output_op != "none"
+        if self.mask_resize is None:
+            self._set("mask_resize", "nearest" if one_output else "bilinear")
+        choices = (
+            ("output_op", OUTPUT_OPS),
+            ("precision", PRECISIONS),
+            ("mask_resize", MASK_RESIZES),
+            ("graph", GRAPHS),
+        )
         for name, allowed in choices:
             value = getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"unknown {name} '{value}'.{suggest(value, allowed)}")
         self._set("formats", check_known(self.formats))
         self._check_multilabel()
+        self._check_graph(one_output)
         self._check_in_graph()
         self._check_int8()
         self._set("dynamic_shape", shape_range(self.dynamic_shape, self.image_form.channels))
@@ -127,6 +143,27 @@ class ExportOptions:
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the class is frozen; this is its constructor
+
+    def _check_graph(self, one_output: bool) -> None:
+        if self.opset not in OPSETS:
+            raise ConfigError(f"--opset is {self.opset!r}; give a number from {OPSETS[0]:d} to {OPSETS[-1]:d}.")
+        with_opsets, with_graphs = names_where(lambda row: row.opsets), names_where(lambda row: row.several_graphs)
+        for flag, given, able in (
+            ("opset", self.opset != DEFAULT_OPSET, with_opsets),
+            ("graph plain", self.graph == "plain", with_graphs),
+        ):
+            if given and not any(name in able.split() for name in self.formats):
+                raise ConfigError(f"--{flag} is for the format {able}; add it, or leave the flag out.")
+        if one_output and self.mask_resize != "nearest":
+            raise ConfigError(
+                "--graph plain has one output, and --mask_resize bilinear needs logits as a second one: give "
+                "--mask_resize nearest, or --output_op none."
+            )
+        if self.graph == "plain" and self.precision == "fp16" and "onnx" in self.formats:
+            raise ConfigError(
+                "--graph plain keeps the weights of ONNX files in 32 bits, as its readers want them constant: drop "
+                "--precision fp16 (ncnn, MNN and TFLite round weights themselves)."
+            )
 
     def _check_in_graph(self) -> None:
         if self.preprocess_in_graph and not any(FORMATS[name].takes_images for name in self.formats):
@@ -182,6 +219,10 @@ class ExportOptions:
             (
                 self.preprocess_in_graph and not plan.plain,
                 f"{plan.to_dict()} cannot go into a graph that takes images: drop --preprocess_in_graph",
+            ),
+            (
+                self.graph == "plain" and self.output_op != "none" and plan.single is None,
+                "its views and windows are averaged as logits: give --graph plain with --output_op none",
             ),
             (
                 self.mask_resize == "nearest" and plan.single is None,

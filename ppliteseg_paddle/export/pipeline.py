@@ -1,6 +1,6 @@
 """Export a model: describe it, copy it, convert the copy to each format, compare each with the model, write.
 
-Nothing is written unless every format gives the model's masks.
+A format is written only if it gives the model's masks; one that cannot be made does not lose the others.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.folder import naming_the_disk, writing
 from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.engine.modes import evaluating
-from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.errors import ArtifactError, ConfigError, PPLiteSegError
 from ppliteseg_paddle.export import paddlex
 from ppliteseg_paddle.export.compare import compare_format, open_format, require_equal
 from ppliteseg_paddle.export.describe import describe, output_tensor
@@ -40,9 +41,11 @@ def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str,
     export at `save_dir` is replaced.
 
     Args: model: any layer that returns a list with the logits (N, classes, H, W) first.
-    Returns: the report: folder, files, input, output, resizing, comparison. Plain values.
+    Returns: the report: folder, files, input, output, resizing, comparison; `failed` says why a format is missing.
+        Plain values.
     Raises: ConfigError: if the model does not fit the options. DependencyError: if a format needs what is not
-        installed. ArtifactError: if the folder cannot be written or the export differs from the model.
+        installed. ArtifactError: if the folder cannot be written. The first format's error, if none can be made or
+        equals the model.
     """
     check_installed(options.formats)
     artifact = describe(model, options)
@@ -50,18 +53,43 @@ def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str,
     with evaluating(model):
         check_classes(model, options.label_set, options.image_form.channels)
         with writing(save_dir, options.overwrite) as folder, tempfile.TemporaryDirectory(dir=folder) as aside:
-            source = Source(model, options.calibration, aside)
-            graphs, checks = {}, {}
-            for name in options.formats:
-                with naming_the_disk(folder, save_dir, _COPIES * _bytes_of(model)):
-                    graphs[name] = FORMATS[name].write(source, artifact, folder)
-                written = replace(artifact, folder=folder, graphs={name: graphs[name]})
-                checks[name] = _check_format(name, written, source, images, save_dir)
-            artifact = replace(artifact, folder=folder, graphs=graphs, check=_summary_of(checks))
+            source = Source(model, options.calibration, aside, options.graph, options.opset)
+            graphs, checks, failures = _written(options.formats, source, artifact, folder, save_dir, images)
+            artifact = replace(_without(artifact, failures), folder=folder, graphs=graphs, check=_summary_of(checks))
             quantisation = _quantisation(source, artifact)
             artifact.write()
             files = _sizes(folder)
-    return {**_report(save_dir, files, artifact, quantisation), **_paddlex(model, artifact)}
+    failed = {name: str(error) for name, error in failures.items()}
+    return {**_report(save_dir, files, artifact, quantisation), **_paddlex(model, artifact), "failed": failed}
+
+
+def _written(
+    formats: Sequence[str], source: Source, artifact: Artifact, folder: str, save_dir: str, images: list[NDArray[Any]]
+) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, Any]], dict[str, PPLiteSegError]]:
+    """Write each format and compare it. Returns: by format the files, the comparisons, and why it is missing.
+
+    Raises: ArtifactError: for a fault of the disk. The first format's error, if every format has one.
+    """
+    graphs: dict[str, dict[str, str]] = {}
+    checks: dict[str, dict[str, Any]] = {}
+    failures: dict[str, PPLiteSegError] = {}
+    for name in formats:
+        others = set(os.listdir(folder))
+        try:
+            with naming_the_disk(folder, save_dir, _COPIES * _bytes_of(source.model)):
+                roles = FORMATS[name].write(source, artifact, folder)
+            written = replace(artifact, folder=folder, graphs={name: roles})
+            checks[name] = _check_format(name, written, source, images, save_dir)
+            graphs[name] = roles
+        except (ConfigError, ArtifactError) as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            failures[name] = error
+            for left in set(os.listdir(folder)) - others:
+                os.remove(os.path.join(folder, left))
+    if not graphs:
+        raise failures[formats[0]]
+    return graphs, checks, failures
 
 
 # --------------------------------------------------------------------------------------------
@@ -113,6 +141,12 @@ def _check_images(options: ExportOptions, artifact: Artifact) -> list[NDArray[An
     shape = artifact.dynamic_shape.opt if artifact.dynamic_shape else artifact.input.shape
     height, width = (size if size > 0 else _USUAL_SIDE for size in shape[2:])
     return [generated_image(height, width, form=options.image_form)]
+
+
+def _without(artifact: Artifact, failures: Collection[str]) -> Artifact:
+    """What the artifact says of the formats that there are."""
+    in_graph = tuple(name for name in artifact.in_graph if name not in failures)
+    return replace(artifact, in_graph=in_graph, image_input=artifact.image_input if in_graph else None)
 
 
 # --------------------------------------------------------------------------------------------

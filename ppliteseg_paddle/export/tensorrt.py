@@ -21,6 +21,7 @@ from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.errors import DependencyError
 from ppliteseg_paddle.export import onnx_graph
 from ppliteseg_paddle.export.compare import compare, compare_format, require_equal
+from ppliteseg_paddle.export.metadata import write_to_onnx
 from ppliteseg_paddle.export.network import Source
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def write(source: Source, artifact: Artifact, folder: str) -> dict[str, str]:
         folded = os.path.join(aside, MODEL_FILE)
         onnx_graph.fold(onnx_graph.finish(onnx.load(network), artifact, "tensorrt"), folded, aside)
         model = bytes_by_float(float_biases(onnx.load(folded)))  # after folding, which would join the casts
-    _save(model, os.path.join(folder, MODEL_FILE))
+    _save(write_to_onnx(model, artifact, "tensorrt"), os.path.join(folder, MODEL_FILE))
     if artifact.precision != "fp16":
         return {"model": MODEL_FILE}
     _save(to_fp16(model), os.path.join(folder, FP16_FILE))

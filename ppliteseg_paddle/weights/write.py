@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ppliteseg_paddle import __version__
 from ppliteseg_paddle.errors import DependencyError, WeightsError
 from ppliteseg_paddle.files import save_atomic
 from ppliteseg_paddle.weights.rules import StateDict
@@ -18,9 +19,10 @@ SUFFIXES = (".pdparams", ".safetensors")
 _NAME_TABLE = "StructuredToParameterName@@"
 
 
-def write_state_dict(path: str, state: Mapping[str, NDArray[Any]]) -> None:
+def write_state_dict(path: str, state: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> None:
     """Write arrays as .pdparams (as paddle.save would) or .safetensors, by the extension; atomically.
 
+    Args: metadata: what the header of a .safetensors file says of them; .pdparams has none.
     Raises: WeightsError: for another extension, or if the place cannot be written.
     """
     if not path.endswith(SUFFIXES):
@@ -28,7 +30,7 @@ def write_state_dict(path: str, state: Mapping[str, NDArray[Any]]) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
     with save_atomic(path, WeightsError) as temporary, open(temporary, "wb") as file:
         if path.endswith(".safetensors"):
-            file.write(_safetensors_bytes(path, arrays))
+            file.write(_safetensors_bytes(path, arrays, metadata or {}))
         else:
             pickle.dump({**arrays, _NAME_TABLE: {name: name for name in arrays}}, file, protocol=4)
 
@@ -50,9 +52,9 @@ def as_dtype(state: Mapping[str, NDArray[Any]], dtype: str, source: str) -> Stat
     return converted
 
 
-def _safetensors_bytes(path: str, state: StateDict) -> bytes:
+def _safetensors_bytes(path: str, state: StateDict, metadata: Mapping[str, str]) -> bytes:
     try:
         from safetensors.numpy import save
     except ImportError:
         raise DependencyError(f"writing {path} needs the package safetensors: pip install safetensors") from None
-    return bytes(save(state, metadata={"producer": "ppliteseg_paddle"}))
+    return bytes(save(state, metadata={"producer": f"ppliteseg_paddle {__version__}", **metadata}))

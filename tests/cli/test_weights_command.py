@@ -120,3 +120,35 @@ def test_neither_action_loads_paddle(saved):
         "assert 'paddle' not in sys.modules; sys.exit(status)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def header(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        return {key: value for key, value in file.metadata().items()}
+
+
+def test_a_safetensors_file_names_its_network_and_with_a_configuration_its_classes(saved, tmp_path):
+    from ppliteseg_paddle import __version__
+
+    plain, described = str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")
+    assert main(["weights", "convert", saved[1], plain]) == 0
+    found = header(plain)
+    assert found["producer"] == f"ppliteseg_paddle {__version__}"
+    assert {key: json.loads(found[key]) for key in ("preset", "num_classes", "names")} == {
+        "preset": "B",
+        "num_classes": 6,
+        "names": "ours",
+    }
+    config = "configs/camvid/ppliteseg_t_camvid_480x360.yml"
+    assert main(["weights", "convert", saved[1], described, "--config", config]) == 0
+    found = {key: json.loads(value) for key, value in header(described).items() if key != "producer"}
+    assert found["classes"][:2] == ["sky", "building"] and found["palette"][0] == [128, 128, 128]
+    assert (found["scale"], found["mean"], found["std"]) == (255.0, [0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
+
+
+def test_a_configuration_for_a_file_without_a_header_is_refused(saved, tmp_path, capsys):
+    target = str(tmp_path / "a.pdparams")
+    assert main(["weights", "convert", saved[1], target, "--config", "c.yml"]) == 2
+    assert "--config goes into the header of a .safetensors file" in capsys.readouterr().err

@@ -185,6 +185,34 @@ def test_an_operator_without_an_onnx_form_is_reported_on_one_line(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@needs_converter
+@pytest.mark.parametrize("formats", [("onnx", "paddle"), ("paddle", "openvino")], ids=lambda names: names[0])
+def test_a_format_that_cannot_be_made_does_not_lose_the_others(tmp_path, formats):
+    from paddleseg.models import PPLiteSeg
+    from paddleseg.models.backbones import STDC1
+
+    report = export(tmp_path / "export", PPLiteSeg(11, STDC1()), formats=formats, preprocess_in_graph=True)
+    (other,) = set(formats) - {"paddle"}
+    assert report["formats"] == ["paddle"] and list(report["failed"]) == [other]
+    assert "give --input_shape 1 3 H W" in report["failed"][other] and report["image_input"] is None
+    assert not any(name.startswith("model.") for name in os.listdir(tmp_path / "export"))
+    assert Predictor(tmp_path / "export").predict(photograph(64, 96)).shape == (64, 96)
+
+
+@needs_converter
+def test_the_command_names_a_format_that_is_missing_and_ends_with_status_2(tmp_path, monkeypatch, capsys):
+    from ppliteseg_paddle.cli.main import main
+    from ppliteseg_paddle.export import run
+
+    report = {**export(tmp_path / "export"), "failed": {"openvino": "an operator is missing."}}
+    report["check"]["image"] = "an image"
+    monkeypatch.setattr(run, "export", lambda *given, **options: report)
+    status = main(["export", "--config", "c.yml", "--model_path", "w.pdparams", "--save_dir", str(tmp_path / "o")])
+    out, err = capsys.readouterr()
+    assert status == 2 and "exported    " in out
+    assert err.strip().splitlines()[-1] == "error: openvino is not written: an operator is missing."
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
