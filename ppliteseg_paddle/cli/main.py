@@ -28,7 +28,7 @@ COMMANDS = {
     "predict": "segment images, videos or a camera",
     "serve": "a page and an API that segment with an exported model",
     "export": "write a model folder for deployment",
-    "benchmark": "measure latency, the paper's protocol, throughput",
+    "benchmark": "measure latency and throughput, find what fits a time",
     "compare": "two models on the same images: IoU, masks, speed",
     "report": "accuracy against speed, from benchmarks' results",
     "data": "prepare, check, describe or generate data sets",
