@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend",
         default=ServeOptions.backend,
         metavar="NAME",
-        help=f"what runs it, one of {', '.join(backend_names())} (default: auto, the first of them that works here)",
+        help=f"what runs it, one of {', '.join(backend_names())} (default: %(default)s)",
     )
     parser.add_argument("--num_threads", type=positive_int, metavar="N", help="CPU threads (default: all)")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -140,8 +141,12 @@ class _Guard:
             await self._app(scope, receive, send)
             return
 
+        begun = False
+
         async def answer(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 self._metrics.answered(_known(scope["path"]), message["status"])
                 given = {name for name, _ in message["headers"]}
                 added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
@@ -155,7 +160,11 @@ class _Guard:
             app = _error(421, f"this server is not called '{host}': use {' or '.join(sorted(self._hosts))}.")
         elif scope["method"] == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
             app = _error(403, "requests from other sites' pages are refused.")
-        await app(scope, receive, answer)
+        try:
+            await app(scope, receive, answer)
+        except asyncio.CancelledError:  # the server ends, and nothing is above this that could be canceled
+            if not begun:
+                await _error(503, "the server has ended before the request was complete.")(scope, receive, answer)
 
 
 def _name_of(host: str) -> str:

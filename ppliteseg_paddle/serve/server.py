@@ -37,6 +37,11 @@ class Server(uvicorn.Server):
         yield
 
 
+def _is_no_cancel(record: logging.LogRecord) -> bool:
+    """A filter of Uvicorn's log: what a second Ctrl-C cancels is no defect, and needs no traceback."""
+    return not record.getMessage().rstrip().endswith("CancelledError")
+
+
 def serve(options: ServeOptions) -> dict[str, Any]:
     """Serve a model until a signal comes: what was begun is answered, and new connections are refused. A second Ctrl-C
     ends at once.
@@ -71,6 +76,7 @@ def serve(options: ServeOptions) -> dict[str, Any]:
 
 def server_for(app: ASGIApp) -> Server:
     """A server that leaves log and signals to this program."""
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancel)
     return Server(
         uvicorn.Config(
             app,

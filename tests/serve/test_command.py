@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from typing import NamedTuple
 
 import cv2
 import pytest
@@ -76,10 +77,35 @@ def test_without_the_extra_the_command_that_installs_it_is_named(module, tmp_pat
     assert f"{module} is not installed. Install it with: pip install '.[serve]'" in done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without a signal")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_after_the_requests_that_were_begun(number, tmp_path):
+# --------------------------------------------------------------------------------------------
+# In a process of its own
+# --------------------------------------------------------------------------------------------
+CONTENT = cv2.imencode(".png", photograph(64, 96))[1].tobytes()
+HEAD = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode()
+
+own_process = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without a signal")
+
+
+class Started(NamedTuple):
+    process: subprocess.Popen
+    client: Client
+    said: list[str]  # lines of stderr
+
+    def begin_request(self):
+        """A connection that has sent half of a request, which the server is at work on."""
+        begun = socket.create_connection(("127.0.0.1", self.client.port), timeout=60)
+        begun.sendall(HEAD + CONTENT[:100])
+        wait_until(lambda: self.client.metric("ppliteseg_requests_in_progress") == 1)
+        return begun
+
+    def signal(self, number):
+        """Send a signal that ends it, and wait until it takes no more connections."""
+        self.process.send_signal(number)
+        wait_until(lambda: _refuses(self.client.port))
+
+
+@pytest.fixture
+def started(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "ppliteseg_paddle", "serve", small_folder(), "--port", "0", "--num_threads", "1"],
         stdout=subprocess.PIPE,
@@ -89,32 +115,40 @@ def test_a_signal_ends_it_after_the_requests_that_were_begun(number, tmp_path):
         env={**os.environ, "PYTHONWARNINGS": "ignore", "TMPDIR": str(tmp_path)},
     )
     try:
-        line = process.stderr.readline()
-        address = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        assert address, line + process.stderr.read()
-        rest = []
-        reader = threading.Thread(target=lambda: rest.extend(process.stderr))
+        said = [process.stderr.readline()]
+        address = re.search(r"http://127\.0\.0\.1:(\d+)", said[0])
+        assert address, said[0] + process.stderr.read()
+        reader = threading.Thread(target=lambda: said.extend(process.stderr))
         reader.start()
-        content = cv2.imencode(".png", photograph(64, 96))[1].tobytes()
-        client = Client(int(address[1]), None)
-        assert client.get("/health").status == 200
-        # A request whose second half is sent only once the server has been told to end.
-        with socket.create_connection(("127.0.0.1", client.port), timeout=60) as begun:
-            head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
-            begun.sendall(head.encode() + content[:100])
-            wait_until(lambda: client.metric("ppliteseg_requests_in_progress") == 1)
-            process.send_signal(number)
-            wait_until(lambda: _refuses(client.port))
-            begun.sendall(content[100:])
-            answer = b"".join(iter(lambda: begun.recv(1 << 16), b""))
-        assert answer.startswith(b"HTTP/1.1 200") and b'"classes"' in answer
-        out = process.stdout.read()
-        assert process.wait(60) == 0, rest
+        yield Started(process, Client(int(address[1]), None), said)
+        assert process.poll() is not None
         reader.join(60)
-        assert "1 image of" in out and "Traceback" not in "".join(rest)
-        assert not list(tmp_path.glob("ppliteseg-serve-*"))
+        assert "Traceback" not in "".join(said) and not list(tmp_path.glob("ppliteseg-serve-*"))
     finally:
         process.kill()
+
+
+@pytest.mark.slow
+@own_process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_after_the_requests_that_were_begun(started, number):
+    assert started.client.get("/health").status == 200
+    with started.begin_request() as begun:
+        started.signal(number)
+        begun.sendall(CONTENT[100:])
+        answer = b"".join(iter(lambda: begun.recv(1 << 16), b""))
+    assert answer.startswith(b"HTTP/1.1 200") and b'"classes"' in answer
+    assert started.process.wait(60) == 0
+    assert "1 image of" in started.process.stdout.read()
+
+
+@pytest.mark.slow
+@own_process
+def test_a_second_interrupt_does_not_wait_for_them(started):
+    with started.begin_request():
+        started.signal(signal.SIGINT)
+        started.process.send_signal(signal.SIGINT)
+        assert started.process.wait(20) in (128 + signal.SIGINT, -signal.SIGINT)
 
 
 def _refuses(port):
