@@ -125,12 +125,15 @@ def unshared(value: Any) -> Any:
 # --------------------------------------------------------------------------------------------
 # Changing
 # --------------------------------------------------------------------------------------------
+_YAML_WORDS = {"true": True, "false": False, "null": None}
+
+
 def apply_option(values: dict[str, Any], option: str, source: Source) -> None:
     """Apply one `key=value` of --opts in place.
 
-    The value is read as a Python literal (0.5, [1, 2], 'text', None), else as text; `true` and
-    `false` are booleans, since the text 'false' would count as true. The key must lead to an
-    existing place; its last part may be new.
+    The value is read as a Python literal (0.5, [1, 2], 'text', None), else as text; `true`, `false` and
+    `null` mean what they do in YAML: the text 'false' would count as true, and 'null' as a file's name.
+    The key must lead to an existing place; its last part may be new.
 
     Raises: ConfigError: if it has no '=', or the place does not exist (with the nearest keys).
     Source: PaddleSeg `cvlibs/config.py::update_config_dict`.
@@ -139,8 +142,8 @@ def apply_option(values: dict[str, Any], option: str, source: Source) -> None:
     if not equals or not key.strip():
         raise ConfigError(f"--opts wants key=value, as in batch_size=2, but got '{shortened(option)}'.")
     value: Any
-    if text in ("true", "false"):
-        value = text == "true"
+    if text in _YAML_WORDS:
+        value = _YAML_WORDS[text]
     else:
         try:
             value = literal_eval(text)

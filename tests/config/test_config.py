@@ -123,6 +123,13 @@ def test_the_texts_true_and_false_are_booleans(path):
     assert config.load(path, opts=["test_config.aug_eval=false"])[0]["test_config"]["aug_eval"] is False
 
 
+def test_null_means_none(tmp_path):
+    path = write_config(tmp_path / "c.yml", values(tmp_path))
+    for text in ("null", "None"):
+        given = config.load(path, opts=[f"model.backbone.pretrained={text}"])[0]
+        assert given["model"]["backbone"]["pretrained"] is None
+
+
 def test_flags_override_the_file_and_the_options(path):
     changed, _ = config.load(path, opts=["iters=7"], iters=9, batch_size=3, learning_rate=0.5)
     assert (changed["iters"], changed["batch_size"], changed["lr_scheduler"]["learning_rate"]) == (9, 3, 0.5)
