@@ -19,7 +19,8 @@ def write(source: Source, artifact: Artifact, folder: str) -> dict[str, str]:
     Returns: the file of each role.
     """
     with tempfile.TemporaryDirectory(dir=folder) as aside:
-        graph = save_onnx(source, artifact, "openvino", aside)
+        network = source.onnx_network(artifact, "openvino")
+        graph = save_onnx(network, artifact, "openvino", aside, source.graph)
         return _convert(os.path.join(aside, graph["model"]), folder, artifact)
 
 
