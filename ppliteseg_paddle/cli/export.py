@@ -13,12 +13,10 @@ from typing import Any
 from ppliteseg_paddle.cli.common import FLAGS, add_flags, config_for, shape
 from ppliteseg_paddle.deploy.runtimes import readers
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.export.formats import FORMATS, names_where
+from ppliteseg_paddle.export.formats import FORMATS, GRAPHS, OPSETS, names_where
 from ppliteseg_paddle.export.int8.calibration import METHODS, Calibration
 from ppliteseg_paddle.export.int8.report import check_quant_report
-from ppliteseg_paddle.export.opsets import OPSETS
 from ppliteseg_paddle.export.options import CHOSEN, ExportOptions
-from ppliteseg_paddle.export.plain_graph import GRAPHS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

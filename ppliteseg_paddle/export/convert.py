@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.export.opsets import DEFAULT_OPSET
+from ppliteseg_paddle.export.formats import DEFAULT_OPSET
 from ppliteseg_paddle.files import SOURCE_ROOT
 
 # In a process of its own: paddle2onnx aborts the process at an operator that it cannot convert. Its default optimiser

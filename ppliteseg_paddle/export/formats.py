@@ -17,6 +17,10 @@ from ppliteseg_paddle.errors import ConfigError, DependencyError, suggest
 if TYPE_CHECKING:
     from ppliteseg_paddle.deploy.artifact import Artifact
 
+DEFAULT_OPSET = 17  # the newest that ONNX Runtime 1.17 and TensorRT 8.6 read, too
+OPSETS = range(11, 22)  # before 11, Resize does not say where pixels lie
+# Forms of an ONNX graph, the default first; see `plain_graph`.
+GRAPHS = ("fast", "plain")
 _ONNX_PACKAGES = ("onnx", "onnxruntime", "paddle2onnx")
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.export.describe import output_tensor
-from ppliteseg_paddle.export.opsets import DEFAULT_OPSET
-from ppliteseg_paddle.export.plain_graph import GRAPHS
+from ppliteseg_paddle.export.formats import DEFAULT_OPSET, GRAPHS
 
 if TYPE_CHECKING:
     from ppliteseg_paddle.export.int8.calibration import Calibration
@@ -20,7 +19,7 @@ class Source:
     """What the formats' writers take the network from.
 
     Args: model: in evaluation mode; calibration: for int8; aside: a folder for files in between; graph: one of
-        `plain_graph.GRAPHS`; opset: of ONNX files.
+        `formats.GRAPHS`; opset: of ONNX files.
     Attributes: `quantized`, the 8-bit network once a format has asked for it.
     """
 

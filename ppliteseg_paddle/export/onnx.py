@@ -12,10 +12,11 @@ import tempfile
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.export import onnx_graph
+from ppliteseg_paddle.export.formats import DEFAULT_OPSET, GRAPHS
 from ppliteseg_paddle.export.metadata import write_to_onnx
 from ppliteseg_paddle.export.network import Source
-from ppliteseg_paddle.export.opsets import DEFAULT_OPSET, to_opset
-from ppliteseg_paddle.export.plain_graph import GRAPHS, simplify
+from ppliteseg_paddle.export.opsets import to_opset
+from ppliteseg_paddle.export.plain_graph import simplify
 
 MODEL_FILE = "model.onnx"
 

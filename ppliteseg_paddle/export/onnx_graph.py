@@ -13,8 +13,8 @@ from ppliteseg_paddle.deploy.artifact import Artifact, Tensor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.errors import ArtifactError, ConfigError
 from ppliteseg_paddle.export.blockwise_argmax import add_blockwise_argmax, last_resize
+from ppliteseg_paddle.export.formats import GRAPHS
 from ppliteseg_paddle.export.onnx_nodes import Nodes
-from ppliteseg_paddle.export.plain_graph import GRAPHS
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto

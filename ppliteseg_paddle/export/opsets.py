@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, Callable
 import numpy as np
 
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.export.formats import DEFAULT_OPSET
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-
-DEFAULT_OPSET = 17  # the newest that ONNX Runtime 1.17 and TensorRT 8.6 read, too
-OPSETS = range(11, 22)  # before 11, Resize does not say where pixels lie
 
 
 def to_opset(model: ModelProto, opset: int) -> ModelProto:

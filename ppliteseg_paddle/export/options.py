@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ppliteseg_paddle.errors import ConfigError, suggest
-from ppliteseg_paddle.export.formats import FORMATS, check_known, names_where
-from ppliteseg_paddle.export.opsets import DEFAULT_OPSET, OPSETS
-from ppliteseg_paddle.export.plain_graph import GRAPHS
+from ppliteseg_paddle.export.formats import DEFAULT_OPSET, FORMATS, GRAPHS, OPSETS, check_known, names_where
 from ppliteseg_paddle.reading.image_form import ImageForm
 
 if TYPE_CHECKING:

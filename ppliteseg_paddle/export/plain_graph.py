@@ -14,7 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-GRAPHS = ("fast", "plain")
 _RESIZE_ATTRIBUTES = ("mode", "coordinate_transformation_mode")
 _REPEATED = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 

@@ -13,7 +13,8 @@ from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES, readers
 from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.export.opsets import OPSETS, to_opset
+from ppliteseg_paddle.export.formats import OPSETS
+from ppliteseg_paddle.export.opsets import to_opset
 from ppliteseg_paddle.export.options import ExportOptions
 
 onnx = pytest.importorskip("onnx", reason="comes with the extra 'deploy'")
