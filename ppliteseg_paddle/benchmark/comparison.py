@@ -84,13 +84,13 @@ def compare(what: Comparison, items: Sequence[Item], save_dir: str | None = None
     for item in progress.bar(items, desc="comparing", unit="image"):
         _count(what, item, counted)
     order = np.argsort(-np.array(counted.differing), kind="stable")[:_LISTED]
-    most = [i for i in order if counted.differing[i] > 0]
+    differing = [i for i in order if counted.differing[i] > 0]
     result: dict[str, Any] = {
         "names": list(what.names),
         "images": len(items),
         "labelled": len(counted.areas),
         "agreement": 1.0 - float(np.mean(counted.differing)),
-        "most_different": [{"image": items[i].path, "differing": counted.differing[i]} for i in most],
+        "most_different": [{"image": items[i].path, "differing": counted.differing[i]} for i in differing],
     }
     if counted.areas:
         areas = np.stack(counted.areas, axis=1)  # (2, images, 3, classes)
@@ -98,9 +98,9 @@ def compare(what: Comparison, items: Sequence[Item], save_dir: str | None = None
     result["speed"] = _speed(what, read_image(items[0].path, *what.first.artifact.image_form))
     result["models"] = [identity(what.first), identity(what.second)]
     result["files"] = []
-    if save_dir is not None and most:
+    if save_dir is not None and differing:
         result["files"].append(os.path.join(save_dir, PICTURE))
-        write_image(result["files"][0], _picture(what, [items[i] for i in most[:_DRAWN]], result))
+        write_image(result["files"][0], _picture(what, [items[i] for i in differing[:_DRAWN]], result))
     return result
 
 

@@ -43,8 +43,9 @@ Open = Callable[[str], Backend]
 
 
 def by_table(able: Sequence[RuntimeSpec], artifact: Artifact) -> list[RuntimeSpec]:
-    """The runtimes in the order of their table, those before all others that lead in the artifact's precision."""
-    return sorted(able, key=lambda spec: artifact.precision not in spec.leads_in)
+    """The runtimes in the order of their table, those before all others that lead in the artifact's precision where its
+    size is fixed."""
+    return sorted(able, key=lambda spec: artifact.input.dynamic or artifact.precision not in spec.leads_in)
 
 
 def by_time(

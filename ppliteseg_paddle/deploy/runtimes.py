@@ -41,7 +41,7 @@ class RuntimeSpec:
         may_use_gpu: whether it may find a GPU; asked only where a package is installed.
         in_auto: whether `auto` may take it for an artifact.
         timed: whether `auto` times it against the others that are (`fastest`), rather than trust the table.
-        leads_in: precisions in which it precedes the rows before it.
+        leads_in: precisions in which it precedes the rows before it, for an artifact of fixed size.
     """
 
     name: str
@@ -173,7 +173,8 @@ _ROWS = (
         open=_opens("openvino", "OpenVinoBackend"),
         precisions={"cpu": _ALL},
         timed=True,
-        leads_in=("int8",),  # 1.2 times as fast as ONNX Runtime with AVX2, 1.4 with VNNI, 2.7 with AMX
+        # 1.2 times as fast as ONNX Runtime with AVX2, 1.4 with VNNI, 2.7 with AMX; half as fast at open sizes.
+        leads_in=("int8",),
     ),
     RuntimeSpec(
         name="paddle-trt",
