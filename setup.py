@@ -113,7 +113,7 @@ setup(
             "py.typed",
             "weights/zoo.yml",
             "weights/shipped/*/*",
-            "weights/shipped/*/int8/*",
+            "weights/shipped/*/*-int8/*",
             "report/page.html.j2",
             "serve/page/*.*",
         ]

@@ -34,9 +34,11 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Part of a command -> why it is not run here.
 NOT_RUN = {
     "--camera": "needs a camera",
-    "serve output/export": "runs until a signal comes; tests/serve/test_command.py",
+    "serve output": "runs until a signal comes; tests/serve/test_command.py",
     "https://": "the address is an example; tests/cli/test_predict_address.py",
     "--backend tensorrt": "needs a GPU; tests/deploy/test_tensorrt.py runs it on a stand-in",
+    "--max_minutes 66": "takes an hour; tests/engine/loop/test_by_time.py",
+    "--max_minutes 23.5": "takes half an hour; tests/engine/loop/test_by_time.py",
     "--max_minutes 60": "takes an hour; tests/engine/loop/test_by_time.py",
     "--nproc_per_node 4": "four processes; tests/engine/loop/test_launch.py",
     "--devices 0,2": "needs GPUs; tests/cli/test_ranks_flags.py",

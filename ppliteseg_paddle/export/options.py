@@ -105,6 +105,12 @@ class ExportOptions:
         if self.dynamic_shape is not None and self.input_shape is not None:
             raise ConfigError("input_shape fixes the input's size and dynamic_shape leaves it open; give one of them.")
         self._set("input_shape", _checked_shape(self.input_shape, self.image_form.channels))
+        open_size = self.input_shape is None or self.input_shape[-1] < 1
+        if self.precision == "int8" and "openvino" in self.formats and open_size:
+            raise ConfigError(
+                "OpenVINO computes INT8 graphs of open size wrongly: give --input_shape 1 "
+                f"{self.image_form.channels:d} H W, or drop the format openvino (ONNX Runtime runs INT8 of any size)."
+            )
         if not isinstance(self.transforms, Preprocess):
             self._set("transforms", Preprocess(self.transforms, channels=self.image_form.channels))
         self._check_views()

@@ -1,6 +1,6 @@
 """Published weights by name: the table `zoo.yml`, and the files that its names stand for.
 
-Those of this project lie in the package, in `shipped/NAME`, with an INT8 export of each. All others are downloaded, and
+Those of this project lie in the package, in `shipped/NAME`, with an INT8 export each. All others are downloaded, and
 kept in `PPLITESEG_HOME`/weights, or ~/.cache/ppliteseg/weights, each under its name in the table. Where the
 table has no hash of a file, its first use records it there, in `checksums.json`: another file in its place is refused.
 """
@@ -102,7 +102,7 @@ def export_of(text: str | os.PathLike[str]) -> str | None:
             f"'{text}' are published weights, not an export: run 'ppliteseg export --model_path {text} --save_dir DIR' "
             "and give DIR."
         )
-    return os.path.join(SHIPPED, row.name, "int8")
+    return os.path.join(SHIPPED, row.name, f"{row.name}-int8")
 
 
 def path_of(row: Published) -> str:

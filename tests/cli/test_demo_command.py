@@ -41,12 +41,13 @@ def test_the_demo_leaves_metrics_with_timings(made):
         metrics = json.load(file)
     assert metrics["images"] == 3 and len(metrics["class_iou"]) == len(metrics["class_names"]) == 11
     assert metrics["mIoU"] == pytest.approx(np.mean(metrics["class_iou"]))
-    assert list(metrics["timings"]["seconds"]) == ["data", "train", "val", "export", "predict", "benchmark"]
+    assert list(metrics["timings"]["seconds"]) == ["data", "before", "train", "val", "export", "predict", "benchmark"]
     assert metrics["timings"]["training_iterations"] == 2
 
 
 def test_the_demo_leaves_a_picture_an_export_and_predictions(made):
     assert Image.open(os.path.join(made, "grid.png")).size[0] > 1000
+    assert Image.open(os.path.join(made, "before.png")).size == Image.open(os.path.join(made, "grid.png")).size
     assert {"deploy.yaml", "inference.pdiparams"} <= set(os.listdir(os.path.join(made, "export")))
     with open(os.path.join(made, "benchmark.json")) as file:
         assert json.load(file)["input_shape"] == [1, 3, 72, 96]
@@ -63,7 +64,7 @@ def test_the_saved_configuration_serves_val_without_any_variable(made, capsys):
     assert json.loads(capsys.readouterr().out)["mIoU"] == expected["mIoU"]
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "grid.png"])
+@pytest.mark.parametrize("name", ["metrics.json", "grid.png", "before.png"])
 def test_the_demo_replaces_no_file_of_the_users_and_says_so_before_the_work(made, tmp_path, capsys, name):
     (tmp_path / name).write_bytes(b"mine")
     assert main(["demo", "--config", CONFIG, "--save_dir", str(tmp_path)]) == 2
@@ -88,12 +89,15 @@ def test_an_earlier_training_is_kept_unless_asked_and_what_else_is_beside_it_alw
         steps.append((command, sorted(os.listdir(tmp_path / "train"))))
         if command == "train":
             raise KeyboardInterrupt
+        return {"mIoU": 0.0}
 
     monkeypatch.setattr(demo._Steps, "run", run)
+    for name in ("_trained", "_write_grid"):
+        monkeypatch.setattr(demo, name, lambda *_: None)
     assert main(command) == 2 and steps == []
     assert capsys.readouterr().err == (
         f"error: {tmp_path / 'train'} holds a run already (iter_2, best_model), so it is not replaced; give another "
         "--save_dir, or add --overwrite to train anew.\n"
     )
     assert main([*command, "--overwrite"]) == 130
-    assert steps == [("data", sorted(earlier)), ("train", ["mine"])]
+    assert steps == [("data", sorted(earlier)), ("val", sorted(earlier)), ("train", ["mine"])]

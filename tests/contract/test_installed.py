@@ -21,13 +21,21 @@ def test_an_installed_package_has_the_configurations_and_the_published_weights(t
         "import json; from ppliteseg_paddle.config.read import load, shipped_configs; "
         "from ppliteseg_paddle.weights.zoo import published; "
         "iters = {name: load(path)[0]['iters'] for name, path in shipped_configs().items()}; "
-        "print(json.dumps([iters, list(published())]))"
+        "from ppliteseg_paddle.deploy.foreign import open_folder; "
+        "precision = open_folder('camvid-t').precision; "  # files and hashes of its export
+        "print(json.dumps([iters, list(published()), published()['camvid-t'].path, precision]))"
     )
     environment = {**os.environ, "PYTHONPATH": str(built)}
     printed = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
     ).stdout
-    iters, names = json.loads(printed)
+    iters, names, weights, precision = json.loads(printed)
+    assert (
+        pathlib.Path(weights).is_relative_to(built)
+        and pathlib.Path(weights).stat().st_size > 16_000_000
+        and precision == "int8"
+    )
+    assert sum(path.stat().st_size for path in built.rglob("*") if path.is_file()) < 40_000_000  # as a wheel smaller
     assert iters["ppliteseg_t_cityscapes_1024x512_scale0.5_160k"] == 160_000
     shipped = {path.stem for path in (ROOT / "configs").glob("[!_]*/*.yml")}
     assert set(iters) == shipped and "ssld-stdc1" in names

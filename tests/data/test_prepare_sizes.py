@@ -13,6 +13,7 @@ from ppliteseg_paddle.data.prepare.splits import split_of
 from ppliteseg_paddle.data.prepare.starter import Prepared, Pretrained, starter_config
 from ppliteseg_paddle.engine.build import build_model, load_config
 from ppliteseg_paddle.weights import zoo
+from ppliteseg_paddle.weights.read import read_state_dict
 
 GIB = 2**30
 CPU, GPU = Machine(2, 16 * GIB), Machine(16, 64 * GIB, 24 * GIB)
@@ -98,7 +99,7 @@ def published(monkeypatch, tmp_path):
 
 
 def test_weights_that_are_here_are_used_and_others_are_only_named(published, tmp_path):
-    assert Pretrained.find() == ("tiny", False)  # the other one no program can download
+    assert Pretrained.find() == ("tiny", False, False)  # the other one no program can download
 
     def written():
         data = Prepared(str(tmp_path), 2)
@@ -112,20 +113,34 @@ def test_weights_that_are_here_are_used_and_others_are_only_named(published, tmp
     folder.mkdir(parents=True)
     (folder / "tiny.safetensors").write_bytes(b"damaged")
     (folder / "other.safetensors").write_bytes(b"of another network")
-    assert Pretrained.find() == ("tiny", False)
+    assert Pretrained.find() == ("tiny", False, False)
 
     config = tmp_path / "c.yml"
     config.write_text(text)
     backbone = build_model(load_config(str(config))).backbone
     state = {name: np.full(value.shape, 0.5, np.float32) for name, value in backbone.state_dict().items()}
     save_file(state, folder / "by-hand.safetensors")
-    assert Pretrained.find() == ("by-hand", True)
+    assert Pretrained.find() == ("by-hand", True, False)
     config.write_text(written())
     loaded = load_config(str(config))
     assert loaded.dic["model"]["backbone"]["pretrained"] == "by-hand"
     assert loaded.dic["lr_scheduler"]["learning_rate"] == 0.01  # a quarter
     for value in build_model(loaded).backbone.state_dict().values():
         np.testing.assert_array_equal(value.numpy(), np.full(value.shape, 0.5, np.float32))
+
+
+def test_without_a_backbone_that_is_here_the_shipped_network_is_the_start(tmp_path):
+    assert Pretrained.find() == ("camvid-t", True, True)
+    text = starter_config(Prepared(str(tmp_path), 2), EXTENTS["20 photographs"], CPU, Pretrained.find())
+    config = tmp_path / "c.yml"
+    config.write_text(text)
+    loaded = load_config(str(config))
+    assert loaded.dic["model"]["pretrained"] == "camvid-t" and "pretrained" not in loaded.dic["model"]["backbone"]
+    assert loaded.dic["lr_scheduler"]["learning_rate"] == 0.01 and "with the weights camvid-t" in text
+    arrays, built = read_state_dict("camvid-t"), build_model(loaded).state_dict()
+    for name, value in built.items():
+        if "classifier" not in name:  # those are for two classes
+            np.testing.assert_array_equal(value.numpy(), arrays[name].astype(np.float32))
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -150,6 +150,24 @@ def test_images_of_any_channels_are_calibrated_on_and_measured(channels, depth, 
         assert "QuantizeLinear" in operators(str(tmp_path / "int8" / name))
 
 
+@needs_converter
+def test_int8_of_any_size_is_run_by_onnx_runtime_and_refused_for_openvino(data, tmp_path):
+    calibration = Calibration(read_calibration_list(str(data)), progress=False)
+    with pytest.raises(ConfigError, match="INT8 graphs of open size wrongly: give --input_shape 1 3 H W, or drop"):
+        export(tmp_path / "none", calibration, input_shape=None, formats=("onnx", "openvino"))
+    assert not (tmp_path / "none").exists()
+    export(tmp_path / "open", calibration, input_shape=None)
+    exact = export(tmp_path / "exact", None, input_shape=None, precision="fp32")
+    assert exact["check"]["differing_pixels"] < 1e-3
+    for height, width in ((96, 128), (75, 133)):
+        image = photograph(height, width)
+        expected = Predictor(tmp_path / "exact", "onnxruntime").predict(image)
+        assert np.mean(Predictor(tmp_path / "open").predict(image) != expected) < 0.05
+    assert Predictor(tmp_path / "open").backend.name == "onnxruntime"
+    with pytest.raises(ArtifactError, match="open size wrongly, and .* holds one: take the backend 'onnxruntime'"):
+        Predictor(tmp_path / "open", "openvino")
+
+
 @pytest.mark.parametrize("name", ["q.json", "q.md", "q.png"])
 def test_a_report_replaces_no_file_of_the_users(tmp_path, name):
     (tmp_path / name).write_text("mine")

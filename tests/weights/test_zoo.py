@@ -114,7 +114,7 @@ def test_an_unknown_name_is_reported_with_the_nearest_published_one():
 def test_every_row_of_the_table_has_what_its_users_need():
     configs = shipped_configs()
     for name, row in zoo.published().items():
-        assert (row.address or "").startswith("https://") or (row.page and row.file), name
+        assert row.shipped or (row.address or "").startswith("https://") or (row.page and row.file), name
         if row.config is None:
             assert row.network in ("STDC1", "STDC2"), name
             continue
