@@ -74,7 +74,7 @@ def test_each_number_of_the_configuration_has_its_reason_beside_it(monkeypatch, 
     assert "ppliteseg train --config '/d/my set/config.yml' --do_eval" in text
     content = values_of(text)
     assert (content["iters"], content["save_interval"]) == (plan.iters, plan.save_interval)
-    assert content["lr_scheduler"]["learning_rate"] == 0.04 and "palette" not in content
+    assert content["lr_scheduler"]["learning_rate"] == 0.01 and "palette" not in content
     assert max(map(len, text.splitlines())) <= 120
     alone = starter_config(Prepared("/d", 2), EXTENTS["one image"], CPU, Pretrained.find())
     assert "do_eval" not in alone and "val_dataset" not in values_of(alone)
