@@ -80,7 +80,8 @@ def test_it_builds_with_data_losses_optimizer_and_transforms(path, roots):
     sample = train[0]
     crop = next(t["crop_size"] for t in config.dic["train_dataset"]["transforms"] if "crop_size" in t)
     assert list(sample["img"].shape) == [3, crop[1], crop[0]] and list(np.shape(sample["label"])) == [crop[1], crop[0]]
-    assert list(val[0]["img"].shape) == [3, 32, 64]
+    width = next((t["long_size"] for t in config.dic["val_dataset"]["transforms"] if "long_size" in t), 64)
+    assert list(val[0]["img"].shape) == [3, width // 2, width]
     num_classes = config.dic["model"]["num_classes"]
     assert train.num_classes == val.num_classes == num_classes
 
