@@ -10,4 +10,6 @@ prepare_env cpu,deploy,data,dev
 cd "$ROOT"
 cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')"
 processes="${TEST_PROCESSES:-$(( cores < 4 ? 2 : cores / 2 ))}"
+# Threads that have nothing to do wait without spinning: the processes share the cores.
+export KMP_BLOCKTIME="${KMP_BLOCKTIME:-0}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 exec python -m pytest -n "$processes" "$@"
