@@ -174,7 +174,6 @@ def test_names_of_listed_images_never_leave_the_folder(tmp_path):
     "argv, words",
     [
         ([], "--image_path"),
-        (["--image_path", "."], "give either --model_dir EXPORT, or --config"),
         (["--image_path", ".", "--model_dir", "x", "--config", "y"], "give either"),
         (["--image_path", ".", "--config", "y"], "belong together"),
         (["--image_path", "nowhere"], "image_path nowhere does not exist"),
