@@ -13,7 +13,7 @@ from exported import photograph, small_folder
 
 from ppliteseg_paddle import Predictor, signals
 from ppliteseg_paddle.cli.main import main
-from ppliteseg_paddle.deploy import results
+from ppliteseg_paddle.deploy import h264, results
 from ppliteseg_paddle.deploy.video import VideoReader
 from ppliteseg_paddle.visual.draw import overlay
 
