@@ -168,6 +168,7 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path, capsys, monkeypatch):
 
 def test_a_second_ctrl_c_ends_a_camera_that_has_stopped_answering(tmp_path, capsys, monkeypatch):
     h264.available()  # the first import of PyAV takes longer than the frames before the interruption
+
     class Silent(Camera):
         def read(self):
             if self.count == 3:
