@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Collection, Iterator
 from types import FrameType
-from typing import Callable, NoReturn
+from typing import Any, Callable, NoReturn
 
 from ppliteseg_paddle import signal_watch
 
@@ -70,6 +70,7 @@ class _State:
     holds = 0
     callback: Callable[[], object] | None = None
     in_worker = False
+    active = False  # within `ending`
     save = False  # SIGUSR1 has come
     forget: Callable[[], None] | None = None  # what the watch of an `ending` has heard; None outside of one
 
@@ -128,24 +129,33 @@ def ending() -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP raise `Interrupted` in this block, but those that the process was started to
     ignore, as by `nohup`. Outside the main thread, where Python takes no signals, and inside another such block
     nothing is changed."""
-    if not in_main_thread() or any(signal.getsignal(number) is _received for number in ENDING):
+    if not in_main_thread() or _State.active:
         yield
         return
-    before = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: _handler_before(number) for number in ENDING}
     caught = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     with signal_watch.listening(_heard) as forget:
         _State.reset()
-        _State.forget = forget
+        _State.active, _State.forget = True, forget
         for number in caught:
             signal.signal(number, _received)
         _expect(once=True)
         try:
             yield
         finally:
+            _State.active = False  # first: the next such block mends what is left where a signal interrupts this one
             for number in caught:
                 signal.signal(number, before[number])
             _State.reset()
             _State.forget = None
+
+
+def _handler_before(number: int) -> Any:
+    """Whose the signal is now; Python's own where an earlier block was interrupted while it gave the signal back."""
+    handler = signal.getsignal(number)
+    if handler is not _received:
+        return handler
+    return signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
 
 
 def _expect(once: bool) -> None:

@@ -213,3 +213,18 @@ def test_paddles_handlers_are_off_and_pythons_are_back():
     """
     status, text = run(code)
     assert status == 0 and text.splitlines()[-2:] == ["Python's handler", "[]"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_handlers_that_an_interrupted_end_has_left_are_no_block_around(number):
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGINT, signals._received)  # SIGTERM has been given back already
+        with pytest.raises(signals.Interrupted) as caught, signals.ending():
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        assert caught.value.number == number
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
