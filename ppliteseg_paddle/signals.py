@@ -143,7 +143,7 @@ def ending() -> Iterator[None]:
         try:
             yield
         finally:
-            _State.active = False  # first: the next such block mends what is left where a signal interrupts this one
+            _State.active = False  # first: the next block replaces what an interrupted end leaves
             for number in caught:
                 signal.signal(number, before[number])
             _State.reset()
