@@ -9,6 +9,7 @@ import pytest
 from loop_run import a_run
 from tiny_data import make_data, values, write_config
 
+from ppliteseg_paddle import register
 from ppliteseg_paddle.engine.build import load_config
 from ppliteseg_paddle.engine.loop import data_parallel, seams, steps
 from ppliteseg_paddle.engine.loop.monitor import Callback
@@ -174,6 +175,7 @@ class Look(Callback):
 @pytest.mark.slow
 def test_during_a_run_all_names_mean_to_others_what_they_meant_before(tmp_path):
     root = make_data(tmp_path / "data", train=4, val=1)
+    register()  # its fixes of PaddleSeg are for everybody, and stay
     look = Look()
     train(
         load_config(write_config(root / "c.yml", values(root)), iters=1),
