@@ -92,10 +92,8 @@ def geometry(case: Case) -> tuple[list[int], tuple[int, ...], list[ctypes.Array[
     return [case.x_shape[0], case.weight_shape[0], *size], grouped, window
 
 
-class Block:
-    """Convolution without bias, batch norm by the batch's statistics, and ReLU or none; get it from `block`.
-
-    Tensors are Paddle's: on the CPU, float32, contiguous. What it holds in the library is destroyed with it.
+class Built:
+    """What is built in the library for a case, and destroyed with this object.
 
     Raises: RuntimeError: if the library refuses the case.
     """
@@ -110,6 +108,17 @@ class Block:
         except BaseException:
             destroy()
             raise
+
+    def _build(self, handles: Handles) -> None:
+        """Create all that is needed, in `handles`."""
+        raise NotImplementedError
+
+
+class Block(Built):
+    """Convolution without bias, batch norm by the batch's statistics, and ReLU or none; get it from `block`.
+
+    Tensors are Paddle's: on the CPU, float32, contiguous.
+    """
 
     def _build(self, handles: Handles) -> None:
         case, engine = self.case, handles.lib.engine

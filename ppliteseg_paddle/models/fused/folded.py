@@ -15,8 +15,7 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
-from ppliteseg_paddle.models.fused import onednn
-from ppliteseg_paddle.models.fused.block import CONVOLUTION_DIRECT, Case, computing, geometry
+from ppliteseg_paddle.models.fused.block import CONVOLUTION_DIRECT, Built, computing, geometry
 from ppliteseg_paddle.models.fused.onednn import Handles
 from ppliteseg_paddle.models.fused.primitives import (
     ARG_BIAS,
@@ -93,24 +92,11 @@ class _Layer:
         return found
 
 
-class Evaluated:
+class Evaluated(Built):
     """Convolution with bias, and ReLU or none; get it from `block.block`.
 
-    Tensors are Paddle's: on the CPU, float32, contiguous. What it holds in the library is destroyed with it.
-
-    Raises: RuntimeError: if the library refuses the case.
+    Tensors are Paddle's: on the CPU, float32, contiguous.
     """
-
-    def __init__(self, lib: onednn.Library, case: Case):
-        self.case = case
-        handles = Handles(lib)
-        destroy = weakref.finalize(self, handles.destroy)
-        destroy.atexit = False  # the process ends with the library
-        try:
-            self._build(handles)
-        except BaseException:
-            destroy()
-            raise
 
     def _build(self, handles: Handles) -> None:
         self.y_shape, grouped, window = geometry(self.case)
