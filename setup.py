@@ -73,6 +73,7 @@ EXTRAS = {
         "selenium>=4.20,<5",  # the browser test of `serve`, where Chromium is installed
         "shtab>=1.6,<2",
         "hypothesis>=6,<7",
+        "tritonclient[grpc]>=2.40,<3",  # its schema checks what `export --triton` writes
         "tensorboard>=2.14,<3",  # reads back what --use_tensorboard writes
         "scikit-learn>=1.2,<2",  # counts what we count, independently
         "ruff>=0.17.6,<0.18",

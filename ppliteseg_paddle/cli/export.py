@@ -6,6 +6,7 @@ others are, and the exit status is 2."""
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from typing import Any
@@ -110,6 +111,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="all formats but paddle: the graph takes uint8 NHWC BGR images of any size, resizes and normalises "
         "them itself, and returns masks of their size",
     )
+    parser.add_argument(
+        "--triton",
+        action="store_true",
+        help=f"of {names_where(lambda row: row.triton is not None)}: also write SAVE_DIR/triton, a model repository "
+        "for NVIDIA Triton Inference Server with a model for each format",
+    )
     add_flags(
         parser,
         "image_path",
@@ -167,6 +174,7 @@ def summary(result: dict[str, Any]) -> str:
         )
     if "paddlex" in result:
         lines.append(f"PaddleX     {result['paddlex']}")
+    lines += _triton_lines(result)
     lines.append(f"compared    with an evaluation of the model on {check['image']}:")
     for name, values in check.get("formats", {result["formats"][0]: check}).items():
         same = "equal in every pixel"
@@ -188,6 +196,18 @@ def summary(result: dict[str, Any]) -> str:
             f"  ppliteseg benchmark --model_dir {folder}",
         ]
     )
+
+
+def _triton_lines(result: dict[str, Any]) -> list[str]:
+    values = result.get("triton")
+    if not values:
+        return []
+    folder = os.path.join(result["save_dir"], values["folder"])
+    lines = [f"triton      {folder}: {', '.join(values['models'])}"]
+    if "engine" in values:
+        inside = shlex.quote(os.path.join(folder, "ppliteseg_tensorrt", "1"))
+        lines.append(f"            build its engine on the GPU's machine: cd {inside} && {values['engine']}")
+    return lines
 
 
 def _evaluation_lines(result: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@
     model.xml          the graph for OpenVINO
     model.bin          its weights
     tensorrt.onnx      the graph and its weights in the form that TensorRT builds engines of
+    triton/            copies of these files as NVIDIA Triton reads them
 
 Several formats may stand side by side: `graphs` maps a format's name to its files.
 """
@@ -16,7 +17,7 @@ Several formats may stand side by side: `graphs` maps a format's name to its fil
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -198,9 +199,12 @@ class Artifact:
             "check": self.check,
         }
 
-    def write(self) -> None:
-        """Write `deploy.yaml` beside the files, with their sizes and hashes. Use within `folder.writing`."""
-        files = {name: file_record(os.path.join(self.folder, name)) for name in self._file_names()}
+    def write(self, others: Sequence[str] = ()) -> None:
+        """Write `deploy.yaml` beside the files, with their sizes and hashes. Use within `folder.writing`.
+
+        Args: others: further files of the folder, which the graphs do not need.
+        """
+        files = {name: file_record(os.path.join(self.folder, name)) for name in [*self._file_names(), *others]}
         write_metadata(self.folder, {**self.to_dict(), "files": files})
 
     def _file_names(self) -> list[str]:

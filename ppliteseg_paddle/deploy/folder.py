@@ -19,6 +19,7 @@ from ppliteseg_paddle.reading.plain_yaml import PlainYamlError, read_plain_yaml
 
 METADATA_FILE = "deploy.yaml"
 ENGINES_FOLDER = "engines"  # in the user's cache; of exports by earlier versions, in them
+ENGINE_FILE = "model.plan"  # of TensorRT, in a model repository of NVIDIA Triton; built by the user
 _EARLIER = ".earlier"  # of the folder that an export replaces, while it does
 _ROOM = 1 << 20  # bytes that are free where a disk is not full
 _HEADER = (
@@ -49,8 +50,9 @@ def writing(folder: str, overwrite: bool = False) -> Iterator[str]:
     try:
         os.chmod(temporary, 0o755)  # as folders are; mkdtemp's are private  # noqa: S103  # nosec B103
         yield temporary
-        for name in os.listdir(temporary):
-            flush(os.path.join(temporary, name))
+        for path, folders, names in os.walk(temporary):
+            for name in folders + names:
+                flush(os.path.join(path, name))
         with signals.held():
             _move(temporary, target)
     except OSError as error:
@@ -148,7 +150,8 @@ def _check_replaceable(target: str, folder: str, overwrite: bool) -> None:
         )
     records = values.get("files")
     known = set(records if isinstance(records, dict) else graphs)
-    foreign = sorted(names - known - {METADATA_FILE, ENGINES_FOLDER})
+    names = _files_below(target)
+    foreign = sorted(names - known - {METADATA_FILE})
     if foreign:
         raise ArtifactError(
             f"{folder} holds an export and also {foreign[0]}, which exporting would delete; move it or give another "
@@ -160,6 +163,20 @@ def _check_replaceable(target: str, folder: str, overwrite: bool) -> None:
             f"{os.path.join(folder, changed[0])} was changed after the export, so it is not replaced; {another}, or "
             "add --overwrite."
         )
+
+
+def _files_below(target: str) -> set[str]:
+    """The files and empty folders of an export, with "/" between folders, but for engines: those fit no other graph."""
+    found = set()
+    for path, folders, names in os.walk(target):
+        below = "" if path == target else os.path.relpath(path, target).replace(os.sep, "/") + "/"
+        if not below and ENGINES_FOLDER in folders:
+            folders.remove(ENGINES_FOLDER)
+        if below and not folders and not names:
+            found.add(below)
+        links = [name for name in folders if os.path.islink(os.path.join(path, name))]
+        found |= {below + name for name in [*names, *links] if name != ENGINE_FILE or not below}
+    return found
 
 
 def _was_changed(folder: str, name: str, values: Mapping[str, Any]) -> bool:

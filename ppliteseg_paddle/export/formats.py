@@ -39,6 +39,7 @@ class Format:
         rounds_to_fp16: whether fp16 rounds this graph's weights, so that masks are compared within fp16's bounds.
         on_model_device: whether it is compared on the device that Paddle is set to; else on the CPU.
         compared_as: the format whose runtimes compare it, where its own need another machine.
+        triton: the backend of NVIDIA Triton that serves it, a key of `triton.BACKENDS`.
         further_checks: "module:function", called with (artifact, model, images, save_dir) after the comparison on
             the CPU; it returns what is added to the report.
     """
@@ -52,6 +53,7 @@ class Format:
     rounds_to_fp16: bool = False
     on_model_device: bool = False
     compared_as: str | None = None
+    triton: str | None = None
     further_checks: str | None = None
 
     def write(self, source: Any, artifact: Artifact, folder: str) -> dict[str, str]:
@@ -67,18 +69,25 @@ class Format:
 FORMATS: dict[str, Format] = {
     "paddle": Format("ppliteseg_paddle.export.paddle:write", int8=False, takes_images=False, on_model_device=True),
     "onnx": Format(
-        "ppliteseg_paddle.export.onnx:write", _ONNX_PACKAGES, several_graphs=True, opsets=True, rounds_to_fp16=True
+        "ppliteseg_paddle.export.onnx:write",
+        _ONNX_PACKAGES,
+        several_graphs=True,
+        opsets=True,
+        rounds_to_fp16=True,
+        triton="onnxruntime",
     ),
     "openvino": Format(
         "ppliteseg_paddle.export.openvino:write",
         (*_ONNX_PACKAGES, "openvino"),
         several_graphs=True,
         rounds_to_fp16=True,
+        triton="openvino",
     ),
     "tensorrt": Format(
         "ppliteseg_paddle.export.tensorrt:write",
         _ONNX_PACKAGES,
         compared_as="onnx",
+        triton="tensorrt",
         further_checks="ppliteseg_paddle.export.tensorrt:check_on_gpu",
     ),
 }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # The fields of `ExportOptions` that a user chooses; the configuration says the rest.
 CHOSEN = (
     *("formats", "input_shape", "dynamic_shape", "precision"),
-    *("output_op", "mask_resize", "preprocess_in_graph", "graph", "opset", "overwrite"),
+    *("output_op", "mask_resize", "preprocess_in_graph", "graph", "opset", "triton", "overwrite"),
 )
 
 
@@ -51,6 +51,7 @@ class ExportOptions:
             "bilinear", and "nearest" for a plain graph of class ids or probabilities, which has one output.
         graph: of ONNX and OpenVINO: "fast", or "plain", which more runtimes read.
         opset: version of the operator set of ONNX files, one of `OPSETS`.
+        triton: whether a model repository for NVIDIA Triton is written, too (`export.triton`).
         check_image: (H, W, 3) uint8 BGR, or as `image_form` says, or several of them, on which export and model are
             compared; None generates one.
         description: what else `deploy.yaml` says of the model.
@@ -71,6 +72,7 @@ class ExportOptions:
     mask_resize: str | None = None
     graph: str = GRAPHS[0]
     opset: int = DEFAULT_OPSET
+    triton: bool = False
     check_image: NDArray[Any] | Sequence[NDArray[Any]] | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
@@ -170,6 +172,11 @@ class ExportOptions:
             )
 
     def _check_in_graph(self) -> None:
+        if self.triton and not any(FORMATS[name].triton for name in self.formats):
+            raise ConfigError(
+                f"--triton is for the formats {names_where(lambda row: row.triton is not None)}; add one of them, or "
+                "drop the flag."
+            )
         if self.preprocess_in_graph and not any(FORMATS[name].takes_images for name in self.formats):
             raise ConfigError(
                 f"--preprocess_in_graph is for the formats {names_where(lambda row: row.takes_images)}; add one of "

@@ -20,7 +20,7 @@ from ppliteseg_paddle.deploy.folder import naming_the_disk, writing
 from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.engine.modes import evaluating
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, PPLiteSegError
-from ppliteseg_paddle.export import paddlex
+from ppliteseg_paddle.export import paddlex, triton
 from ppliteseg_paddle.export.compare import compare_format, open_format, require_equal
 from ppliteseg_paddle.export.describe import describe, output_tensor
 from ppliteseg_paddle.export.formats import FORMATS, check_installed
@@ -57,10 +57,17 @@ def export_model(model: Any, save_dir: str, options: ExportOptions) -> dict[str,
             graphs, checks, failures = _written(options.formats, source, artifact, folder, save_dir, images)
             artifact = replace(_without(artifact, failures), folder=folder, graphs=graphs, check=_summary_of(checks))
             quantisation = _quantisation(source, artifact)
-            artifact.write()
+            with naming_the_disk(folder, save_dir, _COPIES * _bytes_of(model)):
+                repository = triton.write_repository(artifact) if options.triton else []
+            artifact.write(repository)
             files = _sizes(folder)
     failed = {name: str(error) for name, error in failures.items()}
-    return {**_report(save_dir, files, artifact, quantisation), **_paddlex(model, artifact), "failed": failed}
+    return {
+        **_report(save_dir, files, artifact, quantisation),
+        **_paddlex(model, artifact),
+        **_triton(artifact, repository),
+        "failed": failed,
+    }
 
 
 def _written(
@@ -213,6 +220,15 @@ def _paddlex(model: Any, artifact: Artifact) -> dict[str, str]:
         return {}
     file = artifact.graphs["paddle"].get("paddlex")
     return {"paddlex": file or f"not written: {paddlex.unable(artifact, paddlex.network_name(model))}"}
+
+
+def _triton(artifact: Artifact, repository: Sequence[str]) -> dict[str, Any]:
+    """The model repository: its models, and what builds TensorRT's engine. {} without one."""
+    if not repository:
+        return {}
+    models = [path.split("/")[1] for path in repository if path.endswith(triton.CONFIG_FILE)]
+    engine = {"engine": triton.engine_command(artifact, "tensorrt")} if "tensorrt" in artifact.graphs else {}
+    return {"triton": {"folder": triton.FOLDER, "models": models, **engine}}
 
 
 def _report(

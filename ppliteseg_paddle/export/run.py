@@ -36,7 +36,7 @@ def export(
         calib_data: for `precision="int8"`: a list of images, one a line; calib_method: how values become a range.
         image_path: an image to compare export and model on; None takes three of the validation set.
         options: formats, input_shape, dynamic_shape, precision, output_op, mask_resize, preprocess_in_graph, graph,
-            opset, overwrite, as `ExportOptions` has them; each is a flag of `ppliteseg export`.
+            opset, triton, overwrite, as `ExportOptions` has them; each is a flag of `ppliteseg export`.
     Returns: the report: folder, files, input, output, comparison.
     Raises: ConfigError, DataError, WeightsError, DependencyError; ArtifactError: if the folder cannot be written, or
         if the export differs from the model.
