@@ -143,7 +143,7 @@ def test_a_later_export_replaces_the_repository_with_its_engine_and_nothing_else
         export(folder)
 
 
-def test_formats_that_triton_does_not_serve_are_left_out_or_refused(tmp_path):
+def test_paddles_format_is_not_served_and_refused_alone(tmp_path):
     report = export(tmp_path / "e", formats=("paddle", "onnx"))
     assert report["triton"]["models"] == ["ppliteseg_onnx"] and os.listdir(tmp_path / "e/triton") == ["ppliteseg_onnx"]
     with pytest.raises(ConfigError, match="--triton is for the formats onnx, openvino and tensorrt; add one of them"):
