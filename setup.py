@@ -1,4 +1,5 @@
-"""Installation. Every pin says why; they were installed and tried together on Python 3.9 to 3.12."""
+"""Installation. Every pin says why; they were installed and tried together on Python 3.9 to 3.13, those without Paddle
+on 3.14, too."""
 
 import pathlib
 import re
@@ -10,12 +11,18 @@ from setuptools.command.build_py import build_py
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "ppliteseg_paddle" / "__init__.py").read_text("utf-8")).group(1)
 
+# Python 3.13 has no NumPy 1, so there is no OpenCV that PaddleSeg admits. There PaddleSeg is installed without its
+# requirements, `pip install --no-deps paddleseg==2.8.0`, by scripts/env.sh or by hand; its code runs with newer ones.
+OLD, NEW = 'python_version < "3.13"', 'python_version >= "3.13"'
+PADDLESEG = "2.8.0"  # the loop, registry and configuration that we plug into, as released
+
 # Enough to run an exported model with the runtime of your choice.
 BASE = [
     "numpy>=1.22,<3",
     # Older ones have no wheels for Python 3.9+; 4.10 and 4.11 write out of bounds at some JPEG 2000 files
     # (CVE-2025-53644). The newest is best: up to 4.8.0 wheels hold a libwebp with CVE-2023-4863. See SECURITY.md.
     "opencv-python>=4.5.4,!=4.10.*,!=4.11.*,<5",
+    f"opencv-python>=4.12; {NEW}",  # the first for NumPy 2 with neither hole
     "anyascii>=0.3",  # class names in pictures where no font has their script; pure Python
     "pillow>=10.1",  # the first with a scalable font of its own
     "pyyaml>=5.4",
@@ -24,15 +31,22 @@ BASE = [
 ]
 # Training, evaluation and export, whichever Paddle they run on.
 TRAIN = [
-    "paddleseg==2.8.0",  # the loop, registry and configuration that we plug into, as released; wants OpenCV <= 4.6.0
-    "numpy<2",  # that OpenCV and Paddle 2.6 are built against NumPy 1
+    f"paddleseg=={PADDLESEG}; {OLD}",  # wants OpenCV <= 4.6.0
+    *(f"{name}; {NEW}" for name in ("filelock", "scipy", "prettytable", "scikit-learn")),  # what it wants beside that
+    f"numpy<2; {OLD}",  # that OpenCV and Paddle 2.6 are built against NumPy 1
     "visualdl>=2.5.0",
     "matplotlib>=3.5",
     "jinja2>=3",  # `report --runs`; visualdl's server needs it, too
-    "pandas<3",  # visualdl needs it; 3.x wants NumPy 2
+    f"pandas<3; {OLD}",  # visualdl needs it; 3.x wants NumPy 2
+    f"pandas; {NEW}",
     "protobuf>=3.20.2,<7",  # Paddle 2.6's fleet reads a field that protobuf 7 removed
     "safetensors>=0.4",
     "setuptools",  # Paddle imports it, and Python 3.12 environments start without it
+]
+# `export` to ONNX, beside Paddle 3 and the packages of "deploy".
+CONVERTER = [
+    f"paddle2onnx>=2.0,<2.2; {OLD}",  # no wheels for Python 3.13; admits no newer onnx than 1.17.0: see SECURITY.md
+    f"ml-dtypes<0.5.5; {OLD}",  # of onnx; newer ones need NumPy 2
 ]
 # Enough to run exported models, and no more: no onnx, no Paddle.
 RUNTIME = ["onnxruntime>=1.18", "openvino>=2024.0"]
@@ -40,20 +54,16 @@ RUNTIME = ["onnxruntime>=1.18", "openvino>=2024.0"]
 # 0.0.18 (CVE-2024-53981).
 SERVE = ["starlette>=0.49.1,<2", "uvicorn>=0.30,<1", "python-multipart>=0.0.18,<1"]
 EXTRAS = {
-    "train": TRAIN,  # for a Paddle that is installed already, from wherever
-    "cpu": TRAIN + ["paddlepaddle==3.2.2"],
+    "train": TRAIN + CONVERTER,  # for a Paddle that is installed already, from wherever
+    "cpu": TRAIN + CONVERTER + ["paddlepaddle==3.2.2"],
     "cpu-paddle26": TRAIN + ["paddlepaddle==2.6.2"],
-    "cpu-paddle33": TRAIN + ["paddlepaddle==3.3.1"],
+    "cpu-paddle33": TRAIN + CONVERTER + ["paddlepaddle==3.3.1"],
     "gpu": TRAIN + ["paddlepaddle-gpu==2.6.2"],  # the newest on the public index; newer builds: see README
     "runtime": RUNTIME,
-    "deploy": RUNTIME
-    + [
-        "onnx>=1.17,<1.18",  # Paddle2ONNX 2.1 admits no newer one; older ones have more holes: see SECURITY.md
-        "ml-dtypes<0.5.5",  # newer ones need NumPy 2
-        "paddle2onnx>=2.0,<2.2",
-    ],
+    "deploy": RUNTIME + ["onnx>=1.17"],  # older ones have more holes; without Paddle2ONNX the newest is installed
     "data": [  # each imported only where its data is prepared
         "cityscapesscripts>=2.2",
+        "numpy<2.4",  # what its evaluator calls is gone from later ones
         "pycocotools>=2.0.7",
     ],
     "tensorboard": ["tensorboard>=2.14,<3"],  # `train --use_tensorboard`; earlier ones want other versions of protobuf
@@ -107,7 +117,14 @@ setup(
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.9,<3.13",
+    python_requires=">=3.9,<3.15",
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(9, 15)),  # 3.14 without Paddle
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
     packages=find_packages(include=["ppliteseg_paddle", "ppliteseg_paddle.*"]),
     package_data={
         "ppliteseg_paddle": [

@@ -12,6 +12,7 @@ by SIGINT, SIGTERM, SIGHUP (`signals`).
 from __future__ import annotations
 
 import difflib
+import sys
 import unicodedata
 from collections.abc import Iterable
 
@@ -83,7 +84,19 @@ _EXTRAS = {
 
 def install_command(package: str) -> str | None:
     """The command that installs a package which an extra of this one brings; None for another one."""
+    if package == "paddleseg":
+        return install_training("cpu")
     return f"pip install '.[{_EXTRAS[package]}]'" if package in _EXTRAS else None
+
+
+def install_training(extra: str, python: tuple[int, ...] = sys.version_info[:2]) -> str:
+    """The command that installs all that training needs, for a version of Python.
+
+    Where Python has no NumPy 1 (3.13 and later) PaddleSeg's requirements cannot be met, and it comes without them: see
+    setup.py.
+    """
+    alone = " && pip install --no-deps paddleseg==2.8.0" if python >= (3, 13) else ""
+    return f"pip install '.[{extra}]'{alone}"
 
 
 def dependency_error(error: ImportError, install: str | None = None) -> DependencyError:

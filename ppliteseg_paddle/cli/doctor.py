@@ -57,6 +57,8 @@ def _plain(outcome: Any) -> dict[str, Any]:
 
 
 def summary(result: dict[str, Any]) -> str:
+    from ppliteseg_paddle.diagnosis.findings import how_to_train
+
     lines = [f"Python {result['python']}, {result['platform']}, {result['cpus']} CPUs", "", "versions"]
     lines += [f"  {name:24} {version}" for name, version in result["packages"].items() if version]
     absent = [name for name, version in result["packages"].items() if not version]
@@ -71,6 +73,6 @@ def summary(result: dict[str, Any]) -> str:
         lines += ["", "to fix"]
         for finding in result["findings"]:
             lines += [f"  {finding['level']:8} {finding['what']}", f"           {finding['fix']}"]
-    said = {True: "works", False: "CANNOT WORK", None: "not installed; pip install '.[cpu]' (or '.[gpu]')"}
+    said = {True: "works", False: "CANNOT WORK", None: f"not installed; {how_to_train()}"}
     lines += [""] + [f"{purpose}: {said[works]}" for purpose, works in result["works"].items()]
     return "\n".join(lines)

@@ -13,11 +13,13 @@ from typing import Callable, NamedTuple
 
 from ppliteseg_paddle.deploy.runtimes import distributions
 from ppliteseg_paddle.diagnosis.probes import Outcome
+from ppliteseg_paddle.errors import install_training
 
 # PaddleSeg's releases whose training loop is tested.
 PADDLESEG_VERSIONS = ("2.8.0", "2.9.1")
 _MIN_SHARED_MEMORY_MIB = 256
 Version = tuple[int, ...]
+_OR_GPU = " (or '.[gpu]')"  # its newest build on the index, 2.6.2, knows Python up to 3.12
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,14 @@ class Machine:
         return self.outcomes[probe].detail if probe in self.outcomes else ""
 
     @property
+    def python(self) -> Version:
+        return tuple(sys.version_info[:2])
+
+    @property
     def built_for_numpy_1(self) -> list[str]:
         """Packages that do not work with NumPy 2."""
         opencv = self.version("opencv-python", "opencv-python-headless")
-        old = (("opencv-python", () < opencv <= (4, 6, 0)), ("paddlepaddle", () < self.paddle < (3,)))
+        old = (("opencv-python", () < opencv < (4, 10)), ("paddlepaddle", () < self.paddle < (3,)))
         return [name for name, is_old in old if is_old]
 
 
@@ -64,15 +70,27 @@ class Rule(NamedTuple):
 RULES = (
     Rule(
         "error",
-        lambda m: not (3, 9) <= sys.version_info[:2] <= (3, 12),
-        lambda m: f"Python {platform.python_version()} is outside 3.9 to 3.12",
-        "make the environment with a Python from 3.9 to 3.12",
+        lambda m: not (3, 9) <= m.python <= (3, 14),
+        lambda m: f"Python {platform.python_version()} is outside 3.9 to 3.14",
+        "make the environment with a Python from 3.9 to 3.13",
+    ),
+    Rule(
+        "error",
+        lambda m: m.python == (3, 14) and m.version("paddleseg"),
+        lambda m: f"there is no PaddlePaddle for Python {platform.python_version()}; exported models can be run",
+        "to train, make the environment with a Python from 3.9 to 3.13",
     ),
     Rule(
         "error",
         lambda m: m.version("paddleseg") and not m.paddle,
         lambda m: "PaddleSeg is installed, but PaddlePaddle is not",
         "pip install '.[cpu]'   (or '.[gpu]')",
+    ),
+    Rule(
+        "warning",
+        lambda m: m.python >= (3, 13) and m.paddle and m.version("visualdl") and not m.version("paddleseg"),
+        lambda m: "training needs PaddleSeg, whose requirements have no build for this Python: install it without them",
+        f"pip install --no-deps paddleseg=={PADDLESEG_VERSIONS[0]}",
     ),
     Rule(
         "error",
@@ -87,7 +105,7 @@ RULES = (
             f"PaddleSeg {m.packages['paddleseg']} is installed; the training loop is tested with "
             f"{' and '.join(PADDLESEG_VERSIONS)}"
         ),
-        f"pip install paddleseg=={PADDLESEG_VERSIONS[0]}",
+        f"pip install --no-deps paddleseg=={PADDLESEG_VERSIONS[0]}",
     ),
     Rule(
         "error",
@@ -97,7 +115,7 @@ RULES = (
     ),
     Rule(
         "error",
-        lambda m: m.version("numpy") >= (2,) and m.built_for_numpy_1,
+        lambda m: m.version("numpy") >= (2,) and m.built_for_numpy_1 and m.python < (3, 13),
         lambda m: (
             f"NumPy {m.packages['numpy']} is installed beside {' and '.join(m.built_for_numpy_1)}, built for NumPy 1"
         ),
@@ -105,13 +123,19 @@ RULES = (
     ),
     Rule(
         "error",
-        lambda m: m.version("pandas") >= (3,),
+        lambda m: m.version("numpy") >= (2,) and m.built_for_numpy_1 and m.python >= (3, 13),
+        lambda m: f"{' and '.join(m.built_for_numpy_1)} is built for NumPy 1, which Python 3.13 does not have",
+        "pip install 'opencv-python>=4.12,<5'",
+    ),
+    Rule(
+        "error",
+        lambda m: m.version("pandas") >= (3,) and m.version("numpy") < (2,),
         lambda m: f"pandas {m.packages['pandas']} wants NumPy 2; visualdl needs pandas",
         "pip install 'pandas<3'",
     ),
     Rule(
         "warning",
-        lambda m: m.version("ml-dtypes") >= (0, 6),
+        lambda m: m.version("ml-dtypes") >= (0, 6) and m.version("numpy") < (2,),
         lambda m: f"ml-dtypes {m.packages['ml-dtypes']} wants NumPy 2; onnx needs ml-dtypes",
         "pip install 'ml-dtypes<0.5.5' 'onnx<1.18' 'numpy<2'",
     ),
@@ -173,6 +197,13 @@ RULES = (
         "use --num_workers 0, or start the container with --shm-size=1g",
     ),
 )
+
+
+def how_to_train(python: Version = sys.version_info[:2]) -> str:
+    """What to do where nothing for training is installed, on a version of Python."""
+    if python >= (3, 14):
+        return "there is no PaddlePaddle for this Python: take one from 3.9 to 3.13"
+    return f"{install_training('cpu', python)}{_OR_GPU * (python < (3, 13))}"
 
 
 def findings(packages: Mapping[str, str | None], outcomes: Mapping[str, Outcome]) -> list[dict[str, str]]:

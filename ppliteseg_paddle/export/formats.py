@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
@@ -112,10 +113,7 @@ def check_installed(names: Sequence[str]) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
             wanting = next(name for name in names if package in FORMATS[name].packages)
-            raise DependencyError(
-                f"exporting to {wanting} needs {package}, which is not installed. Install it with: "
-                "pip install '.[cpu,deploy]'"
-            )
+            raise missing(wanting, package)
     version = paddle_version()
     if "paddle2onnx" in packages and version is not None and version < (3,):
         raise DependencyError(
@@ -123,6 +121,18 @@ def check_installed(names: Sequence[str]) -> None:
             f"{'.'.join(map(str, version))}. The weights can be exported with another Paddle: pip install "
             "paddlepaddle==3.2.2"
         )
+
+
+def missing(form: str, package: str, python: tuple[int, ...] = sys.version_info[:2]) -> DependencyError:
+    """What to say of a package that a format needs, on a version of Python."""
+    if package == "paddle2onnx" and python >= (3, 13):
+        return DependencyError(
+            f"exporting to {form} needs paddle2onnx, which has no build for Python 3.13 or later. Export in an "
+            "environment of Python 3.9 to 3.12: see docs/install.md. --format paddle needs none."
+        )
+    return DependencyError(
+        f"exporting to {form} needs {package}, which is not installed. Install it with: pip install '.[cpu,deploy]'"
+    )
 
 
 def names_where(holds: Callable[[Format], bool]) -> str:

@@ -5,6 +5,7 @@ import pytest
 from ppliteseg_paddle.cli import doctor
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 from ppliteseg_paddle.diagnosis import probes
+from ppliteseg_paddle.diagnosis.findings import how_to_train
 from ppliteseg_paddle.diagnosis.probes import Outcome
 
 VERSIONS = {"numpy": "1.26.4", "paddlepaddle": "3.2.2", "paddleseg": "2.8.0", "onnxruntime": "1.32.0"}
@@ -46,7 +47,7 @@ def test_an_installation_for_exported_models_is_not_blamed_for_the_training_that
     result = installed(monkeypatch, failing=["import paddle" + "seg" * (len(absent) == 1)], absent=absent)
     assert result["works"] == {"training": None, "inference": True} and result["exit_status"] == 0
     assert not [each for each in result["findings"] if each["level"] == "error"]
-    assert last_lines(result)[0] == "training: not installed; pip install '.[cpu]' (or '.[gpu]')"
+    assert last_lines(result)[0] == f"training: not installed; {how_to_train()}"
 
 
 def test_without_a_runtime_nothing_works_and_the_command_that_installs_one_is_named(monkeypatch):

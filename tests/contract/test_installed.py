@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -39,3 +40,15 @@ def test_an_installed_package_has_the_configurations_and_the_published_weights(t
     assert iters["ppliteseg_t_cityscapes_1024x512_scale0.5_160k"] == 160_000
     shipped = {path.stem for path in (ROOT / "configs").glob("[!_]*/*.yml")}
     assert set(iters) == shipped and "ssld-stdc1" in names
+
+
+def test_doctor_and_env_sh_name_the_release_of_paddleseg_that_setup_py_installs():
+    from ppliteseg_paddle.diagnosis.findings import PADDLESEG_VERSIONS
+    from ppliteseg_paddle.errors import install_training
+
+    pinned = re.search(r'^PADDLESEG = "(.*?)"', (ROOT / "setup.py").read_text("utf-8"), re.MULTILINE).group(1)
+    read = re.search(r"\$\((sed .*PADDLESEG.*)\)\"$", (ROOT / "scripts" / "env.sh").read_text("utf-8"), re.MULTILINE)
+    command = ["bash", "-c", read.group(1)]
+    read_by_script = subprocess.run(command, env={**os.environ, "ROOT": str(ROOT)}, capture_output=True, text=True)
+    assert read_by_script.stdout.strip() == pinned == PADDLESEG_VERSIONS[0]
+    assert install_training("cpu", (3, 13)).endswith(f"paddleseg=={pinned}")

@@ -18,7 +18,8 @@ FINE = {probe.name: Outcome(True, "") for probe in probes.PROBES}
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
-    """A machine without GPU and with enough shared memory."""
+    """A machine without GPU and with enough shared memory, on the Python that most have."""
+    monkeypatch.setattr(known.Machine, "python", (3, 11))
     monkeypatch.setattr(known.shutil, "which", lambda name: None)
     monkeypatch.setattr(known, "_shared_memory_mib", lambda: 1024)
 
@@ -104,6 +105,46 @@ def test_an_unused_gpu_and_a_small_shared_memory_are_pointed_out(monkeypatch):
 @pytest.mark.parametrize("absent", [("paddleseg",), ("paddleseg", "paddlepaddle")])
 def test_who_runs_exported_models_needs_no_training(absent):
     assert found({"onnxruntime": "1.32.0", **dict.fromkeys(absent)}) == []
+
+
+CURRENT = {"numpy": "2.4.6", "opencv-python": "4.14.0.94", "pandas": "3.1.1", "ml-dtypes": "0.6.0"}
+
+
+@pytest.mark.parametrize(
+    "python, packages, level, what, fix",
+    [
+        ((3, 13), {}, None, "", ""),
+        ((3, 14), {"paddlepaddle": None, "paddleseg": None, "openvino": "2026.4"}, None, "", ""),
+        (
+            (3, 13),
+            {"paddleseg": None, "visualdl": "2.5.3", "onnxruntime": "1.32.0"},
+            "warning",
+            "training needs PaddleSeg",
+            "pip install --no-deps paddleseg==2.8.0",
+        ),
+        ((3, 13), {"opencv-python": "4.6.0.66"}, "error", "built for NumPy 1", "opencv-python>=4.12"),
+        ((3, 15), {}, "error", "is outside 3.9 to 3.14", "3.9 to 3.13"),
+        ((3, 8), {}, "error", "is outside 3.9 to 3.14", "3.9 to 3.13"),
+        ((3, 14), {"paddlepaddle": "3.2.2"}, "error", "no PaddlePaddle for Python", "3.9 to 3.13"),
+    ],
+)
+def test_each_python_has_its_trouble_and_its_fix(monkeypatch, python, packages, level, what, fix):
+    monkeypatch.setattr(known.Machine, "python", python)
+    findings = found({**CURRENT, **packages})
+    assert [finding["level"] for finding in findings] == [level] * (level is not None)
+    assert all(what in finding["what"] and fix in finding["fix"] for finding in findings)
+
+
+@pytest.mark.parametrize(
+    "python, words",
+    [
+        ((3, 12), "pip install '.[cpu]' (or '.[gpu]')"),
+        ((3, 13), "pip install '.[cpu]' && pip install --no-deps paddleseg==2.8.0"),
+        ((3, 14), "there is no PaddlePaddle for this Python: take one from 3.9 to 3.13"),
+    ],
+)
+def test_who_wants_to_train_is_told_how_on_this_python(python, words):
+    assert known.how_to_train(python) == words
 
 
 def test_errors_come_before_warnings():

@@ -9,6 +9,7 @@ from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES, readers
 from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
+from ppliteseg_paddle.export.formats import missing
 
 pytestmark = pytest.mark.slow  # exports the whole model
 
@@ -255,6 +256,14 @@ def test_a_missing_converter_is_named_with_its_install_command(tmp_path, monkeyp
         DependencyError, match="needs paddle2onnx, which is not installed. Install it with: pip install '.*deploy"
     ):
         export(tmp_path / "export")
+
+
+@pytest.mark.parametrize(
+    "python, words",
+    [((3, 12), "pip install '.[cpu,deploy]'"), ((3, 13), "Export in an environment of Python 3.9 to 3.12")],
+)
+def test_where_the_converter_has_no_build_no_command_is_named_that_cannot_work(python, words):
+    assert words in str(missing("onnx", "paddle2onnx", python))
 
 
 def test_a_paddle_too_old_for_the_converter_is_named(monkeypatch):
