@@ -119,7 +119,6 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9,<3.15",
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3 :: Only",
         *(f"Programming Language :: Python :: 3.{minor}" for minor in range(9, 15)),  # 3.14 without Paddle

@@ -246,13 +246,15 @@ def begin_worker(parent: int) -> None:
     end_with(parent)
 
 
-def end_with(parent: int, number: int = signal.SIGKILL) -> None:
+def end_with(parent: int, number: int | None = None) -> None:
     """Kill this process when its parent dies, however that happens. Nothing is changed where the system is not Linux.
 
-    Args: parent: its process id. The parent's thread that started this process must live as long as the parent.
+    Args: parent: its process id. The parent's thread that started this process must live as long as the parent; number:
+        the signal, SIGKILL (which Windows does not have) if none is given.
     """
     if not sys.platform.startswith("linux"):
         return
+    number = signal.SIGKILL if number is None else number
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:  # it has died already
         os._exit(1)

@@ -259,8 +259,7 @@ def test_a_missing_converter_is_named_with_its_install_command(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    "python, words",
-    [((3, 12), "pip install '.[cpu,deploy]'"), ((3, 13), "Export in an environment of Python 3.9 to 3.12")],
+    "python, words", [((3, 12), "pip install '.[cpu,deploy]'"), ((3, 13), "in an environment of Python 3.9 to 3.12")]
 )
 def test_where_the_converter_has_no_build_no_command_is_named_that_cannot_work(python, words):
     assert words in str(missing("onnx", "paddle2onnx", python))
