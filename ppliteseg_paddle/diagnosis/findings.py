@@ -129,6 +129,12 @@ RULES = (
     ),
     Rule(
         "error",
+        lambda m: m.version("numpy") >= (2, 5) and m.paddle,
+        lambda m: f"NumPy {m.packages['numpy']} is installed beside PaddlePaddle, whose float(tensor) fails with it",
+        "pip install 'numpy<2.5'",
+    ),
+    Rule(
+        "error",
         lambda m: m.version("pandas") >= (3,) and m.version("numpy") < (2,),
         lambda m: f"pandas {m.packages['pandas']} wants NumPy 2; visualdl needs pandas",
         "pip install 'pandas<3'",
