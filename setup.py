@@ -34,7 +34,7 @@ TRAIN = [
     f"paddleseg=={PADDLESEG}; {OLD}",  # wants OpenCV <= 4.6.0
     *(f"{name}; {NEW}" for name in ("filelock", "scipy", "prettytable", "scikit-learn")),  # what it wants beside that
     f"numpy<2; {OLD}",  # that OpenCV and Paddle 2.6 are built against NumPy 1
-    f"numpy<2.5; {NEW}",  # Paddle's float(tensor) of shape [1] fails with later ones
+    f"numpy<2.4; {NEW}",  # Paddle's float(tensor) of shape [1] fails with later ones
     "visualdl>=2.5.0",
     "matplotlib>=3.5",
     "jinja2>=3",  # `report --runs`; visualdl's server needs it, too

@@ -129,9 +129,9 @@ RULES = (
     ),
     Rule(
         "error",
-        lambda m: m.version("numpy") >= (2, 5) and m.paddle,
+        lambda m: m.version("numpy") >= (2, 4) and m.paddle,
         lambda m: f"NumPy {m.packages['numpy']} is installed beside PaddlePaddle, whose float(tensor) fails with it",
-        "pip install 'numpy<2.5'",
+        "pip install 'numpy<2.4'",
     ),
     Rule(
         "error",
