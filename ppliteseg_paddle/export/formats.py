@@ -123,15 +123,15 @@ def check_installed(names: Sequence[str]) -> None:
         )
 
 
-def missing(form: str, package: str, python: tuple[int, ...] = sys.version_info[:2]) -> DependencyError:
+def missing(wanting: str, package: str, python: tuple[int, ...] = sys.version_info[:2]) -> DependencyError:
     """What to say of a package that a format needs, on a version of Python."""
     if package == "paddle2onnx" and python >= (3, 13):
         return DependencyError(
-            f"exporting to {form} needs paddle2onnx, which has no build for Python 3.13 or later. Export in an "
+            f"exporting to {wanting} needs paddle2onnx, which has no build for Python 3.13 or later. Export in an "
             "environment of Python 3.9 to 3.12: see docs/install.md. --format paddle needs none."
         )
     return DependencyError(
-        f"exporting to {form} needs {package}, which is not installed. Install it with: pip install '.[cpu,deploy]'"
+        f"exporting to {wanting} needs {package}, which is not installed. Install it with: pip install '.[cpu,deploy]'"
     )
 
 
