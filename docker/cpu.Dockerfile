@@ -5,8 +5,8 @@
 #   docker run --rm -v "$PWD:/work" --shm-size 1g ppliteseg:train train --config data/mine/config.yml
 # To export to ONNX and OpenVINO a Python up to 3.12 is needed (Paddle2ONNX): --build-arg BASE=python:3.11-slim-trixie.
 #
-# Tried: the RUN steps in a Debian 13 made by mmdebstrap, with both EXTRAS, then `doctor`, `predict` and a short
-# training. Not tried: building by Docker itself.
+# Tried: the last RUN step in a Debian 13 made by mmdebstrap, with both EXTRAS, then `doctor`, `predict` and a short
+# training (the packages of the first step had come with mmdebstrap, libgomp1 by hand); hadolint. Not tried: Docker itself.
 ARG BASE=debian:13-slim
 FROM ${BASE}
 ARG EXTRAS=runtime,serve
