@@ -166,7 +166,7 @@ def test_a_place_before_an_unknown_runtime_is_refused(table):
 
 def test_the_paddle_that_is_hinted_at_is_the_one_that_setup_installs():
     setup = pathlib.Path(runtimes.__file__).parents[2] / "setup.py"
-    [version] = re.findall(r'"cpu": TRAIN \+ \["paddlepaddle==([\d.]+)"\]', setup.read_text("utf-8"))
+    [version] = re.findall(r'"cpu": TRAIN \+ CONVERTER \+ \["paddlepaddle==([\d.]+)"\]', setup.read_text("utf-8"))
     assert RUNTIMES["paddle"].install == f"pip install paddlepaddle=={version}"
 
 
