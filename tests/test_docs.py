@@ -19,7 +19,15 @@ SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("script
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # Flags of other programs that the pages mention.
-FOREIGN_FLAGS = {"--build", "--disable-telemetry", "--logdir", "--model-repository", "--rm"}
+FOREIGN_FLAGS = {
+    "--build",
+    "--disable-telemetry",
+    "--kill-on-bad-exit",
+    "--logdir",
+    "--model-repository",
+    "--requeue",
+    "--rm",
+}
 # Files of PaddleSeg that docs/fidelity.md compares with.
 FOREIGN_FILES = {
     "configs/pp_liteseg/",

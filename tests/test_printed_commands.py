@@ -42,7 +42,7 @@ NOT_RUN = {
     "--max_minutes 60": "takes an hour; tests/engine/loop/test_by_time.py",
     "--nproc_per_node 4": "four processes; tests/engine/loop/test_launch.py",
     "--devices 0,2": "needs GPUs; tests/cli/test_ranks_flags.py",
-    "--nnodes 2": "two machines; tests/engine/loop/test_launch.py",
+    "--nnodes 2": "two machines; tests/engine/loop/test_two_machines.py",
     "--precision int8": "takes minutes at 1024x512; tests/export/test_int8.py",
     "--graph plain": "takes a minute at 1024x512; tests/export/test_plain_graph.py",
     "output/paste": "300 iterations; tests/data/test_copy_paste.py trains with the transform",
