@@ -24,6 +24,7 @@ from ppliteseg_paddle.cli.common import FLAGS, add_flags, config_for, positive_f
 from ppliteseg_paddle.deploy.predict_report import KINDS, OF_IMAGES_ONLY
 from ppliteseg_paddle.deploy.predict_report import summary as summary
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES, backend_names, readers
+from ppliteseg_paddle.deploy.smoothing import SMOOTH, check_smooth
 from ppliteseg_paddle.deploy.sources import find_images, is_video, local
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.outputs import Outputs
@@ -62,6 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max_frames", type=positive_int, metavar="N", help="stop after so many frames of a video or camera"
+    )
+    parser.add_argument(
+        "--smooth",
+        type=float,
+        nargs="?",
+        const=SMOOTH,
+        default=0.0,
+        metavar="X",
+        help="of a video or camera: blend each frame with those before where they agree, so that masks flicker less; X "
+        f"is the largest share of earlier frames, 0 (off, the default) to below 1 (--smooth alone: {SMOOTH})",
     )
     parser.add_argument(
         "--outputs",
@@ -220,8 +231,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run_images(args: argparse.Namespace, path: str) -> dict[str, Any]:
-    if args.max_frames is not None:
-        raise ConfigError("--max_frames is for videos and cameras.")
+    for flag in ("max_frames", "smooth"):
+        if getattr(args, flag):
+            raise ConfigError(f"--{flag} is for videos and cameras.")
     cityscapes = args.format == "cityscapes"
     kinds = () if cityscapes else _kinds(args, "mask", "overlay")
     items = find_images(path, args.save_dir, kinds or ("submission",))
@@ -243,9 +255,8 @@ def _run_video(args: argparse.Namespace, source: str | int) -> dict[str, Any]:
             raise ConfigError(
                 f"--outputs {kind} is for images, not for videos: take frames as images (ffmpeg -i VIDEO %06d.png)."
             )
-    return predict_video(
-        source, lambda: _open(args, kinds), Outputs(args.save_dir, args.overwrite), kinds, args.max_frames
-    )
+    outputs = Outputs(args.save_dir, args.overwrite)
+    return predict_video(source, lambda: _open(args, kinds), outputs, kinds, args.max_frames, args.smooth)
 
 
 def _kinds(args: argparse.Namespace, *default: str) -> tuple[str, ...]:
@@ -253,6 +264,7 @@ def _kinds(args: argparse.Namespace, *default: str) -> tuple[str, ...]:
 
 
 def _check(args: argparse.Namespace) -> None:
+    check_smooth(args.smooth)
     if (args.image_path is None) == (args.camera is None):
         raise ConfigError("give either --image_path PATH (an image, a folder, a list file, a video) or --camera 0.")
     if args.unknown_below is not None and args.format == "cityscapes":

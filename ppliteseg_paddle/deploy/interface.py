@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ppliteseg_paddle.deploy.artifact import PRECISIONS, Artifact
 from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
-from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
+from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, suggest
 
 # Where the graph leaves height and width open, it is tried on an image of this size.
 _TRIAL_SIDE = 64
@@ -120,6 +120,22 @@ def split_device(device: str | None) -> tuple[str | None, int]:
 def default_threads() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_size(artifact: Artifact, batch: NDArray[Any], size: Sequence[int]) -> None:
+    """Check that an input has the size that the artifact was exported for. Args: size: (H, W) of the image.
+
+    Raises: DataError: saying all three sizes.
+    """
+    for dimension, found in zip("HW", batch.shape[2:]):
+        wanted = artifact.input.size_of(dimension)
+        if wanted not in (-1, found):
+            raise DataError(
+                "the model was exported for inputs of "
+                f"{artifact.input.size_of('W'):d}x{artifact.input.size_of('H'):d} pixels (width x "
+                f"height), and an image that comes as {size[1]:d}x{size[0]:d} gives "
+                f"{batch.shape[3]:d}x{batch.shape[2]:d}; resize it, or export without --input_shape."
+            )
 
 
 def check_ports(artifact: Artifact, graph: str, inputs: int, outputs: int) -> None:

@@ -13,6 +13,7 @@ from ppliteseg_paddle.deploy import scores as scoring
 from ppliteseg_paddle.deploy.artifact import MASK_RESIZES, Artifact
 from ppliteseg_paddle.deploy.interface import Backend
 from ppliteseg_paddle.deploy.preprocess import restore
+from ppliteseg_paddle.deploy.smoothing import Smoother
 from ppliteseg_paddle.deploy.upsampling import Piece, Undo, classes, piece, strips
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, suggest
 
@@ -67,6 +68,16 @@ class Masks:
     def needs_logits(self, undo: Sequence[Undo]) -> bool:
         """Whether the backend is to be asked for `run_logits`: where something is to be resized by it."""
         return self.logits and self.resize == "bilinear" and _resizes(undo)
+
+    def smoothed(
+        self, output: NDArray[Any], undo: Sequence[Undo], gray: NDArray[Any], smoother: Smoother
+    ) -> NDArray[Any]:
+        """One image's output blended with those of the frames before. Args: as `finish` and `Smoother` have them."""
+        if output.ndim == 2:
+            return smoother.ids(output.astype(scoring.id_dtype(self._num_classes), copy=False), gray)
+        if self.needs_logits(undo) or self._op == "none":
+            return smoother.scores(output, gray, "sigmoid" if self._multilabel else "softmax")
+        return smoother.scores(output, gray, "none")
 
     def finish(self, output: NDArray[Any], undo: Sequence[Undo], with_confidence: bool) -> Mask:
         """One image's output, the logits where `needs_logits` says so, to its mask.

@@ -21,12 +21,18 @@ from ppliteseg_paddle.outputs import Outputs
 
 
 def predict_video(
-    source: str | int, open_predictor: Opener, outputs: Outputs, kinds: Sequence[str], max_frames: int | None = None
+    source: str | int,
+    open_predictor: Opener,
+    outputs: Outputs,
+    kinds: Sequence[str],
+    max_frames: int | None = None,
+    smooth: float = 0.0,
 ) -> dict[str, Any]:
     """Segment the frames of a video, or of a camera until it ends, Ctrl-C, or `max_frames`. A video that is interrupted
     holds the frames so far.
 
-    Args: source: as `VideoReader` takes it; open_predictor: gives a `Predictor`; kinds: of `predict_report.KINDS`.
+    Args: source: as `VideoReader` takes it; open_predictor: gives a `Predictor`; kinds: of `predict_report.KINDS`;
+        smooth: as `Predictor.stream` has it.
     Returns: plain values for the report.
     Raises: DataError: if the source cannot be read, or a file cannot be written. `signals.Interrupted`.
         Whatever `open_predictor` raises.
@@ -39,7 +45,8 @@ def predict_video(
         total = min((n for n in (video.frame_count, max_frames) if n is not None), default=None)
         pace, start = Pace(video.fps), time.perf_counter()
         frames = itertools.islice(video, max_frames)
-        stream = predictor.stream(frames, with_confidence="confidence" in kinds, ahead=1 if video.live else 2)
+        ahead = 1 if video.live else 2
+        stream = predictor.stream(frames, with_confidence="confidence" in kinds, ahead=ahead, smooth=smooth)
         # The first signal ends the reading; what was read is still segmented and written. A second Ctrl-C does not wait
         # for that, as it must not where the camera has stopped answering.
         try:
@@ -65,6 +72,7 @@ def predict_video(
         "video_fps": round(video.fps, 3),
         "size": list(video.size),
         "frames_missing": missing,
+        "smooth": smooth,
     }
 
 

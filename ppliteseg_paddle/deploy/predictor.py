@@ -17,12 +17,13 @@ from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.foreign import open_folder
 from ppliteseg_paddle.deploy.images import Image, pixels_of
-from ppliteseg_paddle.deploy.interface import Backend, default_threads
+from ppliteseg_paddle.deploy.interface import Backend, check_size, default_threads
 from ppliteseg_paddle.deploy.masks import Mask, Masks
 from ppliteseg_paddle.deploy.pool import Pool
 from ppliteseg_paddle.deploy.predict_options import LARGE_IMAGES, PredictOptions, need_scores
 from ppliteseg_paddle.deploy.shown import Result
 from ppliteseg_paddle.deploy.sliding import Sliding, window_within
+from ppliteseg_paddle.deploy.smoothing import check_smooth
 from ppliteseg_paddle.deploy.stream import Prediction as Prediction
 from ppliteseg_paddle.deploy.upsampling import Piece, Undo, piece, upsampled
 from ppliteseg_paddle.deploy.views import View
@@ -67,7 +68,7 @@ class Predictor:
             logits, as `val` does, "nearest" the class ids, which is faster; None does as the artifact says.
         label_set: of a folder that does not name its classes, as PaddleSeg's: a `LabelSet`, or the name of a known one.
     Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colors),
-        `unknown_id` (the value of pixels below `unknown_below`), `mask_resize`.
+        `unknown_id` (the value of pixels below `unknown_below`), `mask_resize`, `masks` (how outputs become masks).
     Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option
         needs scores and the graph returns class ids only. ConfigError: for an option that is not possible.
         DependencyError: if the backend is not installed.
@@ -129,9 +130,9 @@ class Predictor:
         self.artifact, self._pool, self.label_set = artifact, pool, artifact.label_set
         self.batch_size, self.streams, self.unknown_below = how.batch_size, len(pool.backends), how.unknown_below
         self.unknown_id = scoring.unknown_id(artifact.label_set)
-        self._masks = Masks(artifact, self.backend, how.mask_resize, how.unknown_below)
-        self.mask_resize = self._masks.resize
-        self.sliding = how.sliding(artifact, self.backend, self._masks)
+        self.masks = Masks(artifact, self.backend, how.mask_resize, how.unknown_below)
+        self.mask_resize = self.masks.resize
+        self.sliding = how.sliding(artifact, self.backend, self.masks)
         self._views = artifact.views.views
         scores = 0 if artifact.output.op == "argmax" else artifact.label_set.num_classes
         self.max_pixels, self.large_images = how.max_pixels or pixels_in_one_piece(scores), how.large_images
@@ -203,7 +204,13 @@ class Predictor:
         return [result.mask for result in self.stream(images)]
 
     def stream(
-        self, images: Iterable[Image], *, with_confidence: bool = False, keep_going: bool = False, ahead: int = 2
+        self,
+        images: Iterable[Image],
+        *,
+        with_confidence: bool = False,
+        keep_going: bool = False,
+        ahead: int = 2,
+        smooth: float = 0.0,
     ) -> Iterator[Prediction]:
         """Segment images one after the other, such as a video's frames: reading, inference and whatever the caller does
         with the results overlap, in threads.
@@ -216,12 +223,14 @@ class Predictor:
             with_confidence: whether each pixel's confidence is wanted, too.
             keep_going: whether an image that cannot be read is yielded with its error, rather than ending the stream.
             ahead: how many images may wait between two stages; it bounds memory.
+            smooth: of a video: the largest share of earlier frames, 0 (off) to below 1 (see `deploy.smoothing`).
         Returns: one `Prediction` for each image, in their order.
-        Raises: as `predict`, after the results of all images before; and what `images` itself raises.
+        Raises: as `predict`, after the results of all images before; what `images` raises; ConfigError for `smooth`.
         """
         if with_confidence:
             self.check_scores("confidence")
-        return streaming.stream(self, images, with_confidence, keep_going, ahead)
+        check_smooth(smooth)
+        return streaming.stream(self, images, with_confidence, keep_going, ahead, smooth)
 
     # ----------------------------------------------------------------------------------------
     # The three stages of `predict`, apart: the benchmark times them
@@ -244,15 +253,7 @@ class Predictor:
         """What the network gets of its input in a view, and the whole way back."""
         size = batch.shape[2:]
         batch, back = view.of(batch)
-        for dimension, found in zip("HW", batch.shape[2:]):
-            wanted = self.artifact.input.size_of(dimension)
-            if wanted not in (-1, found):
-                raise DataError(
-                    "the model was exported for inputs of "
-                    f"{self.artifact.input.size_of('W'):d}x{self.artifact.input.size_of('H'):d} pixels (width x "
-                    f"height), and an image that comes as {size[1]:d}x{size[0]:d} gives "
-                    f"{batch.shape[3]:d}x{batch.shape[2]:d}; resize it, or export without --input_shape."
-                )
+        check_size(self.artifact, batch, size)
         undo = [*undo, *back]
         if any(step.kind == "resize" for step in undo) or len(self._views) > 1:
             undo.append(Undo("resize", (batch.shape[2], batch.shape[3])))  # by the network, of its small logits
@@ -260,7 +261,7 @@ class Predictor:
 
     def needs_logits(self, undo: Sequence[Undo]) -> bool:
         """Whether `forward` is to return logits for the way back."""
-        return self._masks.needs_logits(undo)
+        return self.masks.needs_logits(undo)
 
     def forward(self, batch: NDArray[Any], logits: bool = False) -> NDArray[Any]:
         """The network's input -> its output, or its second output, the logits; returns when that is there."""
@@ -309,7 +310,7 @@ class Predictor:
             "images of more than %d pixels are segmented by windows of %dx%d (see max_pixels and large_images)",
             *(self.max_pixels, side, side),
         )
-        return Sliding(self.artifact, self.backend.graph, self._masks.scores, (side, side), None)
+        return Sliding(self.artifact, self.backend.graph, self.masks.scores, (side, side), None)
 
     def goes_once(self, pixels: NDArray[Any]) -> bool:
         """Whether an image goes through the network once and in one piece, so that several can go together."""
@@ -323,13 +324,13 @@ class Predictor:
             return self.finish(self.forward(batch, self.needs_logits(undo))[0], undo, with_confidence)
         if windows is not None and self._views == [View()]:
             strips = windows.outputs(pixels, self._of_windows, self.batch_size)
-            masks = self._masks
+            masks = self.masks
             return masks.joined(masks.decide(strip, with_confidence, masks.logits) for strip in strips)
-        return self._masks.of_logits(list(self._pieces(pixels, windows)), with_confidence)
+        return self.masks.of_logits(list(self._pieces(pixels, windows)), with_confidence)
 
     def finish(self, output: NDArray[Any], undo: Sequence[Undo], with_confidence: bool) -> Mask:
         """The network's output for one image -> mask and confidence at the image's own size."""
-        return self._masks.finish(output, undo, with_confidence)
+        return self.masks.finish(output, undo, with_confidence)
 
     def _pieces(self, pixels: NDArray[Any], windows: Sliding | None) -> Iterator[Piece]:
         """The logits of each view with their way back."""
@@ -340,11 +341,11 @@ class Predictor:
                 yield piece(windows.scores(seen, self._of_windows, self.batch_size), [*undo, *back])
             else:
                 seen, steps = self._seen(batch, undo, view)
-                yield piece(self.forward(seen, self._masks.logits)[0], steps)
+                yield piece(self.forward(seen, self.masks.logits)[0], steps)
 
     def _of_windows(self, batch: NDArray[Any]) -> Iterable[NDArray[Any]]:
         """The output of each window, at its size."""
-        if not self._masks.logits:
+        if not self.masks.logits:
             return self.forward(batch)
         undo = [Undo("resize", (batch.shape[2], batch.shape[3]))]
         return [upsampled(logits, undo) for logits in self.forward(batch, True)]

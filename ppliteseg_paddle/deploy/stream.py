@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.deploy.pipeline import grouped, overlapped
+from ppliteseg_paddle.deploy.smoothing import Smoother, small_gray
 from ppliteseg_paddle.deploy.upsampling import Undo
 from ppliteseg_paddle.errors import DataError
+
+T = TypeVar("T")
 
 
 class Prediction(NamedTuple):
@@ -29,7 +32,8 @@ class Prediction(NamedTuple):
 
 
 class Task(NamedTuple):
-    """An image on its way through the stages; `error` in place of everything else. `whole`: once and in one piece."""
+    """An image on its way through the stages; `error` in place of everything else. `whole`: once and in one piece;
+    `gray`: see `smoothing.small_gray`."""
 
     number: int
     image: Any = None
@@ -38,16 +42,19 @@ class Task(NamedTuple):
     undo: Sequence[Undo] = ()
     error: DataError | None = None
     output: Any = None
+    gray: Any = None
 
 
 class Stages:
-    """What happens to an image, in three steps that may each run in a thread of its own.
+    """What happens to an image, in steps that may each run in a thread of its own.
 
-    Args: predictor: a `Predictor`; with_confidence: whether each pixel's confidence is wanted, too.
+    Args: predictor: a `Predictor`; with_confidence: whether each pixel's confidence is wanted, too; smooth: as
+        `Predictor.stream` has it.
     """
 
-    def __init__(self, predictor: Any, with_confidence: bool = False):
+    def __init__(self, predictor: Any, with_confidence: bool = False, smooth: float = 0.0):
         self._predictor, self._with_confidence = predictor, with_confidence
+        self._smoother = Smoother(smooth) if smooth else None
 
     def prepare(self, numbered: tuple[int, Any]) -> Task:
         """Read an image, as `Predictor.predict` takes it, and make the network's input of it."""
@@ -58,7 +65,15 @@ class Stages:
             batch, undo = self._predictor.preprocess(pixels) if whole else (None, ())
         except DataError as error:
             return Task(index, error=error)
-        return Task(index, pixels, whole, batch, undo)
+        gray = self.gray(pixels, batch) if self._smoother else None
+        return Task(index, pixels, whole, batch, undo, gray=gray)
+
+    def gray(self, pixels: Any, batch: Any) -> Any:
+        """Of the network's input where there is one, as that is what its output covers."""
+        if batch is None:
+            return small_gray(pixels, channels_first=False)
+        artifact = self._predictor.artifact
+        return small_gray(batch[0], artifact.input_of(self._predictor.backend.graph).layout[1] == "C")
 
     def key(self, task: Task) -> tuple[Any, ...] | None:
         """What goes through the network together: inputs of one size for one output. An image without an input stands
@@ -77,6 +92,21 @@ class Stages:
         outputs = predictor.forward(batch, predictor.needs_logits(tasks[0].undo))
         return [task._replace(output=output, batch=None) for task, output in zip(tasks, outputs)]
 
+    def smooth(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        """Blend the output of each frame with those before it, in the order of the frames."""
+        smoother, masks = self._smoother, self._predictor.masks
+        if smoother is None:
+            yield from tasks
+            return
+        for task in _in_order((task.number, task) for task in tasks):
+            if task.error is not None:
+                yield task
+            elif task.whole:
+                yield task._replace(output=masks.smoothed(task.output, task.undo, task.gray, smoother))
+            else:
+                mask, confidence = task.output
+                yield task._replace(output=(smoother.ids(mask, task.gray), confidence))
+
     def finish(self, task: Task) -> tuple[int, Prediction]:
         """The mask at the image's size."""
         if task.error is not None:
@@ -88,25 +118,30 @@ class Stages:
 
 
 def stream(
-    predictor: Any, images: Iterable[Any], with_confidence: bool, keep_going: bool, ahead: int
+    predictor: Any, images: Iterable[Any], with_confidence: bool, keep_going: bool, ahead: int, smooth: float
 ) -> Iterator[Prediction]:
     """See `Predictor.stream`. Args: predictor: a `Predictor`."""
-    stages, helpers = Stages(predictor, with_confidence), helper_threads()
+    stages, helpers = Stages(predictor, with_confidence, smooth), helper_threads()
     prepared = overlapped(stages.prepare, enumerate(images), helpers, ahead)
     groups = grouped(prepared, stages.key, predictor.batch_size)
     inferred = overlapped(stages.infer, groups, predictor.streams, ahead)
-    tasks = (task for group in inferred for task in group)
-    early: dict[int, Prediction] = {}
-    following = 0
+    tasks = stages.smooth(task for group in inferred for task in group)
     with contextlib.closing(overlapped(stages.finish, tasks, helpers, ahead)) as finished:
-        for index, prediction in finished:
-            early[index] = prediction
-            while following in early:
-                prediction = early.pop(following)
-                if prediction.error is not None and not keep_going:
-                    raise prediction.error
-                yield prediction
-                following += 1
+        for prediction in _in_order(finished):
+            if prediction.error is not None and not keep_going:
+                raise prediction.error
+            yield prediction
+
+
+def _in_order(numbered: Iterable[tuple[int, T]]) -> Iterator[T]:
+    """Things by their numbers, 0 and on: what comes early waits."""
+    early: dict[int, T] = {}
+    following = 0
+    for number, thing in numbered:
+        early[number] = thing
+        while following in early:
+            yield early.pop(following)
+            following += 1
 
 
 def helper_threads() -> int:
