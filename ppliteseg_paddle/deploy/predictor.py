@@ -144,7 +144,6 @@ class Predictor:
 
     @property
     def backend(self) -> Backend:
-        """What runs it."""
         return self._pool.backends[0]
 
     @property
@@ -224,7 +223,7 @@ class Predictor:
             keep_going: whether an image that cannot be read is yielded with its error, rather than ending the stream.
             ahead: how many images may wait between two stages; it bounds memory.
             smooth: of a video: the largest share of earlier frames, 0 (off) to below 1 (see `deploy.smoothing`).
-        Returns: one `Prediction` for each image, in their order.
+        Returns: a `Prediction` of each, in their order.
         Raises: as `predict`, after the results of all images before; what `images` raises; ConfigError for `smooth`.
         """
         if with_confidence:

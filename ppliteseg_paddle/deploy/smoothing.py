@@ -28,7 +28,7 @@ SMOOTH = 0.65  # `--smooth` without a number
 # `benchmark.studies.smoothing`) frames in motion have up to 0.2, cuts from one street to another 0.38 to 0.8.
 CUT = 0.35
 _FLOW_SIDE = 256  # pixels: longer side of the gray images
-_LEAST_SIDE = 16  # pixels: a smaller image has no flow
+_MIN_SIDE = 16  # pixels: a smaller image has no flow
 _CHANNELS = 512  # OpenCV moves no more at once
 
 
@@ -100,7 +100,7 @@ class _Motion:
     def to(self, gray: NDArray[Any]) -> NDArray[np.float32]:
         """Shape: gray (h, w); returns (h, w, 2), x and y in pixels."""
         before, self._before = self._before, self._levels(gray)
-        if min(gray.shape) < _LEAST_SIDE:
+        if min(gray.shape) < _MIN_SIDE:
             return np.zeros((*gray.shape, 2), np.float32)
         flow: NDArray[np.float32] = self._flow.calc(self._before, before, None)
         return flow

@@ -18,7 +18,7 @@ from ppliteseg_paddle.synth.canvas import BICYCLIST, CAR, PEDESTRIAN
 from ppliteseg_paddle.synth.scene import render_scene
 
 _LARGER = 1.5  # the drawn scene, to the film
-_LEAST, _MOST = 0.004, 0.1  # area of what crosses, to the scene's
+_MIN_AREA, _MAX_AREA = 0.004, 0.1  # area of what crosses, to the scene's
 _NOISE, _QUALITY = 4.0, 75  # standard deviation in levels; JPEG, in place of a camera's video codec
 _TRIES = 12  # scenes that are searched for something that crosses
 
@@ -105,7 +105,7 @@ def _crossers(seed: int, drawn: tuple[int, int], speed: float) -> Iterator[_Cros
         count, regions, boxes, _ = cv2.connectedComponentsWithStats(movable)
         for region in range(1, count):
             x, y, width, height, area = (int(value) for value in boxes[region])
-            if _LEAST < area / movable.size < _MOST and x > 0 and x + width < drawn[0]:
+            if _MIN_AREA < area / movable.size < _MAX_AREA and x > 0 and x + width < drawn[0]:
                 part = slice(y, y + height), slice(x, x + width)
                 inside = regions[part] == region
                 yield _Crosser(image[part], label[part], inside, x, y, next(direction) * speed)

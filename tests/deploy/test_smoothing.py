@@ -84,7 +84,7 @@ def test_a_stream_is_smoothed_in_order_and_as_without_where_smooth_is_0(op):
     assert len(alone) == 9 and all(np.array_equal(a, b) for a, b in zip(alone, batched))
 
 
-def test_an_unreadable_frame_is_told_and_the_others_go_on(tmp_path):
+def test_an_unreadable_frame_is_told_and_the_others_follow(tmp_path):
     frames = [image(), tmp_path / "missing.png", image()]
     found = list(stand_in().stream(frames, smooth=SMOOTH, keep_going=True))
     assert [each.error is None for each in found] == [True, False, True]
