@@ -5,11 +5,19 @@ PaddleSeg's tools build our configurations after `ppliteseg_paddle.register()`:
     import ppliteseg_paddle
     ppliteseg_paddle.register()
     from paddleseg.cvlibs import Config, SegBuilder
+
+A script that does not call it, such as PaddleSeg's own tools, is run by
+
+    python -m ppliteseg_paddle.registry PaddleSeg/tools/train.py --config configs/camvid/ppliteseg_t_camvid_480x360.yml
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import runpy
+import sys
+from collections.abc import Sequence
 
 from ppliteseg_paddle import environment
 from ppliteseg_paddle.errors import ConfigError, suggest
@@ -81,3 +89,35 @@ def register() -> None:
             if name not in getattr(manager, registry).components_dict:
                 getattr(manager, registry).add_component(getattr(importlib.import_module(module), name))
     compat.apply_paddleseg_fixes()
+
+
+def run_script(path: str, arguments: Sequence[str]) -> None:
+    """Run a Python script as `python path arguments` does, after `register()`.
+
+    Raises: ConfigError: if there is no such file; ImportError: without paddleseg; whatever the script raises.
+    """
+    if not os.path.isfile(path):
+        raise ConfigError(f"{path} does not exist: give a script of PaddleSeg, as tools/train.py in a copy of it.")
+    register()
+    sys.argv = [path, *arguments]
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    runpy.run_path(path, run_name="__main__")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`run_script` as a command. Returns: its exit status."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m ppliteseg_paddle.registry SCRIPT.py [ARGUMENT ...]")
+        return 0 if arguments else 2
+    try:
+        run_script(arguments[0], arguments[1:])
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    from ppliteseg_paddle import registry  # components are added to the table there, not to this copy of it
+
+    sys.exit(registry.main(sys.argv[1:]))

@@ -45,6 +45,8 @@ def write_measured(folder, classes, matrix=MATRIX):
     (folder / "confusion_matrix.json").write_text(json.dumps({**names, "counts": matrix}))
     images = [{"image": "b.png", "mIoU": 0.125, "acc": 0.5}, {"image": "a.png", "mIoU": 0.75, "acc": 0.875}]
     (folder / "images.json").write_text(json.dumps({**names, "images": images}))
+    bins = [{"pixels": 6, "confidence": 0.5, "accuracy": 0.25}, {"pixels": 2, "confidence": 0.875, "accuracy": 1.0}]
+    (folder / "reliability.json").write_text(json.dumps({"ece": 0.22, "bins": [{"pixels": 0}, *bins]}))
     write_picture(folder / "worst_images.png", 30)
     write_picture(folder / "best_images.png", 40)
 

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "save_dir",
         save_dir={
             "help": "write the confusion matrix (PNG, CSV, JSON), the scores of each image, the worst first (CSV, "
-            "JSON), and pictures of the worst and the best images",
+            "JSON), how far confidence is from accuracy (JSON), and pictures of the worst and the best images",
             "default": None,
         },
     )
@@ -105,6 +105,8 @@ def summary(result: dict[str, Any]) -> str:
     )
     if not all(result["present"]):
         lines.append(f"Over the {sum(result['present']):d} classes that occur: mIoU {result['mIoU_present']:.4f}")
+    if result.get("ece") is not None:
+        lines.append(f"Expected calibration error of the confidence: {result['ece']:.4f}")
     worst = [f"{row['image']} ({row['mIoU']:.4f})" for row in result.get("worst_images", ()) if row["mIoU"] is not None]
     if worst:
         lines.append(f"Worst images: {', '.join(worst)}")

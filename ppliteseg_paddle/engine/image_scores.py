@@ -1,4 +1,5 @@
-"""What `val --save_dir` writes: the confusion matrix, and the scores of each image, the worst first."""
+"""What `val --save_dir` writes: the confusion matrix, the scores of each image, the worst first, and how far the
+confidence of the network is from its accuracy."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppliteseg_paddle.engine.loop.distributed import sum_over_ranks
+from ppliteseg_paddle.engine.reliability import BINS, reliability
 from ppliteseg_paddle.files import write_bytes, write_json
 from ppliteseg_paddle.reading.run_files import (
     BEST_PICTURE,
@@ -20,10 +22,11 @@ from ppliteseg_paddle.reading.run_files import (
     MATRIX_PICTURE,
     MATRIX_SHARES,
     MATRIX_TABLE,
+    RELIABILITY_JSON,
     WORST_PICTURE,
 )
 
-FILES = (MATRIX_PICTURE, MATRIX_TABLE, MATRIX_SHARES, MATRIX_JSON, IMAGES_TABLE, IMAGES_JSON)
+FILES = (MATRIX_PICTURE, MATRIX_TABLE, MATRIX_SHARES, MATRIX_JSON, IMAGES_TABLE, IMAGES_JSON, RELIABILITY_JSON)
 PICTURES = (WORST_PICTURE, BEST_PICTURE)  # of `sample_rows.write_extremes`
 
 
@@ -32,12 +35,14 @@ class Counts:
 
     Args: images, classes: numbers of them; several: whether a pixel may have several classes.
     Attributes: areas: (images, 3, classes): pixels right, predicted, labelled; matrix: (classes, classes), rows are
-        labels; None before `gather`, and with `several`.
+        labels; None before `gather`, and with `several`; confidences: of `reliability.confidences_on_device`, zeros
+        with `several`.
     """
 
     def __init__(self, images: int, classes: int, several: bool = False):
         self.areas, self.several = np.zeros((images, 3, classes), np.int64), several
         self.matrix: np.ndarray | None = None
+        self.confidences = np.zeros((3, BINS))
 
     def add(self, index: int, counted: np.ndarray) -> None:
         """Take one image's confusion matrix, or its areas where a pixel may have several classes."""
@@ -46,8 +51,9 @@ class Counts:
         self.areas[index] = counted
 
     def gather(self, matrix: np.ndarray | None) -> None:
-        """Take the matrix of all images, and the other ranks' rows. All ranks have to call it."""
+        """Take the matrix of all images, and what the other ranks have counted. All ranks have to call it."""
         self.areas, self.matrix = sum_over_ranks(self.areas), matrix
+        self.confidences = sum_over_ranks(self.confidences)
 
     def rows(self, pairs: Sequence[Sequence[str]], root: str = "") -> list[dict[str, Any]]:
         """One row an image, the worst first: image, label, index (in the list, from 0), mIoU, acc, pixels, class_iou.
@@ -88,7 +94,7 @@ def normalized(matrix: np.ndarray) -> np.ndarray:
 
 
 def write_counts(folder: str, counts: Counts, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
-    """Write the files of `FILES`; without the matrix' where a pixel may have several classes.
+    """Write the files of `FILES`; without those of the matrix and of confidence where a pixel may have several classes.
 
     Args: rows: of `Counts.rows`; names: of the classes.
     Returns: their paths.
@@ -122,6 +128,7 @@ def write_counts(folder: str, counts: Counts, rows: Sequence[dict[str, Any]], na
         },
     )
     draw_confusion(paths[MATRIX_PICTURE], counts.matrix, names)
+    write_json(paths[RELIABILITY_JSON], reliability(counts.confidences))
     return list(paths.values())
 
 

@@ -21,6 +21,7 @@ from ppliteseg_paddle.engine.loop.precision import autocast, check_precision
 from ppliteseg_paddle.engine.loop.reader_errors import reader_errors
 from ppliteseg_paddle.engine.loop.workers import Loader
 from ppliteseg_paddle.engine.metrics import areas_on_device, confusion_on_device, scores, scores_of_areas
+from ppliteseg_paddle.engine.reliability import confidences_on_device, reliability
 from ppliteseg_paddle.engine.sample_rows import SampleRows, write_extremes
 from ppliteseg_paddle.errors import DataError
 
@@ -32,7 +33,7 @@ def evaluate(model: Any, dataset: Any, counts: Counts | None = None, **options: 
     statistics are averaged over the ranks before.
 
     Args:
-        counts: gets the confusion matrix and what is counted for each image.
+        counts: gets the confusion matrix, what is counted for each image, and pixels by their confidence.
         options: fields of `EvalOptions`, as in `evaluate(model, dataset, batch_size=4)`.
     Returns: `metrics.scores` and "images", their number.
     Raises: ConfigError; DataError: for an image or label that cannot be read.
@@ -75,6 +76,9 @@ def evaluate(model: Any, dataset: Any, counts: Counts | None = None, **options: 
                         part = count(pred[i : i + 1], logits[i : i + 1] if several else None, group["label"][i : i + 1])
                         total += part
                         counts.add(next(position), part.numpy())
+                    if not several:
+                        sure = confidences_on_device(logits, pred, group["label"], dataset.ignore_index)
+                        counts.confidences += sure.numpy()
                 bar.update(len(group["img"]))
     if was_training:
         model.train()
@@ -188,6 +192,7 @@ def val(
     if save_dir and counts is not None and distributed.rank() == 0:
         rows = counts.rows(_pairs(dataset), getattr(dataset, "dataset_root", ""))
         measured["files"] = write_counts(save_dir, counts, rows, names)
+        measured["ece"] = reliability(counts.confidences)["ece"]
         if hasattr(dataset, "read"):
             samples = SampleRows(dataset, config, chosen.precision, chosen.amp_level, {**test, **options})
             measured["files"] += write_extremes(save_dir, model, samples, rows)

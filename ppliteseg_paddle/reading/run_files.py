@@ -10,6 +10,7 @@ BEST_FOLDERS = ("best_model", "ema_best_model")
 
 MATRIX_PICTURE, MATRIX_TABLE, MATRIX_JSON = "confusion_matrix.png", "confusion_matrix.csv", "confusion_matrix.json"
 MATRIX_SHARES = "confusion_matrix_normalized.csv"
+RELIABILITY_JSON = "reliability.json"
 IMAGES_TABLE, IMAGES_JSON = "images.csv", "images.json"
 WORST_PICTURE, BEST_PICTURE = "worst_images.png", "best_images.png"
 

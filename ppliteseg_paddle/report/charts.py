@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ppliteseg_paddle.visual.plots import smoothed
 
@@ -77,14 +77,50 @@ def chart(curves: Sequence[Curve], name: str, percent: bool = False) -> str:
             axis.set_ylim(bottom=0)
         axis.set_xlim(0, max(1.0, 1.02 * max(max(curve.x) for curve in curves)))
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["bottom", "left"]].set_color(_LINE)
-        axis.tick_params(which="both", labelsize=8.5, labelcolor=_INK, color=_LINE)
-        axis.grid(color=_LINE, linewidth=0.7)
-        axis.set_axisbelow(True)
+        _style(axis)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(text.getvalue(), name)
+
+
+def reliability_chart(curves: Sequence[Curve], shares: Sequence[Sequence[float]], name: str) -> str:
+    """An SVG of a reliability diagram: accuracy over confidence, both in percent, and below the pixels of each point.
+
+    Args: curves: confidences (x) and accuracies (y), 0 to 1; shares: of all pixels, for each point of each curve.
+    Raises: DependencyError: without matplotlib.
+    """
+    from matplotlib import rc_context
+
+    from ppliteseg_paddle.visual.plots import new_figure
+
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure = new_figure((4.6, 5.0))
+        upper = figure.add_axes((0.12, 0.31, 0.85, 0.67))
+        lower = figure.add_axes((0.12, 0.08, 0.85, 0.17), sharex=upper)
+        upper.plot([0, 100], [0, 100], linestyle="--", color=_INK, linewidth=1)
+        for place, (curve, share) in enumerate(zip(curves, shares)):
+            x, y = ([100 * value for value in values] for values in (curve.x, curve.y))
+            upper.plot(x, y, marker="o", markersize=4, color=curve.color, linewidth=1.8)
+            width = 5 / len(curves)  # beside each other, around the point
+            left = [value + (place - (len(curves) - 1) / 2) * width for value in x]
+            lower.bar(left, [100 * value for value in share], width, color=curve.color)
+        upper.set_xlim(0, 102)
+        upper.set_ylim(0, 102)
+        lower.set_ylim(bottom=0)
+        upper.tick_params(labelbottom=False)
+        for axis in (upper, lower):
+            _style(axis)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _inline(text.getvalue(), name)
+
+
+def _style(axis: Any) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["bottom", "left"]].set_color(_LINE)
+    axis.tick_params(which="both", labelsize=8.5, labelcolor=_INK, color=_LINE)
+    axis.grid(color=_LINE, linewidth=0.7)
+    axis.set_axisbelow(True)
 
 
 def _inline(svg: str, name: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from ppliteseg_paddle.errors import PPLiteSegError
 from ppliteseg_paddle.progress import duration
 from ppliteseg_paddle.reading.run_files import CONFIG_FILE
-from ppliteseg_paddle.report.charts import Curve, chart, color_of, with_trend
+from ppliteseg_paddle.report.charts import Curve, chart, color_of, reliability_chart, with_trend
 from ppliteseg_paddle.report.runs import Run, iou_of, number
 
 REPORT_FILE = "report.html"
@@ -60,6 +60,7 @@ def render(runs: Sequence[Run], title: str = TITLE) -> str:
         charts=curves(runs),
         classes=class_table(runs),
         confusions=[{"name": run.name, "command": val_command(run), **confusion(run)} for run in runs],
+        reliability=reliability(runs),
         images=[{"name": run.name, **images(run)} for run in runs],
         environment_rows=differing(runs, environment_of),
         config_rows=[row for row in differing(runs, lambda run: run.config) if row["differs"]],
@@ -172,6 +173,31 @@ def confusion(run: Run) -> dict[str, Any]:
             if wrong[i, j] > 0
         ],
     }
+
+
+def reliability(runs: Sequence[Run]) -> dict[str, Any]:
+    """Of the runs whose confidence `val` has measured: a row each, and one reliability diagram. All of it is computed
+    from the bins."""
+    rows, curves, shares = [], [], []
+    for place, run in enumerate(runs):
+        bins = run.measured.reliability if run.measured is not None else []
+        if not bins:
+            continue
+        share, sure, right = (np.array([row[key] for row in bins]) for key in ("pixels", "confidence", "accuracy"))
+        share = share / share.sum()
+        color = color_of(place)
+        rows.append(
+            {
+                "run": run,
+                "color": color,
+                "ece": float((share * np.abs(right - sure)).sum()),
+                "confidence": float((share * sure).sum()),
+                "accuracy": float((share * right).sum()),
+            }
+        )
+        curves.append(Curve(sure.tolist(), right.tolist(), color))
+        shares.append(share.tolist())
+    return {"rows": rows, "svg": reliability_chart(curves, shares, "reliability diagram") if rows else ""}
 
 
 # --------------------------------------------------------------------------------------------

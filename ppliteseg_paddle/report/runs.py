@@ -20,6 +20,7 @@ from ppliteseg_paddle.reading.run_files import (
     IMAGES_JSON,
     MATRIX_JSON,
     PICTURES_FOLDER,
+    RELIABILITY_JSON,
     WORST_PICTURE,
     picture_iteration,
     picture_name,
@@ -36,6 +37,7 @@ class Measured:
     Args:
         folder: where; classes: names; matrix: (classes, classes) of pixels, rows are labels, or None.
         images: rows with image, mIoU, acc, the worst first; pictures: heading and path of those that are there.
+        reliability: rows with pixels, confidence, accuracy, by rising confidence; those without pixels are absent.
     """
 
     folder: str
@@ -43,6 +45,7 @@ class Measured:
     matrix: np.ndarray | None
     images: list[dict[str, Any]]
     pictures: list[tuple[str, str]]
+    reliability: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -250,7 +253,20 @@ def _find_measured(folder: str) -> Measured | None:
         {"image": str(row.get("image")), "mIoU": number(row.get("mIoU")), "acc": number(row.get("acc"))}
         for row in images
     ]
-    return Measured(place, classes or _texts(stored.get("class_names")), matrix, rows, pictures)
+    reliability = _reliability(os.path.join(place, RELIABILITY_JSON))
+    return Measured(place, classes or _texts(stored.get("class_names")), matrix, rows, pictures, reliability)
+
+
+def _reliability(path: str) -> list[dict[str, float]]:
+    listed = _small_json(path).get("bins")
+    given = [row for row in listed[:MAX_CLASSES] if isinstance(row, dict)] if isinstance(listed, list) else []
+    rows = []
+    for row in given:
+        found = {key: number(row.get(key)) for key in ("pixels", "confidence", "accuracy")}
+        values = {key: value for key, value in found.items() if value is not None and value >= 0}
+        if len(values) == 3 and values["pixels"] and max(values["confidence"], values["accuracy"]) <= 1:
+            rows.append(values)
+    return sorted(rows, key=lambda row: row["confidence"])
 
 
 def _matrix(path: str) -> tuple[list[str], np.ndarray | None]:

@@ -91,6 +91,24 @@ def test_the_confusion_matrix_has_shares_of_each_labels_pixels(two):
     assert "/two/best_model/model.pdparams" in command.group()
 
 
+def test_confidence_is_compared_with_accuracy(two):
+    header = ("run", "expected calibration error, %")
+    # |0.25 - 0.5| of six pixels, |1 - 0.875| of two
+    assert two[1].table(*header) == [["one", "21.88", "59.4", "43.8"]]
+    (svg,) = re.findall(r'<svg[^>]*aria-label="reliability diagram".*?</svg>', two[0], re.DOTALL)
+    (points,) = [points for points in lines_of(svg, "#3d85c6") if len(points) == 2]
+    (diagonal,) = [points for points in lines_of(svg, "var(--muted)") if len(points) == 2]
+    origin, scale = diagonal[0], diagonal[1] - diagonal[0]
+    np.testing.assert_allclose((points - origin) / scale, [[0.5, 0.25], [0.875, 1.0]], atol=1e-4)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"bins": 3}', '{"bins": [3, null, {"pixels": "<b>"}]}', "{"])
+def test_confidences_that_are_none_are_not_shown(tmp_path, content):
+    folder = make_run(tmp_path / "one")
+    (folder / "val" / "reliability.json").write_text(content)
+    assert "<h2>Confidence" not in page_of(folder)[0]
+
+
 def test_what_differs_is_told(two):
     keys = {row[0]: row[1:] for rows in two[1].tables if rows[0] == ["", "one", "two"] for row in rows[1:]}
     assert keys["batch_size"] == ["4", "8"] and "optimizer.lr" not in keys
