@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch_size", type=positive_int, metavar="N", help="throughput: images in a batch (default: the best number)"
     )
-    parser.add_argument("--num_threads", type=positive_int, metavar="N", help="CPU threads (default: all)")
+    add_flags(parser, "num_threads")
     add_flags(
         parser,
         "device",

@@ -89,6 +89,15 @@ FLAGS: dict[str, dict[str, Any]] = {
         metavar="N",
         help="processes that read data; 0 reads in the main process (default: %(default)s)",
     ),
+    "num_threads": dict(type=positive_int, metavar="N", help="CPU threads (default: all)"),
+    "streams": dict(
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="copies of the model that work side by side and share the threads (default: %(default)s)",
+    ),
+    "palette": dict(metavar="FILE", help="colors of the classes, one 'R G B name' a line"),
+    "classes": dict(metavar="FILE", help="names of the classes, one a line, in the order of their ids"),
     "batch_size": dict(
         type=positive_int, metavar="N", help="images in a step on one device (default: the configuration's)"
     ),

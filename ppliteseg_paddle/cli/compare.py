@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what runs exported folders: one for both, or one for A and one for B (default: auto)",
     )
-    parser.add_argument("--num_threads", type=positive_int, metavar="N", help="CPU threads (default: all)")
+    add_flags(parser, "num_threads")
     parser.add_argument(
         "--warmup", type=count, metavar="N", help="calls before timing starts (default: until times are steady)"
     )

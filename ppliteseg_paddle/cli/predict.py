@@ -125,17 +125,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that works here: a GPU's, or the one that was fastest when auto timed them, once; auto:measure times them "
         "again, auto:table never; `doctor` says which are installed)",
     )
-    parser.add_argument(
-        "--num_threads", type=positive_int, metavar="N", help="with --model_dir: CPU threads (default: all)"
-    )
-    parser.add_argument(
-        "--streams",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="with --model_dir: copies of the model that work side "
-        "by side and share the threads (default: %(default)s)",
-    )
+    with_export = {name: {"help": f"with --model_dir: {FLAGS[name]['help']}"} for name in ("num_threads", "streams")}
+    add_flags(parser, "num_threads", "streams", **with_export)
     add_flags(
         parser,
         "batch_size",
@@ -180,15 +171,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cityscapes: label ids as the official server "
         "takes them, checked, and packed as SAVE_DIR/submission.zip (default: %(default)s)",
     )
-    parser.add_argument("--palette", metavar="FILE", help="colors of the classes, one 'R G B name' a line")
+    add_flags(parser, "palette")
     parser.add_argument(
         "--label_set",
         metavar="NAME",
         help=f"with --model_dir of PaddleSeg's or PaddleX's export: the classes, one of {', '.join(LABEL_SETS)}",
     )
-    parser.add_argument(
-        "--classes", metavar="FILE", help="in its place: names of the classes, one a line, in the order of their ids"
-    )
+    add_flags(parser, "classes", classes={"help": f"in its place: {FLAGS['classes']['help']}"})
     parser.add_argument(
         "--grid",
         metavar="FILE",

@@ -38,14 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"what runs it, one of {', '.join(backend_names())} (default: %(default)s)",
     )
-    parser.add_argument("--num_threads", type=positive_int, metavar="N", help="CPU threads (default: all)")
-    parser.add_argument(
-        "--streams",
-        type=positive_int,
-        default=ServeOptions.streams,
-        metavar="N",
-        help="copies of the model that work side by side and share the threads (default: %(default)s)",
-    )
+    add_flags(parser, "num_threads", "streams", streams={"default": ServeOptions.streams})
     add_flags(
         parser,
         "batch_size",

@@ -32,6 +32,8 @@ from ppliteseg_paddle.visual.bands import shown_image
 from ppliteseg_paddle.visual.coco import join_coco
 from ppliteseg_paddle.visual.overlays import Overlays
 
+MAX_AREAS = 10_000  # images whose shares are told one by one
+
 # Opens the predictor, and says how its masks are drawn. Called after everything that is quick to check.
 Opener = Callable[[], tuple[Any, Overlays]]
 
@@ -108,7 +110,9 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
             if found.error is not None:
                 unreadable.append({"path": item.path, "error": str(found.error)})
                 continue
-            areas.append({"path": item.path, "share": tally.add(found.mask)})
+            share = tally.add(found.mask)
+            if len(areas) < MAX_AREAS:
+                areas.append({"path": item.path, "share": share})
             if found.image is not None:
                 truth = None if run.cityscapes else _truth(item, found.mask.shape)
                 rows.append((found.image, truth, found.mask, item.name))
@@ -122,6 +126,7 @@ def predict_images(items: Sequence[Item], open_predictor: Opener, run: ImageRun)
         **report(predictor, tally, run.save_dir, done, time.perf_counter() - start),
         "outputs": {kind: os.path.join(run.save_dir, kind) for kind in run.kinds} if done or kept else {},
         "area_of_images": areas,
+        "area_of_images_omitted": done - len(areas),
         "unreadable": unreadable,
         "grid": None,
         "coco": None,

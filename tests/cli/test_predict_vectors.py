@@ -84,6 +84,15 @@ def drawn(features, to_pixels=lambda points: points):
     return mask.reshape(MASK.shape)
 
 
+def test_shares_of_many_images_do_not_fill_the_memory(tmp_path, given, capsys, monkeypatch):
+    monkeypatch.setattr("ppliteseg_paddle.deploy.predict_images.MAX_AREAS", 1)
+    photo(tmp_path / "in" / "a.png")
+    photo(tmp_path / "in" / "b.png")
+    status, result = vectors(capsys, tmp_path / "in", tmp_path / "out")
+    assert status == 0 and [row["path"] for row in result["area_of_images"]] == [str(tmp_path / "in" / "a.png")]
+    assert result["area_of_images_omitted"] == 1 and result["area"]["dog"]["pixels"] == 2 * DOG
+
+
 def test_shares_of_area_are_told_of_each_image_and_of_all(tmp_path, given, capsys):
     photo(tmp_path / "in" / "a.png")
     photo(tmp_path / "in" / "b.png", 10)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark.studies.networks import Export, export, network
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError
@@ -54,8 +54,6 @@ class Exports:
 
     def make_all(self) -> None:
         """Export what is missing; what cannot be exported is noted."""
-        from tqdm import tqdm
-
         on_gpu = self._args.device.startswith("gpu")
         wanted = [
             (key, precision, batched)
@@ -66,7 +64,7 @@ class Exports:
             and (not batched or self._batched)
             and (on_gpu or precision != "fp16")
         ]
-        for key, precision, batched in tqdm(wanted, desc="exports", file=sys.stderr, disable=None):
+        for key, precision, batched in progress.bar(wanted, desc="exports"):
             try:
                 self._make(key, precision, batched)
             except MISTAKES as error:

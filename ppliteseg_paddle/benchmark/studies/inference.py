@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark import random_weights
 from ppliteseg_paddle.benchmark.protocols import machine
 from ppliteseg_paddle.benchmark.studies import baseline
@@ -110,8 +111,6 @@ def crossed_blocks(mask: np.ndarray, side: int = 8) -> float:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from tqdm import tqdm
-
     size = tuple(args.size)
     threads = args.num_threads or default_threads()
     image = read_image(args.image_path) if args.image_path else generated_image(*size)
@@ -131,7 +130,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             for name, precision in args.candidates
         )
         calls = {name: timed(partial(backend.run, batch)) for name, backend in backends.items()}
-        with tqdm(total=args.repeats, desc="inference", unit="iteration", file=sys.stderr, disable=None) as bar:
+        with progress.bar(total=args.repeats, desc="inference", unit="iteration") as bar:
             measured = measure_round_robin(
                 calls, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
             )

@@ -22,6 +22,7 @@ from typing import Any, Callable, NamedTuple
 import cv2
 import numpy as np
 
+from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
@@ -121,8 +122,6 @@ def candidates(root: str, case: Case, cache: str) -> dict[str, Callable[[int], A
 
 def run(cases: list[str], images: int, warmup: int, repeats: int) -> dict[str, Any]:
     """Measure; see the module."""
-    from tqdm import tqdm
-
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     results = {}
@@ -133,7 +132,7 @@ def run(cases: list[str], images: int, warmup: int, repeats: int) -> dict[str, A
                 root = make_images(folder, case, images)
                 makers = candidates(root, case, os.path.join(folder, "cache " + name))
                 calls = {who: timed(_cycling(make, images)) for who, make in makers.items()}
-                with tqdm(total=repeats, desc=name, unit="iteration", file=sys.stderr, disable=None) as bar:
+                with progress.bar(total=repeats, desc=name, unit="iteration") as bar:
                     measured = measure_round_robin(
                         calls, max(warmup, images), repeats, lambda done, of: bar.update(done - bar.n)
                     )

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark import random_weights
 from ppliteseg_paddle.benchmark.paper import REPORTED, reported_order
 from ppliteseg_paddle.benchmark.studies.networks import (
@@ -80,11 +81,9 @@ def _exports(
     keys: Sequence[str], folder: str, formats: Sequence[str], weights: dict[str, str]
 ) -> tuple[dict[str, Artifact], dict[str, str]]:
     """Export what is missing. Returns: artifacts, and why others could not be exported."""
-    from tqdm import tqdm
-
     artifacts: dict[str, Artifact] = {}
     failures: dict[str, str] = {}
-    for key in tqdm(keys, desc="exports", file=sys.stderr, disable=None):
+    for key in progress.bar(keys, desc="exports"):
         path = os.path.join(folder, key)
         try:
             artifacts[key] = Artifact.read(path)
@@ -105,8 +104,6 @@ def _exports(
 def _measure(
     backend: str, artifacts: dict[str, Artifact], failures: dict[str, str], args: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    from tqdm import tqdm
-
     from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, Candidate, paper, paper_image
     from ppliteseg_paddle.deploy.images import generated_image
     from ppliteseg_paddle.reading.images import read_image
@@ -125,7 +122,7 @@ def _measure(
         return []
     names = [candidate.name for candidate in candidates]
     against = baselines_of(names)
-    with tqdm(total=args.repeats, desc=backend, unit="iteration", file=sys.stderr, disable=None) as bar:
+    with progress.bar(total=args.repeats, desc=backend, unit="iteration") as bar:
         rows = paper(
             candidates,
             encoded,

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, OURS, VARIANTS
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
@@ -103,8 +104,6 @@ def run(
     min_kept: int,
 ) -> dict[str, Any]:
     """Measure steps, losses and the losses' memory; see the module."""
-    from tqdm import tqdm
-
     options = {
         "model": model,
         "num_classes": num_classes,
@@ -119,7 +118,7 @@ def run(
                 name: {"mib": worker.ask("loss_memory")["total"]} for name, worker in running.items()
             }
         for work in ("step", "loss"):
-            with tqdm(total=repeats, desc=work, unit="iteration", file=sys.stderr, disable=None) as bar:
+            with progress.bar(total=repeats, desc=work, unit="iteration") as bar:
                 calls = {name: (lambda worker=worker, work=work: worker.ask(work)) for name, worker in running.items()}
                 measured = measure_round_robin(
                     calls, warmup, repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS

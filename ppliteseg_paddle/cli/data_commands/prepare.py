@@ -128,7 +128,7 @@ def _folder_arguments(parser) -> None:
         "but at most 500 pairs)",
     )
     add("--seed", type=count, metavar="N", help="of a random split (default: 0)")
-    add("--classes", metavar="FILE", help="names of the classes, one a line, in the order of their ids")
+    add_flags(parser, "classes")
     add("--colors", metavar="FILE", help="colors of the classes, one 'R G B name' a line; the name ignore is no class")
     add(
         "--remap",

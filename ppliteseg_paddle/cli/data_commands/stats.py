@@ -16,7 +16,7 @@ def add_arguments(parser) -> None:
     add_flags(parser, "overwrite")
     parser.add_argument("--samples", type=positive_int, default=6, metavar="N", help="images in samples.png")
     parser.add_argument("--seed", type=count, default=0, metavar="N", help="which images those are")
-    parser.add_argument("--palette", metavar="FILE", help="colors of the classes, one 'R G B name' a line")
+    add_flags(parser, "palette")
     add_flags(
         parser,
         "num_workers",
