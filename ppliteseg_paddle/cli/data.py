@@ -16,6 +16,14 @@ from ppliteseg_paddle.cli.data_commands import cache, check, prepare, stats
 from ppliteseg_paddle.signals import Interrupted
 
 
+class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the defaults that a help text does not tell itself."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.default in (None, False) or "(default" in (action.help or "")
+        return action.help if told else super()._get_help_string(action)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, (text, arguments, _, _) in ACTIONS.items():
@@ -25,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 help=text,
                 description=text[0].upper() + text[1:] + ".",
                 allow_abbrev=False,
-                formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+                formatter_class=_Defaults,
             )
         )
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import pathlib
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from ppliteseg_paddle.synth.scene import render_scene
 from ppliteseg_paddle.weights import zoo
 from ppliteseg_paddle.weights.read import read_state_dict
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
 SHIPPED = [name for name, row in zoo.published().items() if row.shipped]
 
 
@@ -45,6 +48,21 @@ def test_the_files_are_those_of_the_table_and_small(name):
     assert row.size < 26e6
     export = zoo.export_of(name)
     assert sum(os.path.getsize(os.path.join(export, file)) for file in os.listdir(export)) < 13e6
+
+
+def accuracies(path, name):
+    """The figures of the table of forms in a page: float32, float16, exported, INT8."""
+    text = (ROOT / path).read_text("utf-8").split("## Published")[0]
+    rows = re.findall(r"^\| (?:float|exported)[^\n]*\| (\d+\.\d\d) \|$", text, re.MULTILINE)
+    assert len(rows) == 4, name
+    return [float(row) for row in rows]
+
+
+def test_the_page_of_weights_has_the_figures_of_the_card():
+    name = zoo.DEFAULT
+    found = accuracies("docs/weights.md", name)
+    assert found == accuracies(f"ppliteseg_paddle/weights/shipped/{name}/README.md", name)
+    assert found[0] == zoo.published()[name].miou
 
 
 @pytest.mark.parametrize("name", SHIPPED)

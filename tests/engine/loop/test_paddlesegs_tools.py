@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent.parent
 FOLDER = os.environ.get("PPLITESEG_PADDLESEG_DIRS")
 CONFIGS = sorted((ROOT / "configs").glob("[!_]*/*.yml"))
 # These are evaluated, predict and are exported, too; the others are trained, with an evaluation.
-EXPORTED = ("ppliteseg_t_camvid_480x360.yml", "ppliteseg_b_camvid_480x360.yml", "mobilenetv3_")
+EXPORTED = ("ppliteseg_t_camvid_480x360.yml", "mobilenetv3_")
 SIZE = (64, 96)
 pytestmark = pytest.mark.slow
 
@@ -57,17 +57,26 @@ def data(tmp_path_factory):
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     for name in ("CamVid", "Cityscapes"):
         for split in ("train", "val"):
-            files = (f"images/{split}.png", f"labels/{split}.png")
-            if name == "Cityscapes":
-                stem = f"{split}/ulm/ulm_0"
-                files = (f"leftImg8bit/{stem}_leftImg8bit.png", f"gtFine/{stem}_gtFine_labelTrainIds.png")
-            pixels = rng.integers(0, 255, (*SIZE, 3), np.uint8), np.repeat(rng.integers(0, 11, (64, 1)), 96, axis=1)
-            for file, content in zip(files, pixels):
-                (root / name / file).parent.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(root / name / file), content.astype(np.uint8))
-            (root / name / f"{split}.txt").write_text(2 * f"{files[0]} {files[1]}\n")
+            # Two, as PaddleSeg's loop never ends where there is less than a batch.
+            pairs = [_pair(root / name, name, f"{split}_{number}", split, rng) for number in range(2)]
+            (root / name / f"{split}.txt").write_text("".join(f"{image} {label}\n" for image, label in pairs))
     (root / "StreetScenes").symlink_to(root / "CamVid")
     return root
+
+
+def _pair(root, name, stem, split, rng):
+    """Write an image and its label. Returns their places below `root`."""
+    files = (f"images/{stem}.png", f"labels/{stem}.png")
+    if name == "Cityscapes":
+        files = (
+            f"leftImg8bit/{split}/ulm/{stem}_leftImg8bit.png",
+            f"gtFine/{split}/ulm/{stem}_gtFine_labelTrainIds.png",
+        )
+    label = np.repeat(rng.integers(0, 11, (SIZE[0], 1)), SIZE[1], axis=1)
+    for file, pixels in zip(files, (rng.integers(0, 255, (*SIZE, 3)), label)):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / file), pixels.astype(np.uint8))
+    return files
 
 
 def smaller(values):
@@ -89,7 +98,7 @@ def write_small(path, data, folder):
         own[key] = {"dataset_root": str(root), "transforms": given[key]["transforms"]}
     config = folder / path.name
     config.write_text(yaml.safe_dump(own, sort_keys=False))
-    return config, next(root.glob("leftImg8bit/val/*/*.png"), root / "images" / "val.png")
+    return config, next(root.glob("leftImg8bit/val/*/*.png"), root / "images" / "val_0.png")
 
 
 def run(scripts, folder, *paths):
@@ -121,7 +130,7 @@ def test_the_installed_paddleseg_runs_our_configurations(data, tmp_path):
     for path, text in zip(paths, run(scripts, tmp_path)):
         while_training, after = evaluated(text)
         assert while_training == after
-        mask = cv2.imread(str(tmp_path / path.stem / "masks" / "pseudo_color_prediction" / "val.png"))
+        mask = cv2.imread(str(tmp_path / path.stem / "masks" / "pseudo_color_prediction" / "val_0.png"))
         assert mask.shape[:2] == SIZE
 
 
