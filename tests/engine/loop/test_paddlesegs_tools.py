@@ -90,7 +90,7 @@ def smaller(values):
 
 
 def write_small(path, data, folder):
-    """A configuration that is based on one of ours. Returns its path and an image for it."""
+    """A configuration that is based on our one at `path`. Returns its path and an image for it."""
     given = smaller(read_with_bases(str(path), Source(str(path))))
     own = {"_base_": str(path), "batch_size": 2, "iters": 1, "model": {"backbone": {"pretrained": None}}}
     for key in ("train_dataset", "val_dataset"):
