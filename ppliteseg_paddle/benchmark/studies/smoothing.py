@@ -1,4 +1,4 @@
-"""What `predict --smooth` does to a video: how steady masks are, how right they are, and what it costs.
+"""What `predict --smooth` does to a video: how steady and how right masks are, and how long it takes.
 
     python -m ppliteseg_paddle.benchmark.studies.smoothing --model_dir DIR [--save_json FILE] [--speeds N ...] ...
 
