@@ -12,4 +12,5 @@ cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os,
 processes="${TEST_PROCESSES:-$(( cores < 4 ? 2 : cores / 2 ))}"
 # Threads that have nothing to do wait without spinning: the processes share the cores.
 export KMP_BLOCKTIME="${KMP_BLOCKTIME:-0}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
-exec python -m pytest -n "$processes" "$@"
+# A test process that crashes ends the run, which would wait for ever for its tests otherwise.
+exec python -m pytest -n "$processes" --max-worker-restart=0 "$@"

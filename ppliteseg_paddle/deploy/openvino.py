@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class OpenVinoBackend(Backend):
             "INFERENCE_PRECISION_HINT": "f32",
         }
         try:
-            core = openvino.Core()
+            core = shared_core(openvino.Core)
             self._request = _compiled(core, core.read_model(path), settings).create_infer_request()
             check_ports(artifact, self.graph, len(self._request.model_inputs), len(self._request.model_outputs))
             # Twice: where sizes are open, OpenVINO before 2026 runs the first one, and at the second returns nothing or
@@ -99,6 +100,19 @@ class OpenVinoBackend(Backend):
             "num_threads": self.num_threads,
             "graph": self.graph,
         }
+
+
+@lru_cache(maxsize=None)
+def shared_core(kind: Any) -> Any:
+    """OpenVINO's `Core`, one for the process, which lives as long as it does.
+
+    Reason: each one gives the thread another stack for its signals and the former one back when it goes, also where
+    that one's memory is gone. After two that end in the order of their start, the next signal, a Ctrl-C too, crashes
+    the process (2026.4). Can go: once OpenVINO leaves that stack alone.
+
+    Args: kind: the class `openvino.Core`.
+    """
+    return kind()
 
 
 def _compiled(core: Any, model: Any, settings: dict[str, Any]) -> Any:

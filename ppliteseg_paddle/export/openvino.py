@@ -6,6 +6,7 @@ import os
 import tempfile
 
 from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.openvino import shared_core
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.export.metadata import write_to_openvino
 from ppliteseg_paddle.export.network import Source
@@ -29,7 +30,7 @@ def _convert(onnx_path: str, folder: str, artifact: Artifact) -> dict[str, str]:
 
     try:
         # Not `convert_model`, which does the same and reports it to OpenVINO's makers over the network.
-        model = openvino.Core().read_model(onnx_path)
+        model = shared_core(openvino.Core).read_model(onnx_path)
         write_to_openvino(model, artifact)
         openvino.save_model(model, os.path.join(folder, "model.xml"), compress_to_fp16=artifact.precision == "fp16")
     except (RuntimeError, ValueError, OSError) as error:

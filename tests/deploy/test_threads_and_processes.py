@@ -123,3 +123,21 @@ def test_a_predictor_of_an_open_backend_says_that_it_cannot_be_pickled():
     predictor = Predictor(small_folder("argmax"))
     with pytest.raises(TypeError, match="cannot be pickled: open an exported folder"):
         pickle.dumps(Predictor.of(predictor.artifact, predictor.backend))
+
+
+def test_a_signal_is_handled_after_predictors_of_openvino_have_gone_in_the_order_of_their_start():
+    code = """
+import faulthandler, os, signal, sys
+faulthandler.enable()
+from ppliteseg_paddle import Predictor
+signal.signal(signal.SIGTERM, lambda number, frame: print("handled"))
+first = Predictor(sys.argv[1], "openvino")
+second = Predictor(sys.argv[1], "openvino")
+del first
+del second
+os.kill(os.getpid(), signal.SIGTERM)
+print("lives on")
+"""
+    command = [sys.executable, "-c", code, folder_of_all()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "handled\nlives on\n"), done.stderr

@@ -20,6 +20,7 @@ import numpy as np
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.deploy.interface import default_threads
+from ppliteseg_paddle.deploy.openvino import shared_core
 from ppliteseg_paddle.errors import ArtifactError, PPLiteSegError
 from ppliteseg_paddle.reading.images import read_image
 
@@ -51,7 +52,7 @@ def openvino_times(path: str, batch: np.ndarray, threads: int, repeats: int) -> 
     """The minimum time of each node in OpenVINO; the operator's name holds the kernel that it chose."""
     import openvino
 
-    core = openvino.Core()
+    core = shared_core(openvino.Core)
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
