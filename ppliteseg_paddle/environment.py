@@ -51,6 +51,8 @@ VECTOR_VARIABLES = (
     "MKL_ENABLE_INSTRUCTIONS",
     "MKL_DEBUG_CPU_TYPE",
 )
+# oneDNN's names of instruction sets with products of bfloat16, as `ONEDNN_MAX_CPU_ISA` takes them, by how they begin.
+_WITH_BF16 = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10", "DEFAULT", "ALL")
 _OMP_NUM_THREADS_OF_THE_USER = _omp_num_threads_of_the_user()
 _compute_threads = 1  # see `use_all_cores`
 _signals_are_pythons = False  # see `import_paddle`
@@ -174,6 +176,14 @@ def instruction_sets() -> str:
     found = [name for name in VECTOR_INSTRUCTIONS if name in flags]
     hidden = [f"{name}={os.environ[name]}" for name in VECTOR_VARIABLES if name in os.environ]
     return " ".join([*found, *hidden]) or platform.machine()
+
+
+def multiplies_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 (AVX512_BF16 or AMX), and no variable hides that from oneDNN. Known on
+    Linux only."""
+    limits = [os.environ[name] for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA") if name in os.environ]
+    has = {"avx512_bf16", "amx_bf16"} & set(_cpuinfo().split())
+    return bool(has) and all(limit.upper().startswith(_WITH_BF16) for limit in limits[:1])
 
 
 def paddle_version() -> tuple[int, ...] | None:

@@ -44,11 +44,13 @@ class Candidate:
     backend: str = "auto"
     device: str | None = None
     num_threads: int | None = None
+    precision: str | None = None
 
     def open(self, num_threads: int | None = None) -> Predictor:
         """Raises: as `open_backend`."""
+        threads = num_threads or self.num_threads
         return Predictor.of(
-            self.artifact, open_backend(self.backend, self.artifact, self.device, num_threads or self.num_threads)
+            self.artifact, open_backend(self.backend, self.artifact, self.device, threads, precision=self.precision)
         )
 
 

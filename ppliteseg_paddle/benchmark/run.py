@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, Optional
 
 from ppliteseg_paddle import progress
@@ -28,7 +29,8 @@ class BenchmarkOptions:
     """What is measured, and how.
 
     Args:
-        folders: exported folders; backends: names of `--backend`. Every folder is measured on every backend.
+        folders: exported folders; backends: names of `--backend`; precisions: of `runtimes.ARITHMETIC`, None for that
+            of the export. Every folder is measured on every backend in every precision.
         protocol: a key of `PROTOCOLS`.
         image_path: the image; None generates one.
         size: the image's (height, width), under the protocol "paper" the network's; None takes the graph's, the file's
@@ -49,6 +51,7 @@ class BenchmarkOptions:
     batch_size: int | None = None
     device: str | None = None
     num_threads: int | None = None
+    precisions: Sequence[str | None] = (None,)
 
     def check(self) -> None:
         """Raises: ConfigError: for options that do not fit the protocol."""
@@ -76,14 +79,16 @@ def _candidates(options: BenchmarkOptions) -> list[Candidate]:
     from ppliteseg_paddle.deploy.foreign import open_folder
 
     folders, backends = list(dict.fromkeys(options.folders)), list(dict.fromkeys(options.backends))
+    precisions = list(dict.fromkeys(options.precisions))
     short = [os.path.basename(os.path.normpath(folder)) for folder in folders]
     labels = short if len(set(short)) == len(short) else folders
     made = []
     for folder, label in zip(folders, labels):
         artifact = open_folder(folder)
-        for backend in backends:
-            name = label if len(backends) == 1 else backend if len(folders) == 1 else f"{label}, {backend}"
-            made.append(Candidate(name, artifact, backend, options.device, options.num_threads))
+        for backend, precision in product(backends, precisions):
+            parts = ((labels, label), (backends, backend), (precisions, precision))
+            name = ", ".join(str(part) for choices, part in parts if len(choices) > 1) or label
+            made.append(Candidate(name, artifact, backend, options.device, options.num_threads, precision))
     return made
 
 

@@ -19,15 +19,15 @@ from typing import Any
 
 from ppliteseg_paddle.benchmark.budget.options import IMAGE_SIZE, BudgetOptions
 from ppliteseg_paddle.benchmark.run import DEFAULT_SIZE, PROTOCOLS, BenchmarkOptions, benchmark
-from ppliteseg_paddle.cli.common import add_flags, count, positive_float, positive_int
-from ppliteseg_paddle.deploy.runtimes import backend_names
+from ppliteseg_paddle.cli.common import ARITHMETIC_HELP, add_flags, count, positive_float, positive_int
+from ppliteseg_paddle.deploy.runtimes import ARITHMETIC, backend_names
 from ppliteseg_paddle.errors import ConfigError
 
 # Flags that are fields of `BenchmarkOptions` under the same name, and of `BudgetOptions`.
 _OPTIONS = ("protocol", "image_path", "warmup", "repeats", "streams", "batch_size", "device", "num_threads")
 _BUDGET_OPTIONS = ("budget_ms", "config", "image_path", "warmup", "repeats", "device", "num_threads")
 # Flags that only one of the two takes.
-_WITH_MODEL, _WITH_BUDGET = ("compare", "streams", "batch_size"), ("config", "plugin", "save_dir")
+_WITH_MODEL, _WITH_BUDGET = ("compare", "streams", "batch_size", "precision"), ("config", "plugin", "save_dir")
 _BUDGET_DIR = "output/budget"
 
 
@@ -88,11 +88,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, "num_threads")
     add_flags(
         parser,
+        "precision",
         "device",
         "save_json",
         "overwrite",
         "config",
         "save_dir",
+        precision={
+            "nargs": "+",
+            "choices": list(ARITHMETIC),
+            "default": None,
+            "help": f"{ARITHMETIC_HELP}; several are measured round-robin",
+        },
         config={"help": "with --budget_ms: your configuration, for its classes and data (default: Cityscapes')"},
         save_dir={"default": None, "help": f"with --budget_ms: where config.yml is written (default: {_BUDGET_DIR})"},
         device={"help": "cpu, gpu or gpu:1 (default: gpu where the runtime finds one, else cpu)"},
@@ -124,6 +131,7 @@ def _model(args: argparse.Namespace) -> Callable[[], dict[str, Any]]:
         [args.model_dir, *args.compare],
         args.backend,
         size=_size(args),
+        precisions=args.precision or BenchmarkOptions.precisions,
         **{name: getattr(args, name) for name in _OPTIONS},
     )
     options.check()

@@ -10,6 +10,12 @@ from typing import Any
 
 from ppliteseg_paddle.errors import ConfigError
 
+# Of `--precision` where an export is run.
+ARITHMETIC_HELP = (
+    "what a float export is computed in; bf16 needs AVX512_BF16 or AMX, and OpenVINO or Paddle Inference, and changes "
+    "a few pixels of a thousand (default: as exported)"
+)
+
 
 def positive_int(text: str) -> int:
     """argparse type: an integer of at least 1."""

@@ -20,10 +20,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ppliteseg_paddle.cli.common import FLAGS, add_flags, config_for, positive_float, positive_int
+from ppliteseg_paddle.cli.common import ARITHMETIC_HELP, FLAGS, add_flags, config_for, positive_float, positive_int
 from ppliteseg_paddle.deploy.predict_report import KINDS, OF_IMAGES_ONLY
 from ppliteseg_paddle.deploy.predict_report import summary as summary
-from ppliteseg_paddle.deploy.runtimes import RUNTIMES, backend_names, readers
+from ppliteseg_paddle.deploy.runtimes import ARITHMETIC, RUNTIMES, backend_names, readers
 from ppliteseg_paddle.deploy.smoothing import SMOOTH, check_smooth
 from ppliteseg_paddle.deploy.sources import find_images, is_video, local
 from ppliteseg_paddle.errors import ConfigError
@@ -34,7 +34,7 @@ from ppliteseg_paddle.reading.palettes import OPACITY
 # Flags of Predictor's keyword arguments.
 _OPTIONS = (
     *("batch_size", "streams", "unknown_below", "is_slide", "crop_size", "stride"),
-    *("max_pixels", "large_images", "mask_resize"),
+    *("max_pixels", "large_images", "mask_resize", "precision"),
 )
 
 # Flags that are fields of `ImageRun` under the same name.
@@ -129,6 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, "num_threads", "streams", **with_export)
     add_flags(
         parser,
+        "precision",
         "batch_size",
         "is_slide",
         "crop_size",
@@ -144,6 +145,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "help": "segment by a sliding window: for images much larger than those of the training (default: as the "
             "configuration's test_config, which an export keeps, says)",
         },
+        precision={"choices": list(ARITHMETIC), "default": None, "help": f"with --model_dir: {ARITHMETIC_HELP}"},
         use_multilabel={"help": f"with --config: {FLAGS['use_multilabel']['help']}; an export says it itself"},
         mask_resize={
             "help": f"{FLAGS['mask_resize']['help'].rsplit(' (', 1)[0]} (default: as exported; with --config bilinear)"
@@ -317,10 +319,10 @@ def _trained(args: argparse.Namespace, kinds: tuple[str, ...], options: dict[str
         raise ConfigError(
             "--label_set and --classes are for exports that do not name their classes: a configuration does."
         )
-    if args.backend or args.num_threads or options.pop("streams") > 1:
+    if args.backend or args.num_threads or options.pop("streams") > 1 or options.pop("precision"):
         raise ConfigError(
-            "--backend, --num_threads and --streams go with --model_dir: export the model first with 'ppliteseg "
-            "export'."
+            "--backend, --num_threads, --streams and --precision go with --model_dir: export the model first with "
+            "'ppliteseg export'."
         )
     from ppliteseg_paddle.export.trained import load_trained, trained_predictor
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from typing import Any
 
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.deploy import fastest
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.interface import Backend, Options
-from ppliteseg_paddle.deploy.runtimes import AUTO, RUNTIMES, RuntimeSpec, backend_names
+from ppliteseg_paddle.deploy.interface import Backend, Options, default_threads, split_device
+from ppliteseg_paddle.deploy.runtimes import ARITHMETIC, AUTO, RUNTIMES, RuntimeSpec, backend_names
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError, PPLiteSegError, suggest
 
 log = logging.getLogger("ppliteseg_paddle")
@@ -37,14 +39,55 @@ def open_backend(
         runtime cannot run the graph.
     """
     options = Options(device, num_threads, **more).checked(artifact.image_form.channels)
+    if name not in backend_names():
+        raise ConfigError(f"unknown backend '{name}'.{suggest(name, backend_names())}")
+    if name in RUNTIMES and not RUNTIMES[name].computes_in(options.precision):
+        known = {precision for each in RUNTIMES[name].precisions.values() for precision in each}
+        raise ConfigError(f"the backend '{name}' has no {options.precision}; it has {', '.join(sorted(known))}.")
+    if options.precision in ARITHMETIC and (name in AUTO or "cpu" in RUNTIMES[name].devices):
+        options = _in_float(artifact, options)
     if name in AUTO:
         return _first_that_works(artifact, options, _how(name))
-    if name not in RUNTIMES:
-        raise ConfigError(f"unknown backend '{name}'.{suggest(name, backend_names())}")
-    known = {precision for each in RUNTIMES[name].precisions.values() for precision in each}
-    if options.precision is not None and options.precision not in known:
-        raise ConfigError(f"the backend '{name}' has no {options.precision}; it has {', '.join(sorted(known))}.")
     return _open(name, artifact, options)
+
+
+def open_streams(name: str, artifact: Artifact, streams: int, options: Options) -> list[Backend]:
+    """Open an artifact's graph several times, to work side by side; they share the threads. Args, Raises: as
+    `open_backend`."""
+    threads = options.num_threads
+    if streams > 1:
+        threads = max(1, (threads or default_threads()) // streams)
+    first = open_backend(name, artifact, options.device, threads, precision=options.precision)
+    return [first] + [
+        open_backend(first.name, artifact, options.device, threads, precision=options.precision)
+        for _ in range(streams - 1)
+    ]
+
+
+def _in_float(artifact: Artifact, options: Options) -> Options:
+    """The options for float arithmetic on a CPU.
+
+    Raises: ConfigError: if the artifact is in 8 bits, or the device does not multiply bfloat16.
+    """
+    precision = options.precision
+    if artifact.precision == "int8":
+        raise ConfigError(
+            f"--precision {precision} is for float exports, and {artifact.folder} holds one in INT8: leave it out, or "
+            "export without --precision int8."
+        )
+    if precision != "bf16":
+        return options
+    if split_device(options.device)[0] == "gpu":
+        raise ConfigError(
+            f"--precision bf16 is computed on a CPU, and the device is '{options.device}': give --device cpu, or leave "
+            "the precision out."
+        )
+    if not environment.multiplies_bf16():
+        raise ConfigError(
+            "--precision bf16 needs a processor with AVX512_BF16 or AMX, but this one has "
+            f"{environment.instruction_sets()}: use --precision fp32."
+        )
+    return replace(options, device="cpu")
 
 
 def _open(name: str, artifact: Artifact, options: Options) -> Backend:
@@ -73,7 +116,11 @@ def _how(name: str) -> str:
 
 def _in_order(artifact: Artifact, options: Options, how: str) -> list[RuntimeSpec]:
     """Those that could run the artifact, in the order in which they are tried."""
-    able = [spec for spec in RUNTIMES.values() if spec.reads(artifact) and spec.in_auto(artifact)]
+    able = [
+        spec
+        for spec in RUNTIMES.values()
+        if spec.reads(artifact) and spec.computes_in(options.precision) and spec.in_auto(artifact)
+    ]
     if options.device is None and any(spec.installed and spec.may_use_gpu() for spec in able):
         return sorted(able, key=lambda spec: not (spec.installed and spec.may_use_gpu()))  # stable: the table's order
     if options.device not in (None, "cpu") or how not in AUTO[:2]:

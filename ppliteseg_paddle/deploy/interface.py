@@ -14,6 +14,8 @@ from ppliteseg_paddle.deploy.artifact import PRECISIONS, Artifact
 from ppliteseg_paddle.deploy.shapes import ShapeRange, shape_range
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, suggest
 
+# What a graph can be computed in: what it was exported for, or bfloat16.
+COMPUTED = (*PRECISIONS, "bf16")
 # Where the graph leaves height and width open, it is tried on an image of this size.
 _TRIAL_SIDE = 64
 
@@ -71,12 +73,12 @@ class Backend:
 
 @dataclass(frozen=True)
 class Options:
-    """How a graph is to be run. The last four are for TensorRT alone.
+    """How a graph is to be run. The last three are for TensorRT alone.
 
     Args:
         device: "cpu", "gpu" or "gpu:N"; None takes a GPU where the runtime sees one.
         num_threads: CPU threads; None takes all that the process may use.
-        precision: one of `PRECISIONS`; None takes what the artifact was exported for.
+        precision: one of `COMPUTED`; None takes what the artifact was exported for.
         dynamic_shape: smallest, usual and largest input (N, C, H, W) of an engine; None takes the artifact's.
         cache_dir: where engines are kept and taken from, a folder that only you can write: an engine is a program. None
             keeps them in the user's cache.
@@ -98,8 +100,8 @@ class Options:
         threads = self.num_threads
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise ConfigError(f"num_threads is {threads!r}; give an integer of at least 1.")
-        if self.precision is not None and self.precision not in PRECISIONS:
-            raise ConfigError(f"unknown precision '{self.precision}'.{suggest(self.precision, PRECISIONS)}")
+        if self.precision is not None and self.precision not in COMPUTED:
+            raise ConfigError(f"unknown precision '{self.precision}'.{suggest(self.precision, COMPUTED)}")
         split_device(self.device)
         return replace(self, dynamic_shape=shape_range(self.dynamic_shape, channels))
 

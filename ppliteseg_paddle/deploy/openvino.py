@@ -40,6 +40,7 @@ class OpenVinoBackend(Backend):
         openvino = importlib.import_module("openvino")
         self.version = openvino.__version__.split("-")[0]
         self.num_threads = options.num_threads or default_threads()
+        self.bf16 = options.precision == "bf16"
         self._sizes = environment.SizeChanges()
         self.graph = "openvino" if "openvino" in artifact.graphs else "onnx"
         if split_device(options.device)[0] == "gpu":
@@ -59,7 +60,7 @@ class OpenVinoBackend(Backend):
             "INFERENCE_NUM_THREADS": self.num_threads,
             "PERFORMANCE_HINT": "LATENCY",
             # By default it computes in bfloat16 where the processor can, which moves the borders in a mask.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if self.bf16 else "f32",
         }
         try:
             core = shared_core(openvino.Core)
@@ -93,6 +94,7 @@ class OpenVinoBackend(Backend):
 
     def describe(self) -> dict[str, Any]:
         return {
+            **({"precision": "bf16"} if self.bf16 else {}),
             "name": self.name,
             "runtime": "OpenVINO",
             "version": self.version,

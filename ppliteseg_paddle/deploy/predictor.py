@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ppliteseg_paddle.deploy import scores as scoring
 from ppliteseg_paddle.deploy import stream as streaming
 from ppliteseg_paddle.deploy.artifact import Artifact
-from ppliteseg_paddle.deploy.backends import open_backend
+from ppliteseg_paddle.deploy.backends import open_streams
 from ppliteseg_paddle.deploy.foreign import open_folder
 from ppliteseg_paddle.deploy.images import Image, pixels_of
-from ppliteseg_paddle.deploy.interface import Backend, check_size, default_threads
+from ppliteseg_paddle.deploy.interface import Backend, Options, check_size
 from ppliteseg_paddle.deploy.masks import Mask, Masks
 from ppliteseg_paddle.deploy.pool import Pool
 from ppliteseg_paddle.deploy.predict_options import LARGE_IMAGES, PredictOptions, need_scores
@@ -67,6 +67,8 @@ class Predictor:
         mask_resize: how a mask gets to the image's size where the network's input has another: "bilinear" resizes the
             logits, as `val` does, "nearest" the class ids, which is faster; None does as the artifact says.
         label_set: of a folder that does not name its classes, as PaddleSeg's: a `LabelSet`, or the name of a known one.
+        precision: what a float export is computed in: "fp32", or "bf16" by OpenVINO or Paddle Inference on a CPU with
+            AVX512_BF16 or AMX; None as it was exported.
     Attributes: `artifact` (what the folder says), `backend` (what runs it), `label_set` (class names and colors),
         `unknown_id` (the value of pixels below `unknown_below`), `mask_resize`, `masks` (how outputs become masks).
     Raises: ArtifactError: if the folder or a file in it is missing, damaged, or not readable here, or if an option
@@ -91,6 +93,7 @@ class Predictor:
         large_images: str = LARGE_IMAGES[0],
         mask_resize: str | None = None,
         label_set: LabelSet | str | None = None,
+        precision: str | None = None,
     ):
         options = PredictOptions(
             batch_size, unknown_below, is_slide, crop_size, stride, max_pixels, large_images, mask_resize
@@ -103,18 +106,13 @@ class Predictor:
             "device": device,
             "num_threads": num_threads,
             "streams": streams,
+            "precision": precision,
             "label_set": label_set,
             **options._asdict(),
         }
         options.check(artifact, streams)
-        if streams > 1:
-            num_threads = max(1, (num_threads or default_threads()) // streams)
-
-        def open_all() -> list[Backend]:
-            first = open_backend(backend, artifact, device, num_threads)
-            return [first] + [open_backend(first.name, artifact, device, num_threads) for _ in range(streams - 1)]
-
-        self._assemble(artifact, Pool(open_all), options)
+        how = Options(device, num_threads, precision)
+        self._assemble(artifact, Pool(lambda: open_streams(backend, artifact, streams, how)), options)
 
     @classmethod
     def of(cls, artifact: Artifact, backend: Backend, **options: Any) -> Predictor:

@@ -33,7 +33,7 @@ class RuntimeSpec:
         install: the command that installs it.
         open: makes a `Backend` of an artifact and options. It is called only if a package is installed and the artifact
             has a graph, and imports the runtime. How it is measured follows from the backend: `Backend.run_in_steps`.
-        precisions: device ("cpu", "gpu") -> the precisions that it computes in there, of `artifact.PRECISIONS`.
+        precisions: device ("cpu", "gpu") -> the precisions that it computes in there, of `interface.COMPUTED`.
         distributions: the names by which pip knows the packages: reports note their versions. The packages' own by
             default.
         probe: Python code that fails where the runtime cannot work, and else prints its version and more on one line.
@@ -76,6 +76,10 @@ class RuntimeSpec:
     def devices(self) -> tuple[str, ...]:
         """ "cpu", "gpu", or both."""
         return tuple(self.precisions)
+
+    def computes_in(self, precision: str | None) -> bool:
+        """Whether it has a precision on some device; None stands for the artifact's own."""
+        return precision is None or any(precision in each for each in self.precisions.values())
 
     def reads(self, artifact: Artifact) -> bool:
         """Whether the artifact has a graph that it runs."""
@@ -134,6 +138,8 @@ print(onnxruntime.__version__, ' '.join(onnxruntime.get_available_providers()))
 """
 _ALL = ("fp32", "fp16", "int8")
 
+# What a float export can be computed in by `Predictor`, `predict` and `benchmark`.
+ARITHMETIC = ("fp32", "bf16")
 # What chooses by itself: by times that were measured on this machine, by measuring them anew, by the table below.
 AUTO = ("auto", "auto:measure", "auto:table")
 
@@ -171,7 +177,7 @@ _ROWS = (
         packages=("openvino",),
         install="pip install openvino",
         open=_opens("openvino", "OpenVinoBackend"),
-        precisions={"cpu": _ALL},
+        precisions={"cpu": (*_ALL, "bf16")},
         timed=True,
         # 1.2 times as fast as ONNX Runtime with AVX2, 1.4 with VNNI, 2.7 with AMX; half as fast at open sizes.
         leads_in=("int8",),
@@ -196,7 +202,7 @@ _ROWS = (
         packages=("paddle",),
         install="pip install paddlepaddle==3.2.2",
         open=_opens("paddle_inference", "PaddleBackend"),
-        precisions={"cpu": ("fp32",), "gpu": ("fp32",)},
+        precisions={"cpu": ("fp32", "bf16"), "gpu": ("fp32",)},
         distributions=_PADDLE_DISTRIBUTIONS,
         probe=_PADDLE_PROBE,
         may_use_gpu=_gpu_paddle_installed,

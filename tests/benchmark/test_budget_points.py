@@ -16,14 +16,15 @@ POINTS = [
     Point(network, scale, SIZES[scale], precision, "r")
     for network in NETWORKS
     for scale in SCALES
-    for precision in ("fp32", "int8")
+    for precision in ("fp32", "bf16", "int8")
 ]
 UNKNOWN = -1000.0
 
 
 def worlds(figures):
-    """mIoU of every point, as it may truly be: it grows with the input, published figures hold, and INT8 loses the
-    same in all points, at most one point. With the extremes: all that is not known as low, or as high, as it can be."""
+    """mIoU of every point, as it may truly be: it grows with the input, published figures hold, INT8 loses the
+    same in all points, at most one point, and BF16 no more than that, at most a fifth of one. With the extremes: all
+    that is not known as low, or as high, as it can be."""
     rng = np.random.default_rng(1)
     for parts in itertools.product([(0.0,), (1.0,), (0.0, 0.5, 1.0), (0.2, 0.4)], repeat=len(NETWORKS)):
         true = {}
@@ -34,8 +35,9 @@ def worlds(figures):
                 part = rng.choice(choices)
                 last = known.get(scale, highest if part == 1 else last + part * (highest - last))
                 true[network, scale] = last
-        for loss in (0.0, 1.0):
-            yield {point: true[point.network, point.scale] - loss * (point.precision == "int8") for point in POINTS}
+        for bf16, int8 in ((0.0, 0.0), (0.0, 1.0), (0.2, 0.2), (0.2, 1.0)):
+            lost = {"fp32": 0.0, "bf16": bf16, "int8": int8}
+            yield {point: true[point.network, point.scale] - lost[point.precision] for point in POINTS}
 
 
 def reference_front(ms, true):
@@ -56,7 +58,7 @@ def reference_best(ms, true, budget):
         worst = min(world[point] for world in true)
         known = worst if worst > UNKNOWN / 2 else -np.inf
         size = point.size[0] * point.size[1]
-        return known, size, NETWORKS.index(point.network), point.precision == "fp32", -ms[point]
+        return known, size, NETWORKS.index(point.network), -["fp32", "bf16", "int8"].index(point.precision), -ms[point]
 
     return max((point for point in reference_front(ms, true) if ms[point] <= budget), key=rank, default=None)
 
@@ -144,9 +146,10 @@ def test_the_slower_runtime_is_not_measured_on_larger_inputs():
 @pytest.mark.parametrize("budget", [3, 10, 30, 100, 300, 3000])
 def test_skipping_loses_neither_the_best_point_nor_one_of_the_front_within_the_budget(budget):
     runtimes = [RUNTIMES["onnxruntime"], RUNTIMES["openvino"]]
-    points = plan(NETWORKS, SIZES, runtimes)
-    assert len(points) == 2 * 5 * 2 * 2
-    costs = {"T": 1.0, "B": 1.6, "fp32": 2.0, "int8": 0.7, "onnxruntime": 1.0, "openvino": 1.35}
+    points = plan(NETWORKS, SIZES, runtimes, bf16=True)
+    assert len(points) == 2 * 5 * (2 + 1 + 2)  # ONNX Runtime has no bf16
+    assert len(plan(NETWORKS, SIZES, runtimes)) == 2 * 5 * (2 + 2)
+    costs = {"T": 1.0, "B": 1.6, "fp32": 2.0, "bf16": 1.2, "int8": 0.7, "onnxruntime": 1.0, "openvino": 1.35}
     times = {
         each: 2 + each.pixels / 2**13 * costs[each.network] * costs[each.precision] * costs[each.backend]
         for each in points

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from exported import LABELS, TRANSFORMS, few_ties, photograph, small_model
 
-from ppliteseg_paddle.deploy.artifact import PRECISIONS, Artifact
+from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
-from ppliteseg_paddle.deploy.interface import trial_input
+from ppliteseg_paddle.deploy.interface import COMPUTED, trial_input
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES, backend_names, distributions, formats, install_hint, readers
 from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
@@ -47,7 +47,7 @@ def test_its_row_says_what_the_commands_ask_for(name):
     assert spec.name == name and spec.title and spec.graphs and spec.packages and spec.distributions
     assert spec.install.startswith("pip install ")
     assert set(spec.devices) <= {"cpu", "gpu"} and spec.devices
-    assert all(set(precisions) <= set(PRECISIONS) and precisions for precisions in spec.precisions.values())
+    assert all(set(precisions) <= set(COMPUTED) and precisions for precisions in spec.precisions.values())
     assert isinstance(spec.installed, bool) and isinstance(spec.may_use_gpu(), bool)
     compile(spec.probe, name, "exec")
 
@@ -79,7 +79,7 @@ def test_without_a_graph_for_it_there_is_one_line_with_the_format_to_export(name
 @every_runtime
 def test_a_precision_that_it_does_not_have_is_refused_with_those_it_has(name, artifact):
     has = {precision for each in RUNTIMES[name].precisions.values() for precision in each}
-    for precision in set(PRECISIONS) - has:
+    for precision in set(COMPUTED) - has:
         with pytest.raises(ConfigError, match=f"'{name}' has no {precision}; it has"):
             open_backend(name, artifact, precision=precision)
 

@@ -77,6 +77,8 @@ def commands(best: Point, path: str) -> list[str]:
     if best.precision == "int8":
         export += ["--precision", "int8", "--calib_data", _CALIBRATION]
     predict = ["predict", "--model_dir", os.path.join(folder, "export"), "--backend", best.backend]
+    if best.precision == "bf16":
+        predict += ["--precision", "bf16"]
     predict += ["--image_path", _PHOTOS]
     return [shlex.join(["ppliteseg", *words]) for words in (train, export, predict)]
 

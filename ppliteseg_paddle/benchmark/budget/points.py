@@ -2,7 +2,7 @@
 
 Accuracy is known in part only: published figures of some input scales in FP32. A point is as accurate as another where
 that follows from what is known: the same network with an input that is no smaller, or a published figure that is no
-lower. INT8 counts as one mIoU point less than FP32, the most that `export` lets it lose.
+lower. INT8 counts as one mIoU point less than FP32, the most that `export` lets it lose, and BF16 as a fifth of one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from ppliteseg_paddle.export.int8.accuracy import MAX_LOST_POINTS
 LIMIT = 3.0
 # A runtime so many times slower than another on a smaller input is not measured on larger ones.
 MARGIN = 1.3
+
+# mIoU points that a precision may lose. What was measured of BF16 (docs/performance.md) is well below.
+LOST = {"fp32": 0.0, "bf16": 0.2, "int8": MAX_LOST_POINTS}
 
 # Network -> scale of the input -> mIoU in percent.
 Figures = Mapping[str, Mapping[float, float]]
@@ -66,7 +69,7 @@ class Ranking:
         """The most accurate point of the front within the budget, in ms; None if nothing fits.
 
         Points without a figure come after those with one, in the order of their input's size; then the larger network,
-        FP32 and the faster point come first.
+        the precision that loses less, and the faster point come first.
         """
         within = [point for point in self.front() if self.ms[point] <= budget]
         return max(within, key=self._rank, default=None)
@@ -82,11 +85,11 @@ class Ranking:
 
     def as_accurate(self, one: Point, other: Point) -> bool:
         """Whether it is known that `one` is at least as accurate as `other`."""
-        loses = one.precision == "int8" and other.precision != "int8"
+        loses = LOST[one.precision] > LOST[other.precision]
         if one.network == other.network and one.pixels >= other.pixels and not loses:
             return True
         lowest, highest = self._bounds(one)[0], self._bounds(other)[1]
-        return lowest - (MAX_LOST_POINTS if loses else 0.0) >= highest
+        return lowest - (LOST[one.precision] if loses else 0.0) >= highest
 
     def _bounds(self, point: Point) -> tuple[float, float]:
         """Between which figures the network's mIoU in FP32 lies: it grows with the input."""
@@ -95,10 +98,10 @@ class Ranking:
         above = [miou for scale, miou in known.items() if scale >= point.scale]
         return max(below, default=-math.inf), min(above, default=math.inf)
 
-    def _rank(self, point: Point) -> tuple[float, int, int, bool, float]:
-        whole = point.precision != "int8"
-        miou = self._bounds(point)[0] - (0.0 if whole else MAX_LOST_POINTS)
-        return miou, point.pixels, self.networks.index(point.network), whole, -self.ms[point]
+    def _rank(self, point: Point) -> tuple[float, int, int, float, float]:
+        lost = LOST[point.precision]
+        miou = self._bounds(point)[0] - lost
+        return miou, point.pixels, self.networks.index(point.network), -lost, -self.ms[point]
 
 
 def reason_to_skip(point: Point, ms: Mapping[Point, float], budget: float, networks: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
-from ppliteseg_paddle import progress
+from ppliteseg_paddle import environment, progress
 from ppliteseg_paddle.benchmark.budget.configs import Configs, as_yaml
 from ppliteseg_paddle.benchmark.budget.options import BudgetOptions
 from ppliteseg_paddle.benchmark.budget.points import Point, Ranking, reason_to_skip
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Inputs as shares of the image's sides.
 SCALES = (0.25, 0.375, 0.5, 0.75, 1.0)
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "bf16", "int8")
 # The network halves a side five times.
 _MULTIPLE = 32
 # A point is called so often, unless the options say another number: for a second, at least and at most so many times.
@@ -59,16 +59,23 @@ def sizes_of(image: Sequence[int]) -> dict[float, tuple[int, int]]:
 
 
 def plan(
-    networks: Sequence[str], sizes: dict[float, tuple[int, int]], runtimes: Sequence[RuntimeSpec], device: str = "cpu"
+    networks: Sequence[str],
+    sizes: dict[float, tuple[int, int]],
+    runtimes: Sequence[RuntimeSpec],
+    device: str = "cpu",
+    bf16: bool = False,
 ) -> list[Point]:
-    """All points, in the order in which they are measured: what is fast comes first, as it tells what to skip."""
+    """All points, in the order in which they are measured: what is fast comes first, as it tells what to skip.
+
+    Args: bf16: whether the processor multiplies bfloat16.
+    """
     return [
         Point(network, scale, size, precision, spec.name)
         for network in networks
         for scale, size in sizes.items()
         for precision in PRECISIONS
         for spec in runtimes
-        if precision in spec.precisions.get(device, ())
+        if precision in spec.precisions.get(device, ()) and (bf16 or precision != "bf16")
     ]
 
 
@@ -110,7 +117,7 @@ def points_for(options: BudgetOptions, configs: Configs, image: Any) -> list[Poi
     device = split_device(options.device)[0] or "cpu"
     runtimes = runtimes_for(options.backends, FORMAT, device)
     check_installed((FORMAT,))
-    return plan(configs.networks, sizes_of(image.shape), runtimes, device)
+    return plan(configs.networks, sizes_of(image.shape), runtimes, device, environment.multiplies_bf16())
 
 
 def search(points: Sequence[Point], options: BudgetOptions, configs: Configs, image: Any) -> Found:
@@ -157,7 +164,8 @@ def _measured(artifact: Artifact, point: Point, image: Any, options: BudgetOptio
     from ppliteseg_paddle.benchmark.protocols import Candidate, rest_between, rows_from, timed_call
     from ppliteseg_paddle.benchmark.timing import measure
 
-    predictor = Candidate(point.name, artifact, point.backend, options.device, options.num_threads).open()
+    precision = "bf16" if point.precision == "bf16" else None
+    predictor = Candidate(point.name, artifact, point.backend, options.device, options.num_threads, precision).open()
     gc.collect()  # the threads of the one before
     time.sleep(rest_between([predictor.backend]))
     call = timed_call(predictor, image)
@@ -182,12 +190,13 @@ class _Exports:
 
     def of(self, point: Point) -> Artifact:
         """The export of a point."""
-        wanted = (point.network, point.size, point.precision)
+        precision = "fp32" if point.precision == "bf16" else point.precision
+        wanted = (point.network, point.size, precision)
         if self._last is None or self._made_for != wanted:
             if self._last is not None:
                 shutil.rmtree(self._last.folder, ignore_errors=True)  # 30 MB or more
             folder = tempfile.mkdtemp(dir=self._aside)
-            self._last = self._network(point).artifact(point.size, point.precision, folder)
+            self._last = self._network(point).artifact(point.size, precision, folder)
             self._made_for = wanted
         return self._last
 

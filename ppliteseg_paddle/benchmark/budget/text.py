@@ -54,7 +54,7 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
     if result["miou_on"]:
         notes.append(
             f"mIoU: published by PaddleSeg for FP32 on {result['miou_on']} (images of 2048x1024), not measured here; "
-            "INT8 counts as one point less, the most that `export` lets it lose"
+            "INT8 counts as one point less, the most that `export` lets it lose, BF16 as a fifth of one"
         )
     else:
         notes.append(

@@ -184,7 +184,7 @@ def _of_table(name: str, devices: tuple[str, ...] | None = None, without: tuple[
     """
     spec = RUNTIMES[name]
     devices = devices or spec.devices
-    precisions = dict.fromkeys(precision for device in devices for precision in spec.precisions[device])
+    precisions = [p for p in dict.fromkeys(p for device in devices for p in spec.precisions[device]) if p != "bf16"]
     return EngineSpec(devices, spec.packages[:1], tuple(p for p in precisions if p not in without), _backend(name))
 
 

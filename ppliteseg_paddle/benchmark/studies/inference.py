@@ -118,15 +118,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     network = build_ours(args.model, args.num_classes, args.model_path, image)
     with tempfile.TemporaryDirectory() as folder:
         exports = {}
-        for precision in dict.fromkeys(precision for _, precision in args.candidates):
-            formats = [_ON_CPU[name].graphs[0] for name, each in args.candidates if each == precision]
+        for precision in dict.fromkeys(_exported_as(precision) for _, precision in args.candidates):
+            formats = [_ON_CPU[name].graphs[0] for name, each in args.candidates if _exported_as(each) == precision]
             exports[precision] = export_ours(
                 network, args.num_classes, size, os.path.join(folder, precision), formats, image, precision
             )
         original = _export_baseline(args, network, os.path.join(folder, BASELINE), next(iter(exports.values())))
         backends = {BASELINE: open_backend("paddle", original, "cpu", threads)}
         backends.update(
-            (f"{name} {precision}", open_backend(name, exports[precision], "cpu", threads))
+            (
+                f"{name} {precision}",
+                open_backend(
+                    name,
+                    exports[_exported_as(precision)],
+                    "cpu",
+                    threads,
+                    precision="bf16" if precision == "bf16" else None,
+                ),
+            )
             for name, precision in args.candidates
         )
         calls = {name: timed(partial(backend.run, batch)) for name, backend in backends.items()}
@@ -163,12 +172,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _exported_as(precision: str) -> str:
+    """The precision of the export that is computed in it."""
+    return "fp32" if precision == "bf16" else precision
+
+
 def _export_baseline(args: argparse.Namespace, network: Any, folder: str, artifact: Artifact) -> Artifact:
     """The baseline with the weights of our network, as an artifact, so that the same backend runs it."""
     os.mkdir(folder)
     model = baseline.build(args.model, args.num_classes, like=network)
     files = baseline.export(model, (1, 3, *args.size), folder)
-    return replace(artifact, folder=folder, graphs={"paddle": files})
+    output = replace(artifact.output, dtype="int32")
+    return replace(artifact, folder=folder, graphs={"paddle": files}, output=output, logits=None)
 
 
 def table(result: dict[str, Any]) -> str:
