@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ class OpenVinoBackend(Backend):
         }
 
 
-@lru_cache(maxsize=None)
+@cache
 def shared_core(kind: Any) -> Any:
     """OpenVINO's `Core`, one for the process, which lives as long as it does.
 
