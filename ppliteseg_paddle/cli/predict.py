@@ -24,7 +24,7 @@ from ppliteseg_paddle.cli.common import ARITHMETIC_HELP, FLAGS, add_flags, confi
 from ppliteseg_paddle.deploy.predict_report import KINDS, OF_IMAGES_ONLY
 from ppliteseg_paddle.deploy.predict_report import summary as summary
 from ppliteseg_paddle.deploy.runtimes import ARITHMETIC, RUNTIMES, backend_names, readers
-from ppliteseg_paddle.deploy.smoothing import SMOOTH, check_smooth
+from ppliteseg_paddle.deploy.smooth_option import SMOOTH, check_smooth
 from ppliteseg_paddle.deploy.sources import find_images, is_video, local
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.outputs import Outputs

@@ -23,7 +23,7 @@ from ppliteseg_paddle.deploy.pool import Pool
 from ppliteseg_paddle.deploy.predict_options import LARGE_IMAGES, PredictOptions, need_scores
 from ppliteseg_paddle.deploy.shown import Result
 from ppliteseg_paddle.deploy.sliding import Sliding, window_within
-from ppliteseg_paddle.deploy.smoothing import check_smooth
+from ppliteseg_paddle.deploy.smooth_option import check_smooth
 from ppliteseg_paddle.deploy.stream import Prediction as Prediction
 from ppliteseg_paddle.deploy.upsampling import Piece, Undo, piece, upsampled
 from ppliteseg_paddle.deploy.views import View

@@ -21,21 +21,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ppliteseg_paddle.deploy.smooth_option import check_smooth
 from ppliteseg_paddle.errors import ConfigError
 
-SMOOTH = 0.65  # `--smooth` without a number
 # Mean disagreement, 0 to 1, from which two frames have nothing in common. On generated scenes (see
 # `benchmark.studies.smoothing`) frames in motion have up to 0.2, cuts from one street to another 0.38 to 0.8.
 CUT = 0.35
 _FLOW_SIDE = 256  # pixels: longer side of the gray images
 _MIN_SIDE = 16  # pixels: a smaller image has no flow
 _CHANNELS = 512  # OpenCV moves no more at once
-
-
-def check_smooth(smooth: float) -> None:
-    """Raises: ConfigError: unless it is a number from 0 to below 1."""
-    if isinstance(smooth, bool) or not isinstance(smooth, (int, float)) or not 0 <= smooth < 1:
-        raise ConfigError(f"smooth is {smooth!r}; give a number from 0 (off) to below 1, such as {SMOOTH}.")
 
 
 class Smoother:

@@ -223,7 +223,8 @@ class VideoWriter:
         writer, self._writer = self._writer, None
         writer.release()
         with VideoReader(self._temporary) as written:
-            if written.size != self._size or written.frame_count not in (None, self.frames):
+            # One more than were counted, where a signal came between writing and counting.
+            if written.size != self._size or (written.frame_count or self.frames) < self.frames:
                 raise DataError(
                     f"the video {self.path} could not be written completely ({written.frame_count} of {self.frames} "
                     f"frames of {self._size[0]}x{self._size[1]} pixels): is the disk full?"

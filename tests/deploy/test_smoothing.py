@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from stand_in import image, softmax, stand_in
 
-from ppliteseg_paddle.deploy.smoothing import SMOOTH, Smoother, small_gray
+from ppliteseg_paddle.deploy.smooth_option import SMOOTH
+from ppliteseg_paddle.deploy.smoothing import Smoother, small_gray
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.synth.film import film
 

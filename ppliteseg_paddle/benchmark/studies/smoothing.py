@@ -27,7 +27,8 @@ from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, measure_round_robin, median, timed
 from ppliteseg_paddle.deploy.predictor import Predictor
-from ppliteseg_paddle.deploy.smoothing import SMOOTH, Smoother
+from ppliteseg_paddle.deploy.smooth_option import SMOOTH
+from ppliteseg_paddle.deploy.smoothing import Smoother
 from ppliteseg_paddle.deploy.stream import Stages, Task
 from ppliteseg_paddle.engine.metrics import confusion_matrix, scores
 from ppliteseg_paddle.errors import ConfigError
