@@ -3,6 +3,7 @@
 import _thread
 import os
 import signal
+import threading
 import time
 
 import cv2
@@ -167,11 +168,19 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path, capsys, monkeypatch):
 
 
 def test_a_second_ctrl_c_ends_a_camera_that_has_stopped_answering(tmp_path, capsys, monkeypatch):
-    h264.available()  # the first import of PyAV takes longer than the frames before the interruption
+    h264.available()
+    written, write = threading.Event(), results.VideoResults.write
+
+    def noted(self, *arguments):
+        write(self, *arguments)
+        written.set()
+
+    monkeypatch.setattr(results.VideoResults, "write", noted)
 
     class Silent(Camera):
         def read(self):
             if self.count == 3:
+                assert written.wait(60)  # frames are read ahead of those that are written
                 _thread.interrupt_main()
                 deadline = time.monotonic() + 20
                 while signals.came() is None and time.monotonic() < deadline:  # until the first one has been heard
