@@ -1,7 +1,7 @@
 # On an NVIDIA Jetson with JetPack 6 (Ubuntu 22.04, Python 3.10), by the TensorRT that JetPack holds: runs exports, trains
 # nothing. BASE is NVIDIA's image "l4t-jetpack" of the board's release. In the project's folder, on the board:
 #   docker build -f docker/jetson.Dockerfile --build-arg BASE=.../l4t-jetpack:r36.4.0 -t ppliteseg .
-#   docker run --rm --runtime nvidia -v "$PWD:/work" ppliteseg predict --model_dir output/tensorrt --image_path photo.jpg
+#   docker run --rm --runtime nvidia -v "$PWD:/data" ppliteseg predict --model_dir output/tensorrt --image_path photo.jpg
 # output/tensorrt is made elsewhere, by `export --format tensorrt`; the engine is built on the board at its first use and
 # kept in PPLITESEG_HOME.
 #
@@ -13,12 +13,12 @@ FROM ${BASE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3-venv libgl1 libglib2.0-0 libgomp1 \
     && rm -rf /var/lib/apt/lists/*
+ENV PIP_NO_CACHE_DIR=1
 COPY . /opt/ppliteseg
 # --system-site-packages: TensorRT's Python package is JetPack's.
 RUN python3 -m venv --system-site-packages /opt/venv \
-    && bash -c 'source /opt/ppliteseg/scripts/env.sh && prepare_env runtime,serve /opt/venv' \
-    && rm -rf /root/.cache
-ENV PATH=/opt/venv/bin:$PATH PPLITESEG_HOME=/work/.ppliteseg
-WORKDIR /work
+    && bash -c 'source /opt/ppliteseg/scripts/env.sh && prepare_env runtime,serve /opt/venv'
+ENV PATH=/opt/venv/bin:$PATH PPLITESEG_HOME=/data/.ppliteseg
+WORKDIR /data
 ENTRYPOINT ["ppliteseg"]
 CMD ["doctor"]
