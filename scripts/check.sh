@@ -12,12 +12,15 @@ declare -A CHECKS=(
   [types]="python scripts/check_types.py"
   [imports]="lint-imports --no-logo"
   [words]="python scripts/check_words.py"
+  [errors]="python scripts/write_errors.py --check"
+  [architecture]="python scripts/draw_architecture.py --check"
 )
+all=(lint format bandit imports words errors architecture types)
 chosen=("$@")
-[ $# -gt 0 ] || chosen=(lint format bandit imports words types)
+[ $# -gt 0 ] || chosen=("${all[@]}")
 for name in "${chosen[@]}"; do
   if [ -z "${CHECKS[$name]:-}" ]; then
-    echo "error: there is no check '$name'; there are: lint format bandit imports words types" >&2
+    echo "error: there is no check '$name'; there are: ${all[*]}" >&2
     exit 2
   fi
 done

@@ -12,6 +12,11 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BANNED = "col" + "our"  # spelled in two parts, as this file is checked, too
+RAISES = """
+from ppliteseg_paddle.errors import DataError
+
+raise DataError("planted")
+"""
 UNTYPED = "def f(x):\n    return x\n"
 # check, faulty files by their path in the package, what is said of them
 FAULTS = [
@@ -46,6 +51,8 @@ FAULTS = [
     pytest.param("types", {"weights/planted.py": UNTYPED}, "Function is missing a type annotation", id="strict room"),
     pytest.param("types", {"visual/planted.py": "x: int = ''\n"}, "visual/planted.py:1: error: ", id="ratchet"),
     pytest.param("words", {"planted.py": f"# The {BANNED}\n"}, "planted.py:1: ", id="banned word"),
+    pytest.param("errors", {"planted.py": RAISES}, "docs/errors.md is not current", id="message that the page lacks"),
+    pytest.param("architecture", {"attic/__init__.py": ""}, "attic", id="room that the picture lacks"),
 ]
 
 
@@ -54,7 +61,7 @@ def copy(tmp_path_factory):
     """The package, its checks and their settings, in a repository of its own."""
     folder = tmp_path_factory.mktemp("copy") / "checkout"
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("ppliteseg_paddle", "scripts"):
+    for name in ("ppliteseg_paddle", "scripts", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "setup.py", "README.md"):
         shutil.copy(ROOT / name, folder)
@@ -97,7 +104,7 @@ def test_a_planted_fault_is_found(copy, name, files, words):
 def test_an_unknown_check_is_refused_with_the_known_ones(copy):
     assert check(copy, "spelling") == (
         2,
-        "error: there is no check 'spelling'; there are: lint format bandit imports words types\n",
+        "error: there is no check 'spelling'; there are: lint format bandit imports words errors architecture types\n",
     )
 
 
