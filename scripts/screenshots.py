@@ -2,9 +2,9 @@
 """Take the pictures of pages that the documentation shows, by Chromium without a window (see tests/browser.py):
 
     python scripts/screenshots.py serve           # docs/images/serve.jpg: camvid-t on a generated scene
-    python scripts/screenshots.py report DIR ...  # docs/images/report.jpg: training runs on generated scenes
+    python scripts/screenshots.py report DIR ...  # docs/images/report.jpg: numbers and curves of training runs
 
-Only generated scenes may be shown: `ppliteseg data synth` makes them.
+Only generated scenes may be shown, no photographs of data sets: `ppliteseg data synth` makes them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def serve() -> None:
 
 
 def report(folders: Sequence[str]) -> None:
-    """The page of `report --runs`: its begin in light, confusions and confidence in dark."""
+    """The page of `report --runs`: its beginning in light, confidence in dark."""
     from browser import browser
 
     from ppliteseg_paddle.report.page import write_page
@@ -58,7 +58,7 @@ def report(folders: Sequence[str]) -> None:
         page = Path(folder) / "report.html"
         write_page(str(page), read_runs(folders))
         for scheme, heading in (("light", "Summary"), ("dark", "Confidence")):
-            with browser(Path(folder) / scheme, "--window-size=1000,1000") as driver:
+            with browser(Path(folder) / scheme, "--window-size=1000,1000", "--hide-scrollbars") as driver:
                 features = [{"name": "prefers-color-scheme", "value": scheme}]
                 driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
                 driver.get(page.as_uri())
