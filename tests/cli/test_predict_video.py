@@ -9,7 +9,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from commands import files_in, run_json, values_of, write_video
+from commands import files_in, run_json, values_of, write_photo, write_video
 from exported import photograph, small_folder
 
 from ppliteseg_paddle import Predictor, signals
@@ -92,6 +92,42 @@ def test_a_video_may_be_cut_short_by_request_and_is_reported_if_it_is_damaged(tm
         main(["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", str(tmp_path / "out")]) == 0
     )
     assert "more frames, which could not be decoded: it may be cut off" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags, share, windows",
+    [([], 0.65, {}), ([0.8], 0.8, {"is_slide": True, "crop_size": (64, 48)})],
+    ids=["whole", "windows"],
+)
+def test_smooth_writes_the_masks_of_a_smoothed_stream_and_tells_its_share(tmp_path, capsys, flags, share, windows):
+    path = write_video(tmp_path / "drive.avi", 4)
+    command = ["predict", "--model_dir", small_folder(), "--image_path", path, "--outputs", "mask"]
+    command += ["--is_slide", "--crop_size", 64, 48] if windows else []
+    status, result = run_json(capsys, *command, "--save_dir", tmp_path / "out", "--smooth", *flags)
+    assert (status, result["frames"], result["smooth"]) == (0, 4, share)
+    assert run_json(capsys, *command, "--save_dir", tmp_path / "plain")[1]["smooth"] == 0
+    names = [f"mask/drive/{i:06d}.png" for i in range(4)]
+    found, plain = ([values_of(tmp_path / where / name)[0] for name in names] for where in ("out", "plain"))
+    with VideoReader(path) as video:
+        predictor = Predictor(small_folder(), **windows)
+        expected = [each.mask for each in predictor.stream(video, smooth=share)]
+    assert np.mean(np.stack(found) != np.stack(expected)) < 1e-3
+    assert np.array_equal(found[0], plain[0]) and not np.array_equal(np.stack(found), np.stack(plain))
+
+
+@pytest.mark.parametrize(
+    "source, flags, said",
+    [
+        ("drive.avi", ["--smooth", "1"], "smooth is 1.0; give a number from 0 (off) to below 1, such as 0.65."),
+        ("photo.jpg", ["--smooth"], "--smooth is for videos and cameras."),
+    ],
+)
+def test_smooth_is_refused_in_one_line_before_anything_is_written(tmp_path, capsys, source, flags, said):
+    write_video(tmp_path / "drive.avi", 2)
+    write_photo(tmp_path / "photo.jpg")
+    where = ["--image_path", str(tmp_path / source), "--save_dir", str(tmp_path / "out")]
+    assert main(["predict", "--model_dir", small_folder(), *where, *flags]) == 2
+    assert capsys.readouterr().err.splitlines() == [f"error: {said}"] and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

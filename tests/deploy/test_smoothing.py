@@ -1,11 +1,14 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from stand_in import image, softmax, stand_in
 
+from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.deploy.smooth_option import SMOOTH
 from ppliteseg_paddle.deploy.smoothing import Smoother, small_gray
+from ppliteseg_paddle.deploy.views import ViewPlan
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.synth.film import film
 
@@ -49,7 +52,9 @@ def test_a_cut_starts_anew():
     first, second = (np.full((3, 6, 8), -5, np.float32) for _ in range(2))
     first[0], second[1] = 5, 5
     smoother.scores(first.copy(), GRAY, "softmax")
+    assert smoother.disagreement is None
     assert np.array_equal(smoother.scores(second.copy(), GRAY, "softmax"), second) and smoother.cuts == 1
+    assert smoother.disagreement == pytest.approx(1, abs=1e-3)  # one class, then another, both nearly certain
     ids = Smoother(0.9)
     ids.ids(np.zeros((24, 32), np.uint8), GRAY)
     assert (ids.ids(np.ones((24, 32), np.uint8), GRAY) == 1).all() and ids.cuts == 1
@@ -97,6 +102,52 @@ def test_an_interrupted_stream_leaves_no_thread():
     next(stream)
     stream.close()
     assert threading.active_count() == before
+
+
+def flickering():
+    """Frames of one picture that is a little brighter once; it is too low to have a motion."""
+    base = image(12, 64)
+    return [np.clip(base.astype(int) + shift, 0, 255).astype(np.uint8) for shift in (0, 0, 0, 5, 0)]
+
+
+@pytest.mark.parametrize("op", ["none", "argmax"])
+def test_windows_give_masks_and_these_vote(op):
+    how = {"is_slide": True, "crop_size": (40, 12)}
+    plain = [found.mask for found in stand_in(op, **how).stream(flickering())]
+    votes = Smoother(SMOOTH)
+    expected = [votes.ids(mask, small_gray(frame, False)) for frame, mask in zip(flickering(), plain)]
+    found = [found.mask for found in stand_in(op, **how).stream(flickering(), smooth=SMOOTH)]
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected))
+    assert any(not np.array_equal(a, b) for a, b in zip(found, plain))
+
+
+def of_several_classes(**options):
+    """A predictor whose pixels may be of several classes: class by class, where the logit is above 0."""
+    one = stand_in(num_classes=3)
+    one.backend.run = lambda batch: np.concatenate([batch[:, :1] + shift for shift in (0.2, 0.0, -0.2)], axis=1) * 4
+    return Predictor.of(replace(one.artifact, views=ViewPlan(use_multilabel=True)), one.backend, **options)
+
+
+def test_where_a_pixel_may_be_of_several_classes_each_ones_probability_is_its_own():
+    frames = flickering()
+    found = [found.mask for found in of_several_classes().stream(frames, smooth=0.6)]
+    past = None
+    for frame, planes in zip(frames, found):
+        now = np.stack([(frame[..., 0].astype(float) / 127.5 - 1 + shift) * 4 for shift in (0.2, 0.0, -0.2)])
+        if past is not None:
+            differing = np.abs(1 / (1 + np.exp(-past)) - 1 / (1 + np.exp(-now))).max(axis=0)
+            share = 0.6 * (1 - differing)
+            now = (1 - share) * now + share * past
+        past = now
+        assert np.array_equal(planes.transpose(2, 0, 1)[np.abs(now) > 1e-3], (now > 0)[np.abs(now) > 1e-3])
+    plain = [found.mask for found in of_several_classes().stream(frames)]
+    assert any(not np.array_equal(a, b) for a, b in zip(found, plain))
+
+
+def test_windows_of_a_model_of_several_classes_are_refused_in_one_line():
+    predictor = of_several_classes(is_slide=True, crop_size=(40, 12))
+    with pytest.raises(ConfigError, match="leave smooth out, or is_slide"):
+        list(predictor.stream(flickering(), smooth=SMOOTH))
 
 
 @pytest.mark.parametrize("value", [1, -0.1, True, "0.5", float("nan")])

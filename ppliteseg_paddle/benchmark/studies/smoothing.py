@@ -1,13 +1,15 @@
 """What `predict --smooth` does to a video: how steady and how right masks are, and how long it takes.
 
-    python -m ppliteseg_paddle.benchmark.studies.smoothing --model_dir DIR [--save_json FILE] [--speeds N ...] ...
+    python -m ppliteseg_paddle.benchmark.studies.smoothing --model_dir DIR [--save_json FILE] [--seeds N ...] ...
 
 Films are generated (`synth.film`): a moving camera, things that cross, exact labels, and where each place was in the
-frame before. The network sees each frame once; its output is then used as it is and smoothed.
+frame before. The network sees each frame once; its output is then used as it is and smoothed. The films of a set follow
+one another, as scenes of a video do; each set has scenes of its own.
 
-consistency  mIoU, in %, between the mask of the frame before, moved as the camera moved, and the mask
-flicker      % of pixels whose class changes between these two, of those whose label does not
-mIoU         % against the labels, over all frames of all films
+consistency   mIoU, in %, between the mask of the frame before, moved as the camera moved, and the mask
+flicker       % of pixels whose class changes between these two, of those whose label does not
+mIoU          % against the labels, over all frames of a set
+disagreement  of a frame with the one before, 0 to 1, as `Smoother` sees it: within films and from film to film
 
 The cost is the smoothing's time to that of the network, in turns, and the same of processor seconds.
 """
@@ -28,7 +30,7 @@ from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, measure_round_robin, median, timed
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.smooth_option import SMOOTH
-from ppliteseg_paddle.deploy.smoothing import Smoother
+from ppliteseg_paddle.deploy.smoothing import CUT, Smoother
 from ppliteseg_paddle.deploy.stream import Stages, Task
 from ppliteseg_paddle.engine.metrics import confusion_matrix, scores
 from ppliteseg_paddle.errors import ConfigError
@@ -86,22 +88,32 @@ def _masks(predictor: Predictor, task: Task, smoothers: dict[str, Smoother]) -> 
 
 
 def steadiness(
-    predictor: Predictor, size: tuple[int, int], films: int, frames: int, speed: float, smooth: Sequence[float]
-) -> dict[str, dict[str, float]]:
-    """ "off", or the smoothing -> `Steadiness.result`, of films at a camera's speed."""
+    predictor: Predictor,
+    size: tuple[int, int],
+    seeds: Sequence[int],
+    frames: int,
+    speed: float,
+    smooth: Sequence[float],
+) -> dict[str, dict[str, Any]]:
+    """ "off", or the smoothing -> `Steadiness.result` of films at a camera's speed, and a smoothing's disagreements
+    "within" films and "between" them."""
     counts = {name: Steadiness(predictor.label_set.num_classes) for name in ("off", *map(str, smooth))}
+    seen: dict[str, dict[str, list[float]]] = {str(value): {"within": [], "between": []} for value in smooth}
+    smoothers = {str(value): Smoother(value) for value in smooth}
     stages = Stages(predictor, smooth=SMOOTH)  # prepares and infers; it smooths nothing here
-    with bar(total=films * frames, desc=f"speed {speed:g}", unit="frame") as shown:
-        for seed in range(films):
-            smoothers = {str(value): Smoother(value) for value in smooth}
+    with bar(total=len(seeds) * frames, desc=f"films {seeds[0]:d}.., speed {speed:g}", unit="frame") as shown:
+        for seed in seeds:
             for each in counts.values():
                 each.cut()
             for number, frame in enumerate(film(seed, size, frames, speed)):
                 task = stages.infer([stages.prepare((number, frame.image))])[0]
                 for name, mask in _masks(predictor, task, smoothers).items():
                     counts[name].add(mask, frame)
+                for name, smoother in smoothers.items():
+                    if smoother.disagreement is not None:
+                        seen[name]["within" if number else "between"].append(smoother.disagreement)
                 shown.update()
-    return {name: each.result() for name, each in counts.items()}
+    return {name: {**each.result(), **seen.get(name, {})} for name, each in counts.items()}
 
 
 def cost(predictor: Predictor, size: tuple[int, int], repeats: int) -> dict[str, Any]:
@@ -139,7 +151,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(f"{args.model_dir} has other classes than generated scenes, which are CamVid's eleven.")
     size = args.size[0], args.size[1]
     results = {
-        f"{speed:g}": steadiness(predictor, size, args.films, args.frames, speed, args.smooth) for speed in args.speeds
+        str(seed): {
+            f"{speed:g}": steadiness(predictor, size, range(seed, seed + args.films), args.frames, speed, args.smooth)
+            for speed in args.speeds
+        }
+        for seed in args.seeds
     }
     return {
         "model_dir": args.model_dir,
@@ -154,12 +170,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """What a person reads."""
-    lines = [f"{'camera':>14} {'smooth':>7} {'mIoU %':>8} {'consistency %':>14} {'flicker %':>10}"]
-    for speed, rows in result["results"].items():
-        for name, row in rows.items():
-            figures = f"{row['mIoU']:8.2f} {row['consistency']:14.2f} {row['flicker']:10.2f}"
-            lines.append(f"{speed + ' px/frame':>14} {name:>7} {figures}")
+    """What a person reads: means over the sets, and the change of mIoU in each."""
+    sets = list(result["results"].values())
+    lines = [
+        f"{'camera':>14} {'smooth':>7} {'mIoU %':>8} {'consistency %':>14} {'flicker %':>10}  change of mIoU, by set"
+    ]
+    for speed, names in sets[0].items():
+        for name in names:
+            rows = [each[speed][name] for each in sets]
+            mean = {key: sum(row[key] for row in rows) / len(rows) for key in ("mIoU", "consistency", "flicker")}
+            changes = [row["mIoU"] - each[speed]["off"]["mIoU"] for row, each in zip(rows, sets)]
+            lines.append(
+                f"{speed + ' px/frame':>14} {name:>7} {mean['mIoU']:8.2f} {mean['consistency']:14.2f} "
+                f"{mean['flicker']:10.2f}  " + ("" if name == "off" else " ".join(f"{value:+.2f}" for value in changes))
+            )
+    lines += [_disagreements(sets, name) for name in next(iter(sets[0].values())) if name != "off"]
     spent = result["cost"]
     lines.append(
         f"a frame of {spent['smoothed']}: network {spent['ms']['network']['total']:.2f} ms, smoothing "
@@ -167,6 +192,18 @@ def table(result: dict[str, Any]) -> str:
         f"{100 * spent['ratio']['cpu']:.1f} % of the processor seconds (load {result['machine']['load_average']})"
     )
     return "\n".join(lines)
+
+
+def _disagreements(sets: Sequence[dict[str, Any]], smooth: str) -> str:
+    """The extremes beside `CUT`."""
+    rows = [rows[smooth] for each in sets for rows in each.values()]
+    within, between = ([value for row in rows for value in row[where]] for where in ("within", "between"))
+    ranges = [f"{min(values):.2f} to {max(values):.2f}" if values else "none" for values in (within, between)]
+    missed, false = sum(value <= CUT for value in between), sum(value > CUT for value in within)
+    return (
+        f"disagreement with smooth {smooth}: within films {ranges[0]}, {false} of {len(within)} frames taken for cuts; "
+        f"between films {ranges[1]}, {missed} of {len(between)} cuts not seen (from {CUT:g} on it is one)"
+    )
 
 
 def main() -> int:
@@ -177,7 +214,8 @@ def main() -> int:
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--num_threads", type=int, default=2)
     parser.add_argument("--size", type=int, nargs=2, default=[320, 240], metavar=("W", "H"))
-    parser.add_argument("--films", type=int, default=6)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="first film of each set; its others follow")
+    parser.add_argument("--films", type=int, default=6, help="of a set")
     parser.add_argument("--frames", type=int, default=24, help="of each film")
     parser.add_argument("--speeds", type=float, nargs="+", default=[0, 1, 3, 6], help="of the camera, pixels a frame")
     parser.add_argument("--smooth", type=float, nargs="+", default=[SMOOTH])
