@@ -19,8 +19,16 @@ from typing import Any
 
 from ppliteseg_paddle.benchmark.budget.options import IMAGE_SIZE, BudgetOptions
 from ppliteseg_paddle.benchmark.run import DEFAULT_SIZE, PROTOCOLS, BenchmarkOptions, benchmark
-from ppliteseg_paddle.cli.common import ARITHMETIC_HELP, add_flags, count, positive_float, positive_int
-from ppliteseg_paddle.deploy.runtimes import ARITHMETIC, backend_names
+from ppliteseg_paddle.cli.common import (
+    ARITHMETIC_HELP,
+    EXPORT_DEVICE_HELP,
+    add_backend,
+    add_flags,
+    count,
+    positive_float,
+    positive_int,
+)
+from ppliteseg_paddle.deploy.runtimes import ARITHMETIC
 from ppliteseg_paddle.errors import ConfigError
 
 # Flags that are fields of `BenchmarkOptions` under the same name, and of `BudgetOptions`.
@@ -43,14 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", nargs="+", default=[], metavar="DIR", help="further folders, measured round-robin with the first"
     )
-    parser.add_argument(
-        "--backend",
-        nargs="+",
-        default=list(BenchmarkOptions.backends),
-        metavar="NAME",
-        help=f"what runs it, of {', '.join(backend_names())}; several are measured round-robin (default: auto, the "
-        "fastest that works here; see `predict --help`)",
-    )
+    add_backend(parser, "{}; several are measured round-robin", nargs="+", default=list(BenchmarkOptions.backends))
     parser.add_argument(
         "--protocol",
         choices=list(PROTOCOLS),
@@ -102,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
         config={"help": "with --budget_ms: your configuration, for its classes and data (default: Cityscapes')"},
         save_dir={"default": None, "help": f"with --budget_ms: where config.yml is written (default: {_BUDGET_DIR})"},
-        device={"help": "cpu, gpu or gpu:1 (default: gpu where the runtime finds one, else cpu)"},
+        device={"help": EXPORT_DEVICE_HELP},
     )
 
 

@@ -1,6 +1,6 @@
 """Flags that several commands share, so that each has one spelling, one default and one help text.
 
-Only argparse and our errors are imported here: `ppliteseg --help` must answer at once.
+Only argparse and our errors are imported at once: `ppliteseg --help` must answer without delay.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any
 
 from ppliteseg_paddle.errors import ConfigError
 
-# Of `--precision` where an export is run.
+# Of `--device` and `--precision` where an export is run.
+EXPORT_DEVICE_HELP = "cpu, gpu or gpu:1 (default: gpu where the runtime finds one, else cpu)"
 ARITHMETIC_HELP = (
     "what a float export is computed in; bf16 needs AVX512_BF16 or AMX, and OpenVINO or Paddle Inference, and changes "
     "a few pixels of a thousand (default: as exported)"
@@ -162,6 +163,24 @@ def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: dict[s
         names = (*names, "plugin")
     for name in names:
         parser.add_argument("--" + name, **{**FLAGS[name], **changes.get(name, {})})
+
+
+def add_backend(parser: argparse._ActionsContainer, text: str = "{}", **options: Any) -> None:
+    """Add --backend, for commands that run an export.
+
+    Args:
+        text: the help text; {} becomes what is the same for all commands.
+        options: further keyword arguments of `add_argument`: `default` is that of the command's options.
+    """
+    from ppliteseg_paddle.deploy.runtimes import backend_names  # when called: other packages may register runtimes
+
+    names = ", ".join(backend_names())
+    common = (
+        f"what runs an export, one of {names} (default: auto, the fastest that works here: a GPU's, or the one that "
+        "was fastest when auto timed them, once; auto:measure times them again, auto:table never; `doctor` says which "
+        "are installed)"
+    )
+    parser.add_argument("--backend", metavar="NAME", help=text.format(common), **options)
 
 
 def config_for(args: argparse.Namespace) -> str:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ppliteseg_paddle.cli.common import add_flags, count, positive_int
+from ppliteseg_paddle.cli.common import add_backend, add_flags, count, positive_int
 from ppliteseg_paddle.errors import ConfigError
 
 RESULT = "compare.json"
@@ -31,13 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         image_path={"required": True, "help": "a list of images with their labels, a folder of images, an image"},
         save_dir={"default": "output/compare"},
     )
-    parser.add_argument(
-        "--backend",
-        nargs="+",
-        default=["auto"],
-        metavar="NAME",
-        help="what runs exported folders: one for both, or one for A and one for B (default: auto)",
-    )
+    add_backend(parser, "{}; one for both models, or one for A and one for B", nargs="+", default=["auto"])
     add_flags(parser, "num_threads")
     parser.add_argument(
         "--warmup", type=count, metavar="N", help="calls before timing starts (default: until times are steady)"

@@ -20,10 +20,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ppliteseg_paddle.cli.common import ARITHMETIC_HELP, FLAGS, add_flags, config_for, positive_float, positive_int
+from ppliteseg_paddle.cli.common import (
+    ARITHMETIC_HELP,
+    FLAGS,
+    add_backend,
+    add_flags,
+    config_for,
+    positive_float,
+    positive_int,
+)
 from ppliteseg_paddle.deploy.predict_report import KINDS, OF_IMAGES_ONLY
 from ppliteseg_paddle.deploy.predict_report import summary as summary
-from ppliteseg_paddle.deploy.runtimes import ARITHMETIC, RUNTIMES, backend_names, readers
+from ppliteseg_paddle.deploy.runtimes import ARITHMETIC, RUNTIMES, readers
 from ppliteseg_paddle.deploy.smooth_option import SMOOTH, check_smooth
 from ppliteseg_paddle.deploy.sources import find_images, is_video, local
 from ppliteseg_paddle.errors import ConfigError
@@ -118,13 +126,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pixels less sure than X (0 to 1) are no class: 255 in "
         "the mask (65535 above 255 classes); needs an export with --output_op softmax",
     )
-    parser.add_argument(
-        "--backend",
-        metavar="NAME",
-        help=f"with --model_dir: what runs it, one of {', '.join(backend_names())} (default: auto, the fastest "
-        "that works here: a GPU's, or the one that was fastest when auto timed them, once; auto:measure times them "
-        "again, auto:table never; `doctor` says which are installed)",
-    )
+    add_backend(parser, "with --model_dir: {}")
     with_export = {name: {"help": f"with --model_dir: {FLAGS[name]['help']}"} for name in ("num_threads", "streams")}
     add_flags(parser, "num_threads", "streams", **with_export)
     add_flags(

@@ -14,8 +14,7 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from ppliteseg_paddle.cli.common import FLAGS, add_flags, count, positive_int
-from ppliteseg_paddle.deploy.runtimes import backend_names
+from ppliteseg_paddle.cli.common import EXPORT_DEVICE_HELP, FLAGS, add_backend, add_flags, count, positive_int
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.serve.options import ServeOptions
 
@@ -32,12 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=count, default=ServeOptions.port, metavar="N", help="0 takes a free one (default: %(default)s)"
     )
-    parser.add_argument(
-        "--backend",
-        default=ServeOptions.backend,
-        metavar="NAME",
-        help=f"what runs it, one of {', '.join(backend_names())} (default: %(default)s)",
-    )
+    add_backend(parser, default=ServeOptions.backend)
     add_flags(parser, "num_threads", "streams", streams={"default": ServeOptions.streams})
     add_flags(
         parser,
@@ -47,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "help": "images of one size that go through the network together where several wait (default: 4, or what "
             "the graph is fixed to)"
         },
-        device={"help": "cpu, gpu or gpu:1 (default: gpu where the runtime finds one, else cpu)"},
+        device={"help": EXPORT_DEVICE_HELP},
     )
     parser.add_argument(
         "--max_upload",

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,6 +75,14 @@ def test_the_help_of_each_command_imports_nothing_heavy(name):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["predict", "benchmark", "compare", "serve"])
+def test_the_help_of_backend_lists_every_runtime_also_those_of_other_packages(name, monkeypatch):
+    monkeypatch.setitem(RUNTIMES, "ours", RUNTIMES["onnxruntime"])
+    text = program.build_parser(name)._option_string_actions["--backend"].help
+    listed = re.search(r"one of (.*?) \(default: auto, ", text).group(1).split(", ")
+    assert listed == ["auto", "auto:measure", "auto:table", *RUNTIMES] and listed[-1] == "ours"
 
 
 def test_version(capsys):
