@@ -18,9 +18,9 @@ ENV PIP_NO_CACHE_DIR=1
 COPY . /opt/ppliteseg
 # Paddle comes first, as the extra `train` keeps the one that is there.
 RUN python3 -m venv /opt/venv \
-    && if [ -n "$PADDLE" ]; then /opt/venv/bin/pip install --no-cache-dir $PADDLE; fi \
+    && if [ -n "$PADDLE" ]; then /opt/venv/bin/pip install $PADDLE; fi \
     && bash -c 'source /opt/ppliteseg/scripts/env.sh && prepare_env "$EXTRAS" /opt/venv' \
-    && /opt/venv/bin/pip install --no-cache-dir "$TENSORRT"
+    && /opt/venv/bin/pip install "$TENSORRT"
 ENV PATH=/opt/venv/bin:$PATH PPLITESEG_HOME=/data/.ppliteseg
 WORKDIR /data
 ENTRYPOINT ["ppliteseg"]

@@ -5,9 +5,9 @@ import os
 import pathlib
 
 import cv2
-import numpy as np
 import pytest
 import yaml
+from small_configs import SIZE, smaller, write_data
 
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.config.source import Source, read_with_bases
@@ -17,7 +17,6 @@ PATTERNS = ("pp_liteseg", "quick_start")
 CONFIGS = sorted(
     path for name in PATTERNS for path in pathlib.Path(FOLDER or ".").glob(f"PaddleSeg-2.9*/configs/{name}/*.yml")
 )
-SIZE = (64, 96)
 CLASSES = {"camvid": 11, "cityscapes": 19, "optic_disc_seg": 2}
 pytestmark = [
     pytest.mark.slow,
@@ -32,38 +31,8 @@ def home(tmp_path_factory):
     """A folder with the data sets where the configurations look for them."""
     root = tmp_path_factory.mktemp("home")
     for name, classes in CLASSES.items():
-        for split in ("train", "val"):
-            pairs = [_pair(root / "data" / name, name, split, index, classes) for index in range(4)]
-            for listed in (f"{split}.txt", f"{split}_list.txt", "test.txt"):
-                (root / "data" / name / listed).write_text("".join(f"{image} {label}\n" for image, label in pairs))
+        write_data(root / "data", name, classes, count=4, lists=("{split}.txt", "{split}_list.txt", "test.txt"))
     return root
-
-
-def _pair(root, name, split, index, classes):
-    """Write an image and its label. Returns their places below `root`."""
-    rng = np.random.default_rng(index)
-    label = np.repeat(rng.integers(0, classes, (SIZE[0] // 8, SIZE[1])), 8, axis=0).astype(np.uint8)
-    files = (f"{split}/{index}.png", f"{split}_labels/{index}.png")
-    if name == "cityscapes":
-        stem = f"{split}/aachen/aachen_{index:06d}_000019"
-        files = (f"leftImg8bit/{stem}_leftImg8bit.png", f"gtFine/{stem}_gtFine_labelTrainIds.png")
-    for file, pixels in zip(files, (np.repeat(label[:, :, None] * (255 // classes), 3, axis=2), label)):
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(root / file), pixels)
-    return files
-
-
-def smaller(values):
-    """The same with crops and batches for a test, without downloads."""
-    if isinstance(values, list):
-        return [smaller(value) for value in values]
-    if not isinstance(values, dict):
-        return values
-    small = {key: smaller(value) for key, value in values.items()}
-    for key, value in (("crop_size", [96, 64]), ("target_size", [96, 64]), ("min_kept", 100), ("pretrained", None)):
-        if key in small:
-            small[key] = value
-    return small
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -83,7 +52,7 @@ def test_a_configuration_of_paddleseg_trains_evaluates_and_exports(path, home, t
     measured = json.loads(capsys.readouterr().out)
     assert measured["mIoU"] == pytest.approx(record["eval"][0]["mIoU"], abs=1e-6)
     assert main(["export", *weights, "--save_dir", str(tmp_path / "export")]) == 0, capsys.readouterr().err
-    image = next((home / "data" / "camvid" / "val").glob("*.png"))
+    image = next((home / "data" / "camvid" / "images").glob("val_*.png"))
     predict = ["predict", "--model_dir", str(tmp_path / "export"), "--image_path", str(image)]
     assert main([*predict, "--save_dir", str(tmp_path / "masks"), "--outputs", "mask"]) == 0
     assert cv2.imread(str(tmp_path / "masks" / "mask" / image.name), -1).shape[:2] == SIZE

@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 import cv2
-import numpy as np
 import pytest
 import yaml
+from small_configs import SIZE, smaller, write_data
 
 from ppliteseg_paddle.config.source import Source, read_with_bases
 
@@ -19,7 +19,6 @@ FOLDER = os.environ.get("PPLITESEG_PADDLESEG_DIRS")
 CONFIGS = sorted((ROOT / "configs").glob("[!_]*/*.yml"))
 # These are evaluated, predict and are exported, too; the others are trained, with an evaluation.
 EXPORTED = ("ppliteseg_t_camvid_480x360.yml", "mobilenetv3_")
-SIZE = (64, 96)
 pytestmark = pytest.mark.slow
 
 # The tools' work by the package alone, for a release that the index has without them.
@@ -54,39 +53,11 @@ for arguments in json.load(open(sys.argv[1])):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder for each data set, which has what the classes of our configurations look for."""
-    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("data")
     for name in ("CamVid", "Cityscapes"):
-        for split in ("train", "val"):
-            # Two, as PaddleSeg's loop never ends where there is less than a batch.
-            pairs = [_pair(root / name, name, f"{split}_{number}", split, rng) for number in range(2)]
-            (root / name / f"{split}.txt").write_text("".join(f"{image} {label}\n" for image, label in pairs))
+        write_data(root, name, classes=11, count=2)  # PaddleSeg's loop never ends where there is less than a batch
     (root / "StreetScenes").symlink_to(root / "CamVid")
     return root
-
-
-def _pair(root, name, stem, split, rng):
-    """Write an image and its label. Returns their places below `root`."""
-    files = (f"images/{stem}.png", f"labels/{stem}.png")
-    if name == "Cityscapes":
-        files = (
-            f"leftImg8bit/{split}/ulm/{stem}_leftImg8bit.png",
-            f"gtFine/{split}/ulm/{stem}_gtFine_labelTrainIds.png",
-        )
-    label = np.repeat(rng.integers(0, 11, (SIZE[0], 1)), SIZE[1], axis=1)
-    for file, pixels in zip(files, (rng.integers(0, 255, (*SIZE, 3)), label)):
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(root / file), pixels.astype(np.uint8))
-    return files
-
-
-def smaller(values):
-    """The same with small crops and scaled images."""
-    if isinstance(values, list):
-        return [smaller(value) for value in values]
-    if not isinstance(values, dict):
-        return values
-    small = {"crop_size": [96, 64], "long_size": 96, "min_kept": 100, "later_crop_sizes": []}
-    return {key: small.get(key, smaller(value)) for key, value in values.items()}
 
 
 def write_small(path, data, folder):
