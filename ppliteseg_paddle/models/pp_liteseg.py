@@ -11,9 +11,10 @@ from paddle import nn
 
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.models.fld import FLDHead
+from ppliteseg_paddle.models.fused.blocked import is_untouched
 from ppliteseg_paddle.models.layers import ConvBNReLU, resize, spatial_size
 from ppliteseg_paddle.models.sppm import SPPM
-from ppliteseg_paddle.models.stdc import STDCNet813, STDCNet1446
+from ppliteseg_paddle.models.stdc import STDCNet, STDCNet813, STDCNet1446
 
 
 class SegHead(nn.Layer):
@@ -80,8 +81,7 @@ class PPLiteSegNet(nn.Layer):
     def small_logits(self, x):
         """The logits of each segmentation head at its own stride, before they are resized to the image's size: of all
         heads in training, else of the first."""
-        features = self.backbone(x)
-        features = [features[i] for i in self.backbone_indices]  # strides 8, 16, 32 in both presets
+        features = _features(self.backbone, x, self.backbone_indices)  # strides 8, 16, 32 in both presets
         context = self.neck(features[-1])
         fused = self.head(features, context)
         seg_heads = self.seg_heads if self.training else self.seg_heads[:1]
@@ -137,6 +137,14 @@ class PPLiteSegNet(nn.Layer):
         with paddle.no_grad():
             image = paddle.zeros([1, _image_channels(self.backbone), *input_size])
             return list(self.backbone(image)[self.backbone_indices[-1]].shape[2:])
+
+
+def _features(backbone: nn.Layer, x, indices: Sequence[int]):
+    """Those features of a backbone. STDC computes them alone, unless something of the user's belongs to its call."""
+    if type(backbone).forward is STDCNet.forward and is_untouched(backbone):
+        return backbone.selected(x, indices)
+    features = backbone(x)
+    return [features[i] for i in indices]
 
 
 def _image_channels(backbone: nn.Layer) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import paddle
 from paddle import nn
 
+from ppliteseg_paddle.models.fused import blocked
 from ppliteseg_paddle.models.layers import ConvBN, ConvBNReLU
 
 BASE_CHANNELS = 64
@@ -50,12 +50,12 @@ class STDCBlock(nn.Layer):
         half = first(x)
         x = half
         if self.downsample is not None and self.pool is not None:
-            x, half = self.downsample(half), self.pool(half)
+            x, half = self.downsample(half), blocked.average_pool(self.pool, half)
         outputs = [half]
         for conv in others:
             x = conv(x)
             outputs.append(x)
-        return paddle.concat(outputs, axis=1)
+        return blocked.concat(outputs)
 
 
 class STDCNet(nn.Layer):
@@ -87,12 +87,20 @@ class STDCNet(nn.Layer):
             load_weights(self, pretrained)
 
     def forward(self, x):
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
+        return self.selected(x, range(len(self.stages)))
 
+    def selected(self, x, indices: Sequence[int]):
+        """Those features alone, which spares bringing the others into Paddle's layout."""
+        features = []
+        with blocked.keep_blocked(self, x, LAYERS):
+            for stage in self.stages:
+                x = stage(x)
+                features.append(x)
+        return [blocked.plain(features[i]) for i in indices]
+
+
+# What a backbone is made of: these take maps in oneDNN's layout, or hand them on.
+LAYERS = (ConvBN, ConvBNReLU, STDCBlock, nn.AvgPool2D, nn.BatchNorm2D, nn.Conv2D, nn.LayerList, nn.Sequential)
 
 # As the authors name them, by their multiply-adds in millions (at 224x224, with the classifier).
 VARIANTS = {"STDCNet813": (2, 2, 2), "STDCNet1446": (4, 5, 3)}

@@ -1,7 +1,7 @@
 """Training steps of convolution, batch norm and ReLU in one go, by oneDNN, and the cache of what was built for them.
 
-A map is brought into the library's layout once, goes through all three, and is brought back once. Values differ from
-Paddle's in the order of sums only.
+A map is brought into the library's layout once, goes through all three, and is brought back once, or stays in it for
+the next block (`blocked`). Values differ from Paddle's in the order of sums only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from ctypes import c_float, c_int, c_int64, c_uint
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from ppliteseg_paddle.models.fused import onednn
 from ppliteseg_paddle.models.fused.onednn import Handles
@@ -41,9 +41,11 @@ from ppliteseg_paddle.models.fused.primitives import (
     Memory,
     Primitive,
     any_layout,
+    block_of,
     dimensions,
     plain_layout,
     scratch,
+    tensor_shape,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +63,9 @@ class Case(NamedTuple):
 
     x_shape: (N, C, H, W); weight_shape: (K, C / groups, kH, kW); stride, padding (on both sides), dilation: of both
     axes; epsilon: of batch norm; for_x: whether the gradient of x will be asked for; bf16: whether maps, and weights in
-    products, are rounded to bfloat16. Sums, statistics and the gradients of parameters are float32 even then.
+    products, are rounded to bfloat16. Sums, statistics and the gradients of parameters are float32 even then;
+    x_block: the channels that lie together in x's tensor (see `primitives.tensor_shape`); keep_blocked: whether the
+    result's tensor may have such a form, too: the one that the library computes in.
     """
 
     x_shape: tuple[int, ...]
@@ -74,6 +78,8 @@ class Case(NamedTuple):
     relu: bool
     for_x: bool
     bf16: bool = False
+    x_block: int = 1
+    keep_blocked: bool = False
 
 
 def geometry(case: Case) -> tuple[list[int], tuple[int, ...], list[ctypes.Array[c_int64]]]:
@@ -92,13 +98,16 @@ def geometry(case: Case) -> tuple[list[int], tuple[int, ...], list[ctypes.Array[
     return [case.x_shape[0], case.weight_shape[0], *size], grouped, window
 
 
-class Built:
+Kind = TypeVar("Kind", bound=tuple)
+
+
+class Built(Generic[Kind]):
     """What is built in the library for a case, and destroyed with this object.
 
     Raises: RuntimeError: if the library refuses the case.
     """
 
-    def __init__(self, lib: onednn.Library, case: Case):
+    def __init__(self, lib: onednn.Library, case: Kind):
         self.case = case
         handles = Handles(lib)
         destroy = weakref.finalize(self, handles.destroy)
@@ -114,10 +123,10 @@ class Built:
         raise NotImplementedError
 
 
-class Block(Built):
+class Block(Built[Case]):
     """Convolution without bias, batch norm by the batch's statistics, and ReLU or none; get it from `block`.
 
-    Tensors are Paddle's: on the CPU, float32, contiguous.
+    Tensors are Paddle's: on the CPU, float32, contiguous; maps are of (N, C, H, W) or (N, C / b, H, W, b).
     """
 
     def _build(self, handles: Handles) -> None:
@@ -135,7 +144,9 @@ class Block(Built):
         self._to_weight = Primitive(
             handles, "convolution_backward_weights", engine, direct, x, grad_weight, None, y, *window, hint, None
         )
-        self._x, self._z = Bridge(handles, case.x_shape, x), Bridge(handles, self.y_shape, y)
+        z_block = block_of(handles, self.y_shape, y, number_type) if case.keep_blocked else 1
+        self._x_shape, self._z_shape = tensor_shape(case.x_shape, case.x_block), tensor_shape(self.y_shape, z_block)
+        self._x, self._z = Bridge(handles, case.x_shape, x, case.x_block), Bridge(handles, self.y_shape, y, z_block)
         self._y, self._grad_y = Memory(handles, y), Memory(handles, y)
         # Each pass wants the weight in a form of its own.
         self._weight = Bridge(handles, grouped, self._convolve.layout(QUERY_WEIGHTS))
@@ -170,7 +181,7 @@ class Block(Built):
         """Returns: z, the batch's mean and (biased) variance, and a list of tensors for `backward`."""
         import paddle
 
-        z = paddle.empty(self.y_shape)
+        z = paddle.empty(self._z_shape)
         mean, variance = (paddle.empty(self.case.weight_shape[:1]) for _ in range(2))
         kept_x = x if self._x.same else self._x.inner.room()
         kept_y = self._y.room()
@@ -203,7 +214,7 @@ class Block(Built):
         import paddle
 
         kept_x, kept_y, mean, variance = kept[:4]
-        grad_x = paddle.empty(self.case.x_shape) if self._to_x else None
+        grad_x = paddle.empty(self._x_shape) if self._to_x else None
         grad_weight, grad_scale, grad_shift = (
             paddle.empty(shape) for shape in (self.case.weight_shape, scale.shape, scale.shape)
         )
@@ -249,11 +260,11 @@ class Block(Built):
 # full cache takes 100 MB; where maps change their size at every step, blocks are built anew, the longest unused first
 # destroyed.
 MAX_BLOCKS = 256
-_blocks: OrderedDict[tuple[type, Case], Any] = OrderedDict()
+_blocks: OrderedDict[tuple[type, tuple], Any] = OrderedDict()
 _caching = threading.Lock()
 
 
-def block(case: Case, kind: type = Block) -> Any:
+def block(case: tuple, kind: type = Block) -> Any:
     """The block of this case, built by `kind` unless it is in the cache; None where the library is missing or refuses
     it."""
     lib = onednn.library()

@@ -17,6 +17,7 @@ from paddle.autograd import PyLayer
 
 from ppliteseg_paddle.models.fused import folded
 from ppliteseg_paddle.models.fused.block import Block, Case, block
+from ppliteseg_paddle.models.fused.blocked import block_size, is_untouched, kept_blocked, map_shape, plain
 
 # Of the result. With fewer than the library's layouts have in a group, as in the attention, most of what it computes is
 # padding.
@@ -46,7 +47,7 @@ def conv_bn(conv: nn.Conv2D, bn: nn.BatchNorm2D, x: Tensor, relu: bool = False) 
     another `forward`, which would not be called otherwise, in training convolutions with a bias, and other classes than
     `nn.Conv2D` and `nn.BatchNorm2D`.
 
-    Shape: (N, C, H, W) -> as `conv`'s.
+    Shape: (N, C, H, W), or (N, C / b, H, W, b) as `blocked` has it -> as `conv`'s; blocked within `keep_blocked`.
     Raises: an error of Paddle's in the backward pass: if x, a weight or a bias was changed in place since, as Paddle's
         layers do; if a gradient of the gradient is asked for (`create_graph=True`), which oneDNN does not have.
     """
@@ -66,7 +67,7 @@ def conv_bn(conv: nn.Conv2D, bn: nn.BatchNorm2D, x: Tensor, relu: bool = False) 
 
 
 def _by_paddle(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool) -> Tensor:
-    y = bn(conv(x))
+    y = bn(conv(plain(x)))
     return F.relu(y) if relu else y
 
 
@@ -86,7 +87,7 @@ _PADDLE_2 = paddle.__version__.startswith("2.")
 
 def _block(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool, kind: type = Block) -> Any:
     """The block that computes this; None where Paddle is to do it."""
-    if not x.place.is_cpu_place() or x.ndim != 4:
+    if not x.place.is_cpu_place() or x.ndim not in (4, 5):
         return None
     if type(conv) is not nn.Conv2D or type(bn) is not nn.BatchNorm2D or bn._use_global_stats:
         return None
@@ -96,14 +97,14 @@ def _block(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool, kind: type = Blo
         return None
     if conv._padding_mode != "zeros" or conv._data_format != "NCHW" or bn._data_format != "NCHW":
         return None
-    if any(layer._forward_pre_hooks or layer._forward_post_hooks or "forward" in vars(layer) for layer in (conv, bn)):
+    if not (is_untouched(conv) and is_untouched(bn)):
         return None
     padding, stride, dilation = _pair(conv._padding), _pair(conv._stride), _pair(conv._dilation)
     if padding is None or stride is None or dilation is None:
         return None
     return block(
         Case(
-            x_shape=tuple(x.shape),
+            x_shape=map_shape(x),
             weight_shape=tuple(conv.weight.shape),
             stride=stride,
             padding=padding,
@@ -113,6 +114,8 @@ def _block(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool, kind: type = Blo
             relu=relu,
             for_x=kind is Block and not x.stop_gradient,
             bf16=kind is Block and _bf16.get(),
+            x_block=block_size(x),
+            keep_blocked=kept_blocked(),
         ),
         kind,
     )

@@ -15,7 +15,7 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
-from ppliteseg_paddle.models.fused.block import CONVOLUTION_DIRECT, Built, computing, geometry
+from ppliteseg_paddle.models.fused.block import CONVOLUTION_DIRECT, Built, Case, computing, geometry
 from ppliteseg_paddle.models.fused.onednn import Handles
 from ppliteseg_paddle.models.fused.primitives import (
     ARG_BIAS,
@@ -29,7 +29,9 @@ from ppliteseg_paddle.models.fused.primitives import (
     Memory,
     Primitive,
     any_layout,
+    block_of,
     plain_layout,
+    tensor_shape,
 )
 
 FORWARD_INFERENCE, ELTWISE_RELU = 96, 0x20  # of `dnnl_types.h`
@@ -92,10 +94,10 @@ class _Layer:
         return found
 
 
-class Evaluated(Built):
+class Evaluated(Built[Case]):
     """Convolution with bias, and ReLU or none; get it from `block.block`.
 
-    Tensors are Paddle's: on the CPU, float32, contiguous.
+    Tensors are Paddle's: on the CPU, float32, contiguous; maps are of (N, C, H, W) or (N, C / b, H, W, b).
     """
 
     def _build(self, handles: Handles) -> None:
@@ -112,8 +114,11 @@ class Evaluated(Built):
             *window,
             _with_relu(handles) if self.case.relu else None,
         )
-        self._x = Bridge(handles, self.case.x_shape, self._convolve.layout(QUERY_SRC))
-        self._y = Bridge(handles, self.y_shape, self._convolve.layout(QUERY_DST))
+        layout = self._convolve.layout(QUERY_DST)
+        y_block = block_of(handles, self.y_shape, layout) if self.case.keep_blocked else 1
+        self._y_shape = tensor_shape(self.y_shape, y_block)
+        self._x = Bridge(handles, self.case.x_shape, self._convolve.layout(QUERY_SRC), self.case.x_block)
+        self._y = Bridge(handles, self.y_shape, layout, y_block)
         self._weight = Bridge(handles, grouped, self._convolve.layout(QUERY_WEIGHTS))
         self._bias = Memory(handles, bias)
 
@@ -128,7 +133,7 @@ class Evaluated(Built):
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Args: weight: as `arranged` returns it."""
-        y = paddle.empty(self.y_shape)
+        y = paddle.empty(self._y_shape)
         with computing:
             self._convolve(
                 {

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Values of the interface's enumerations (`dnnl_types.h`), named as there without `dnnl_`.
 BFLOAT16, FLOAT32, FORMAT_ANY = 2, 3, 1
+# Tags of the layouts (N, C / b, H, W, b), by b: aBcd16b, aBcd8b.
+BLOCKED_TAGS = {16: 78, 8: 102}
 ARG_SRC, ARG_DST, ARG_WEIGHTS, ARG_BIAS = 1, 17, 33, 41
 ARG_MEAN, ARG_VARIANCE, ARG_SCALE, ARG_SHIFT, ARG_WORKSPACE = 49, 50, 51, 52, 64
 ARG_DIFF_SRC, ARG_DIFF_DST, ARG_DIFF_WEIGHTS, ARG_DIFF_SCALE, ARG_DIFF_SHIFT = 129, 145, 161, 255, 256
@@ -43,26 +45,53 @@ def plain_layout(handles: Handles, shape: Sequence[int]) -> c_void_p:
     strides = [1] * len(shape)
     for axis in reversed(range(len(shape) - 1)):
         strides[axis] = strides[axis + 1] * shape[axis + 1]
-    return handles.create(
-        "memory_desc",
-        "dnnl_memory_desc_create_with_strides",
-        c_int(len(shape)),
-        dimensions(shape),
-        c_int(FLOAT32),
-        dimensions(strides),
-    )
+    return _with_strides(handles, shape, FLOAT32, strides)
 
 
 def any_layout(handles: Handles, shape: Sequence[int], number_type: int = FLOAT32) -> c_void_p:
     """A layout that the library chooses when a primitive is made."""
-    return handles.create(
-        "memory_desc",
-        "dnnl_memory_desc_create_with_tag",
-        c_int(len(shape)),
-        dimensions(shape),
-        c_int(number_type),
-        c_int(FORMAT_ANY),
-    )
+    return _with_tag(handles, shape, number_type, FORMAT_ANY)
+
+
+def blocked_layout(handles: Handles, shape: Sequence[int], channels: int, number_type: int = FLOAT32) -> c_void_p:
+    """Layout of a map of `shape` (N, C, H, W) whose values are in the order of (N, C / channels, H, W, channels).
+
+    Args: channels: 1 (plain), a number of `BLOCKED_TAGS`, or C (channels last); C is a multiple of it.
+    """
+    _, depth, height, width = shape
+    if channels in BLOCKED_TAGS:
+        return _with_tag(handles, shape, number_type, BLOCKED_TAGS[channels])
+    size = height * width
+    strides = (depth * size, size, width, 1) if channels == 1 else (depth * size, 1, width * depth, depth)
+    return _with_strides(handles, shape, number_type, strides)
+
+
+def block_of(handles: Handles, shape: Sequence[int], layout: c_void_p, number_type: int = FLOAT32) -> int:
+    """The `channels` by which `blocked_layout` gives this layout; 1 for one that it does not give, too."""
+    for channels in (*BLOCKED_TAGS, shape[1]):
+        if shape[1] % channels == 0:
+            candidate = blocked_layout(handles, shape, channels, number_type)
+            if handles.lib.functions.dnnl_memory_desc_equal(candidate, layout):
+                return channels
+    return 1
+
+
+def tensor_shape(shape: Sequence[int], channels: int) -> list[int]:
+    """Of the Paddle tensor that holds a map of `shape` (N, C, H, W): that, or (N, C / channels, H, W, channels)."""
+    if channels == 1:
+        return list(shape)
+    batch, depth, height, width = shape
+    return [batch, depth // channels, height, width, channels]
+
+
+def _with_strides(handles: Handles, shape: Sequence[int], number_type: int, strides: Sequence[int]) -> c_void_p:
+    axes = c_int(len(shape)), dimensions(shape), c_int(number_type), dimensions(strides)
+    return handles.create("memory_desc", "dnnl_memory_desc_create_with_strides", *axes)
+
+
+def _with_tag(handles: Handles, shape: Sequence[int], number_type: int, tag: int) -> c_void_p:
+    axes = c_int(len(shape)), dimensions(shape), c_int(number_type), c_int(tag)
+    return handles.create("memory_desc", "dnnl_memory_desc_create_with_tag", *axes)
 
 
 class Memory:
@@ -132,16 +161,20 @@ scratch = Scratch()  # one for the process: a call at a time computes (see `bloc
 
 
 class Bridge:
-    """Between a Paddle tensor and the layout that a primitive wants."""
+    """Between a Paddle tensor and the layout that a primitive wants.
 
-    def __init__(self, handles: Handles, shape: Sequence[int], layout: c_void_p):
-        plain, lib = plain_layout(handles, shape), handles.lib
+    Args: channels: how the tensor holds a map (see `tensor_shape`).
+    """
+
+    def __init__(self, handles: Handles, shape: Sequence[int], layout: c_void_p, channels: int = 1):
+        lib = handles.lib
+        outer = plain_layout(handles, shape) if channels == 1 else blocked_layout(handles, shape, channels)
         self.inner = Memory(handles, layout)
-        self.same = bool(lib.functions.dnnl_memory_desc_equal(plain, layout))
+        self.same = bool(lib.functions.dnnl_memory_desc_equal(outer, layout))
         if not self.same:
-            self.outer = Memory(handles, plain)
-            self._bring_in = Primitive(handles, "reorder", plain, lib.engine, layout, lib.engine, None)
-            self._bring_out = Primitive(handles, "reorder", layout, lib.engine, plain, lib.engine, None)
+            self.outer = Memory(handles, outer)
+            self._bring_in = Primitive(handles, "reorder", outer, lib.engine, layout, lib.engine, None)
+            self._bring_out = Primitive(handles, "reorder", layout, lib.engine, outer, lib.engine, None)
 
     def scratch(self, role: str) -> Memory:
         """Place for the inner form, until the role is needed again."""
