@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from ppliteseg_paddle.deploy.smooth_option import check_smooth
 from ppliteseg_paddle.errors import ConfigError
 
-# Mean disagreement, 0 to 1, from which two frames have nothing in common. On generated scenes (see
-# `benchmark.studies.smoothing`) frames in motion have up to 0.2, cuts from one street to another 0.38 to 0.8.
+# Mean disagreement, 0 to 1, from which two frames have nothing in common. Measured by `benchmark.studies.smoothing` on
+# 192 generated films, logits and class ids: 0.01 to 0.24 within films (2880 pairs), 0.36 to 0.80 at cuts (160).
 CUT = 0.35
 _FLOW_SIDE = 256  # pixels: longer side of the gray images
 _MIN_SIDE = 16  # pixels: a smaller image has no flow
