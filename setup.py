@@ -84,6 +84,10 @@ EXTRAS = {
         "selenium>=4.20,<5",  # the browser test of `serve`, where Chromium is installed
         "shtab>=1.6,<2",
         "hypothesis>=6,<7",
+        # examples/ray_predict.py; the retries that it sets are elsewhere in later versions.
+        'ray[data]>=2.44,<2.64; python_version >= "3.10" and python_version < "3.14"',
+        f"pyarrow<25; {OLD}",  # Ray's; later ones want NumPy 2
+        "kubernetes-validate>=1.30,<2",  # the schemas of examples/kubernetes
         "tritonclient[grpc]>=2.40,<3",  # its schema checks what `export --triton` writes
         "tensorboard>=2.14,<3",  # reads back what --use_tensorboard writes
         "scikit-learn>=1.2,<2",  # counts what we count, independently
