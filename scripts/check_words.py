@@ -67,6 +67,7 @@ BANNED = (
 ALLOWED = (
     ("scripts/check_words.py", r".", "the list itself"),
     ("tests/engine/loop/test_distributed.py", r"reset by peer", "a message of the operating system"),
+    ("ppliteseg_paddle/engine/loop/launcher.py", r"sync_peers", "a name of Paddle"),
     ("CHANGELOG.md", r"--colours|`mend`", "names the flag and the JSON key that are gone"),
     ("ppliteseg_paddle/benchmark/studies/roofline.py", r'"Floor"', "an operator of ONNX"),
 )

@@ -20,14 +20,23 @@ RANK_FLAGS: dict[str, dict[str, Any]] = {
         type=count, metavar="N", help="with --nnodes: this machine's number, 0 for the first (default: as they come)"
     ),
     "log_dir": dict(metavar="DIR", help="where to keep what each process prints"),
+    "max_restart": dict(
+        type=count,
+        metavar="N",
+        help="start again up to N times when a process or another machine is lost, from the newest complete checkpoint "
+        "in --save_dir (default: 0)",
+    ),
 }
 
 
-def add_rank_flags(parser: argparse.ArgumentParser) -> None:
+def add_rank_flags(parser: argparse.ArgumentParser, trains: bool = False) -> None:
+    """Args: trains: whether the command has checkpoints to start again from."""
     group = parser.add_argument_group(
         "several devices or machines (any of these starts one process a device; see docs/distributed.md)"
     )
     for name, arguments in RANK_FLAGS.items():
+        if name == "max_restart" and not trains:
+            continue
         group.add_argument("--" + name, **arguments)
 
 
@@ -38,14 +47,15 @@ def launched_instead(args: argparse.Namespace, save_dir: str | None = None) -> d
 
     Args: save_dir: of a training run; gets the logs.
     """
-    given = {name: getattr(args, name) for name in RANK_FLAGS if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in RANK_FLAGS if getattr(args, name, None) is not None}
     if not given:
         return None
-    from ppliteseg_paddle.engine.loop.launch import launch
+    from ppliteseg_paddle.engine.loop.launch import launch_again
     from ppliteseg_paddle.engine.loop.notes import launched
 
     if launched():
         return None
     if save_dir:
         given.setdefault("log_dir", save_dir + "/log")
-    return launch(without_flags(args._argv, RANK_FLAGS), args._argv, device=args.device, **given)
+    argv, max_restart = without_flags(args._argv, RANK_FLAGS), given.pop("max_restart", 0)
+    return launch_again(argv, max_restart, command=args._argv, device=args.device, **given)

@@ -128,12 +128,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full_check", action="store_true", help="check all of the data before the start, not a sample"
     )
-    add_rank_flags(parser)
+    add_rank_flags(parser, trains=True)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.max_minutes and args.iters:
         raise ConfigError("--iters and --max_minutes both say when training ends: give one of them.")
+    if args.max_restart and args.resume_model not in (None, "auto"):
+        raise ConfigError(
+            f"--max_restart starts again from the newest checkpoint in --save_dir, not from {args.resume_model}: give "
+            "--resume_model auto."
+        )
     options = options_of(args)
     try:
         with signals.saving():

@@ -42,6 +42,14 @@ def test_gpus_on_a_cpu_build_are_refused_in_one_line(capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: --devices 0,1: the installed Paddle")
 
 
+def test_a_restart_takes_the_newest_checkpoint_and_no_other(capsys):
+    assert main(["train", "--config", "c.yml", "--max_restart", "2", "--resume_model", "output/iter_2"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: --max_restart starts again from the newest checkpoint in --save_dir, not from")
+    with pytest.raises(ConfigError, match="unknown argument '--max_restart'"):  # it has no checkpoints
+        parse("val", ["--config", "c.yml", "--model_path", "w", "--max_restart", "2"])
+
+
 @pytest.mark.parametrize(
     "variable, ranks_here, expected",
     [(None, 1, 8), (None, 2, 4), (None, 3, 2), (None, 16, 1), ("3", 2, 3), ("1", 1, 1), ("1", 2, 4)],

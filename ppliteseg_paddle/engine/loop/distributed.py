@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ppliteseg_paddle.engine.loop.notes import RankLost, missing_rank
+from ppliteseg_paddle.engine.loop.notes import NOTES, RankLost, lost_machine, missing_rank
 from ppliteseg_paddle.errors import DataError
 
 _barriers = itertools.count(1)
@@ -77,8 +77,8 @@ def barrier() -> None:
 
 
 def check_ranks() -> None:
-    """See that the other ranks of this machine are alive, once a second at most: for work in which a dead one is not
-    missed for long.
+    """See that the other ranks of this machine, and the other machines, are alive, once a second at most: for work in
+    which a dead one is not missed for long.
 
     Raises: RankLost
     """
@@ -89,6 +89,9 @@ def check_ranks() -> None:
     missing = missing_rank()
     if missing is not None:
         raise RankLost(f"rank {missing:d} is gone")
+    machine = lost_machine(os.environ.get(NOTES))
+    if machine is not None:
+        raise RankLost(f"machine {machine:d} is gone")
 
 
 def share(count: int) -> range:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ppliteseg_paddle import signals
-from ppliteseg_paddle.config.command import resume_command
+from ppliteseg_paddle.config.command import resume_command, without_flags
 from ppliteseg_paddle.engine.loop import notes
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 from ppliteseg_paddle.files import SOURCE_ROOT, read_json
 
+log = logging.getLogger("ppliteseg_paddle")
+
+NAME_SECONDS = 60  # that a machine's name may take to be known
 # The launcher's own lines, on Paddle 2.6 to 3.3.
 _FAILED = re.compile(r"^Container rank (\d+) status failed .* code (-?\d+) log (\S+)")
 _CHATTER = re.compile(
@@ -61,6 +67,7 @@ def launch(
     import paddle
 
     check_devices(nproc_per_node, devices, device)
+    master = master and with_address(master)
     log_dir = os.path.abspath(log_dir or tempfile.mkdtemp(prefix="ppliteseg_ranks_"))
     try:
         os.makedirs(log_dir, exist_ok=True)
@@ -94,6 +101,7 @@ def launch(
         program = os.path.join(SOURCE_ROOT, "ppliteseg_paddle", "cli", "_rank.py")
         failed, number = _follow([*launcher, program, *argv], environment, folder)
         told, checkpoint = notes.left(folder), (read_json(os.path.join(folder, notes.CHECKPOINT)) or {}).get("folder")
+        machine, first = notes.lost_machine(folder), min(notes.processes(folder), default=0)
     how = f"resume with: {resume_command(command, checkpoint)}" if checkpoint else ""
     if failed is None:
         return told.get(0, {}).get("result") or {"rank": min(told, default=-1)}
@@ -101,7 +109,44 @@ def launch(
     refused = any("refused" in note for note in told.values())
     if not refused and (number or (stops and len(stops) == len(told))):
         raise signals.Interrupted(number or stops[0], how)
-    raise _failure(failed, told, log_dir, how)
+    raise _failure(failed, told, log_dir, how, machine, first)
+
+
+def launch_again(argv: Sequence[str], max_restart: int, **options: Any) -> dict[str, Any]:
+    """As `launch`; a run that loses a rank or a machine is started again, up to `max_restart` times, from its newest
+    complete checkpoint."""
+    for left in range(max_restart, 0, -1):
+        try:
+            return launch(argv, **options)
+        except RankFailed as error:
+            log.warning(
+                "%s Starting again from the newest checkpoint (%d of %d times)%s",
+                *(error, max_restart - left + 1, max_restart),
+                ", once all machines are there." if options.get("nnodes") else ".",
+            )
+        argv = [*without_flags(argv, {"resume_model"}), "--resume_model", "auto"]
+    return launch(argv, **options)
+
+
+def with_address(master: str, seconds: float = NAME_SECONDS) -> str:
+    """HOST:PORT with the host's address in place of its name, by which the first machine knows itself: Paddle's
+    launcher compares addresses. A name may take a while to be known, as that of a pod which starts.
+
+    Raises: ConfigError: for anything else than HOST:PORT, and for a name that is not known after `seconds`.
+    """
+    host, _, port = master.rpartition(":")
+    if "://" in master:
+        return master
+    if not host or not port.isdigit():
+        raise ConfigError(f"--master {master}: give HOST:PORT, a port of the first machine, as in 10.0.0.1:6170.")
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return f"{socket.gethostbyname(host)}:{port}"
+        except OSError as error:
+            if time.monotonic() > end:
+                raise ConfigError(f"--master {master}: no machine {host} is known here ({error.strerror}).") from None
+            time.sleep(1)
 
 
 def check_devices(count: int | None, devices: str | None, device: str | None = None) -> None:
@@ -200,8 +245,19 @@ def _passing_on(process: subprocess.Popen[bytes], folder: str) -> Iterator[list[
             end()
 
 
-def _failure(failed: dict[str, Any], told: dict[int, dict[str, Any]], log_dir: str, how: str) -> PPLiteSegError:
-    """The error of the rank that ended first: not of one that only missed it."""
+def _failure(
+    failed: dict[str, Any],
+    told: dict[int, dict[str, Any]],
+    log_dir: str,
+    how: str,
+    machine: int | None = None,
+    first: int = 0,
+) -> PPLiteSegError:
+    """The error of the rank that ended first: not of one that only missed it.
+
+    Args: failed: as of `_follow`, which counts the ranks of this machine; machine: another one that is lost; first: the
+        first rank of this machine.
+    """
     for _, note in sorted(told.items()):
         if "refused" in note:
             if note.get("status") != RankFailed.exit_status:
@@ -210,21 +266,37 @@ def _failure(failed: dict[str, Any], told: dict[int, dict[str, Any]], log_dir: s
             return RankFailed(
                 note["refused"] if told_how else f"{note['refused'].rstrip('.')}. {how[0].upper()}{how[1:]}"
             )
-    number = failed["rank"]
-    if number is None or "lost" in told.get(number, {}):
-        silent = [n for n in _numbers(log_dir) if n not in told]
-        number = silent[0] if silent else number
     how = f" {how[0].upper()}{how[1:]}" if how else ""
-    if number is None:
+    number = _at_fault(failed, told, _numbers(log_dir, first), machine, first)
+    if number is None and failed["rank"] is None and machine is None:
         return RankFailed(f"the launcher ended with status {failed['status']}; the logs are in {log_dir}.{how}")
-    cause = told.get(number, {}).get("error") or (
-        _ending(failed["status"]) if number == failed["rank"] else "ended without a word"
+    if number is None:
+        who = "another machine" if machine is None else f"machine {machine:d}"
+        return RankFailed(f"{who} has failed, or was not heard of any more.{how}")
+    by_itself = failed["rank"] is not None and number == failed["rank"] + first
+    cause = told.get(number, {}).get("error") or (_ending(failed["status"]) if by_itself else "ended without a word")
+    return RankFailed(
+        f"rank {number:d} {cause}; its log is {os.path.join(log_dir, f'workerlog.{number - first:d}')}.{how}"
     )
-    return RankFailed(f"rank {number:d} {cause}; its log is {os.path.join(log_dir, f'workerlog.{number:d}')}.{how}")
 
 
-def _numbers(log_dir: str) -> list[int]:
-    return sorted(int(name[10:]) for name in os.listdir(log_dir) if re.fullmatch(r"workerlog\.\d+", name))
+def _at_fault(
+    failed: dict[str, Any], told: dict[int, dict[str, Any]], numbers: list[int], machine: int | None, first: int
+) -> int | None:
+    """The rank of this machine that made the others end; None if no one did. Args: as `_failure`'s, and the
+    numbers of this machine's ranks."""
+    faulty = [number for number, note in sorted(told.items()) if "error" in note]
+    if faulty or machine is not None:
+        return faulty[0] if faulty else None
+    number = None if failed["rank"] is None else failed["rank"] + first
+    if number is not None and "lost" not in told.get(number, {}):
+        return number
+    return next((each for each in numbers if each not in told), None)
+
+
+def _numbers(log_dir: str, first: int) -> list[int]:
+    names = sorted(int(name[10:]) for name in os.listdir(log_dir) if re.fullmatch(r"workerlog\.\d+", name))
+    return [first + number for number in names]
 
 
 def _ending(status: int) -> str:

@@ -26,6 +26,7 @@ LAUNCHER = "PPLITESEG_LAUNCHER"  # the launcher's process id
 COMMAND = "PPLITESEG_COMMAND"  # the command line that started the run
 CHECKPOINT = "checkpoint.json"  # the first rank's last checkpoint
 REQUEST = "request.json"  # the signal that the command has got
+LOST_MACHINE = "lost_machine.json"  # the number of another machine that is gone
 ORPHAN_SECONDS = 30  # that a rank may take to save and end once its launcher is dead
 
 
@@ -113,6 +114,15 @@ def note_checkpoint(folder: str | None) -> None:
     """Leave for `launch` which checkpoint the run can resume from, however it ends."""
     if folder and os.environ.get(NOTES):
         write_json(os.path.join(os.environ[NOTES], CHECKPOINT), {"folder": folder})
+
+
+def note_lost_machine(folder: str, number: int) -> None:
+    write_json(os.path.join(folder, LOST_MACHINE), {"machine": number})
+
+
+def lost_machine(folder: str | None) -> int | None:
+    """Another machine that is gone, as the launcher has noted it."""
+    return (read_json(os.path.join(folder, LOST_MACHINE)) or {}).get("machine") if folder else None
 
 
 def missing_rank() -> int | None:

@@ -1,5 +1,6 @@
 """Ranks that end well, that refuse, and that die."""
 
+import contextlib
 import json
 import os
 from types import SimpleNamespace
@@ -156,3 +157,61 @@ def test_the_first_rank_leaves_word_of_its_checkpoints(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "checkpoint.json").read_text()) == {"folder": "o/iter_3"}
     callback.on_save(SimpleNamespace(saved="o/iter_9"))
     assert json.loads((tmp_path / "checkpoint.json").read_text()) == {"folder": "o/iter_9"}
+
+
+@pytest.mark.parametrize("max_restart, begins", [(0, 1), (1, 2), (3, 3)])
+def test_a_run_that_loses_a_rank_starts_again_from_the_newest_checkpoint(monkeypatch, caplog, max_restart, begins):
+    begun = []
+
+    def launched(argv, **options):
+        begun.append((argv, options))
+        if len(begun) < 3:
+            raise launch.RankFailed("rank 1 ended without a word.")
+        return {"rank": 0}
+
+    monkeypatch.setattr(launch, "launch", launched)
+    argv = ["train", "--config", "c.yml", "--resume_model=auto", "--do_eval"]
+    result = pytest.raises(launch.RankFailed) if begins < 3 else contextlib.nullcontext()
+    with result:
+        assert launch.launch_again(argv, max_restart, nproc_per_node=2) == {"rank": 0}
+    again = ["train", "--config", "c.yml", "--do_eval", "--resume_model", "auto"]
+    assert begun == [(each, {"nproc_per_node": 2}) for each in [argv, *[again] * (begins - 1)]]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"rank 1 ended without a word. Starting again from the newest checkpoint ({number:d} of {max_restart:d} times)."
+        for number in range(1, begins)
+    ]
+
+
+def test_what_a_rank_refuses_is_not_tried_again(monkeypatch):
+    begun = []
+    monkeypatch.setattr(launch, "launch", lambda argv: begun.append(argv) or _raise(ConfigError("no such file")))
+    with pytest.raises(ConfigError):
+        launch.launch_again(["train"], 5)
+    assert len(begun) == 1
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize("machine, who", [(1, "machine 1"), (None, "another machine")])
+def test_where_no_rank_of_this_machine_is_at_fault_another_machine_is(tmp_path, machine, who):
+    (tmp_path / "workerlog.0").touch()
+    failed, told = {"rank": 0, "status": 3, "log": "x"}, {0: {"lost": "another rank has ended"}}
+    error = launch._failure(failed, told, str(tmp_path), "resume with: X", machine)
+    killed = launch._failure({**failed, "status": -9}, {}, str(tmp_path), "resume with: X", 1)  # it hung in a transfer
+    assert str(killed).startswith("machine 1 has failed")
+    assert str(error) == f"{who} has failed, or was not heard of any more. Resume with: X"
+
+
+def test_ranks_of_a_second_machine_have_their_numbers_and_its_logs(tmp_path):
+    for number in range(2):
+        (tmp_path / (f"workerlog.{number:d}")).touch()
+    told = {4: {"lost": "another rank has ended"}}
+    error = launch._failure({"rank": 0, "status": 3, "log": "x"}, told, str(tmp_path), "", first=4)
+    assert str(error) == f"rank 5 ended without a word; its log is {tmp_path / 'workerlog.1'}."
+
+
+def test_a_rank_with_a_defect_is_named_and_not_the_one_that_ended_with_it(tmp_path):
+    told = {0: {"lost": "another rank has ended"}, 1: {"error": "ended with ValueError: bad"}}
+    assert str(failure(tmp_path, 3, told=told)).startswith("rank 1 ended with ValueError: bad; ")
