@@ -99,12 +99,17 @@ def plain(x: Tensor) -> Tensor:
 def concat(maps: Sequence[Tensor]) -> Tensor:
     """`paddle.concat` of maps along their channels. It stays blocked if all are, by the same number of channels, or
     have their channels last."""
-    sizes = {block_size(x) for x in maps}
+    # Without comprehensions: Paddle 3.2.2's export declares their variable nonlocal, which is no Python.
+    sizes = set(map(block_size, maps))
     if len(sizes) == 1 and sizes <= {1, *BLOCKED_TAGS}:
         return paddle.concat(maps, axis=1)
-    if all(is_blocked(x) and x.shape[1] == 1 for x in maps):
+    if all(map(_channels_last, maps)):
         return paddle.concat(maps, axis=4)
-    return paddle.concat([plain(x) for x in maps], axis=1)
+    return paddle.concat(list(map(plain, maps)), axis=1)
+
+
+def _channels_last(x: Tensor) -> bool:
+    return is_blocked(x) and x.shape[1] == 1
 
 
 def average_pool(pool: nn.AvgPool2D, x: Tensor) -> Tensor:
