@@ -191,6 +191,8 @@ def _prepare(words):
         )
     if words[0] == "data" and words[1] in ("check", "stats"):
         _own_data(Path(values["--config"]).parent)
+    if "--max_minutes" in words:
+        words[words.index("--max_minutes") + 1] = "0.01"
     if words[0] == "train" and values["--config"].startswith("data/mine/"):
         _own_data(Path("data/mine"))
         text = re.sub(

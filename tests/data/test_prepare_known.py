@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 
@@ -275,7 +276,9 @@ def test_a_ready_folder_is_recognized_and_gets_a_configuration_elsewhere(ready, 
     text = capsys.readouterr().out
     assert text.startswith("ready: lists and labels are in PaddleSeg's form already\ntrain     2 of 367 pairs\n")
     config = tmp_path / "my out" / "config.yml"
-    assert f"  ppliteseg train --config '{config}' --do_eval\n" in text
+    length = re.search(r"^iters: \d+ +# (.*)$", config.read_text(), re.MULTILINE).group(1)
+    first = f"  ppliteseg train --config '{config}' --do_eval --max_minutes 3\n"
+    assert f"{first}That gives a first model. Without --max_minutes: {length}.\n" in text and "epochs" in length
     assert files_in(tmp_path / "my out") == ["classes.txt", "config.yml", "train.txt", "val.txt"]
     assert files_in(ready) == before
     assert lines(tmp_path / "my out", "val.txt") == [f"{ready}/images/0016E5_07959.jpg {ready}/annot/0016E5_07959.png"]

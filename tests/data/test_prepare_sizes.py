@@ -69,7 +69,7 @@ def test_each_number_of_the_configuration_has_its_reason_beside_it(monkeypatch, 
     lines = {line.split(":")[0]: line.partition("#")[2] for line in text.splitlines() if not line.startswith("#")}
     plan = plan_run(EXTENTS["CamVid"], CPU)
     assert lines["batch_size"] == " a step takes about 1.4 GiB of memory"
-    assert lines["iters"] == f" {plan.epochs:.0f} epochs; about 4.0 hours on 2 cores"
+    assert lines["iters"] == f" {plan.epochs:.0f} epochs, about 4.0 hours on 2 cores"
     assert lines["save_interval"] == " a checkpoint, and with --do_eval an evaluation, 20 times"
     assert "ppliteseg train --config '/d/my set/config.yml' --do_eval" in text
     content = values_of(text)

@@ -10,6 +10,7 @@ from ppliteseg_paddle.cli.common import add_flags, count
 from ppliteseg_paddle.errors import ConfigError
 
 IGNORED_ID = 255  # of --remap FROM=255, the spelling before FROM=ignore
+FIRST_MINUTES = 3  # of a first training: enough to see whether data and classes are right
 HELP = "make a data set in PaddleSeg's form from what you have"
 
 
@@ -230,7 +231,8 @@ def _next(result: dict) -> list[str]:
         "",
         "next:",
         f"  ppliteseg data check --config {config}",
-        f"  ppliteseg train --config {config}{(' --do_eval' if result['val'] else '')}",
+        f"  ppliteseg train --config {config}{(' --do_eval' if result['val'] else '')} --max_minutes {FIRST_MINUTES:d}",
+        f"That gives a first model. Without --max_minutes: {result['length']}.",
     ]
     if weights["here"]:
         return [*lines, f"Training starts from the weights {weights['name']}, which are here."]

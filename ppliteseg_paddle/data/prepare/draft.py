@@ -15,7 +15,7 @@ from ppliteseg_paddle.data.prepare.folder import Plan
 from ppliteseg_paddle.data.prepare.image_facts import sizes_of
 from ppliteseg_paddle.data.prepare.sizing import Extent, this_machine
 from ppliteseg_paddle.data.prepare.splits import Split, split_of
-from ppliteseg_paddle.data.prepare.starter import Prepared, Pretrained, starter_config
+from ppliteseg_paddle.data.prepare.starter import Prepared, Pretrained, length_of, starter_config
 from ppliteseg_paddle.data.prepare.writing import Pair, config_path, data_set_texts, separator_for, write_label
 from ppliteseg_paddle.errors import DataError
 from ppliteseg_paddle.outputs import Outputs
@@ -49,6 +49,7 @@ class Draft(NamedTuple):
     split: Split
     config: str
     weights: Pretrained
+    length: str  # of the run that the configuration describes
 
     def write(self, num_workers: int | None = None, progress: bool = True) -> dict[str, Any]:
         """Write what is new or differs; the images stay where they are.
@@ -77,6 +78,7 @@ class Draft(NamedTuple):
             ],
             "palette": [list(color) for color in plan.palette],
             "pretrained": self.weights._asdict(),
+            "length": self.length,
             "changes": self.changes.result(),
         }
 
@@ -110,7 +112,8 @@ def draft(
     sizes = sizes_of([image for image, _ in pairs], num_workers, progress)
     extent = Extent.of(len(lists["train"]), len(lists["val"]), sizes, len(plan.names))
     texts = data_set_texts(root, lists, plan.names, separator)
-    texts[config_path(root)] = starter_config(data, extent, this_machine(), weights).encode()
+    machine = this_machine()
+    texts[config_path(root)] = starter_config(data, extent, machine, weights).encode()
     there = [job for job in jobs if os.path.lexists(job[2])]
     compared = run_parallel(
         functools.partial(_compare, make=plan.make), there, num_workers, "comparing labels", "label", progress
@@ -120,7 +123,7 @@ def draft(
     changes = Changes(outputs, texts, states)
     changes.check()
     todo = [job for job in jobs if states[job[2]] != "same"]
-    return Draft(plan, changes, todo, lists, split, config_path(root), weights)
+    return Draft(plan, changes, todo, lists, split, config_path(root), weights, length_of(extent, machine))
 
 
 def carry_out(

@@ -14,7 +14,7 @@ from ppliteseg_paddle.data.parallel import run_parallel
 from ppliteseg_paddle.data.prepare.changes import Changes
 from ppliteseg_paddle.data.prepare.image_facts import sizes_of
 from ppliteseg_paddle.data.prepare.sizing import Extent, this_machine
-from ppliteseg_paddle.data.prepare.starter import Prepared, Pretrained, starter_config
+from ppliteseg_paddle.data.prepare.starter import Prepared, Pretrained, length_of, starter_config
 from ppliteseg_paddle.data.prepare.writing import Pair, config_path, data_set_texts, list_path, separator_for
 from ppliteseg_paddle.errors import DataError, PPLiteSegError
 from ppliteseg_paddle.files import check_writable
@@ -44,6 +44,14 @@ class KnownSet:
         """For the configuration. Looking for them reads the file."""
         return Pretrained.find()
 
+    @functools.cached_property
+    def extent(self) -> Extent:
+        """Of sets with training images. Measuring it reads the heads of some."""
+        train = self.lists["train"]
+        step = max(1, len(train) // _SAMPLE)
+        sizes = sizes_of([image for image, _ in train[::step][:_SAMPLE]], num_workers=0, progress=False)
+        return Extent.of(len(train), len(self.lists.get("val", ())), sizes, len(self.classes))
+
     def changes(self, outputs: Outputs, labels: Mapping[str, str] | None = None) -> Changes:
         """What a run would change, checked.
 
@@ -55,12 +63,8 @@ class KnownSet:
         separator = separator_for([pair for pairs in lists.values() for pair in pairs], root)
         texts = data_set_texts(root, {k: v for k, v in lists.items() if k not in self.kept}, self.classes, separator)
         if lists.get("train"):
-            train, val = lists["train"], lists.get("val", ())
-            step = max(1, len(train) // _SAMPLE)
-            sizes = sizes_of([image for image, _ in train[::step][:_SAMPLE]], num_workers=0, progress=False)
             data = Prepared(root, len(self.classes), separator, command=self.command)
-            extent = Extent.of(len(train), len(val), sizes, len(self.classes))
-            texts[config_path(root)] = starter_config(data, extent, this_machine(), self.weights).encode()
+            texts[config_path(root)] = starter_config(data, self.extent, this_machine(), self.weights).encode()
         changes = Changes(outputs, texts, labels or {})
         changes.check()
         if not changes.none:
@@ -77,6 +81,7 @@ class KnownSet:
             "val": len(self.lists.get("val", ())),
             "changes": changes.result(),
             "pretrained": self.weights._asdict(),
+            "length": length_of(self.extent, this_machine()) if self.lists.get("train") else None,
         }
 
 

@@ -129,6 +129,11 @@ def starter_config(data: Prepared, extent: Extent, machine: Machine, weights: Pr
     return "\n".join(parts)
 
 
+def length_of(extent: Extent, machine: Machine) -> str:
+    """How long the run of `starter_config` is, in words: epochs, and on a CPU the time."""
+    return _length(plan_run(extent, machine), machine)
+
+
 def _schedule(plan: RunPlan, weights: Pretrained) -> str:
     rate, why = plan.learning_rate, "0.005 for each image of a batch, at most 0.04"
     if weights.here:
@@ -157,7 +162,7 @@ def _head(data: Prepared, extent: Extent, machine: Machine, plan: RunPlan, weigh
         f"#   ppliteseg data check --config {path}\n"
         f"#   ppliteseg train --config {path}{' --do_eval' if extent.val else ''}\n#\n"
         f"# Its numbers fit {extent.train:d} training and {extent.val:d} validation images, and {where}. For another "
-        "time:\n# train --iters N, or --max_minutes N.\n"
+        "time:\n# train --iters N, or --max_minutes N (3: a first model).\n"
     )
 
 
@@ -166,7 +171,7 @@ def _length(plan: RunPlan, machine: Machine) -> str:
     if plan.hours is None:
         return f"{epochs} epochs"
     time = f"{plan.hours:.1f} hours" if plan.hours >= 1.5 else f"{max(2, round(60 * plan.hours)):d} minutes"
-    return f"{epochs} epochs; about {time} on {machine.cores:d} core{'s' if machine.cores > 1 else ''}"
+    return f"{epochs} epochs, about {time} on {machine.cores:d} core{'s' if machine.cores > 1 else ''}"
 
 
 def _augment(data: Prepared, plan: RunPlan) -> dict[str, Any]:
