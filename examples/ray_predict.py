@@ -96,7 +96,7 @@ def tasks(items: list[Item], num_workers: int) -> list[list[Item]]:
 def predict(args: argparse.Namespace) -> tuple[dict[str, int], list[str]]:
     """Returns: the counts "written" and "kept"; what is wrong with each image that cannot be read.
 
-    Raises: PPLiteSegError: for what can be seen before Ray starts. ray.exceptions.RayError: for what a worker meets.
+    Raises: PPLiteSegError: for what can be seen before Ray starts. ray.exceptions.RayError: for what fails in a worker.
     """
     items = find_images(args.image_path, args.save_dir, ("mask",))
     folders = sorted({os.path.dirname(os.path.join(args.save_dir, "mask", item.name)) for item in items})
