@@ -91,12 +91,16 @@ class STDCNet(nn.Layer):
 
     def selected(self, x, indices: Sequence[int]):
         """Those features alone, which spares bringing the others into Paddle's layout."""
-        features = []
         with blocked.keep_blocked(self, x, LAYERS):
-            for stage in self.stages:
-                x = stage(x)
-                features.append(x)
+            features = self._stages(x)
         return [blocked.plain(features[i]) for i in indices]
+
+    def _stages(self, x):  # by itself, as `to_static` cannot convert a loop within a `with`
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
 
 
 # What a backbone is made of: these take maps in oneDNN's layout, or hand them on.

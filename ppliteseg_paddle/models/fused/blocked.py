@@ -86,6 +86,7 @@ def block_size(x: Tensor) -> int:
     return x.shape[4] if is_blocked(x) else 1
 
 
+@paddle.jit.not_to_static
 def plain(x: Tensor) -> Tensor:
     """The map as (N, C, H, W)."""
     if not is_blocked(x):
@@ -96,22 +97,19 @@ def plain(x: Tensor) -> Tensor:
     return _apply(arranged, x)
 
 
+@paddle.jit.not_to_static  # its conversion takes the variable of a comprehension for nonlocal
 def concat(maps: Sequence[Tensor]) -> Tensor:
     """`paddle.concat` of maps along their channels. It stays blocked if all are, by the same number of channels, or
     have their channels last."""
-    # Without comprehensions: Paddle 3.2.2's export declares their variable nonlocal, which is no Python.
-    sizes = set(map(block_size, maps))
+    sizes = {block_size(x) for x in maps}
     if len(sizes) == 1 and sizes <= {1, *BLOCKED_TAGS}:
         return paddle.concat(maps, axis=1)
-    if all(map(_channels_last, maps)):
+    if all(is_blocked(x) and x.shape[1] == 1 for x in maps):
         return paddle.concat(maps, axis=4)
-    return paddle.concat(list(map(plain, maps)), axis=1)
+    return paddle.concat([plain(x) for x in maps], axis=1)
 
 
-def _channels_last(x: Tensor) -> bool:
-    return is_blocked(x) and x.shape[1] == 1
-
-
+@paddle.jit.not_to_static
 def average_pool(pool: nn.AvgPool2D, x: Tensor) -> Tensor:
     """`pool(x)` for a pool with numbers of its own, that leaves padding out of its mean."""
     if not is_blocked(x):
