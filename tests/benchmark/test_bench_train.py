@@ -14,8 +14,20 @@ pytestmark = pytest.mark.slow  # trains in processes
 OPTIONS = {"model": "T", "num_classes": 3, "batch_size": 2, "size": [32, 64], "min_kept": 100}
 
 
-def test_baseline_and_ours_are_measured_round_robin_by_stages():
-    result = train.run(num_threads=1, warmup=0, repeats=2, **OPTIONS)
+@pytest.fixture
+def torch_python(tmp_path):
+    """In place of LibreYOLO's Python: what answers every line in the same way."""
+    seconds = {**dict.fromkeys(STAGES, 0.25), "total": 1.0}
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\nwhile read -r line; do echo '{json.dumps(seconds)}'; done\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_baseline_and_ours_are_measured_round_robin_by_stages(torch_python):
+    result = train.run(num_threads=1, warmup=0, repeats=2, torch_python=torch_python, **OPTIONS)
+    assert result["results"]["step"].pop(train.LIBREYOLO)["total"]["median_ms"] == 1000
+    assert train.LIBREYOLO not in result["results"]["loss"]
     assert set(result["results"]) >= {"step", "loss"}
     for name in train.CANDIDATES:
         step = result["results"]["step"][name]
@@ -26,6 +38,13 @@ def test_baseline_and_ours_are_measured_round_robin_by_stages():
     lines = train.table(result).splitlines()
     assert [line.split("  ")[0] for line in lines[3:7]] == list(train.CANDIDATES)
     json.dumps(result)
+
+
+def test_what_libreyolo_cannot_do_is_refused_before_anything_starts(torch_python):
+    with pytest.raises(PPLiteSegError, match="size is 32 65, but LibreYOLO's network takes multiples of 32"):
+        train.run(num_threads=1, warmup=0, repeats=1, torch_python=torch_python, **{**OPTIONS, "size": [32, 65]})
+    with pytest.raises(PPLiteSegError, match="--torch_python absent/python is no program"):
+        train.run(num_threads=1, warmup=0, repeats=1, torch_python="absent/python", **OPTIONS)
 
 
 def test_a_candidate_that_fails_says_why():

@@ -6,7 +6,9 @@
 Each candidate is a process of its own; they are timed round-robin, step by step, in one run. PaddleSeg's classes take
 part twice: as its users have them, and with the matrix products that we choose on AMD processors
 (`environment.choose_fast_matrix_products`), which tells what our classes themselves bring. Ours, too: with Paddle's
-convolutions, and with oneDNN's (`models.fused`), as `ppliteseg train` has them.
+convolutions, and with oneDNN's (`models.fused`), as `ppliteseg train` has them. With `--torch_python` LibreYOLO's
+PP-LiteSeg takes part in the step, in PyTorch, by the Python of an environment of its own (`libreyolo_worker`), with the
+same loss on its main output and the first two of its three others.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,9 +30,10 @@ from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.studies.training_candidate import STAGES
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_round_robin, ratios
 from ppliteseg_paddle.deploy.interface import default_threads
-from ppliteseg_paddle.errors import PPLiteSegError
+from ppliteseg_paddle.errors import ConfigError, DependencyError, PPLiteSegError
 
 BASELINE_FAST, OURS_PLAIN = "paddleseg, our matrix products", "ours, Paddle's convolutions"
+LIBREYOLO, _STRIDE = "libreyolo, PyTorch", 32
 # candidate -> whose classes, and the environment variables that it gets ("" leaves MKL to itself)
 CANDIDATES = {
     BASELINE: ("paddleseg", {"MKL_DEBUG_CPU_TYPE": ""}),
@@ -40,18 +44,17 @@ CANDIDATES = {
 
 
 class Worker:
-    """A candidate's process; `ask` has it work once."""
+    """A candidate's process; `ask` has it work once.
 
-    def __init__(self, name: str, options: dict[str, Any], num_threads: int):
-        who, environment = CANDIDATES[name]
+    Args: command: what runs; None takes this package's candidate of that name.
+    """
+
+    def __init__(self, name: str, options: dict[str, Any], num_threads: int, command: list[str] | None = None):
+        who, environment = CANDIDATES.get(name, (name, {}))
         self.name = name
-        self.process = subprocess.Popen(  # noqa: S603 - this Python, no shell
-            [
-                sys.executable,
-                "-m",
-                "ppliteseg_paddle.benchmark.studies.training_candidate",
-                json.dumps({"who": who, **options}),
-            ],
+        module = "ppliteseg_paddle.benchmark.studies.training_candidate"
+        self.process = subprocess.Popen(  # noqa: S603 - Python, no shell
+            [*(command or [sys.executable, "-m", module]), json.dumps({"who": who, **options})],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -81,12 +84,15 @@ class Worker:
 
 
 @contextlib.contextmanager
-def workers(options: dict[str, Any], num_threads: int) -> Iterator[dict[str, Worker]]:
+def workers(options: dict[str, Any], num_threads: int, torch_python: str | None = None) -> Iterator[dict[str, Worker]]:
     """name -> `Worker` for all candidates; they end with the block."""
     started: dict[str, Worker] = {}
     try:
         for name in CANDIDATES:
             started[name] = Worker(name, options, num_threads)
+        if torch_python is not None:
+            script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libreyolo_worker.py")
+            started[LIBREYOLO] = Worker(LIBREYOLO, options, num_threads, [torch_python, script, "train"])
         yield started
     finally:
         for worker in started.values():
@@ -102,8 +108,23 @@ def run(
     warmup: int,
     repeats: int,
     min_kept: int,
+    torch_python: str | None = None,
 ) -> dict[str, Any]:
-    """Measure steps, losses and the losses' memory; see the module."""
+    """Measure steps, losses and the losses' memory; see the module.
+
+    Raises: ConfigError: for a size that LibreYOLO's network does not take, where it takes part. DependencyError: if
+        `torch_python` is no program.
+    """
+    if torch_python is not None and shutil.which(torch_python) is None:
+        raise DependencyError(
+            f"--torch_python {torch_python} is no program; give the Python of an environment with libreyolo, such as "
+            ".venv-rivals/bin/python, which scripts/bench_rivals.sh makes."
+        )
+    if torch_python is not None and any(side % _STRIDE for side in size):
+        raise ConfigError(
+            f"size is {size[0]:d} {size[1]:d}, but LibreYOLO's network takes multiples of {_STRIDE:d}; give --size 352 "
+            "480, or leave --torch_python out."
+        )
     options = {
         "model": model,
         "num_classes": num_classes,
@@ -112,14 +133,14 @@ def run(
         "min_kept": min_kept,
     }
     results: dict[str, Any] = {}
-    with workers(options, num_threads) as running:
+    with workers(options, num_threads, torch_python) as running:
+        own = {name: worker for name, worker in running.items() if name in CANDIDATES}
         if sys.platform == "linux":
-            results["loss_memory"] = {
-                name: {"mib": worker.ask("loss_memory")["total"]} for name, worker in running.items()
-            }
+            results["loss_memory"] = {name: {"mib": worker.ask("loss_memory")["total"]} for name, worker in own.items()}
         for work in ("step", "loss"):
             with progress.bar(total=repeats, desc=work, unit="iteration") as bar:
-                calls = {name: (lambda worker=worker, work=work: worker.ask(work)) for name, worker in running.items()}
+                asked = running if work == "step" else own
+                calls = {name: (lambda worker=worker, work=work: worker.ask(work)) for name, worker in asked.items()}
                 measured = measure_round_robin(
                     calls, warmup, repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
                 )
@@ -180,6 +201,7 @@ def main() -> int:
         "--min_kept", type=int, default=10000, help="of PaddleSeg's and our OHEM loss; its default is 10000"
     )
     parser.add_argument("--num_threads", type=int, help="default: all cores")
+    parser.add_argument("--torch_python", metavar="FILE", help="Python of an environment with libreyolo, beside ours")
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--save_json", default="bench_train.json")
