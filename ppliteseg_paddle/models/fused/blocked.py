@@ -38,6 +38,7 @@ AVERAGE_WITHOUT_PADDING = 0x3FF  # of `dnnl_types.h`: the padding does not count
 _keeping: ContextVar[bool] = ContextVar("keeping_blocked", default=False)
 
 
+@paddle.jit.not_to_static  # its conversion warns of the context manager
 @contextlib.contextmanager
 def keep_blocked(layer: nn.Layer, x: Tensor, types: Sequence[type]) -> Iterator[None]:
     """Within, `conv_bn` gives maps in oneDNN's layout where it computes on the CPU by oneDNN.

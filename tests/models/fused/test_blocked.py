@@ -2,6 +2,8 @@
 changes."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import paddle
@@ -230,3 +232,23 @@ def test_layers_with_frozen_statistics_in_between_are_computed_by_paddle(monkeyp
     expected, _ = features_and_gradients(backbone, image)
     for one, wanted in zip(found, expected):
         assert np.allclose(one.numpy(), wanted.numpy(), atol=1e-3)
+
+
+TOLD = """
+import warnings
+from ppliteseg_paddle.models.stdc import STDCNet813
+import paddle
+network = STDCNet813()
+network.eval()
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    size = paddle.static.InputSpec([1, 3, 64, 64], "float32")
+    paddle.jit.to_static(network, input_spec=[size], full_graph=True).forward.concrete_program
+print("told:", [str(each.message) for each in told if "Dy2Static" in str(each.message)])
+"""
+
+
+def test_paddle_warns_of_nothing_when_it_makes_a_graph():
+    # In a process of its own: Paddle converts a function once.
+    done = subprocess.run([sys.executable, "-c", TOLD], capture_output=True, text=True)
+    assert done.stdout.endswith("told: []\n"), done.stdout + done.stderr
