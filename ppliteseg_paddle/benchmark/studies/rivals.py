@@ -4,7 +4,7 @@
     python -m ppliteseg_paddle.benchmark.studies.rivals --report FILE
 
 YOLO26-sem and LibreYOLO's PP-LiteSeg are exported by their own packages in the environment `--env` (see
-`rivals_graphs`). All run on ONNX Runtime and OpenVINO through the same code, batch 1, peers in turns: at each size
+`rivals_graphs`). All run on ONNX Runtime and OpenVINO through the same code, batch 1, in turns: at each size
 every network, form and runtime once in each iteration. Forms are FP32, 8 bits as each side's own export makes them, and
 8 bits by one and the same quantisation. Writes rivals.json, rivals.md and rivals.png; `--report` makes the last two of
 a rivals.json.
@@ -45,9 +45,9 @@ def size_of(text: str) -> Size:
 
 
 def _positive(text: str) -> int:
-    """argparse type: a whole number above 0."""
+    """argparse type: an integer above 0."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not allowed: give a whole number above 0")
+        raise argparse.ArgumentTypeError(f"'{text}' is not allowed: give an integer above 0")
     return int(text)
 
 

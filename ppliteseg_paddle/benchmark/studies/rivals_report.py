@@ -74,7 +74,7 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
         said = f"{rival.group}: {rival} takes {rival.ms:.0f} ms for {rival.miou:.1f} %. "
         within = [point for point in ours if point.ms <= rival.ms]
         if not within:
-            lines.append(said + "None of ours is as fast.")
+            lines.append(said + "Our networks are all slower.")
             continue
         best = max(within, key=lambda point: point.miou or 0)
         lead = (best.miou or 0) - (rival.miou or 0)
