@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.engine.loop.notes import NOTES, RankLost, lost_machine, missing_rank
 from ppliteseg_paddle.errors import DataError
 
@@ -67,13 +69,28 @@ def barrier() -> None:
     join_ranks()
     store = paddle.distributed.collective._default_store
     number = next(_barriers)
-    arrived, nap = store.add("ppliteseg/arrived", 1), 0.0002
+    arrived, nap = _add(store, "ppliteseg/arrived", 1), 0.0002
     while arrived < number * ranks():
         time.sleep(nap)
         nap = min(1.1 * nap, 0.02)
-        arrived = store.add("ppliteseg/arrived", 0)
+        arrived = _add(store, "ppliteseg/arrived", 0)
         if arrived < number * ranks():
             check_ranks()
+
+
+def _add(store: Any, key: str, number: int) -> int:
+    """`store.add`, while signals wait.
+
+    Reason: Paddle's store takes a receive that a signal interrupts for an error, and so the SIGTERM by which the
+    launcher ends this rank after another one died took the place of that one's end. Can go: when it tries again.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        return store.add(key, number)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*signals.ENDING, signals.SAVING, signal.SIGCHLD})
+    try:
+        return store.add(key, number)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check_ranks() -> None:

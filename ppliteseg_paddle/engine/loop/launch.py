@@ -22,7 +22,7 @@ from ppliteseg_paddle.config.command import resume_command, without_flags
 from ppliteseg_paddle.engine.loop import notes
 from ppliteseg_paddle.engine.loop.monitor import Callback, Monitor
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
-from ppliteseg_paddle.files import SOURCE_ROOT, read_json
+from ppliteseg_paddle.files import SOURCE_ROOT, abandoned, claim, read_json, release
 
 log = logging.getLogger("ppliteseg_paddle")
 
@@ -75,7 +75,7 @@ def launch(
         raise ConfigError(
             f"cannot write the ranks' logs to {log_dir}: {error.strerror}; give a folder with --log_dir."
         ) from error
-    with tempfile.TemporaryDirectory(prefix="ppliteseg_notes_") as folder:
+    with _folder_for_notes() as folder:
         environment = {
             **os.environ,
             notes.NOTES: folder,
@@ -110,6 +110,23 @@ def launch(
     if not refused and (number or (stops and len(stops) == len(told))):
         raise signals.Interrupted(number or stops[0], how)
     raise _failure(failed, told, log_dir, how, machine, first)
+
+
+@contextlib.contextmanager
+def _folder_for_notes() -> Iterator[str]:
+    """A temporary folder, removed afterwards, or by the next run if this process is killed."""
+    parent = tempfile.gettempdir()
+    for left in abandoned(parent, r"ppliteseg_notes_\w+"):
+        shutil.rmtree(left, ignore_errors=True)
+    new = tempfile.mkdtemp(prefix=".ppliteseg_notes_")
+    claimed = claim(new)
+    folder = os.path.join(parent, os.path.basename(new)[1:])
+    os.rename(new, folder)  # which others take for abandoned unless it is claimed
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        release(claimed)
 
 
 def launch_again(argv: Sequence[str], max_restart: int, **options: Any) -> dict[str, Any]:

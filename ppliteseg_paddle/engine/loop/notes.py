@@ -104,7 +104,7 @@ def noting() -> Iterator[dict[str, Any]]:
         note = {"error": f"ended with {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"}
         raise
     finally:
-        if folder:
+        if folder and os.path.isdir(folder):  # or else nobody is there to read it
             write_json(os.path.join(folder, f"rank_{_rank()}.json"), json.loads(json.dumps(note, default=str)))
             if "result" in note:
                 note["result"] = {"rank": _rank()}

@@ -2,6 +2,9 @@
 
 import contextlib
 import queue
+import signal
+import threading
+import time
 
 import pytest
 from paddle.distributed.launch.utils.kv_server import KVServer
@@ -70,3 +73,22 @@ def test_names_become_addresses_by_which_the_first_machine_knows_itself():
         launch.with_address("10.0.0.1")
     with pytest.raises(ConfigError, match="no machine nowhere.invalid is known here"):
         launch.with_address("nowhere.invalid:6170", seconds=0)
+
+
+def test_signals_wait_while_the_store_answers():
+    """Paddle's store takes a receive that one interrupts for an error."""
+
+    class Store:
+        def add(self, key, number):
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            time.sleep(0.01)
+            during.extend(got)
+            return number
+
+    got, during = [], []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
+    try:
+        assert distributed._add(Store(), "key", 3) == 3
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert during == [] and got == [signal.SIGTERM]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import tempfile
 from types import SimpleNamespace
 
 import pytest
@@ -215,3 +216,14 @@ def test_ranks_of_a_second_machine_have_their_numbers_and_its_logs(tmp_path):
 def test_a_rank_with_a_defect_is_named_and_not_the_one_that_ended_with_it(tmp_path):
     told = {0: {"lost": "another rank has ended"}, 1: {"error": "ended with ValueError: bad"}}
     assert str(failure(tmp_path, 3, told=told)).startswith("rank 1 ended with ValueError: bad; ")
+
+
+def test_what_a_killed_command_left_is_removed_by_the_next_and_a_running_ones_folder_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "ppliteseg_notes_ab12"
+    left.mkdir()
+    (left / "rank_0.json").write_text("{}")
+    (tmp_path / "ppliteseg_notes_of_mine.txt").write_text("not a folder")
+    with launch._folder_for_notes() as first, launch._folder_for_notes() as second:
+        assert not left.exists() and os.path.isdir(first) and os.path.isdir(second) and first != second
+    assert os.listdir(tmp_path) == ["ppliteseg_notes_of_mine.txt"]
