@@ -86,7 +86,8 @@ def _add(store: Any, key: str, number: int) -> int:
     """
     if not hasattr(signal, "pthread_sigmask"):
         return store.add(key, number)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*signals.ENDING, signals.SAVING, signal.SIGCHLD})
+    waiting = {*signals.ENDING, signal.SIGUSR1, signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
     try:
         return store.add(key, number)
     finally:
