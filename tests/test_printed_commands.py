@@ -1,7 +1,8 @@
 """Every `ppliteseg` command of README and docs, run as it is printed, in a folder that holds what it names.
 
-Configurations there are the shipped ones with two iterations on a tiny data set; names that stand for a reader's own
-(`C`, `W`, `/data/camvid`) are replaced. Commands that cannot run in a test are in `NOT_RUN`, with the reason.
+Configurations there are the shipped ones with two iterations of small crops on a tiny data set; names that stand for a
+reader's own (`C`, `W`, `/data/camvid`) are replaced. Commands that cannot run in a test are in `NOT_RUN`, with the
+reason.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import cv2
 import numpy as np
 import paddle  # after ours
 import pytest
+import yaml
 from commands import write_photo, write_video
 from exported import photograph
 from mini_cityscapes import make_cityscapes
+from small_configs import smaller
 from tiny_data import make_data
 from weight_server import file_server
 
 from ppliteseg_paddle import pp_liteseg_t
 from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.config.source import Source, read_with_bases
 from ppliteseg_paddle.weights.zoo import DEFAULT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,7 +127,9 @@ def _configurations(root):
         if path.parent.name in ("camvid", "streetscenes", "cityscapes"):
             target = root / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(f"_base_: {path}\nbatch_size: 2\niters: 2\n")
+            train = smaller(read_with_bases(str(path), Source(str(path)))["train_dataset"]["transforms"])
+            own = {"_base_": str(path), "batch_size": 2, "iters": 2, "train_dataset": {"transforms": train}}
+            target.write_text(yaml.safe_dump(own))
     camvid = root / "configs" / "camvid" / "ppliteseg_t_camvid_480x360.yml"
     (root / "my.yml").write_text(f"_base_: {camvid}\n")
 

@@ -42,7 +42,14 @@ COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line, exit status 2."""
+    """argparse whose errors are one line, exit status 2. An action's `hint` follows what is said of a wrong choice."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += getattr(action, "hint", "")
+            raise
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (see: {self.prog} --help)")

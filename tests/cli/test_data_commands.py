@@ -29,6 +29,12 @@ def config(tmp_path):
     return root, write_config(tmp_path / "c.yml", values(root))
 
 
+def test_prepare_with_a_folder_alone_says_how_folders_are_given(capsys):
+    status, _, error = run(capsys, "data", "prepare", "my photos")
+    assert status == 2 and "'my photos'" in error and error.count("\n") == 1
+    assert "for a folder of your own: data prepare folder --images DIR --masks DIR --out DIR" in error
+
+
 def test_check_of_a_sound_set_ends_well_and_reads_like_a_report(config, capsys):
     assert main(["data", "check", "--config", config[1], "--num_workers", "0"]) == 0
     text = capsys.readouterr().out

@@ -16,6 +16,7 @@ HELP = "make a data set in PaddleSeg's form from what you have"
 
 def add_arguments(parser) -> None:
     sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    sources.hint = "; for a folder of your own: data prepare folder --images DIR --masks DIR --out DIR"
     for name, (text, arguments, _, _) in SOURCES.items():
         child = sources.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         arguments(child)
