@@ -28,6 +28,7 @@ from weight_server import file_server
 
 from ppliteseg_paddle import pp_liteseg_t
 from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.config import plugins
 from ppliteseg_paddle.config.source import Source, read_with_bases
 from ppliteseg_paddle.weights.zoo import DEFAULT
 
@@ -146,6 +147,7 @@ def at_home(reader, tmp_path, monkeypatch):
     shutil.copytree(reader, home)
     monkeypatch.chdir(home)
     monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr(plugins, "_loaded", {})  # a page's plugin is not for the tests that follow
     monkeypatch.setenv("PPLITESEG_CAMVID_ROOT", str(home / "data" / "camvid"))
     monkeypatch.setenv("PPLITESEG_HOME", str(tmp_path / "cache"))
     with file_server((home / "cityscapes.pdparams").read_bytes()) as server:
