@@ -68,7 +68,9 @@ EXTRAS = {
         "pycocotools>=2.0.7",
     ],
     "tensorboard": ["tensorboard>=2.14,<3"],  # `train --use_tensorboard`; earlier ones want other versions of protobuf
-    "geo": ["imagecodecs>=2023.7.10"],  # TIFFs that are compressed by LZW, JPEG, ...; Deflate and none need nothing
+    # TIFFs that are compressed by LZW, JPEG, ...; Deflate and none need nothing. Later ones bring NumPy 2, also into an
+    # environment whose OpenCV (PaddleSeg's) needs NumPy 1.
+    "geo": ["imagecodecs>=2023.7.10,<2026.3; python_version < '3.13'", "imagecodecs>=2026.1; python_version >= '3.13'"],
     # Class names of nearly all scripts in pictures (46 MB). Without it fonts of the system serve, or names are
     # transliterated.
     "fonts": ['weblate-fonts>=2026.1; python_version >= "3.11"'],
