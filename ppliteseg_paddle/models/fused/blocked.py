@@ -122,7 +122,7 @@ def average_pool(pool: nn.AvgPool2D, x: Tensor) -> Tensor:
 
 def _apply(computed: Any, x: Tensor) -> Tensor:
     if x.stop_gradient or not paddle.is_grad_enabled():
-        return computed.forward(_contiguous(x))
+        return computed.forward(contiguous(x))
     return _Linear.apply(x, computed)
 
 
@@ -132,20 +132,25 @@ class _Linear(PyLayer):
     @staticmethod
     def forward(ctx: Any, x: Tensor, computed: Any) -> Tensor:
         ctx.computed = computed
-        return computed.forward(_contiguous(x))
+        return computed.forward(contiguous(x))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        if paddle.is_grad_enabled():
-            raise RuntimeError(
-                "oneDNN computes no gradient of a gradient (create_graph=True): set PPLITESEG_ONEDNN=0 before the "
-                "start, so that Paddle's layers do."
-            )
-        return ctx.computed.backward(_contiguous(grad))
+        refuse_second_gradient()
+        return ctx.computed.backward(contiguous(grad))
 
 
-def _contiguous(tensor: Tensor) -> Tensor:
+def contiguous(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_contiguous() else tensor.contiguous()
+
+
+def refuse_second_gradient() -> None:
+    """Raises: RuntimeError: in a backward pass that is to be differentiated again."""
+    if paddle.is_grad_enabled():
+        raise RuntimeError(
+            "oneDNN computes no gradient of a gradient (create_graph=True): set PPLITESEG_ONEDNN=0 before the "
+            "start, so that Paddle's layers do."
+        )
 
 
 # --------------------------------------------------------------------------------------------

@@ -17,7 +17,15 @@ from paddle.autograd import PyLayer
 
 from ppliteseg_paddle.models.fused import folded
 from ppliteseg_paddle.models.fused.block import Block, Case, block
-from ppliteseg_paddle.models.fused.blocked import block_size, is_untouched, kept_blocked, map_shape, plain
+from ppliteseg_paddle.models.fused.blocked import (
+    block_size,
+    contiguous,
+    is_untouched,
+    kept_blocked,
+    map_shape,
+    plain,
+    refuse_second_gradient,
+)
 
 # Of the result. With fewer than the library's layouts have in a group, as in the attention, most of what it computes is
 # padding.
@@ -79,7 +87,7 @@ def _evaluated(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool) -> Tensor:
     if block is None:
         return _by_paddle(conv, bn, x, relu)
     layer = weights.weights_of(conv, bn)
-    return block.forward(_contiguous(x), layer.inner(block), layer.bias)
+    return block.forward(contiguous(x), layer.inner(block), layer.bias)
 
 
 _PADDLE_2 = paddle.__version__.startswith("2.")
@@ -146,7 +154,7 @@ class _Step:
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Returns: z, and what `backward` needs. Updates the running statistics."""
         with paddle.no_grad():
-            z, mean, variance, kept = self.block.forward(_contiguous(x), *self.parameters)
+            z, mean, variance, kept = self.block.forward(contiguous(x), *self.parameters)
             for running, of_batch in ((self.bn._mean, mean), (self.bn._variance, variance)):
                 running.scale_(self.bn._momentum)
                 running.add_(of_batch.scale(1 - self.bn._momentum))
@@ -157,11 +165,7 @@ class _Step:
 
         Raises: RuntimeError: if they are to be differentiated again, or a tensor was changed in place.
         """
-        if paddle.is_grad_enabled():
-            raise RuntimeError(
-                "oneDNN computes no gradient of a gradient (create_graph=True): set PPLITESEG_ONEDNN=0 before the "
-                "start, so that Paddle's layers do."
-            )
+        refuse_second_gradient()
         for name, tensor, version in zip(_NAMES, (self.x(), *self.parameters), self.versions):
             if tensor is not None and tensor.inplace_version != version:
                 raise RuntimeError(
@@ -169,7 +173,7 @@ class _Step:
                     f"is {tensor.inplace_version:d} but the expected version is {version:d}."
                 )
         weight, scale, _ = self.parameters
-        gradients = self.block.backward(kept, weight, scale, _contiguous(grad_z))
+        gradients = self.block.backward(kept, weight, scale, contiguous(grad_z))
         return [gradient for gradient, wanted in zip(gradients, self.wanted) if wanted]
 
 
@@ -190,7 +194,3 @@ class _ConvBN(PyLayer):
     def backward(ctx: Any, grad_z: Tensor) -> Any:
         gradients = ctx.step.backward(ctx.saved_tensor(), grad_z)
         return tuple(gradients) if _PADDLE_2 else gradients
-
-
-def _contiguous(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_contiguous() else tensor.contiguous()
