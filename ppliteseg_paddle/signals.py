@@ -67,6 +67,7 @@ class _State:
     first: int | None = None  # the signal that has come
     pending: int | None = None  # the one that is to be raised, or was
     raised = False
+    thrown: Interrupted | None = None  # what was raised
     holds = 0
     callback: Callable[[], object] | None = None
     in_worker = False
@@ -76,7 +77,7 @@ class _State:
 
     @classmethod
     def reset(cls) -> None:
-        cls.first = cls.pending = cls.callback = None
+        cls.first = cls.pending = cls.callback = cls.thrown = None
         cls.raised, cls.holds = False, 0
 
 
@@ -120,8 +121,12 @@ def _raise_unless_held() -> None:
         return
     if _State.in_worker:
         os._exit(128 + _State.pending)
-    _State.raised = True
-    raise Interrupted(_State.pending)
+    _throw(_State.pending)
+
+
+def _throw(number: int) -> NoReturn:
+    _State.raised, _State.thrown = True, Interrupted(number)
+    raise _State.thrown
 
 
 @contextlib.contextmanager
@@ -130,7 +135,8 @@ def ending() -> Iterator[None]:
     ignore, as by `nohup`. Outside the main thread, where Python takes no signals, and inside another such block
     nothing is changed."""
     if not in_main_thread() or _State.active:
-        yield
+        with not_disguised():
+            yield
         return
     before = {number: _handler_before(number) for number in ENDING}
     caught = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
@@ -141,7 +147,8 @@ def ending() -> Iterator[None]:
             signal.signal(number, _received)
         _expect(once=True)
         try:
-            yield
+            with not_disguised():
+                yield
         finally:
             _State.active = False  # first: the next block replaces what an interrupted end leaves
             for number in caught:
@@ -179,6 +186,8 @@ def telling(callback: Callable[[], object]) -> Iterator[Callable[[], int | None]
         yield lambda: None
         return
     with ending():
+        if _State.thrown is not None:  # and caught by somebody, such as an import that does without a package
+            raise _State.thrown
         _State.callback = callback
         _expect(once=False)
         try:
@@ -202,6 +211,18 @@ def held() -> Iterator[None]:
     finally:
         _State.holds -= 1
         _raise_unless_held()
+
+
+@contextlib.contextmanager
+def not_disguised() -> Iterator[None]:
+    """Raise `Interrupted` again in place of an error that follows from it: a module of C++, say, whose import a signal
+    interrupts fails with an ImportError."""
+    try:
+        yield
+    except Exception as error:
+        if _State.thrown is None:
+            raise
+        raise _State.thrown from error
 
 
 def came() -> int | None:
@@ -267,8 +288,7 @@ def in_main_thread() -> bool:
 def raise_now(number: int) -> NoReturn:
     """Raise a signal that has come, here or to another process of the run, also where it is `held`."""
     _State.first = _State.pending = number
-    _State.raised = True
-    raise Interrupted(number)
+    _throw(number)
 
 
 def check() -> None:

@@ -149,6 +149,34 @@ def test_a_signal_that_work_was_told_of_is_dealt_with_and_the_next_one_is_a_firs
     assert run(code) == (0, "told\ntold\ninterrupted by SIGINT\n")
 
 
+DISGUISING = """
+import os, signal
+from ppliteseg_paddle import signals
+def imported():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt as interrupt:  # as pybind11 does where a module's initialization is interrupted
+        {handling}
+try:
+    with signals.ending():
+        imported()
+        with signals.telling(lambda: print("told")):
+            print("not reached")
+except signals.Interrupted as end:
+    print(end)
+"""
+
+
+@pytest.mark.parametrize("handling", ["raise ImportError('initialization failed') from interrupt", "pass"])
+def test_an_interrupted_import_is_an_interruption_whatever_the_library_makes_of_it(handling):
+    assert run(DISGUISING.format(handling=handling)) == (0, "interrupted by SIGTERM\n")
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(ImportError, match="no such thing"), signals.ending():
+        raise ImportError("no such thing")
+
+
 FORKING = """
 import os, signal
 from ppliteseg_paddle import signals

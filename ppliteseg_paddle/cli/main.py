@@ -123,7 +123,8 @@ def main(argv: list[str] | None = None) -> int:
     _open_streams()
     with signals.ending():
         try:
-            return _run(argv)
+            with signals.not_disguised():
+                return _run(argv)
         except PPLiteSegError as error:
             return _report(error, debug)
         except ImportError as error:

@@ -7,6 +7,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppliteseg_paddle.models.fused.conv_bn import conv_bn
+from ppliteseg_paddle.models.fused.resampled import resampled
 
 RESIZE_MODES = ("bilinear", "nearest")
 
@@ -70,8 +71,7 @@ def resize(x, size, mode: str = "bilinear"):
     """Resize (N, C, h, w) to (N, C, *size) with half-pixel centres; returns `x` itself if it has that size."""
     if isinstance(size, list) and list(x.shape[2:]) == size:
         return x
-    return (
-        F.interpolate(x, size, mode=mode, align_corners=False)
-        if mode == "bilinear"
-        else F.interpolate(x, size, mode=mode)
-    )
+    if mode != "bilinear":
+        return F.interpolate(x, size, mode=mode)
+    found = resampled(x, size) if isinstance(size, list) else None
+    return F.interpolate(x, size, mode=mode, align_corners=False) if found is None else found

@@ -102,3 +102,19 @@ def test_interrupted_scenes_are_whole_and_the_set_is_continued(tmp_path, number)
     first = images[0].read_bytes()
     assert main(command) == 0
     assert len((out / "train.txt").read_text().splitlines()) == 90 and images[0].read_bytes() == first
+
+
+def test_a_signal_while_a_library_is_loaded_is_no_broken_installation(tmp_path):
+    plugin = tmp_path / "loading.py"
+    plugin.write_text(
+        "import os, signal\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "except KeyboardInterrupt as interrupt:  # what pybind11 makes of it\n"
+        "    raise ImportError('initialization failed') from interrupt\n"
+    )
+    config = write_config(tmp_path / "c.yml", values(tmp_path))
+    command = [sys.executable, "-m", "ppliteseg_paddle", "info", "--config", config, "--plugin", str(plugin)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 143
+    said(done.stderr.splitlines(), signal.SIGTERM)
