@@ -1,6 +1,7 @@
 """Shared by all tests: the process is prepared before paddle is imported, and seeds."""
 
 import importlib.util
+import os
 import signal
 import sys
 import uuid
@@ -54,6 +55,15 @@ def no_exports_where_there_is_no_converter(monkeypatch):
 
     original = formats.missing
     monkeypatch.setattr(formats, "missing", missing)
+
+
+@pytest.fixture(autouse=True)
+def one_converter(request, monkeypatch):
+    """All conversions to ONNX by one process, but those of tests marked `own_converter`."""
+    if request.node.get_closest_marker("own_converter") is None and hasattr(os, "fork"):
+        from converter import run_converter
+
+        monkeypatch.setattr("ppliteseg_paddle.export.convert.run_converter", run_converter)
 
 
 @pytest.fixture(autouse=True)

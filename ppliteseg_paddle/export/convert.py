@@ -12,7 +12,7 @@ from ppliteseg_paddle.files import SOURCE_ROOT
 
 # In a process of its own: paddle2onnx aborts the process at an operator that it cannot convert. Its default optimiser
 # installs packages with pip while it runs; ONNX Runtime does that work here.
-_CONVERT = """
+PROGRAM = """
 import sys
 from ppliteseg_paddle import environment
 environment.prepare()
@@ -28,12 +28,26 @@ def convert(model: str, params: str, path: str) -> None:
     Args: model, params: its two files; path: the ONNX file to write.
     Raises: ConfigError: if it holds an operator without an ONNX form.
     """
+    status, said = run_converter(model, params, path)
+    if status == 0 and os.path.isfile(path):
+        return
+    if "Adaptive only support static input shape" in said:
+        raise ConfigError(
+            "this model pools adaptively, which ONNX cannot express at an open size; give --input_shape 1 3 H W."
+        )
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if "[ERROR]" in line or "Error:" in line] or lines[-1:] or ["no message"]
+    raise ConfigError(f"paddle2onnx cannot convert this model: {telling[0][:300]}")
+
+
+def run_converter(model: str, params: str, path: str) -> tuple[int, str]:
+    """Returns: the exit status of paddle2onnx's process, and all that it said."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [SOURCE_ROOT, os.environ.get("PYTHONPATH")])),
     }
     done = subprocess.run(  # noqa: S603 - this Python, our code
-        [sys.executable, "-c", _CONVERT, model, params, path, str(DEFAULT_OPSET)],
+        [sys.executable, "-c", PROGRAM, model, params, path, str(DEFAULT_OPSET)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -41,12 +55,4 @@ def convert(model: str, params: str, path: str) -> None:
         env=environment,
         check=False,
     )
-    if done.returncode == 0 and os.path.isfile(path):
-        return
-    if "Adaptive only support static input shape" in done.stdout:
-        raise ConfigError(
-            "this model pools adaptively, which ONNX cannot express at an open size; give --input_shape 1 3 H W."
-        )
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    telling = [line for line in lines if "[ERROR]" in line or "Error:" in line] or lines[-1:] or ["no message"]
-    raise ConfigError(f"paddle2onnx cannot convert this model: {telling[0][:300]}")
+    return done.returncode, done.stdout

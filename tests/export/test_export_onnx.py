@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 import pytest
-from exported import LABELS, TRANSFORMS, eager, export_formats, few_ties, model, photograph, small_model
+from exported import LABELS, TRANSFORMS, Pooled, eager, export_formats, few_ties, model, photograph, small_model
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES, readers
@@ -177,6 +177,7 @@ def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
 
 
 @needs_converter
+@pytest.mark.own_converter
 def test_an_operator_without_an_onnx_form_is_reported_on_one_line(tmp_path):
     from paddleseg.models import PPLiteSeg
     from paddleseg.models.backbones import STDC1
@@ -187,12 +188,36 @@ def test_an_operator_without_an_onnx_form_is_reported_on_one_line(tmp_path):
 
 
 @needs_converter
+@pytest.mark.own_converter
+@pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="this system does not fork, so that all conversions are of this kind"
+)
+def test_the_converter_of_all_other_tests_answers_as_this_one_does(tmp_path):
+    import paddle
+    from converter import run_converter
+
+    from ppliteseg_paddle.export import convert
+
+    class Unknown(paddle.nn.Layer):
+        def forward(self, x):
+            return paddle.linalg.eigvalsh(x)
+
+    for name, network, shape in (("known", paddle.nn.Conv2D(3, 2, 3), [1, 3, 8, 8]), ("unknown", Unknown(), [4, 4])):
+        paddle.jit.save(network, str(tmp_path / name), input_spec=[paddle.static.InputSpec(shape)])
+        statuses, files = [], []
+        for number, run in enumerate((convert.run_converter, run_converter)):
+            files.append(tmp_path / f"{name}_{number}.onnx")
+            graph, weights = (str(tmp_path / f"{name}.{end}") for end in ("json", "pdiparams"))
+            status, said = run(graph, weights, str(files[-1]))
+            statuses.append((status, "the conversion is aborted" in said))
+        assert statuses[0] == statuses[1] == ((0, False) if name == "known" else (-6, True))
+        assert len({file.read_bytes() if file.exists() else b"" for file in files}) == 1
+
+
+@needs_converter
 @pytest.mark.parametrize("formats", [("onnx", "paddle"), ("paddle", "openvino")], ids=lambda names: names[0])
 def test_a_format_that_cannot_be_made_does_not_lose_the_others(tmp_path, formats):
-    from paddleseg.models import PPLiteSeg
-    from paddleseg.models.backbones import STDC1
-
-    report = export(tmp_path / "export", PPLiteSeg(11, STDC1()), formats=formats, preprocess_in_graph=True)
+    report = export(tmp_path / "export", Pooled(11), formats=formats, preprocess_in_graph=True)
     (other,) = set(formats) - {"paddle"}
     assert report["formats"] == ["paddle"] and list(report["failed"]) == [other]
     assert "give --input_shape 1 3 H W" in report["failed"][other] and report["image_input"] is None

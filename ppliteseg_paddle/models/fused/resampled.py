@@ -1,5 +1,5 @@
-"""Bilinear resizing on all cores, by oneDNN, where a model is evaluated within `Folded`: Paddle's kernel has one thread,
-and takes longer for a network's logits than its whole head."""
+"""Bilinear resizing on all cores, by oneDNN, where a model is evaluated within `Folded`: Paddle's kernel has one
+thread."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ RESAMPLING_LINEAR = 0x2FFF1  # of `dnnl_types.h`
 
 
 def resampled(x: Tensor, size: Sequence[int]) -> Tensor | None:
-    """(N, C, h, w) resized to (N, C, *size) with half-pixel centres, within `Folded` on the CPU; None where Paddle is to
-    do it. Values differ from Paddle's by the rounding of positions, some 1e-5 of a step between neighbors."""
+    """(N, C, h, w) resized to (N, C, *size) with half-pixel centres, within `Folded` on the CPU; None where Paddle is
+    to do it. Values differ from Paddle's by the rounding of positions, some 1e-5 of a step between neighbors."""
     if folded.active() is None or paddle.is_grad_enabled() or not paddle.in_dynamic_mode():
         return None
     if not x.place.is_cpu_place() or x.ndim != 4 or x.dtype != paddle.float32:
