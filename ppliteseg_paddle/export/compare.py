@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import paddle
@@ -19,6 +21,7 @@ from ppliteseg_paddle.deploy.views import ViewPlan
 from ppliteseg_paddle.errors import ArtifactError
 from ppliteseg_paddle.export.eager import EagerBackend
 from ppliteseg_paddle.export.formats import FORMATS
+from ppliteseg_paddle.models.fused.folded import Folded
 
 # An export may differ from its model in this share of an image's pixels, and only where two classes are nearly equal:
 # by less than this part of the largest score. Float sums in another order do no more; GPUs may round to TF32 (10 bits).
@@ -27,6 +30,8 @@ from ppliteseg_paddle.export.formats import FORMATS
 # (`int8.accuracy`).
 MAX_DIFFERING_PIXELS = {"cpu": 1e-3, "gpu": 5e-3, "fp16": 2e-2, "int8": 0.15}
 NEAR_TIE = {"cpu": 1e-3, "gpu": 1e-2, "fp16": 5e-2, "int8": 0.5}
+
+_KEPT = 4  # results of the model: an image's logits, transformed and as evaluated, are two
 
 
 def open_format(name: str, artifact: Artifact, device: str = "cpu") -> Predictor:
@@ -37,13 +42,42 @@ def open_format(name: str, artifact: Artifact, device: str = "cpu") -> Predictor
     return Predictor.of(alone, open_backend("auto:table", alone, device=device))
 
 
-def compare_format(name: str, written: Artifact, model: Any, images: Sequence[NDArray[Any]]) -> dict[str, Any]:
+class Original:
+    """The model that exports are made of, and what it gives for the latest images: several formats ask for the same.
+    It must not change meanwhile."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._backend, self._folded = model, EagerBackend(model, "none", 0), Folded()
+        self._latest: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """Logits of a transformed image, at its size. Shape: returns (1, classes, H, W)."""
+        return self._kept(batch, ("run",), lambda: self._backend.run(batch))
+
+    def evaluate(self, batch: NDArray[Any], undo: Sequence[Undo], views: ViewPlan) -> NDArray[Any]:
+        """`evaluation_logits` of the model."""
+        with self._folded:
+            return self._kept(
+                batch, ("evaluate", *undo, views), lambda: evaluation_logits(self._model, batch, undo, views)
+            )
+
+    def _kept(self, batch: NDArray[Any], how: tuple[Any, ...], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        key = (hashlib.sha256(batch.tobytes()).digest(), batch.shape, batch.dtype.str, repr(how))
+        if key not in self._latest:
+            self._latest[key] = compute()
+            while len(self._latest) > _KEPT:
+                self._latest.popitem(last=False)
+        self._latest.move_to_end(key)
+        return self._latest[key]
+
+
+def compare_format(name: str, written: Artifact, original: Original, images: Sequence[NDArray[Any]]) -> dict[str, Any]:
     """`compare` for the graph of one format."""
     device = paddle.get_device() if FORMATS[name].on_model_device else "cpu"
-    return compare(open_format(name, written, device if device.startswith("gpu") else "cpu"), model, images)
+    return compare(open_format(name, written, device if device.startswith("gpu") else "cpu"), original, images)
 
 
-def compare(exported: Predictor, model: Any, images: Sequence[NDArray[Any]]) -> dict[str, Any]:
+def compare(exported: Predictor, original: Original, images: Sequence[NDArray[Any]]) -> dict[str, Any]:
     """Compare an exported model's masks with those of an evaluation of the model that it was made of: by PaddleSeg's
     own inference, `test_config` included. Where class ids are resized (`mask_resize` nearest), before that.
 
@@ -51,7 +85,7 @@ def compare(exported: Predictor, model: Any, images: Sequence[NDArray[Any]]) -> 
         differing pixels, as a part of the largest logit; 0 where all agree), `max_difference` of scores if
         scores leave the graph, and what was compared.
     """
-    results = [_compare_one(exported, model, image) for image in images]
+    results = [_compare_one(exported, original, image) for image in images]
     pixels = [result.pop("pixels") for result in results]
     share = sum(result["differing_pixels"] * count for result, count in zip(results, pixels)) / sum(pixels)
     keys = ("largest_margin", "max_difference")
@@ -59,9 +93,8 @@ def compare(exported: Predictor, model: Any, images: Sequence[NDArray[Any]]) -> 
     return {**results[0], **largest, "differing_pixels": share, "images": len(results)}
 
 
-def _compare_one(exported: Predictor, model: Any, image: NDArray[Any]) -> dict[str, Any]:
+def _compare_one(exported: Predictor, original: Original, image: NDArray[Any]) -> dict[str, Any]:
     given, left = exported.preprocess(image)
-    eager = EagerBackend(model, "none", exported.label_set.num_classes)
     batch, undo = exported.artifact.preprocess(image)
     result: dict[str, Any] = {
         "backend": exported.backend.name,
@@ -69,10 +102,10 @@ def _compare_one(exported: Predictor, model: Any, image: NDArray[Any]) -> dict[s
         "input_size": list((given if given.ndim == 4 and given.dtype == np.float32 else batch).shape[2:]),
     }
     if exported.mask_resize == "nearest" and left:
-        found, logits = exported.finish(exported.forward(given)[0], [], False)[0][np.newaxis], eager.run(given)
+        found, logits = exported.finish(exported.forward(given)[0], [], False)[0][np.newaxis], original.run(given)
     else:
         found = exported.segment(image, False)[0][np.newaxis]
-        logits = evaluation_logits(model, batch, undo, exported.artifact.views)
+        logits = original.evaluate(batch, undo, exported.artifact.views)
     multilabel = exported.artifact.multilabel
     expected = (logits > 0).transpose(0, 2, 3, 1) if multilabel else logits.argmax(axis=1)
     if found.shape != expected.shape:
@@ -82,9 +115,9 @@ def _compare_one(exported: Predictor, model: Any, image: NDArray[Any]) -> dict[s
         )
     if exported.artifact.has_logits(exported.backend.graph):
         small, size = exported.forward(given, logits=True)[0], (given.shape[2], given.shape[3])
-        result["max_difference"] = _difference(upsampled(small, [Undo("resize", size)]), eager.run(given)[0])
+        result["max_difference"] = _difference(upsampled(small, [Undo("resize", size)]), original.run(given)[0])
     elif exported.artifact.output.op != "argmax":
-        scores = paddle.to_tensor(eager.run(given) if given.dtype == np.float32 else logits)
+        scores = paddle.to_tensor(original.run(given) if given.dtype == np.float32 else logits)
         op = exported.artifact.output.op
         scores = F.softmax(scores, axis=1) if op == "softmax" else F.sigmoid(scores) if op == "sigmoid" else scores
         result["max_difference"] = _difference(exported.forward(given), scores.numpy())

@@ -21,7 +21,7 @@ from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.engine.modes import evaluating
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, PPLiteSegError
 from ppliteseg_paddle.export import paddlex, triton
-from ppliteseg_paddle.export.compare import compare_format, open_format, require_equal
+from ppliteseg_paddle.export.compare import Original, compare_format, open_format, require_equal
 from ppliteseg_paddle.export.describe import describe, output_tensor
 from ppliteseg_paddle.export.formats import FORMATS, check_installed
 from ppliteseg_paddle.export.network import Source
@@ -80,13 +80,14 @@ def _written(
     graphs: dict[str, dict[str, str]] = {}
     checks: dict[str, dict[str, Any]] = {}
     failures: dict[str, PPLiteSegError] = {}
+    original = Original(source.model)
     for name in formats:
         others = set(os.listdir(folder))
         try:
             with naming_the_disk(folder, save_dir, _COPIES * _bytes_of(source.model)):
                 roles = FORMATS[name].write(source, artifact, folder)
             written = replace(artifact, folder=folder, graphs={name: roles})
-            checks[name] = _check_format(name, written, source, images, save_dir)
+            checks[name] = _check_format(name, written, source, original, images, save_dir)
             graphs[name] = roles
         except (ConfigError, ArtifactError) as error:
             if isinstance(error.__cause__, OSError):
@@ -160,14 +161,14 @@ def _without(artifact: Artifact, failures: Collection[str]) -> Artifact:
 # Compare
 # --------------------------------------------------------------------------------------------
 def _check_format(
-    name: str, written: Artifact, source: Source, images: list[NDArray[Any]], save_dir: str
+    name: str, written: Artifact, source: Source, original: Original, images: list[NDArray[Any]], save_dir: str
 ) -> dict[str, Any]:
     """Compare one written format with the model. Returns what `deploy.yaml` says of it.
 
     A mask tells little of how far the scores are off, so the same graph with logits as its output is compared, too.
     """
     row = FORMATS[name]
-    check = compare_format(name, written, source.model, images)
+    check = compare_format(name, written, original, images)
     int8 = written.precision == "int8"
     if source.calibration is None or source.calibration.sensitivity:
         require_equal(check, save_dir, written.precision if row.rounds_to_fp16 or int8 else "fp32")
@@ -176,8 +177,8 @@ def _check_format(
             logits = output_tensor("none", written.label_set, written.input.shape)
             scores = replace(written, folder=aside, output=logits, logits=None)
             scores = replace(scores, graphs={name: row.write(source, scores, aside)})
-            check["max_difference"] = compare_format(name, scores, source.model, images)["max_difference"]
-    return {**check, **row.check_further(written, source.model, images, save_dir)}
+            check["max_difference"] = compare_format(name, scores, original, images)["max_difference"]
+    return {**check, **row.check_further(written, original, images, save_dir)}
 
 
 def _summary_of(checks: dict[str, dict[str, Any]]) -> dict[str, Any]:

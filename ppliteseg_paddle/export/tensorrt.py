@@ -20,7 +20,7 @@ from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.errors import DependencyError
 from ppliteseg_paddle.export import onnx_graph
-from ppliteseg_paddle.export.compare import compare, compare_format, require_equal
+from ppliteseg_paddle.export.compare import Original, compare, compare_format, require_equal
 from ppliteseg_paddle.export.metadata import write_to_onnx
 from ppliteseg_paddle.export.network import Source
 
@@ -53,7 +53,9 @@ def write(source: Source, artifact: Artifact, folder: str) -> dict[str, str]:
     return {"model": MODEL_FILE, "fp16": FP16_FILE}
 
 
-def check_on_gpu(written: Artifact, model: Any, images: Sequence[NDArray[Any]], save_dir: str) -> dict[str, Any]:
+def check_on_gpu(
+    written: Artifact, original: Original, images: Sequence[NDArray[Any]], save_dir: str
+) -> dict[str, Any]:
     """Compare the fp16 graph, and the engine where there is a GPU to build one.
 
     Raises: ArtifactError: if one differs from the model.
@@ -62,13 +64,13 @@ def check_on_gpu(written: Artifact, model: Any, images: Sequence[NDArray[Any]], 
     roles = written.graphs["tensorrt"]
     if "fp16" in roles:
         fp16 = replace(written, graphs={"tensorrt": {"model": roles["fp16"]}})
-        found["fp16"] = compare_format("tensorrt", fp16, model, images)
+        found["fp16"] = compare_format("tensorrt", fp16, original, images)
         require_equal(found["fp16"], save_dir, "fp16")
     try:
         backend = open_backend("tensorrt", written)
     except DependencyError:  # no GPU or no TensorRT: the machine that runs it will build it
         return found
-    found["engine"] = compare(Predictor.of(written, backend), model, images)
+    found["engine"] = compare(Predictor.of(written, backend), original, images)
     require_equal(found["engine"], save_dir, written.precision)
     return found
 

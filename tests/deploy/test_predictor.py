@@ -15,13 +15,13 @@ NEAR_TIE = 1e-5  # of the largest logit: float sums in another order
 
 def assert_same_masks(predictor, height, width):
     """Export and model give the same class ids, but where two logits are as good as equal."""
-    from ppliteseg_paddle.export.compare import compare
+    from ppliteseg_paddle.export.compare import Original, compare
 
     image = photograph(height, width)
     found, expected = predictor.predict(image), eager().predict(image)
     assert found.shape == expected.shape == (height, width) and found.dtype == expected.dtype == np.uint8
     assert len(np.unique(expected)) >= 8  # a mask in which something can go wrong
-    check = compare(predictor, model(), [image])
+    check = compare(predictor, Original(model()), [image])
     assert check["differing_pixels"] == np.mean(found != expected) <= few_ties(found.size)
     assert check["largest_margin"] <= NEAR_TIE
 

@@ -43,9 +43,9 @@ def predictor(backend, input_shape=None, preprocess_in_graph=False):
 
 
 def assert_equals_the_model(exported, size):
-    from ppliteseg_paddle.export.compare import compare
+    from ppliteseg_paddle.export.compare import Original, compare
 
-    check = compare(exported, model(), [photograph(*size)])
+    check = compare(exported, Original(model()), [photograph(*size)])
     assert check["differing_pixels"] <= few_ties(np.prod(size)) and check["largest_margin"] <= 1e-5
     assert exported.predict(photograph(*size)).shape == size
 
