@@ -157,6 +157,34 @@ def test_memory_is_trimmed_only_where_sizes_change(monkeypatch):
     assert len(trimmed) == 1
 
 
+KEEPING = """
+import ctypes, resource
+from ppliteseg_paddle import environment
+environment.keep_freed_memory()
+libc, size = ctypes.CDLL(None), 64 << 20
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+faults = []
+for _ in range(3):
+    block = libc.malloc(size)
+    ctypes.memset(block, 1, size)
+    libc.free(block)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[2] - faults[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone has mallopt")
+@pytest.mark.parametrize("variables, kept", [({}, True), ({"MALLOC_TOP_PAD_": "131072"}, False)], ids=str)
+def test_what_is_freed_serves_the_next_step_unless_the_user_has_tuned_it(variables, kept):
+    tuned = [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]
+    environ = {name: value for name, value in os.environ.items() if name not in tuned}
+    run = [sys.executable, "-c", KEEPING]
+    faults = int(subprocess.run(run, env={**environ, **variables}, capture_output=True, text=True, check=True).stdout)
+    pages = (64 << 20) // os.sysconf("SC_PAGE_SIZE")
+    assert faults < pages // 100 if kept else faults > pages // 600  # with huge pages, a fault for each 2 MB
+
+
 def test_trimming_gives_what_lies_below_something_in_use_back_to_the_system():
     """Some hundred small blocks are freed below one that is kept."""
     environment.trim_memory()  # on every system

@@ -10,7 +10,7 @@ import dataclasses
 import shlex
 from typing import Any
 
-from ppliteseg_paddle import signals
+from ppliteseg_paddle import environment, signals
 from ppliteseg_paddle.cli.common import add_flags, count, positive_float, positive_int
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
 from ppliteseg_paddle.config.options import TrainOptions
@@ -167,6 +167,7 @@ def _train(args: argparse.Namespace, options: TrainOptions) -> dict[str, Any]:
     from ppliteseg_paddle.engine.build import load_config
     from ppliteseg_paddle.engine.train import run_training
 
+    environment.keep_freed_memory()
     opts = [*(args.opts or ()), *_opts(args)]
     return run_training(load_config(args.config, opts, args.iters, _batch_size(args), args.learning_rate), options)
 

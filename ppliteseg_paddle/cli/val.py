@@ -7,6 +7,7 @@ import contextlib
 import os
 from typing import Any
 
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.cli.common import TEST_FLAGS, add_flags, config_for, test_config_from
 from ppliteseg_paddle.cli.ranks import add_rank_flags, launched_instead
 from ppliteseg_paddle.config.options import EvalOptions
@@ -75,6 +76,7 @@ def _outputs(args: argparse.Namespace) -> contextlib.AbstractContextManager[None
 def _measure(args: argparse.Namespace, config: Any) -> dict[str, Any]:
     from ppliteseg_paddle.engine.val import val
 
+    environment.keep_freed_memory()
     return val(
         config,
         args.model_path,

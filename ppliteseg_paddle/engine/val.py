@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ppliteseg_paddle import progress, signals
+from ppliteseg_paddle import environment, progress, signals
 from ppliteseg_paddle.config.options import EvalOptions
 from ppliteseg_paddle.data.check_shapes import check_way_back
 from ppliteseg_paddle.engine import build
@@ -60,13 +60,14 @@ def evaluate(model: Any, dataset: Any, counts: Counts | None = None, **options: 
             return areas_on_device(logits > 0, label, dataset.ignore_index)
         return confusion_on_device(pred, label.reshape(pred.shape), dataset.num_classes, dataset.ignore_index)
 
-    position = iter(mine)
+    position, sizes = iter(mine), environment.SizeChanges()
     bar = progress.bar(total=len(mine), shown=shown, desc="evaluating", unit="image", leave=False)
     with distributed.all_or_none(), paddle.no_grad(), Folded(), reader_errors(), bar:
         for groups in _loader(dataset, mine, size, chosen.num_workers):
             signals.check()
             distributed.check_ranks()
             for group in groups:
+                sizes.note(tuple(group["img"].shape))
                 with autocast(chosen.precision, chosen.amp_level):
                     pred, logits = predict(model, group["img"], trans_info=group["trans_info"])
                 if counts is None:

@@ -109,7 +109,8 @@ def launch(
     refused = any("refused" in note for note in told.values())
     if not refused and (number or (stops and len(stops) == len(told))):
         raise signals.Interrupted(number or stops[0], how)
-    raise _failure(failed, told, log_dir, how, machine, first)
+    alone = nnodes in (None, "1")
+    raise _failure(failed, told, log_dir, how, machine, first, alone)
 
 
 @contextlib.contextmanager
@@ -269,11 +270,12 @@ def _failure(
     how: str,
     machine: int | None = None,
     first: int = 0,
+    alone: bool = False,
 ) -> PPLiteSegError:
     """The error of the rank that ended first: not of one that only missed it.
 
     Args: failed: as of `_follow`, which counts the ranks of this machine; machine: another one that is lost; first: the
-        first rank of this machine.
+        first rank of this machine; alone: whether there is no other machine.
     """
     for _, note in sorted(told.items()):
         if "refused" in note:
@@ -287,6 +289,11 @@ def _failure(
     number = _at_fault(failed, told, _numbers(log_dir, first), machine, first)
     if number is None and failed["rank"] is None and machine is None:
         return RankFailed(f"the launcher ended with status {failed['status']}; the logs are in {log_dir}.{how}")
+    if number is None and machine is None and alone:
+        return RankFailed(
+            "the ranks lost each other: one of them was not heard of for half a minute, as when processes are suspended"
+            f" (Ctrl-Z), or the machine sleeps or swaps. --max_restart N resumes by itself.{how}"
+        )
     if number is None:
         who = "another machine" if machine is None else f"machine {machine:d}"
         return RankFailed(f"{who} has failed, or was not heard of any more.{how}")

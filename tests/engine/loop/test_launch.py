@@ -205,6 +205,15 @@ def test_where_no_rank_of_this_machine_is_at_fault_another_machine_is(tmp_path, 
     assert str(error) == f"{who} has failed, or was not heard of any more. Resume with: X"
 
 
+def test_where_there_is_one_machine_its_ranks_lost_each_other(tmp_path):
+    (tmp_path / "workerlog.0").touch()
+    told = {number: {"lost": "another rank has ended"} for number in range(2)}
+    failed = {"rank": 0, "status": 3, "log": "x"}
+    error = launch._failure(failed, told, str(tmp_path), "resume with: X", alone=True)
+    assert str(error).startswith("the ranks lost each other: one of them was not heard of for half a minute")
+    assert str(error).endswith(". Resume with: X") and "machine has failed" not in str(error)
+
+
 def test_ranks_of_a_second_machine_have_their_numbers_and_its_logs(tmp_path):
     for number in range(2):
         (tmp_path / (f"workerlog.{number:d}")).touch()
