@@ -17,6 +17,7 @@ from paddle.autograd import PyLayer
 
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.losses import upsampled_softmax
+from ppliteseg_paddle.models.layers import small_logits
 
 # Keeps the mean over no pixels at 0. PaddleSeg's losses use 1e-8 (plain) and 1e-5 (OHEM).
 EPS_PLAIN, EPS_OHEM = 1e-8, 1e-5
@@ -42,7 +43,7 @@ class PixelLoss(nn.Layer):
     def forward(self, logits, label):
         label = label.squeeze(1) if label.ndim == 4 else label
         if paddle.in_dynamic_mode() and logits.place.is_cpu_place():  # a graph's tensors have no place
-            return _CPULoss.apply(logits.astype("float32"), label.numpy(), self)
+            return _CPULoss.apply(small_logits(logits).astype("float32"), label.numpy(), self)
         return self._on_device(logits, label.astype("int64"))
 
     def factors(self, losses, label, counted, array):

@@ -67,11 +67,30 @@ def spatial_size(x):
     return size if all(isinstance(n, int) and n > 0 for n in size) else paddle.shape(x)[2:]
 
 
-def resize(x, size, mode: str = "bilinear"):
-    """Resize (N, C, h, w) to (N, C, *size) with half-pixel centres; returns `x` itself if it has that size."""
+def resize(x, size, mode: str = "bilinear", by_onednn: bool = False):
+    """Resize (N, C, h, w) to (N, C, *size) with half-pixel centres; returns `x` itself if it has that size.
+
+    Args: by_onednn: whether oneDNN may do it in training, too; see `resampled`.
+    """
     if isinstance(size, list) and list(x.shape[2:]) == size:
         return x
     if mode != "bilinear":
         return F.interpolate(x, size, mode=mode)
-    found = resampled(x, size) if isinstance(size, list) else None
+    found = resampled(x, size, by_onednn) if isinstance(size, list) else None
     return F.interpolate(x, size, mode=mode, align_corners=False) if found is None else found
+
+
+def upsample_logits(logits, size, training: bool):
+    """`resize` of logits to the image's size. Losses that upsample by themselves, at a fraction of the cost, find those
+    given here by `small_logits`."""
+    upsampled = resize(logits, size, by_onednn=training)
+    if upsampled is not logits and paddle.in_dynamic_mode():
+        upsampled.small_logits = logits, upsampled.inplace_version
+    return upsampled
+
+
+def small_logits(logits):
+    """What `logits` were upsampled from by `upsample_logits`; themselves if that is unknown, or they have been changed
+    in place since."""
+    small, version = getattr(logits, "small_logits", (logits, None))
+    return small if version == logits.inplace_version else logits

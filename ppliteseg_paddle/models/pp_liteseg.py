@@ -12,7 +12,7 @@ from paddle import nn
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.models.fld import FLDHead
 from ppliteseg_paddle.models.fused.blocked import is_untouched
-from ppliteseg_paddle.models.layers import ConvBNReLU, resize, spatial_size
+from ppliteseg_paddle.models.layers import ConvBNReLU, resize, spatial_size, upsample_logits
 from ppliteseg_paddle.models.sppm import SPPM
 from ppliteseg_paddle.models.stdc import STDCNet, STDCNet813, STDCNet1446
 
@@ -44,9 +44,9 @@ class PPLiteSegNet(nn.Layer):
         pretrained: path or URL of weights for the whole model (see `weights.load`).
 
     Shape: (N, C, H, W) -> in training a list of logits (N, num_classes, H, W), one a level, shallow to deep; in
-        evaluation a list with the first of them only. Where `full_size_logits` is set to False, the logits of
-        training keep their level's size, and `loss_computation` upsamples them: `ppliteseg train` does so, as
-        our losses upsample at a fraction of the cost.
+        evaluation a list with the first of them only. Our losses upsample by themselves, at a fraction of the cost,
+        and go back from these logits to those of their level's size. Where `full_size_logits` is set to False, as by
+        `ppliteseg train`, training returns the latter, and `loss_computation` upsamples them for other losses.
     Raises: ConfigError: if channels or lengths disagree; the text names the key, what it is and what it must be.
     """
 
@@ -92,7 +92,7 @@ class PPLiteSegNet(nn.Layer):
         if self.training and not self.full_size_logits:
             return logits_list
         size = spatial_size(x)
-        return [resize(logits, size) for logits in logits_list]
+        return [upsample_logits(logits, size, self.training) for logits in logits_list]
 
     def loss_computation(self, logits_list, losses, data):
         """The losses as PaddleSeg's loop wants them: a list of tensors of shape (1,).

@@ -270,3 +270,38 @@ def test_ohem_passes_over_the_pixels_once_where_enough_are_hard_and_results_do_n
     found.append(value_and_gradient(loss, *batch))
     for value, gradient in found[1:]:
         assert value == found[0][0] and np.array_equal(gradient, found[0][1])
+
+
+def test_upsampled_logits_of_the_model_are_as_cheap_as_small_ones(monkeypatch):
+    """The loss goes back to what they were made of, unless they have been changed since."""
+    import ppliteseg_paddle
+    from ppliteseg_paddle.losses import cross_entropy
+
+    taken, pixel_losses = [], cross_entropy.upsampled_softmax.pixel_losses
+
+    def noted(values, *rest):
+        taken.append(values.shape[2:])
+        return pixel_losses(values, *rest)
+
+    monkeypatch.setattr(cross_entropy.upsampled_softmax, "pixel_losses", noted)
+    model, label = ppliteseg_paddle.pp_liteseg_t(num_classes=5), paddle.randint(0, 5, [2, 64, 96])
+    model.train()
+    image, loss = paddle.rand([2, 3, 64, 96]), cross_entropy.CELoss()
+    logits = model(image)
+    assert [list(each.shape) for each in logits] == [[2, 5, 64, 96]] * 3
+    values = [float(loss(each, label)) for each in logits]
+    assert taken == [(8, 12), (4, 6), (2, 3)]
+    np.testing.assert_allclose(values, [float(loss(each.clone(), label)) for each in logits], rtol=1e-5)
+    assert taken[3:] == [(64, 96)] * 3
+    changed = logits[0]
+    changed.add_(paddle.ones([1]))
+    changed[:, 0] += 2
+    assert abs(float(loss(changed, label)) - values[0]) > 1e-3 and taken[6:] == [(64, 96)]
+
+    gradients = []
+    for full_size in (True, False):
+        model.full_size_logits = full_size
+        model.clear_gradients()
+        loss(model(image)[0], label).backward()
+        gradients.append(model.seg_heads[0].classifier.weight.grad.numpy())
+    np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-6)

@@ -95,7 +95,7 @@ def plain(x: Tensor) -> Tensor:
     if x.shape[2] * x.shape[3] == 1:
         return x.reshape(list(map_shape(x)))  # the same values in the same order
     arranged = block(ArrangedCase(map_shape(x), block_size(x)), Arranged)
-    return _apply(arranged, x)
+    return apply_linear(arranged, x)
 
 
 @paddle.jit.not_to_static  # its conversion takes the variable of a comprehension for nonlocal
@@ -117,10 +117,11 @@ def average_pool(pool: nn.AvgPool2D, x: Tensor) -> Tensor:
         return pool(x)
     case = PooledCase(map_shape(x), block_size(x), pool.ksize, pool.stride, pool.padding)
     pooled = block(case, Pooled) if pool.exclusive and not pool.ceil_mode and pool.divisor is None else None
-    return pool(plain(x)) if pooled is None else _apply(pooled, x)
+    return pool(plain(x)) if pooled is None else apply_linear(pooled, x)
 
 
-def _apply(computed: Any, x: Tensor) -> Tensor:
+def apply_linear(computed: Any, x: Tensor) -> Tensor:
+    """What `computed` makes of x, by its `forward`, with its `backward` for the gradient, which needs nothing of x."""
     if x.stop_gradient or not paddle.is_grad_enabled():
         return computed.forward(contiguous(x))
     return _Linear.apply(x, computed)

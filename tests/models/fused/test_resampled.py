@@ -48,6 +48,17 @@ def test_values_are_bilinear(shape, size, computed):
     np.testing.assert_allclose(found.numpy(), bilinear(values.astype(np.float64), size), atol=1e-4)
 
 
+@pytest.mark.parametrize(("shape", "size"), [((2, 11, 12, 15), [96, 120]), ((1, 3, 23, 30), [45, 60])], ids=str)
+def test_gradients_are_those_of_paddles_kernel(shape, size, computed):
+    x, upstream = paddle.randn(shape), paddle.randn([*shape[:2], *size])
+    x.stop_gradient = False
+    results = [resize(x, size, by_onednn=by_onednn) for by_onednn in (False, True)]
+    assert computed == [1]
+    expected, found = (paddle.grad(result, x, upstream)[0].numpy() for result in results)
+    np.testing.assert_allclose(results[1].numpy(), results[0].numpy(), atol=2e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
 def test_a_view_with_strides_is_resized_as_its_values_are(computed):
     whole = paddle.rand([1, 4, 8, 10])
     view = whole.transpose([0, 1, 3, 2])
@@ -67,6 +78,7 @@ def test_paddle_resizes_outside_with_gradients_and_by_nearest(computed, monkeypa
             assert resampled(x.astype("float64"), [8, 8]) is None
             monkeypatch.setattr(onednn, "library", lambda: None)
             np.testing.assert_array_equal(resize(x, [9, 9]).numpy(), resize(x.clone(), [9, 9]).numpy())
+        np.testing.assert_array_equal(resize(x, [8, 8], by_onednn=True).numpy(), expected.numpy())
     with Folded():
         np.testing.assert_array_equal(resize(x, [8, 8]).numpy(), expected.numpy())
     assert computed == [0]
