@@ -6,7 +6,8 @@
 Each candidate is a process of its own; they are timed round-robin, step by step, in one run. PaddleSeg's classes take
 part twice: as its users have them, and with the matrix products that we choose on AMD processors
 (`environment.choose_fast_matrix_products`), which tells what our classes themselves bring. Ours, too: with Paddle's
-convolutions, and with oneDNN's (`models.fused`), as `ppliteseg train` has them. With `--torch_python` LibreYOLO's
+convolutions, and with oneDNN's (`models.fused`), in PaddleSeg's loop or one's own, and as `ppliteseg train` has them;
+all keep the memory that they free (`environment.keep_freed_memory`). With `--torch_python` LibreYOLO's
 PP-LiteSeg takes part in the step, in PyTorch, by the Python of an environment of its own (`libreyolo_worker`), with the
 same loss on its main output and the first two of its three others.
 """
@@ -27,7 +28,7 @@ from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, OURS, VARIANTS
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
-from ppliteseg_paddle.benchmark.studies.training_candidate import STAGES
+from ppliteseg_paddle.benchmark.studies.training_candidate import OWN_LOOP, STAGES
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_round_robin, ratios
 from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.errors import ConfigError, DependencyError, PPLiteSegError
@@ -39,6 +40,7 @@ CANDIDATES = {
     BASELINE: ("paddleseg", {"MKL_DEBUG_CPU_TYPE": ""}),
     BASELINE_FAST: ("paddleseg", {}),
     OURS_PLAIN: ("ours", {"PPLITESEG_ONEDNN": "0"}),
+    OWN_LOOP: (OWN_LOOP, {}),
     OURS: ("ours", {}),
 }
 
