@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import importlib
 import importlib.util
+import logging
 import os
 import platform
 import signal
@@ -62,24 +63,27 @@ _signals_are_pythons = False  # see `import_paddle`
 def prepare() -> None:
     """Set up this process for Paddle. Call it before `import paddle`; calling it again changes nothing.
 
-    Sets `MKL_DEBUG_CPU_TYPE` on AMD processors, and loads OpenCV or Pillow ahead of Paddle 2.6.
+    Sets `MKL_DEBUG_CPU_TYPE` on AMD processors, loads OpenCV or Pillow ahead of Paddle 2.6, and hides the warning of
+    Paddle's import.
     """
     choose_fast_matrix_products()
     load_image_codecs_before_paddle()
+    warnings.filterwarnings("ignore", message=NOISE[0])
 
 
 def import_paddle() -> Any:
-    """Import paddle into a process that is prepared for it, and take its signal handlers off. Returns: the package.
+    """Import paddle into a process that is prepared for it, and take its signal handlers and the root logger's handler
+    off. Returns: the package.
 
     Reason: Paddle's import replaces the handlers of SIGTERM and of crashes, Python's own included. Its own allocates
     memory inside the signal, and about one SIGTERM in ten waits for ever for a lock that the interrupted thread holds.
-    Can go: when Paddle's handler does nothing of the kind.
+    It also gives the root logger a handler, so that everybody's warnings begin with a time, a file and a line.
+    Can go: when Paddle's handlers do nothing of the kind.
     """
     global _signals_are_pythons
     prepare()
     with _sigterm_waiting():
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=NOISE[0])
+        with _root_logger_unchanged():
             paddle = importlib.import_module("paddle")
         if not _signals_are_pythons:
             _signals_are_pythons = True
@@ -88,6 +92,16 @@ def import_paddle() -> Any:
             if handler is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # which Python knows of and Paddle had replaced
     return paddle
+
+
+@contextlib.contextmanager
+def _root_logger_unchanged() -> Iterator[None]:
+    before = list(logging.root.handlers)
+    try:
+        yield
+    finally:
+        for handler in [handler for handler in logging.root.handlers if handler not in before]:
+            logging.root.removeHandler(handler)
 
 
 @contextlib.contextmanager

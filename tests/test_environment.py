@@ -227,3 +227,21 @@ def test_paddles_own_warnings_of_its_own_code_are_not_shown_unless_asked(level, 
     values.update({} if level is None else {"GLOG_minloglevel": level})
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=values)
     assert (done.returncode, "not support input out tensor" in done.stderr) == (0, seen), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "code, said",
+    [
+        ("import ppliteseg_paddle.models.stdc, paddle", ""),
+        ("import ppliteseg_paddle.losses.cross_entropy, paddle", ""),
+        (
+            "import logging; from ppliteseg_paddle import environment; environment.import_paddle(); "
+            "logging.getLogger('ppliteseg_paddle.weights').warning('a line')",
+            "a line\n",
+        ),
+    ],
+)
+def test_paddles_import_says_nothing_and_leaves_the_form_of_warnings_as_it_was(code, said):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, said)

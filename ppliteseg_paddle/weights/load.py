@@ -41,7 +41,8 @@ _log = logging.getLogger(__name__)
 class LoadReport:
     """What `load_weights` did. Names are ours, except of `ignored`, which has what no segmentation model uses
     (the ImageNet classifier, PyTorch's step counters) as the file calls it; `mismatched` has (name, shape in the
-    file, shape in the model); `extended` has (name, channels in the file, in the model) of first convolutions."""
+    file, shape in the model) of classifiers for other classes; `extended` has (name, channels in the file, in the
+    model) of first convolutions."""
 
     source: str
     loaded: list[str] = field(default_factory=list)
@@ -60,8 +61,10 @@ class LoadReport:
         for name, found, wanted in self.extended:
             text += f"; {name} made for {wanted:d} channels from {found:d}"
         if self.mismatched:
-            text += "; left as they were, the file has another number of classes: " + ", ".join(
-                "{} (file {}, model {})".format(*item) for item in self.mismatched
+            _, found, wanted = self.mismatched[0]
+            text += (
+                f"; the classifiers start anew, for {wanted[0]:d} classes in place of the file's {found[0]:d}, and are "
+                "learned in training"
             )
         if self.missing:
             text += "; not in the file, left as they were: " + _some(self.missing)
