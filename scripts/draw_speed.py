@@ -32,10 +32,8 @@ class Bar(NamedTuple):
 def rows_of(text: str, heading: str) -> list[list[str]]:
     """The cells of the first table under a heading, without its head."""
     section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
-    assert table is not None, f"{SOURCE} has no table under '{heading}'"
-    rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.group().splitlines()]
-    return rows[2:]
+    table = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)[0]
+    return [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.splitlines()][2:]
 
 
 def training_bars(text: str) -> list[Bar]:

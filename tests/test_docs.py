@@ -114,12 +114,10 @@ def test_python_examples_compile(page):
         compile(block, page, "exec")
 
 
-def test_the_picture_of_the_architecture_shows_the_code():
+@pytest.mark.parametrize("script", ["draw_architecture.py", "draw_speed.py"])
+def test_a_drawn_picture_shows_the_code_and_the_tables_as_they_are(script):
     drawn = subprocess.run(
-        [sys.executable, "scripts/draw_architecture.py", "--check"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        [sys.executable, f"scripts/{script}", "--check"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert drawn.returncode == 0, drawn.stdout.decode()
 

@@ -61,9 +61,9 @@ class LoadReport:
         for name, found, wanted in self.extended:
             text += f"; {name} made for {wanted:d} channels from {found:d}"
         if self.mismatched:
-            _, found, wanted = self.mismatched[0]
+            _, (in_file, *_), (in_model, *_) = self.mismatched[0]
             text += (
-                f"; the classifiers start anew, for {wanted[0]:d} classes in place of the file's {found[0]:d}, and are "
+                f"; the classifiers start anew, for {in_model:d} classes in place of the file's {in_file:d}, and are "
                 "learned in training"
             )
         if self.missing:

@@ -105,9 +105,8 @@ def _server(model_dir: str, backend: str) -> Iterator[int]:
     with subprocess.Popen(  # noqa: S603 - our own command
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        assert process.stdout is not None
         try:
-            found = _ADDRESS.search(process.stdout.readline())
+            found = _ADDRESS.search(process.stdout.readline() if process.stdout else "")
             if found is None:
                 raise ConfigError(f"the server did not start: run `ppliteseg serve {model_dir} --backend {backend}`.")
             yield int(found[1])
