@@ -34,7 +34,7 @@ def serve() -> None:
     from ppliteseg_paddle import Predictor
     from ppliteseg_paddle.synth.writer import generate
 
-    with tempfile.TemporaryDirectory() as folder, serving(Predictor("camvid-t")) as server:
+    with tempfile.TemporaryDirectory() as folder, serving(Predictor("camvid-t"), name="camvid-t") as server:
         generate(f"{folder}/scenes", train=1, val=0, size=(960, 720), seed=SCENE, num_workers=1)
         scene = next(Path(folder).glob("scenes/images/*"))
         with browser(Path(folder), "--window-size=1280,900") as driver:
