@@ -1,11 +1,12 @@
 """Fixes of what fails in the installed PaddleSeg and Paddle. Each states its reason, where it applies and when it can
-go. `register()` applies them. PaddleSeg's losses are fixed where they are built, see `compat_losses`; what the
-environment needs before Paddle's import is in `environment`.
+go. `register()` applies those of training, `registry.run_script` those of inference, too. PaddleSeg's losses are fixed
+where they are built, see `compat_losses`; what the environment needs before Paddle's import is in `environment`.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Callable
@@ -23,6 +24,36 @@ def apply_paddleseg_fixes() -> None:
         logger.log = log
     if metrics.calculate_area is not calculate_area and not _counts(metrics.calculate_area):
         metrics.calculate_area = calculate_area
+
+
+def apply_inference_fixes() -> None:
+    """Let scripts that call `Config.enable_memory_optim()`, as PaddleSeg's `deploy/python/infer.py`, run `.json` files.
+
+    Reason: it plans memory for Paddle 2's executor. Of a `.json` graph Paddle 3 then says «Not find predictor_id 0 and
+    pass_name memory_optimize_pass», and infer.py ends with status 0 and without masks. The new executor, for which this
+    format was made, saves as much by itself. There, since Paddle 3.3.0, oneDNN cannot run resize operators (Paddle
+    issue 77340) and is left with the convolutions. Can go: once PaddleSeg's scripts ask for that executor (those of
+    2.9.1 and of its develop branch do not). `registry.run_script` calls it.
+    """
+    import paddle
+    from paddle import inference
+
+    plain = inference.Config.enable_memory_optim
+    if hasattr(plain, "__wrapped__"):
+        return
+    resizes = (int(paddle.version.major), int(paddle.version.minor)) < (3, 3)
+
+    @functools.wraps(plain)
+    def enable_memory_optim(config: Any, *arguments: Any) -> None:
+        if not config.prog_file().endswith(".json"):
+            plain(config, *arguments)
+            return
+        config.enable_new_ir(True)
+        config.enable_new_executor(True)
+        if not resizes:
+            config.delete_pass("onednn_placement_pass")
+
+    inference.Config.enable_memory_optim = enable_memory_optim
 
 
 def log(level: int = 2, message: str = "") -> None:

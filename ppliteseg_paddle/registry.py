@@ -92,13 +92,16 @@ def register() -> None:
 
 
 def run_script(path: str, arguments: Sequence[str]) -> None:
-    """Run a Python script as `python path arguments` does, after `register()`.
+    """Run a Python script as `python path arguments` does, after `register()` and with what inference needs.
 
     Raises: ConfigError: if there is no such file; ImportError: without paddleseg; whatever the script raises.
     """
     if not os.path.isfile(path):
         raise ConfigError(f"{path} does not exist: give a script of PaddleSeg, as tools/train.py in a copy of it.")
+    from ppliteseg_paddle import compat
+
     register()
+    compat.apply_inference_fixes()
     sys.argv = [path, *arguments]
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     runpy.run_path(path, run_name="__main__")

@@ -12,7 +12,7 @@ declare -A PACKAGES=(
   [ncnn]="ncnn pnnx"
   [mnn]="MNN numpy"
   [modelapi]="openvino-model-api"
-  [paddlex]="paddlex==3.7.2 paddlepaddle==3.2.2 opencv-contrib-python pypdfium2"
+  [paddlex]="paddlex[cv,serving]==3.7.2 paddlepaddle==3.2.2"
 )
 if [ -z "${VIRTUAL_ENV:-}" ]; then
   prepare_env cpu,deploy,data,dev || exit 2

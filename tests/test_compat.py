@@ -63,6 +63,29 @@ def test_areas_of_maps_of_two_sizes_are_refused():
         compat.calculate_area(paddle.zeros([1, 2, 2], "int32"), paddle.zeros([1, 2, 3], "int64"), 2)
 
 
+def test_a_script_that_optimizes_memory_runs_the_graph_that_the_installed_paddle_writes(monkeypatch, tmp_path):
+    from paddle import inference
+
+    monkeypatch.setattr(
+        inference.Config, "enable_memory_optim", inference.Config.enable_memory_optim
+    )  # as it was, after
+    net = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.Upsample(scale_factor=2, mode="bilinear"))
+    net.eval()
+    paddle.jit.save(net, str(tmp_path / "g"), [paddle.static.InputSpec([1, 3, 8, 8], "float32", "x")])
+    graph = next(path for path in tmp_path.iterdir() if path.suffix in (".json", ".pdmodel"))
+    compat.apply_inference_fixes()
+    compat.apply_inference_fixes()  # changes nothing
+    config = inference.Config(str(graph), str(tmp_path / "g.pdiparams"))
+    config.disable_glog_info()
+    config.enable_memory_optim()
+    session = inference.create_predictor(config)
+    image = np.random.default_rng(3).random((1, 3, 8, 8), np.float32)
+    session.get_input_handle(session.get_input_names()[0]).copy_from_cpu(image)
+    session.run()
+    found = session.get_output_handle(session.get_output_names()[0]).copy_to_cpu()
+    np.testing.assert_allclose(found, net(paddle.to_tensor(image)).numpy(), atol=1e-5)
+
+
 def test_one_elongated_image_does_not_change_the_size_of_the_next_one():
     from paddleseg.transforms import Resize, ResizeByShort
 

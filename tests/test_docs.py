@@ -22,14 +22,19 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FOREIGN_FLAGS = {
     "--build",
     "--disable-telemetry",
+    "--input",
     "--kill-on-bad-exit",
     "--logdir",
     "--model-repository",
+    "--pipeline",
     "--requeue",
     "--rm",
+    "--save_path",
+    "--serve",
 }
-# Files of PaddleSeg that docs/fidelity.md compares with.
+# Files of PaddleSeg that docs/fidelity.md compares with, and that docs/deploy.md runs.
 FOREIGN_FILES = {
+    "deploy/python/infer.py",
     "configs/pp_liteseg/",
     "models/pp_liteseg.py",
     "models/layers/tensor_fusion.py",

@@ -178,7 +178,8 @@ def test_other_errors_stay_what_they_are():
 
 
 FORKING = """
-import os, signal
+import os, signal, warnings
+warnings.simplefilter("ignore")  # Python 3.12 and later warn of a fork beside threads
 from ppliteseg_paddle import signals
 try:
     with signals.ending():

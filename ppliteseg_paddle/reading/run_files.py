@@ -1,6 +1,8 @@
 """What the folder of a training run holds beside its checkpoints, and what `val --save_dir` writes: names, no more, so
 that who only reads them imports nothing."""
 
+from __future__ import annotations
+
 HISTORY_FILE = "train.json"  # the record
 CONFIG_FILE = "config.yml"  # all values resolved
 CURVES_FILE = "curves.png"

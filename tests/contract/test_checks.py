@@ -86,6 +86,8 @@ def check(folder, name):
 
 @pytest.mark.parametrize("name, files, words", FAULTS)
 def test_a_planted_fault_is_found(copy, name, files, words):
+    if name in ("imports", "types") and sys.version_info < (3, 10):
+        pytest.skip("the tool of this check needs Python 3.10")
     planted = [copy / "ppliteseg_paddle" / path for path in files]
     try:
         for path, text in zip(planted, files.values()):

@@ -125,6 +125,7 @@ def test_a_predictor_of_an_open_backend_says_that_it_cannot_be_pickled():
         pickle.dumps(Predictor.of(predictor.artifact, predictor.backend))
 
 
+@pytest.mark.skipif("openvino" not in FORMATS, reason="no export to OpenVINO here: Paddle2ONNX or OpenVINO is missing")
 def test_a_signal_is_handled_after_predictors_of_openvino_have_gone_in_the_order_of_their_start():
     code = """
 import faulthandler, os, signal, sys

@@ -58,6 +58,38 @@ from paddlex import create_model
 client = create_model("PP-LiteSeg-T", model_dir=".", device="cpu")
 found = next(iter(client.predict("photo.png")))["pred"]
 """
+PADDLEX_PIPELINE = """
+import base64, json, pathlib, socket, subprocess, time, urllib.request, yaml
+part = {"module_name": "semantic_segmentation", "model_name": "PP-LiteSeg-T", "model_dir": ".", "target_size": None}
+values = {"pipeline_name": "semantic_segmentation", "SubModules": {"SemanticSegmentation": part}}
+pathlib.Path("pipeline.yaml").write_text(yaml.safe_dump(values))
+command = ["paddlex", "--pipeline", "pipeline.yaml", "--device", "cpu"]
+"""
+PADDLEX_COMMAND = """
+subprocess.run([*command, "--input", "photo.png", "--save_path", "."], check=True)
+found = json.loads(pathlib.Path("photo_res.json").read_text())["pred"]
+"""
+PADDLEX_SERVER = """
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+server = subprocess.Popen([*command, "--serve", "--host", "127.0.0.1", "--port", str(port)])
+body = json.dumps({"image": base64.b64encode(pathlib.Path("photo.png").read_bytes()).decode()}).encode()
+address, kind = f"http://127.0.0.1:{port}/semantic-segmentation", {"Content-Type": "application/json"}
+try:
+    while True:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(address, body, kind)) as answer:
+                result = json.load(answer)["result"]
+            break
+        except urllib.error.URLError:  # not there yet
+            assert server.poll() is None
+            time.sleep(0.5)
+finally:
+    server.terminate()
+    server.wait()
+found = np.reshape(result["labelMap"], result["size"])
+"""
 
 
 @dataclass(frozen=True)
@@ -85,6 +117,8 @@ ROWS = {
     ),
     "OpenVINO Model API": Client("modelapi", MODEL_API, ("none",)),
     "PaddleX": Client("paddlex", PADDLEX, ("argmax",)),
+    "PaddleX, command line": Client("paddlex", PADDLEX_PIPELINE + PADDLEX_COMMAND, ("argmax",)),
+    "PaddleX, HTTP": Client("paddlex", PADDLEX_PIPELINE + PADDLEX_SERVER, ("argmax",)),
 }
 
 
@@ -120,7 +154,7 @@ def test_a_client_gives_the_mask_of_predictor(name, output_op, tmp_path):
     python = Path(CLIENTS, client.env, "bin", "python")
     if not CLIENTS or not python.exists():
         pytest.skip(f"no environment for {name}: bash scripts/clients.sh, or PPLITESEG_CLIENTS=FOLDER")
-    source, mask = exported(output_op, ("paddle",) if name == "PaddleX" else ("onnx", "openvino"))
+    source, mask = exported(output_op, ("paddle",) if client.env == "paddlex" else ("onnx", "openvino"))
     folder = tmp_path / "export"
     shutil.copytree(source, folder)
     environment = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import yaml
-from exported import LABELS, TRANSFORMS, photograph
+from exported import LABELS, TRANSFORMS, few_ties, photograph
+from PIL import Image
 
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.predictor import Predictor
 
 pytestmark = pytest.mark.slow  # exports the whole model
+
+PADDLESEGS = sorted(Path(os.environ.get("PPLITESEG_PADDLESEG_DIRS") or ".").glob("PaddleSeg-2.9*"))
 
 
 def export(folder, **options):
@@ -63,6 +72,26 @@ def test_the_graph_for_others_has_one_output_and_gives_the_class_ids(fixed):
     mask = session.get_output_handle(session.get_output_names()[0]).copy_to_cpu()
     assert mask.shape == (1, 64, 96)
     assert np.mean(mask[0] == Predictor(folder, backend="paddle").predict(image)) > 0.999  # all but near-ties
+
+
+@pytest.mark.skipif(
+    not PADDLESEGS, reason="PPLITESEG_PADDLESEG_DIRS names no folder that holds an unpacked PaddleSeg 2.9"
+)
+@pytest.mark.parametrize("paddleseg", PADDLESEGS, ids=lambda path: path.name)
+def test_paddlesegs_infer_py_writes_our_masks(paddleseg, fixed, tmp_path):
+    folder, _ = fixed
+    image = photograph(64, 96)
+    cv2.imwrite(str(tmp_path / "photo.png"), image)
+    command = [sys.executable, "-m", "ppliteseg_paddle.registry", str(paddleseg / "deploy" / "python" / "infer.py")]
+    options = ["--config", str(folder / "deploy.yaml"), "--image_path", str(tmp_path / "photo.png"), "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(paddleseg), *sys.path])}
+    done = subprocess.run(
+        [*command, *options, "--save_dir", str(tmp_path / "masks")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "Finish" in done.stdout, done.stdout[-1000:] + done.stderr[-1000:]
+    mask = np.asarray(Image.open(tmp_path / "masks" / "photo.png"))
+    expected = Predictor(folder, backend="paddle").predict(image)
+    assert len(np.unique(expected)) > 2 and np.mean(mask != expected) <= few_ties(mask.size)
 
 
 def test_the_graph_with_logits_shares_the_weights(fixed):
