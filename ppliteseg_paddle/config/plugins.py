@@ -70,7 +70,9 @@ def _import_file(path: str) -> ModuleType:
     if not os.path.isfile(path):
         raise ConfigError(f"--plugin {path} does not exist: give a .py file, or the name of a module.")
     folder, name = os.path.dirname(path), os.path.basename(path)[: -len(".py")]
-    if not name.isidentifier() or name in sys.modules or importlib.util.find_spec(name) is not None:
+    found = importlib.util.find_spec(name) if name.isidentifier() and name not in sys.modules else None
+    itself = found is not None and os.path.realpath(found.origin or "") == path  # where Python looks in this folder
+    if not name.isidentifier() or name in sys.modules or (found is not None and not itself):
         raise ConfigError(f"--plugin {path}: '{name}' is the name of another module, or of none: rename the file.")
     sys.path.append(folder)
     return importlib.import_module(name)

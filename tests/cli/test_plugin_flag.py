@@ -132,6 +132,15 @@ def test_a_plugin_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch, cap
     assert error.startswith("error: --plugin ") and expected in error
 
 
+def test_a_plugin_in_a_folder_where_python_looks_for_modules_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "found_parts.py").write_text("value = 5")
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plugins, "_loaded", {})
+    plugins.load_plugins(["found_parts.py"])
+    assert sys.modules.pop("found_parts").value == 5
+
+
 def test_a_plugin_does_not_replace_our_components(tmp_path, monkeypatch, capsys):
     from paddleseg.cvlibs import manager
 
