@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -80,17 +82,25 @@ def resize(x, size, mode: str = "bilinear", by_onednn: bool = False):
     return F.interpolate(x, size, mode=mode, align_corners=False) if found is None else found
 
 
+# id of upsampled logits, for as long as they live -> they, what they were made of, and how often they had been changed
+# in place. Not an attribute of theirs: a tensor of Paddle 2.6 takes none.
+_small: dict[int, tuple[weakref.ref, paddle.Tensor, int]] = {}
+
+
 def upsample_logits(logits, size, training: bool):
     """`resize` of logits to the image's size. Losses that upsample by themselves, at a fraction of the cost, find those
     given here by `small_logits`."""
     upsampled = resize(logits, size, by_onednn=training)
-    if upsampled is not logits and paddle.in_dynamic_mode():
-        upsampled.small_logits = logits, upsampled.inplace_version
+    if training and upsampled is not logits and paddle.in_dynamic_mode():
+        key = id(upsampled)
+        _small[key] = weakref.ref(upsampled, lambda _: _small.pop(key, None)), logits, upsampled.inplace_version
     return upsampled
 
 
 def small_logits(logits):
-    """What `logits` were upsampled from by `upsample_logits`; themselves if that is unknown, or they have been changed
-    in place since."""
-    small, version = getattr(logits, "small_logits", (logits, None))
-    return small if version == logits.inplace_version else logits
+    """What `logits` were upsampled from by `upsample_logits` in training; themselves if that is unknown, or they have
+    been changed in place since."""
+    found = _small.get(id(logits))
+    if found is None or found[0]() is not logits or found[2] != logits.inplace_version:
+        return logits
+    return found[1]

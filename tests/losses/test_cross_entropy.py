@@ -298,6 +298,10 @@ def test_upsampled_logits_of_the_model_are_as_cheap_as_small_ones(monkeypatch):
     changed[:, 0] += 2
     assert abs(float(loss(changed, label)) - values[0]) > 1e-3 and taken[6:] == [(64, 96)]
 
+    from ppliteseg_paddle.models import layers
+
+    del logits, changed
+    assert not layers._small
     gradients = []
     for full_size in (True, False):
         model.full_size_logits = full_size
