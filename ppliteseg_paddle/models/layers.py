@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -84,7 +85,7 @@ def resize(x, size, mode: str = "bilinear", by_onednn: bool = False):
 
 # id of upsampled logits, for as long as they live -> they, what they were made of, and how often they had been changed
 # in place. Not an attribute of theirs: a tensor of Paddle 2.6 takes none.
-_small: dict[int, tuple[weakref.ref, paddle.Tensor, int]] = {}
+_small: dict[int, tuple[weakref.ref[Any], paddle.Tensor, int]] = {}
 
 
 def upsample_logits(logits, size, training: bool):
@@ -93,14 +94,15 @@ def upsample_logits(logits, size, training: bool):
     upsampled = resize(logits, size, by_onednn=training)
     if training and upsampled is not logits and paddle.in_dynamic_mode():
         key = id(upsampled)
-        _small[key] = weakref.ref(upsampled, lambda _: _small.pop(key, None)), logits, upsampled.inplace_version
+        reference = weakref.ref(upsampled, lambda _: _small.pop(key, None))
+        _small[key] = reference, logits, upsampled.inplace_version
     return upsampled
 
 
 def small_logits(logits):
     """What `logits` were upsampled from by `upsample_logits` in training; themselves if that is unknown, or they have
     been changed in place since."""
-    found = _small.get(id(logits))
-    if found is None or found[0]() is not logits or found[2] != logits.inplace_version:
+    if id(logits) not in _small:
         return logits
-    return found[1]
+    reference, small, version = _small[id(logits)]
+    return small if id(reference()) == id(logits) and version == logits.inplace_version else logits
