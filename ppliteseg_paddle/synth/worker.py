@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ppliteseg_paddle import signals
 from ppliteseg_paddle.synth.scene import render_scene
 
 SPLITS = ("train", "val")
@@ -39,12 +40,15 @@ def job_paths(job: Job) -> tuple[Path, Path]:
 def write_file(path: Path, content) -> None:
     """All of the file or nothing of it."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    os.replace(temporary, path)
+    with signals.held():
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        os.replace(temporary, path)
 
 
 def main() -> None:
-    """Read jobs as JSON from stdin, draw them, write a line to stdout after each."""
+    """Read jobs as JSON from stdin, draw them, write a line to stdout after each. The argument is the parent's process
+    id."""
+    signals.begin_worker(int(sys.argv[1]))
     cv2.setNumThreads(1)  # several workers share the cores
     try:
         for job in json.load(sys.stdin):
@@ -52,5 +56,3 @@ def main() -> None:
             print(".", flush=True)
     except OSError as error:
         print(TROUBLE, error.strerror or error, flush=True)
-    except KeyboardInterrupt:
-        sys.exit(130)

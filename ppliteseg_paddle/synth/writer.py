@@ -196,7 +196,7 @@ def _start(share: list[Job], news: queue.SimpleQueue) -> subprocess.Popen:
     """A worker, and a thread that passes its lines on, and its exit status when it has ended."""
     known = os.environ.get("PYTHONPATH")
     process = subprocess.Popen(
-        [sys.executable, "-c", "from ppliteseg_paddle.synth.worker import main; main()"],
+        [sys.executable, "-c", "from ppliteseg_paddle.synth.worker import main; main()", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=dict(os.environ, PYTHONPATH=SOURCE_ROOT + os.pathsep + known if known else SOURCE_ROOT),

@@ -1,5 +1,6 @@
 """Signals to commands at work: what is finished stays whole, what is half done goes, the command can be repeated."""
 
+import json
 import os
 import signal
 import subprocess
@@ -102,6 +103,27 @@ def test_interrupted_scenes_are_whole_and_the_set_is_continued(tmp_path, number)
     first = images[0].read_bytes()
     assert main(command) == 0
     assert len((out / "train.txt").read_text().splitlines()) == 90 and images[0].read_bytes() == first
+
+
+def test_a_worker_that_draws_scenes_finishes_the_file_that_it_writes(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    program = """
+import os, pathlib, signal
+write = pathlib.Path.write_bytes
+def told_meanwhile(path, content):
+    os.kill(os.getpid(), signal.SIGTERM)  # as its parent does
+    return write(path, content)
+pathlib.Path.write_bytes = told_meanwhile
+from ppliteseg_paddle.synth.worker import main
+main()
+"""
+    jobs = json.dumps([(str(tmp_path), "train", index, 0, (96, 64)) for index in range(2)])
+    command = [sys.executable, "-c", program, str(os.getpid())]
+    done = subprocess.run(command, input=jobs, text=True, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["train_00000.jpg"]
+    assert cv2.imread(str(tmp_path / "images" / "train_00000.jpg")).shape == (64, 96, 3)
 
 
 def test_a_signal_while_a_library_is_loaded_is_no_broken_installation(tmp_path):
