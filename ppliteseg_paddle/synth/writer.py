@@ -195,7 +195,7 @@ def _in_processes(jobs: list[Job], workers: int) -> Iterator[None]:
 def _start(share: list[Job], news: queue.SimpleQueue) -> subprocess.Popen:
     """A worker, and a thread that passes its lines on, and its exit status when it has ended."""
     known = os.environ.get("PYTHONPATH")
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-c", "from ppliteseg_paddle.synth.worker import main; main()", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
