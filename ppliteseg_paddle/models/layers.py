@@ -101,8 +101,9 @@ def upsample_logits(logits, size, training: bool):
 
 def small_logits(logits):
     """What `logits` were upsampled from by `upsample_logits` in training; themselves if that is unknown, or they have
-    been changed in place since."""
+    been changed in place or set to take no gradient since."""
     if id(logits) not in _small:
         return logits
     reference, small, version = _small[id(logits)]
-    return small if id(reference()) == id(logits) and version == logits.inplace_version else logits
+    unchanged = version == logits.inplace_version and logits.stop_gradient == small.stop_gradient
+    return small if unchanged and id(reference()) == id(logits) else logits

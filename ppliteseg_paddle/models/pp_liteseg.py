@@ -45,8 +45,9 @@ class PPLiteSegNet(nn.Layer):
 
     Shape: (N, C, H, W) -> in training a list of logits (N, num_classes, H, W), one a level, shallow to deep; in
         evaluation a list with the first of them only. Our losses upsample by themselves, at a fraction of the cost,
-        and go back from these logits to those of their level's size. Where `full_size_logits` is set to False, as by
-        `ppliteseg train`, training returns the latter, and `loss_computation` upsamples them for other losses.
+        and go back from these logits to those of their level's size, which get the gradient in their place. Where
+        `full_size_logits` is set to False, as by `ppliteseg train`, training returns the latter, and
+        `loss_computation` upsamples them for other losses.
     Raises: ConfigError: if channels or lengths disagree; the text names the key, what it is and what it must be.
     """
 

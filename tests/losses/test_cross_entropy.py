@@ -300,6 +300,8 @@ def test_upsampled_logits_of_the_model_are_as_cheap_as_small_ones(monkeypatch):
 
     from ppliteseg_paddle.models import layers
 
+    logits[1].stop_gradient = True
+    assert loss(logits[1], label).stop_gradient and taken[7:] == [(64, 96)]
     del logits, changed
     assert not layers._small
     gradients = []
