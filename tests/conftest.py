@@ -18,11 +18,23 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# Files that take some minutes each.
+MINUTES = (
+    "test_printed_commands.py",
+    "test_paddleseg_configs.py",
+    "test_budget_measured.py",
+    "test_channels.py",
+    "test_resume_exactly.py",
+)
+
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.fast)
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    # Files that take long come first: one that begins last leaves the other processes without work.
+    items.sort(key=lambda item: (item.path.name not in MINUTES, item.path not in slow))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -30,6 +42,7 @@ def pytest_xdist_make_scheduler(config, log):
     """With `pytest -n`, a file's tests stay in one process, as they share what they train and export."""
     from xdist.scheduler import LoadFileScheduling
 
+    config.option.loadscopereorder = False  # it puts files of few tests, the long ones, last
     return LoadFileScheduling(config, log)
 
 
