@@ -89,10 +89,10 @@ _small: dict[int, tuple[weakref.ref[Any], paddle.Tensor, int]] = {}
 
 
 def upsample_logits(logits, size, training: bool):
-    """`resize` of logits to the image's size. Losses that upsample by themselves, at a fraction of the cost, find those
-    given here by `small_logits`."""
+    """`resize` of logits to the image's size. On the CPU, losses that upsample by themselves, at a fraction of the cost,
+    find those given here by `small_logits`."""
     upsampled = resize(logits, size, by_onednn=training)
-    if training and upsampled is not logits and paddle.in_dynamic_mode():
+    if training and upsampled is not logits and paddle.in_dynamic_mode() and upsampled.place.is_cpu_place():
         key = id(upsampled)
         reference = weakref.ref(upsampled, lambda _: _small.pop(key, None))
         _small[key] = reference, logits, upsampled.inplace_version
