@@ -89,7 +89,7 @@ _small: dict[int, tuple[weakref.ref[Any], paddle.Tensor, int]] = {}
 
 
 def upsample_logits(logits, size, training: bool):
-    """`resize` of logits to the image's size. On the CPU, losses that upsample by themselves, at a fraction of the cost,
+    """`resize` of logits to the image's size. On a CPU, losses that upsample by themselves, at a fraction of the cost,
     find those given here by `small_logits`."""
     upsampled = resize(logits, size, by_onednn=training)
     if training and upsampled is not logits and paddle.in_dynamic_mode() and upsampled.place.is_cpu_place():

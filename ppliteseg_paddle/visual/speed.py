@@ -17,6 +17,14 @@ _FAMILIES = (
     ("DDRNet", "#c98b1b", "^"),
 )
 _OTHER = ("other", "#55606e", "P")
+# Where a label may stand beside its point, in points of 1/72 inch, the best place first.
+_PLACES = (
+    *((10, dy) for dy in (0, -11, 11)),
+    *((-10, dy) for dy in (0, -11, 11)),
+    (0, 19),
+    (0, -19),
+    *((dx, dy) for dx in (14, -14) for dy in (-22, 22, -33, 33)),
+)
 Point = dict[str, Any]
 
 
@@ -55,7 +63,10 @@ def draw(path: str, measured: Sequence[tuple[str, Sequence[Point]]], reported: S
     if title:
         figure.suptitle(title, fontsize=13, x=0.02, ha="left")
     _legend(figure, panels)
-    return save_figure(figure, path, rect=(0, 0.06, 1, 1))
+    figure.tight_layout(rect=(0, 0.06, 1, 1))  # labels are placed in pixels, so the axes must have their places
+    for axis, (_, points, _) in zip(axes, panels):
+        place_labels(axis, points)
+    return save_figure(figure, path, rect=None)
 
 
 def _panel(axis, where: str, points: list[Point], authors: bool) -> None:
@@ -86,18 +97,6 @@ def _panel(axis, where: str, points: list[Point], authors: bool) -> None:
                 facecolors="white" if hollow else color,
                 zorder=3,
             )
-    for point, (dx, dy) in zip(points, _label_places(points)):
-        axis.annotate(
-            f"{point['name']}\n{point['fps']:.3g} FPS",
-            (point["fps"], point["miou"]),
-            xytext=(dx, dy),
-            textcoords="offset points",
-            fontsize=8,
-            color="#33363c",
-            linespacing=1.05,
-            va="center",
-            ha="left" if dx > 0 else "right" if dx < 0 else "center",
-        )
     axis.set_title(where, fontsize=10, color="#44474f", loc="left")
     axis.set_xlabel("FPS" if authors else "FPS, measured here", fontsize=10.5)
     axis.set_xlim(0, 1.3 * max(point["fps"] for point in points))
@@ -106,19 +105,52 @@ def _panel(axis, where: str, points: list[Point], authors: bool) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _label_places(points: Sequence[Point]) -> list[tuple[int, int]]:
-    """Right of the point; where another one of nearly the same accuracy stands close to the right, left of it, or above
-    it where there is no room."""
-    widest = max(point["fps"] for point in points)
-    places = []
-    for i, point in enumerate(points):
-        level = [other for j, other in enumerate(points) if j != i and abs(other["miou"] - point["miou"]) < 0.55]
-        crowded = any(0 <= other["fps"] - point["fps"] < 0.3 * widest for other in level)
-        free_left = (
-            not any(0 < point["fps"] - other["fps"] < 0.3 * widest for other in level) and point["fps"] > 0.3 * widest
-        )
-        places.append((10, -11 if level else 0) if not crowded else (-10, 0) if free_left else (0, 19))
-    return places
+def place_labels(axis, points: Sequence[Point]) -> list[Any]:
+    """Write name and FPS beside each point, where they cover neither another label nor a point, if there is such a
+    place. Axis and limits must be final. Returns: the texts."""
+    from matplotlib.transforms import Bbox
+
+    renderer = axis.figure.canvas.get_renderer()
+    half = 0.09 * axis.figure.dpi  # of a mark
+    centers = [axis.transData.transform((point["fps"], point["miou"])) for point in points]
+    taken = [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in centers]
+    frame = axis.get_window_extent(renderer)
+    texts = []
+    for point in points:
+        tried = []
+        for i, (dx, dy) in enumerate(_PLACES):
+            text = _label(axis, point, dx, dy)
+            box = text.get_window_extent(renderer)
+            covered = sum(_area(Bbox.intersection(box, other)) for other in taken)
+            outside = _area(box) - _area(Bbox.intersection(box, frame))
+            tried.append((covered + outside, i, text, box))
+        _, _, best, box = min(tried, key=lambda one: one[:2])
+        for *_, text, _ in tried:
+            if text is not best:
+                text.remove()
+        taken.append(box)
+        texts.append(best)
+    return texts
+
+
+def _area(box: Any) -> float:
+    return 0.0 if box is None else float(box.width * box.height)
+
+
+def _label(axis, point: Point, dx: int, dy: int):
+    text = axis.annotate(
+        f"{point['name']}\n{point['fps']:.3g} FPS",
+        (point["fps"], point["miou"]),
+        xytext=(dx, dy),
+        textcoords="offset points",
+        fontsize=8,
+        color="#33363c",
+        linespacing=1.05,
+        va="center",
+        ha="left" if dx > 0 else "right" if dx < 0 else "center",
+    )
+    text.set_in_layout(False)
+    return text
 
 
 def _limits(axes, values: Sequence[float]) -> None:

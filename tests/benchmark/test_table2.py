@@ -126,3 +126,21 @@ def test_every_export_of_a_row_holds_the_same_random_weights(tmp_path, small, mo
         networks.export(Export("PaddleSeg-T1", ("paddle",)), str(folder))
     weights = [folder.joinpath("model.pdiparams").read_bytes() for folder in folders]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_int8_is_ours_alone_and_compared_with_paddlesegs_floats(tmp_path, small, capsys):
+    arguments = ["--save_dir", str(tmp_path), "--rows", "PaddleSeg-T1", "T1", "--formats", "onnx", "--device", "cpu"]
+    arguments += ["--precision", "fp32", "bf16", "int8", "--warmup", "0", "--repeats", "2", "--num_threads", "1"]
+    assert main(arguments) == 0
+    result = json.loads((tmp_path / "table2.json").read_text())
+    assert [(row["key"], row["precision"], row["against"]) for row in result["rows"]] == [
+        ("PaddleSeg-T1", "fp32", None),
+        ("T1", "fp32", "PaddleSeg-T1"),
+        ("T1", "int8", "PaddleSeg-T1"),
+    ]
+    assert result["rows"][2]["times_faster"]["median"] > 0
+    assert set(result["failures"]) == {"PaddleSeg-T1 on onnxruntime, bf16", "T1 on onnxruntime, bf16"}
+    assert "INT8: ours alone" in (tmp_path / "table2.md").read_text() and "bf16" in capsys.readouterr().out
+    assert main(arguments) == 0  # with the exports that are there
+    assert Artifact.read(str(tmp_path / "exports" / "T1-int8")).precision == "int8"

@@ -1,10 +1,10 @@
 """The paper's Table 2 on this machine: its networks, PaddleSeg's own PP-LiteSeg beside ours, by the paper's protocol.
 
-    python -m ppliteseg_paddle.benchmark.studies.table2 --save_dir DIR [--rows KEY ...] [--backend NAME ...] [--device
-    cpu|gpu] ...
+    python -m ppliteseg_paddle.benchmark.studies.table2 --save_dir DIR [--rows KEY ...] [--backend NAME ...]
+    [--precision fp32 bf16 int8] [--device cpu|gpu] ...
 
 Weights are random unless files are given, accuracies the paper's and marked so. All networks are timed round-robin on
-one runtime, then on the next. Writes table2.md, table2.json and the figure.
+one runtime in one precision, then in the next. Writes table2.md, table2.json and the figure.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import cv2
 
 from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark import random_weights
@@ -29,13 +32,22 @@ from ppliteseg_paddle.benchmark.studies.networks import (
     parse_weights,
 )
 from ppliteseg_paddle.deploy.artifact import Artifact
+from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError, PPLiteSegError
 
+if TYPE_CHECKING:
+    from ppliteseg_paddle.export.int8.calibration import Calibration
+
+PRECISIONS = ("fp32", "bf16", "int8")
 NOTES = (
     "Accuracies are the paper's, marked so; none was measured here.",
     "Protocol: an image of 1024x2048 is resized to the network's input, inferred, and its mask resized back; decoding "
     'is not counted. "Times faster" compares ours with PaddleSeg\'s own PP-LiteSeg of the same kind and size, as '
     "PaddleSeg builds and exports it, on the same runtime, round-robin.",
+)
+INT8_NOTE = (
+    "INT8: ours alone, since PaddleSeg's export has none; its PP-LiteSeg is measured beside it in FP32. The accuracies "
+    "are those of FP32."
 )
 
 
@@ -47,10 +59,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for key in keys:
         network(key)
     weights = parse_weights(args.weights)
-    artifacts, failures = _exports(keys, args.exports or os.path.join(args.save_dir, "exports"), args.formats, weights)
+    folder = args.exports or os.path.join(args.save_dir, "exports")
+    exports = _Exports(folder, args.formats, weights)
     rows: list[dict[str, Any]] = []
+    failures = exports.failures
+    for precision in args.precision:
+        exports.make(keys, precision)
     for backend in args.backend:
-        rows += _measure(backend, artifacts, failures, args)
+        for precision in args.precision:
+            rows += _measure(backend, precision, exports.of(keys, precision), failures, args)
     if not rows:
         raise ArtifactError(
             f"no row could be measured: {'; '.join('{}: {}'.format(*item) for item in failures.items())}"
@@ -62,7 +79,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "rows": rows,
         "failures": failures,
         "orders": {
-            backend: _order([row for row in rows if row["asked_backend"] == backend]) for backend in args.backend
+            f"{backend}, {precision}": _order(
+                [row for row in rows if (row["asked_backend"], row["asked_precision"]) == (backend, precision)]
+            )
+            for backend in args.backend
+            for precision in args.precision
         },
         "reported": [REPORTED[key].to_dict() for key in REPORTED if REPORTED[key].table == 2],
         "machine": machine(),
@@ -70,6 +91,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     notes = [
         *([] if set(keys) <= set(weights) else [random_weights.NOTE]),
         *NOTES,
+        *([INT8_NOTE] if "int8" in args.precision else []),
         *_order_notes(result["orders"]),
         *("Not measured: {}: {}".format(*item) for item in failures.items()),
     ]
@@ -77,52 +99,89 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {**result, "files": written["files"], "notes": notes}
 
 
-def _exports(
-    keys: Sequence[str], folder: str, formats: Sequence[str], weights: dict[str, str]
-) -> tuple[dict[str, Artifact], dict[str, str]]:
-    """Export what is missing. Returns: artifacts, and why others could not be exported."""
-    artifacts: dict[str, Artifact] = {}
-    failures: dict[str, str] = {}
-    for key in progress.bar(keys, desc="exports"):
-        path = os.path.join(folder, key)
+class _Exports:
+    """The networks' exported folders. Those that are there already, with the same weights, are kept.
+
+    Attributes: failures: what could not be exported -> why.
+    """
+
+    def __init__(self, folder: str, formats: Sequence[str], weights: dict[str, str]) -> None:
+        self._folder, self._formats, self._weights = folder, formats, weights
+        self._artifacts: dict[tuple[str, str], Artifact] = {}
+        self.failures: dict[str, str] = {}
+
+    def make(self, keys: Sequence[str], precision: str) -> None:
+        """Export what is missing for this precision; of PaddleSeg's networks nothing in 8 bits."""
+        int8 = precision == "int8"
+        wanted = [key for key in keys if network(key).ours] if int8 else keys
+        for key in progress.bar(wanted, desc="INT8 exports" if int8 else "exports"):
+            try:
+                self._artifacts[key, _exported_as(precision)] = self._made(key, _exported_as(precision))
+            except (ArtifactError, ConfigError) as error:  # the other networks are measured all the same
+                self.failures[f"{key}, INT8" if int8 else key] = str(error)
+
+    def of(self, keys: Sequence[str], precision: str) -> dict[str, Artifact]:
+        """Network -> what is timed together in a precision. Beside INT8, which PaddleSeg's networks do not have, their
+        baselines in FP32."""
+        if precision != "int8":
+            return self._known(keys, "fp32")
+        return {**self._known(list(baselines_of(keys).values()), "fp32"), **self._known(keys, "int8")}
+
+    def _known(self, keys: Sequence[str], precision: str) -> dict[str, Artifact]:
+        return {key: self._artifacts[key, precision] for key in keys if (key, precision) in self._artifacts}
+
+    def _made(self, key: str, precision: str) -> Artifact:
+        path = os.path.join(self._folder, key if precision == "fp32" else f"{key}-{precision}")
+        formats = self._formats if precision == "fp32" else [name for name in self._formats if name != "paddle"]
         try:
-            artifacts[key] = Artifact.read(path)
-            model = artifacts[key].model
-            same = (model.get("network"), model.get("weights")) == (key, weights.get(key, "random"))
-            if same and set(formats) - {"openvino"} <= set(artifacts[key].graphs):
-                continue
+            kept = Artifact.read(path)
+            same = (kept.model.get("network"), kept.model.get("weights")) == (key, self._weights.get(key, "random"))
+            if same and set(formats) - {"openvino"} <= set(kept.graphs):
+                return kept
         except ArtifactError:
             pass  # not exported yet
-        try:
-            artifacts[key] = export(Export(key, formats, weights=weights.get(key)), path)
-        except (ArtifactError, ConfigError) as error:  # the other networks are measured all the same
-            artifacts.pop(key, None)
-            failures[key] = str(error)
-    return artifacts, failures
+        with tempfile.TemporaryDirectory() as aside:
+            calibration = _calibration(aside) if precision == "int8" else None
+            what = Export(key, formats, None, 1, self._weights.get(key), precision, calibration)
+            return export(what, path)
+
+
+def _exported_as(precision: str) -> str:
+    return "int8" if precision == "int8" else "fp32"  # bf16 is the runtime's
+
+
+def _calibration(folder: str) -> Calibration:
+    """Generated images: what is measured is time."""
+    from ppliteseg_paddle.export.int8.calibration import Calibration
+
+    paths = [os.path.join(folder, f"{i}.png") for i in range(2)]
+    for i, path in enumerate(paths):
+        cv2.imwrite(path, generated_image(512, 1024, seed=i))
+    return Calibration([(path, None) for path in paths], sensitivity=False, progress=False)
 
 
 def _measure(
-    backend: str, artifacts: dict[str, Artifact], failures: dict[str, str], args: argparse.Namespace
+    backend: str, precision: str, artifacts: dict[str, Artifact], failures: dict[str, str], args: argparse.Namespace
 ) -> list[dict[str, Any]]:
     from ppliteseg_paddle.benchmark.protocols import PAPER_IMAGE, Candidate, paper, paper_image
-    from ppliteseg_paddle.deploy.images import generated_image
     from ppliteseg_paddle.reading.images import read_image
 
     encoded, _ = paper_image(read_image(args.image) if args.image else generated_image(*PAPER_IMAGE))
+    asked = "bf16" if precision == "bf16" else None
     candidates = []
     for key, artifact in artifacts.items():
-        candidate = Candidate(key, artifact, backend, args.device, args.num_threads)
+        candidate = Candidate(key, artifact, backend, args.device, args.num_threads, asked)
         try:
             candidate.open()
         except (ArtifactError, ConfigError, DependencyError) as error:
-            failures[f"{key} on {backend}"] = str(error)
+            failures[f"{key} on {backend}, {precision}"] = str(error)
             continue
         candidates.append(candidate)
     if not candidates:
         return []
     names = [candidate.name for candidate in candidates]
     against = baselines_of(names)
-    with progress.bar(total=args.repeats, desc=backend, unit="iteration") as bar:
+    with progress.bar(total=args.repeats, desc=f"{backend}, {precision}", unit="iteration") as bar:
         rows = paper(
             candidates,
             encoded,
@@ -138,10 +197,12 @@ def _measure(
             "key": row["name"],
             "name": NETWORKS[row["name"]].name,
             "asked_backend": backend,
+            "asked_precision": precision,
             "against": against.get(row["name"]),
             "accuracy": accuracy_of(row["name"]),
         }
         for row in rows
+        if precision != "int8" or NETWORKS[row["name"]].ours
     ]
 
 
@@ -179,6 +240,7 @@ def table(result: dict[str, Any]) -> str:
             row["name"],
             "{}x{}".format(*row["input_shape"][-2:]),
             row["asked_backend"],
+            row["precision"],
             f"{row['latency_ms']:.1f}",
             f"{row['fps']:.2f}",
             *ratio_cells(row),
@@ -190,6 +252,7 @@ def table(result: dict[str, Any]) -> str:
         "measured here",
         "input",
         "runtime",
+        "precision",
         "median ms",
         "FPS",
         "times faster",
@@ -220,6 +283,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--backend", nargs="+", default=["onnxruntime"], metavar="NAME", help="runtimes (default: onnxruntime)"
+    )
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=PRECISIONS,
+        default=["fp32"],
+        help="bf16 where runtime and processor have it; int8: ours (default: fp32)",
     )
     parser.add_argument(
         "--formats", nargs="+", default=["onnx", "paddle"], help="what is exported (default: onnx paddle)"
