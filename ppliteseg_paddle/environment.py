@@ -30,7 +30,7 @@ def _omp_num_threads_of_the_user() -> str | None:
 # Warnings of Paddle that a user cannot act upon.
 NOISE = (
     "No ccache found",  # Paddle 3 at import, about compiling C++ extensions
-    r"\s*Non compatible API",  # Paddle 3.2 and later, where PaddleSeg's calls resemble torch's
+    r"\s*Non compatible API",  # Paddle 3.2 and later, where PaddleSeg's and our calls resemble torch's
     "When training, we now always track",  # of every batch norm
 )
 VECTOR_INSTRUCTIONS = (
@@ -63,12 +63,13 @@ _signals_are_pythons = False  # see `import_paddle`
 def prepare() -> None:
     """Set up this process for Paddle. Call it before `import paddle`; calling it again changes nothing.
 
-    Sets `MKL_DEBUG_CPU_TYPE` on AMD processors, loads OpenCV or Pillow ahead of Paddle 2.6, and hides the warning of
-    Paddle's import.
+    Sets `MKL_DEBUG_CPU_TYPE` on AMD processors, loads OpenCV or Pillow ahead of Paddle 2.6, and hides the warnings in
+    `NOISE`.
     """
     choose_fast_matrix_products()
     load_image_codecs_before_paddle()
-    warnings.filterwarnings("ignore", message=NOISE[0])
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def import_paddle() -> Any:

@@ -7,4 +7,4 @@ case "$out" in /*) ;; *) out="$PWD/$out" ;; esac
 shift $(($# > 0))
 prepare_env cpu
 cd "$ROOT"
-exec ppliteseg demo --config configs/streetscenes/ppliteseg_t_streetscenes.yml --save_dir "$out" "$@"
+exec ppliteseg demo --save_dir "$out" "$@"

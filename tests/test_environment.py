@@ -236,12 +236,17 @@ def test_paddles_own_warnings_of_its_own_code_are_not_shown_unless_asked(level, 
         ("import ppliteseg_paddle.models.stdc, paddle", ""),
         ("import ppliteseg_paddle.losses.cross_entropy, paddle", ""),
         (
+            "from ppliteseg_paddle import pp_liteseg_t; import paddle; model = pp_liteseg_t(num_classes=2); "
+            "x = paddle.rand([2, 3, 64, 64]); model(x); model.eval(); model(x)",
+            "",
+        ),
+        (
             "import logging; from ppliteseg_paddle import environment; environment.import_paddle(); "
             "logging.getLogger('ppliteseg_paddle.weights').warning('a line')",
             "a line\n",
         ),
     ],
 )
-def test_paddles_import_says_nothing_and_leaves_the_form_of_warnings_as_it_was(code, said):
+def test_paddle_says_nothing_of_its_import_and_our_calls_and_leaves_the_form_of_warnings_as_it_was(code, said):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, said)

@@ -6,9 +6,11 @@ Only argparse and our errors are imported at once: `ppliteseg --help` must answe
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.files import SOURCE_ROOT
 
 # Of `--device` and `--precision` where an export is run.
 EXPORT_DEVICE_HELP = "cpu, gpu or gpu:1 (default: gpu where the runtime finds one, else cpu)"
@@ -16,6 +18,13 @@ ARITHMETIC_HELP = (
     "what a float export is computed in; bf16 needs AVX512_BF16 or AMX, and OpenVINO or Paddle Inference, and changes "
     "a few pixels of a thousand (default: as exported)"
 )
+
+
+def as_installed(text: str) -> str:
+    """A message whose commands fit this installation: `pip install '.[EXTRA]'` is for a checkout; of an installed
+    package pip finds what an extra adds by its name."""
+    in_checkout = os.path.isfile(os.path.join(SOURCE_ROOT, "setup.py"))
+    return text if in_checkout else text.replace("'.[", "'ppliteseg_paddle[")
 
 
 def positive_int(text: str) -> int:

@@ -18,6 +18,7 @@ from ppliteseg_paddle.outputs import Outputs, check_result, write_result
 from ppliteseg_paddle.weights.zoo import DEFAULT
 
 GRID_ROWS = 5
+CONFIG = "ppliteseg_t_streetscenes"
 
 
 def add_arguments(parser) -> None:
@@ -30,7 +31,7 @@ def add_arguments(parser) -> None:
         "seed",
         "num_workers",
         "overwrite",
-        config={"required": True},
+        config={"default": CONFIG, "help": "configuration to train with: a YAML file or a name (default: %(default)s)"},
         model_path={
             "default": DEFAULT,
             "help": "weights to start from (default: %(default)s, which is part of the package)",
@@ -134,8 +135,8 @@ def summary(result: dict) -> str:
         "what to try next:",
         f"  ppliteseg predict --model_dir {os.path.join(out, 'export')} --image_path YOUR_PHOTOS --save_dir "
         "output/predictions",
-        "  ppliteseg train --config configs/camvid/ppliteseg_t_camvid_480x360.yml --do_eval   # real photographs",
-        "  ppliteseg --help                                                                  # all commands",
+        "  ppliteseg data prepare folder --images DIR --masks DIR --out data/mine   # your own data",
+        "  ppliteseg --help                                                         # all commands",
     ]
     return "\n".join(lines)
 

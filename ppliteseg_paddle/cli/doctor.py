@@ -57,6 +57,7 @@ def _plain(outcome: Any) -> dict[str, Any]:
 
 
 def summary(result: dict[str, Any]) -> str:
+    from ppliteseg_paddle.cli.common import as_installed
     from ppliteseg_paddle.diagnosis.findings import how_to_train
 
     lines = [f"Python {result['python']}, {result['platform']}, {result['cpus']} CPUs", "", "versions"]
@@ -75,4 +76,4 @@ def summary(result: dict[str, Any]) -> str:
             lines += [f"  {finding['level']:8} {finding['what']}", f"           {finding['fix']}"]
     said = {True: "works", False: "CANNOT WORK", None: f"not installed; {how_to_train()}"}
     lines += [""] + [f"{purpose}: {said[works]}" for purpose, works in result["works"].items()]
-    return "\n".join(lines)
+    return as_installed("\n".join(lines))

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from ppliteseg_paddle import environment, progress, signals
+from ppliteseg_paddle.cli.common import as_installed
 from ppliteseg_paddle.errors import ConfigError, PPLiteSegError, dependency_error, install_command, one_line, suggest
 from ppliteseg_paddle.files import finite
 
@@ -258,7 +259,7 @@ def _report(error: PPLiteSegError, debug: bool) -> int:
     if debug:
         traceback.print_exception(type(error), error, error.__traceback__)
     with contextlib.suppress(OSError):  # stderr is closed, or on a full disk: the status says it alone
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        print(f"error: {as_installed(one_line(error))}", file=sys.stderr, flush=True)
     return error.exit_status
 
 

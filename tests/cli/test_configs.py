@@ -1,5 +1,7 @@
 """`ppliteseg configs`: the shipped configurations, listed and copied."""
 
+import re
+import shlex
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import pytest
 import yaml
 from commands import run_json
 
-from ppliteseg_paddle.cli.main import main
+from ppliteseg_paddle.cli.main import main, parse
 from ppliteseg_paddle.config.read import load, shipped_configs
 
 NAME = "ppliteseg_t_cityscapes_1024x512_scale0.5_160k"
@@ -35,6 +37,14 @@ def test_a_copy_keeps_variables_and_says_where_it_comes_from(tmp_path, monkeypat
     assert main(["configs", "show", "ppliteseg_t_camvid_480x360"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("# PP-LiteSeg-T on CamVid at 480x360") and "${PPLITESEG_CAMVID_ROOT:-data/camvid}" in shown
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_the_commands_in_a_shipped_configuration_name_it_so_that_they_run_anywhere(name):
+    with open(shipped_configs()[name], encoding="utf-8") as file:
+        comment = file.read().replace("\\\n#", "")
+    commands = [shlex.split(line) for line in re.findall(r"^#   ppliteseg ((?:train|val) .*)", comment, re.MULTILINE)]
+    assert commands and all(parse(command[0], command[1:]).config == name for command in commands)
 
 
 def test_a_copy_replaces_nothing(tmp_path, monkeypatch, capsys):

@@ -152,6 +152,16 @@ def test_prepare_shows_what_it_understood_and_waits_for_a_yes(tmp_path, capsys):
     assert yaml.safe_load((tmp_path / "out" / "config.yml").read_text())["model"]["num_classes"] == 2
 
 
+def test_prepare_says_how_classes_get_names_where_it_had_to_invent_them(tmp_path, capsys):
+    command = [*folder(tmp_path), "--remap", "0=0", "255=2", "--yes", "--overwrite", "--num_workers", "0"]
+    assert main([str(part) for part in command]) == 0
+    assert "\nnames       class_0 ...: --classes FILE, one a line, gives them yours\n" in capsys.readouterr().out
+    (tmp_path / "names.txt").write_text("sky\nroad\ncar\n")
+    assert main([*map(str, command), "--classes", str(tmp_path / "names.txt")]) == 0
+    assert "--classes" not in capsys.readouterr().out
+    assert (tmp_path / "out" / "classes.txt").read_text() == "sky\nroad\ncar\n"
+
+
 @pytest.mark.parametrize(
     "extra, words",
     [

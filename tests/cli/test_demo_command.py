@@ -10,28 +10,11 @@ from ppliteseg_paddle.outputs import Outputs
 
 pytestmark = pytest.mark.slow  # trains, exports and predicts
 
-CONFIG = os.path.join(os.path.dirname(__file__), "..", "..", "configs", "streetscenes", "ppliteseg_t_streetscenes.yml")
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = str(tmp_path_factory.mktemp("demo"))
-    arguments = [
-        "demo",
-        "--config",
-        CONFIG,
-        "--save_dir",
-        out,
-        "--iters",
-        "2",
-        "--train",
-        "8",
-        "--val",
-        "3",
-        "--size",
-        "96",
-        "72",
-    ]
+    arguments = ["demo", "--save_dir", out, "--iters", "2", "--train", "8", "--val", "3", "--size", "96", "72"]
     assert main(arguments) == 0
     return out
 
@@ -67,7 +50,7 @@ def test_the_saved_configuration_serves_val_without_any_variable(made, capsys):
 @pytest.mark.parametrize("name", ["metrics.json", "grid.png", "before.png"])
 def test_the_demo_replaces_no_file_of_the_users_and_says_so_before_the_work(made, tmp_path, capsys, name):
     (tmp_path / name).write_bytes(b"mine")
-    assert main(["demo", "--config", CONFIG, "--save_dir", str(tmp_path)]) == 2
+    assert main(["demo", "--save_dir", str(tmp_path)]) == 2
     assert f"{name} exists and " in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_bytes() == b"mine"
     with open(os.path.join(made, "metrics.json")) as file:
@@ -82,7 +65,7 @@ def test_an_earlier_training_is_kept_unless_asked_and_what_else_is_beside_it_alw
     for folder, name in earlier.items():
         (tmp_path / "train" / folder).mkdir(parents=True)
         (tmp_path / "train" / folder / name).write_text("{}")
-    command = ["demo", "--config", CONFIG, "--save_dir", str(tmp_path)]
+    command = ["demo", "--save_dir", str(tmp_path)]
     steps = []
 
     def run(self, command, *action, **flags):

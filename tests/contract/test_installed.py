@@ -27,6 +27,11 @@ def test_an_installed_package_has_the_configurations_and_the_published_weights(t
         "print(json.dumps([iters, list(published()), published()['camvid-t'].path, precision]))"
     )
     environment = {**os.environ, "PYTHONPATH": str(built)}
+    # Outside a checkout there is no '.' to install.
+    command = [sys.executable, "-c", "import sys; sys.modules['shtab'] = None; from ppliteseg_paddle.cli import main; "]
+    command[2] += "sys.exit(main.main(['completion', 'bash']))"
+    refused = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert refused.stderr.endswith("Install it with: pip install 'ppliteseg_paddle[completion]'\n"), refused.stderr
     printed = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
     ).stdout

@@ -131,6 +131,34 @@ def test_an_uploaded_image_gets_its_overlay_its_legend_and_its_files(client, tmp
         assert page.pixels("mask") is None and page.element("empty").is_displayed()
 
 
+BOXES = """
+return arguments[0].map((name) => {
+  const box = document.getElementById(name).getBoundingClientRect();
+  return [box.left, box.top, box.width, box.height];
+});
+"""
+
+
+@needs_browser
+@pytest.mark.slow
+def test_on_a_phone_an_upright_photograph_fills_the_width_and_nothing_is_cut_off(client, tmp_path):
+    cv2.imwrite(str(tmp_path / "upright.png"), np.rot90(photograph(96, 128)))
+    with browser(tmp_path) as driver:
+        metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        page = Page(driver, f"http://127.0.0.1:{client.port}/")
+        page.choose(tmp_path / "upright.png")
+        wait_until(lambda: page.pixels("mask") is not None)
+        buttons = ["save-png", "save-overlay", "save-rle", "close"]
+        (left, top, width, height), *boxes = driver.execute_script(BOXES, ["stage", *buttons])
+        assert width > 350 and height == pytest.approx(width * 128 / 96, abs=3)
+        assert all(left <= box[0] and box[0] + box[2] <= left + width + 1 for box in boxes)
+        assert len({box[1] for box in boxes[:3]}) == 1 and boxes[3][2] == pytest.approx(width, abs=1)
+        assert driver.execute_script("return document.documentElement.scrollWidth") == 390
+        page.element("close").click()
+        assert driver.execute_script(BOXES, ["stage"])[0][3] == pytest.approx(0.75 * width, abs=2)
+
+
 @needs_browser
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["camera", "video"])

@@ -205,11 +205,13 @@ def _confirm() -> None:
 
 
 def _folder_summary(result: dict) -> str:
+    invented = [name for i, name in enumerate(result["class_names"]) if name == f"class_{i:d}"]
     return "\n".join(
         [
             f"{result['train']:d} training and {result['val']:d} validation pairs, {len(result['class_names']):d} "
             f"classes ({result['form']})",
             *([f"split       as in {result['split_of']}/train.txt and val.txt"] if result["split_of"] else []),
+            *([f"names       {invented[0]} ...: --classes FILE, one a line, gives them yours"] if invented else []),
             *([f"warning: {result['warning']}"] if result["warning"] else []),
             *_written(result),
             *_next(result),

@@ -124,6 +124,7 @@ function clear() {
   ["picture", "mask", "bar", "busy"].forEach((id) => { byId(id).hidden = true; });
   byId("empty").hidden = false;
   byId("stage").classList.remove("filled");
+  byId("stage").style.removeProperty("--shape");
   ["latency", "rate"].forEach((id) => { byId(id).textContent = "–"; });
   byId("rate-unit").textContent = "ms round trip";
   tellTimes({});
@@ -138,6 +139,12 @@ function drawPicture(source) {
   canvas.height = source.height;
   canvas.getContext("2d").drawImage(source, 0, 0);
   canvas.hidden = false;
+  shapeStage(source);
+}
+
+/** On a narrow window the stage has the image's shape, as photographs of phones are upright. */
+function shapeStage({ width, height }) {
+  byId("stage").style.setProperty("--shape", `${width} / ${height}`);
 }
 
 function show(result) {
@@ -146,6 +153,7 @@ function show(result) {
   shown.areas.forEach((area, id) => { if (area) seen.add(id); });
   paintMask(byId("mask"), shown.mask, colors, hidden);
   byId("mask").hidden = false;
+  shapeStage(shown.mask);
   byId("size").textContent = `${shown.mask.width} × ${shown.mask.height}`;
   byId("latency").textContent = figure(result.times.total);
   tellTimes(result.times);
