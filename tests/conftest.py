@@ -80,6 +80,23 @@ def one_converter(request, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def blank_curves(request, monkeypatch):
+    """A run that a test itself trains gets an empty picture: matplotlib takes half a second for each, and hundreds of
+    tests train. Runs that a module's tests share are drawn, and so are the pictures of tests/visual."""
+    if request.node.path.parent.name != "visual":
+        monkeypatch.setattr("ppliteseg_paddle.visual.plots.training_curves", write_blank)
+
+
+def write_blank(path, history, title=""):
+    from ppliteseg_paddle.files import save_atomic
+
+    assert {"train", "eval"} <= set(history)
+    with save_atomic(path) as temporary, open(temporary, "wb") as file:
+        file.write(b"\x89PNG")
+    return path
+
+
+@pytest.fixture(autouse=True)
 def seeds():
     import random
 

@@ -1,5 +1,6 @@
 """Errors of reading threads and processes."""
 
+import multiprocessing
 import threading
 import time
 
@@ -32,6 +33,9 @@ def test_a_reading_error_arrives_as_it_was_raised(num_workers):
     with pytest.raises(DataError) as caught, reader_errors():
         list(loader)
     assert str(caught.value) == "label x.png is broken: replace it."
+    for worker in multiprocessing.active_children():  # they wait for work as long as they live
+        worker.terminate()
+        worker.join()
 
 
 def test_a_defect_while_reading_keeps_its_type():
