@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.cli.common import (
     ARITHMETIC_HELP,
     FLAGS,
@@ -217,6 +218,7 @@ def opacity(text: str) -> float:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
+    environment.keep_freed_memory()
     if args.camera is not None:
         return _run_video(args, int(args.camera) if args.camera.isdigit() else args.camera)
     with local(args.image_path) as path:

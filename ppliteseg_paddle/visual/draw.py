@@ -93,9 +93,10 @@ def overlay(
         planes = [mask[..., i] == 1 for i in range(mask.shape[2])]
         bare = ~np.any(planes, axis=0)
         borders = np.any([class_borders(plane) for plane in planes], axis=0)
+    # OpenCV copies pixels many times faster than an index of truth values does.
     if opacity > 0:
-        blended[borders] = colored[borders]
-    blended[bare] = image[bare]
+        cv2.copyTo(colored, borders.view(np.uint8), blended)
+    cv2.copyTo(image, bare.view(np.uint8), blended)
     return blended
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from ppliteseg_paddle.errors import ConfigError, suggest
 from ppliteseg_paddle.reading.label_sets import LabelSet
-from ppliteseg_paddle.reading.palettes import OPACITY, RGB
+from ppliteseg_paddle.reading.palettes import OPACITY
 from ppliteseg_paddle.visual.areas import class_areas
 from ppliteseg_paddle.visual.draw import overlay
 from ppliteseg_paddle.visual.text import font_for, shortened, text_width
@@ -88,7 +88,7 @@ class Overlays:
         page = _layout([self.labels.classes[number].replace("_", " ") for number in ids], ids, width, height)
         if not page.cells:
             return picture
-        strip = _draw(page, self.labels.palette)
+        strip = _draw(page, tuple(tuple(color) for color in self.labels.palette))
         whole = np.full((height + len(strip), max(width, page.width), 3), 255, np.uint8)
         whole[:height, :width] = picture
         whole[height:] = strip
@@ -111,14 +111,14 @@ class _Page(NamedTuple):
     width: int
     height: int
     size: int
-    cells: list[tuple[int, int, str, int | None]]
+    cells: tuple[tuple[int, int, str, int | None], ...]
 
 
 def _layout(names: Sequence[str], ids: Sequence[int], width: int, height: int) -> _Page:
     """Entries in columns of one width. Those that would make the strip higher than `_MAX_SHARE` of the picture are
     counted in a last entry."""
     if not names:
-        return _Page(width, 0, 0, [])
+        return _Page(width, 0, 0, ())
     size = int(min(max(width * _FONT_SHARE, _SMALLEST), _LARGEST))
     swatch, row, margin = round(1.5 * size), round(1.75 * size), round(0.8 * size)
     room = max(width - 2 * margin, 8 * size)
@@ -134,14 +134,15 @@ def _layout(names: Sequence[str], ids: Sequence[int], width: int, height: int) -
     else:
         entries = sorted(entries, key=lambda entry: entry[1] or 0)
         columns = -(-len(entries) // rows)  # even rows, no short last one
-    cells = [
+    cells = tuple(
         (margin + (i % columns) * step, margin // 2 + (i // columns) * row, name, number)
         for i, (name, number) in enumerate(entries)
-    ]
+    )
     return _Page(max(width, 2 * margin + columns * step - margin), rows * row + margin, size, cells)
 
 
-def _draw(page: _Page, palette: Sequence[RGB]) -> np.ndarray:
+@lru_cache(maxsize=8)  # images of one folder often show the same classes
+def _draw(page: _Page, palette: tuple[tuple[int, ...], ...]) -> np.ndarray:
     from PIL import Image, ImageDraw
 
     strip = Image.new("RGB", (page.width, page.height), _PAPER)

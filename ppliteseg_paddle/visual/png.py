@@ -15,6 +15,9 @@ from ppliteseg_paddle.files import write_bytes
 from ppliteseg_paddle.reading.planes import side_by_side
 from ppliteseg_paddle.visual.draw import RGB, color_table, confidence_values
 
+# zlib's Z_RLE: masks of 8 bits take a third of the time that its default takes, for files a tenth larger.
+_RLE = {"compress_type": 3}
+
 # Writes a file: path, content.
 Write = Callable[[str, bytes], None]
 
@@ -32,9 +35,11 @@ def write_mask(path: str, mask: np.ndarray, palette: Sequence[RGB], write: Write
     Raises: DataError: if the file cannot be written; none is left half-written.
     """
     if mask.ndim == 3:
-        write(path, _indexed(side_by_side(mask), color_table([(0, 0, 0), (255, 255, 255)])))
-        return
-    write(path, _indexed(mask, color_table(palette) if mask.dtype == np.uint8 else None))
+        write(path, _indexed(side_by_side(mask), color_table([(0, 0, 0), (255, 255, 255)]), **_RLE))
+    elif mask.dtype == np.uint8:
+        write(path, _indexed(mask, color_table(palette), **_RLE))
+    else:
+        write(path, _indexed(mask, None))
 
 
 def write_confidence(path: str, confidence: np.ndarray, write: Write = _write) -> None:
@@ -49,15 +54,15 @@ def write_confidence(path: str, confidence: np.ndarray, write: Write = _write) -
     write(path, _indexed(side_by_side(values) if values.ndim == 3 else values, colors))
 
 
-def _indexed(values: np.ndarray, table: np.ndarray | None) -> bytes:
-    """A PNG. Args: table: (256, 3) uint8, BGR; None makes it gray."""
+def _indexed(values: np.ndarray, table: np.ndarray | None, **options: int) -> bytes:
+    """A PNG. Args: table: (256, 3) uint8, BGR; None makes it gray; options: of Pillow's writer."""
     from PIL import Image
 
     drawn = Image.fromarray(np.ascontiguousarray(values))
     if table is not None:
         drawn.putpalette(np.ascontiguousarray(table[:, ::-1]).tobytes(), "RGB")
     buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
+    drawn.save(buffer, "PNG", **options)
     return buffer.getvalue()
 
 

@@ -48,7 +48,8 @@ def test_what_libreyolo_cannot_do_is_refused_before_anything_starts(torch_python
 
 
 def test_a_candidate_that_fails_says_why():
-    worker = train.Worker("ppliteseg_paddle", {**OPTIONS, "model": "XXL", "who": "ours"}, 1)
+    command = train.module_command(train.CANDIDATE)
+    worker = train.Worker("ppliteseg_paddle", command, {**OPTIONS, "model": "XXL", "who": "ours"}, 1)
     with pytest.raises(PPLiteSegError, match="ppliteseg_paddle could not do a step: KeyError: 'XXL'"):
         worker.ask("step")
     worker.close()

@@ -75,6 +75,8 @@ def test_a_mask_without_the_values_has_no_polygons():
 
 def test_areas_count_classes_and_nothing_else():
     mask = np.random.default_rng(0).choice([0, 1, 2, 255], (1100, 7)).astype(np.uint8)
-    assert class_areas(mask, 3).tolist() == [(mask == value).sum() for value in range(3)]
+    for values in (mask, mask.astype(np.uint16), mask[:, ::-1]):
+        assert class_areas(values, 3).tolist() == [(mask == value).sum() for value in range(3)]
+    assert class_areas(mask, 300).tolist() == [(mask == value).sum() for value in range(300)]
     planes = np.stack([mask == 0, mask < 2], axis=-1).astype(np.uint8)
     assert class_areas(planes, 2).tolist() == [(mask == 0).sum(), (mask < 2).sum()]

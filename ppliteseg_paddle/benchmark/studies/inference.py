@@ -23,22 +23,20 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark import random_weights
 from ppliteseg_paddle.benchmark.protocols import machine
 from ppliteseg_paddle.benchmark.studies import baseline
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, NUM_CLASSES, VARIANTS
-from ppliteseg_paddle.benchmark.studies.command import run_and_report
-from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_round_robin, ratios, timed
+from ppliteseg_paddle.benchmark.studies.command import CLOCKS, by_clock, in_turns, run_and_report
+from ppliteseg_paddle.benchmark.timing import ratios, timed
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
 from ppliteseg_paddle.deploy.images import generated_image
-from ppliteseg_paddle.deploy.interface import default_threads
+from ppliteseg_paddle.deploy.interface import Backend, default_threads
 from ppliteseg_paddle.deploy.preprocess import Preprocess
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 from ppliteseg_paddle.reading.images import read_image
 
-CLOCKS = {"wall": "total", "cpu": "cpu"}  # in results -> as `timing.timed` calls it
 PREPROCESS = Preprocess([{"type": "Normalize"}])
 _ON_CPU = {name: spec for name, spec in RUNTIMES.items() if "cpu" in spec.devices}
 
@@ -117,38 +115,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     batch, _ = PREPROCESS(cv2.resize(image, size[::-1]))
     network = build_ours(args.model, args.num_classes, args.model_path, image)
     with tempfile.TemporaryDirectory() as folder:
-        exports = {}
-        for precision in dict.fromkeys(_exported_as(precision) for _, precision in args.candidates):
-            formats = [_ON_CPU[name].graphs[0] for name, each in args.candidates if _exported_as(each) == precision]
-            exports[precision] = export_ours(
-                network, args.num_classes, size, os.path.join(folder, precision), formats, image, precision
-            )
-        original = _export_baseline(args, network, os.path.join(folder, BASELINE), next(iter(exports.values())))
+        opened = open_candidates(args.candidates, network, args.num_classes, size, folder, image, threads)
+        original = _export_baseline(args, network, os.path.join(folder, BASELINE), next(iter(opened.values()))[0])
         backends = {BASELINE: open_backend("paddle", original, "cpu", threads)}
-        backends.update(
-            (
-                f"{name} {precision}",
-                open_backend(
-                    name,
-                    exports[_exported_as(precision)],
-                    "cpu",
-                    threads,
-                    precision="bf16" if precision == "bf16" else None,
-                ),
-            )
-            for name, precision in args.candidates
-        )
+        backends.update((name, backend) for name, (_, backend) in opened.items())
         calls = {name: timed(partial(backend.run, batch)) for name, backend in backends.items()}
-        with progress.bar(total=args.repeats, desc="inference", unit="iteration") as bar:
-            measured = measure_round_robin(
-                calls, args.warmup, args.repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
-            )
+        measured = in_turns("inference", calls, args.warmup, args.repeats)
         masks = {name: np.asarray(backend.run(batch))[0] for name, backend in backends.items()}
         faster = {clock: ratios(measured, BASELINE, stage) for clock, stage in CLOCKS.items()}
         reference = masks["{} {}".format(*args.candidates[0])]
         results = {
             name: {
-                **{clock: describe(measured[name].seconds[stage]) for clock, stage in CLOCKS.items()},
+                **by_clock(measured[name].seconds),
                 "times_faster": {clock: faster[clock][name]["median"] for clock in CLOCKS},
                 "backend": backend.describe(),
                 "differing_pixels": float(np.mean(masks[name] != reference)),
@@ -170,6 +148,34 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "results": results,
         "machine": machine(),
     }
+
+
+def open_candidates(
+    candidates: Sequence[tuple[str, str]],
+    network: Any,
+    num_classes: int,
+    size: tuple[int, int],
+    folder: str,
+    image: np.ndarray,
+    threads: int,
+) -> dict[str, tuple[Artifact, Backend]]:
+    """Export our model below `folder` for runtimes and precisions, and open each on the CPU.
+
+    Args: candidates: of `candidate`; the rest as `export_ours` has it.
+    Returns: "BACKEND PRECISION" -> the export and the backend.
+    """
+    exports: dict[str, Artifact] = {}
+    for precision in dict.fromkeys(_exported_as(precision) for _, precision in candidates):
+        formats = [_ON_CPU[name].graphs[0] for name, each in candidates if _exported_as(each) == precision]
+        exports[precision] = export_ours(
+            network, num_classes, size, os.path.join(folder, precision), formats, image, precision
+        )
+    opened = {}
+    for name, precision in candidates:
+        artifact = exports[_exported_as(precision)]
+        computed = "bf16" if precision == "bf16" else None
+        opened[f"{name} {precision}"] = artifact, open_backend(name, artifact, "cpu", threads, precision=computed)
+    return opened
 
 
 def _exported_as(precision: str) -> str:
@@ -221,6 +227,18 @@ def int8_instructions() -> list[str]:
     return [name for name in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm") if name in flags]
 
 
+def add_candidates(parser: argparse.ArgumentParser, *default: str) -> None:
+    """`--candidates`: what is measured of ours."""
+    parser.add_argument(
+        "--candidates",
+        nargs="+",
+        type=_candidate,
+        metavar="BACKEND:PRECISION",
+        default=[_candidate(text) for text in default],
+        help=f"runtimes and what they compute in (default: {' '.join(default)})",
+    )
+
+
 def _candidate(text: str) -> tuple[str, str]:
     name, _, precision = text.partition(":")
     if name not in _ON_CPU or precision not in _ON_CPU[name].precisions["cpu"]:
@@ -233,18 +251,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=sorted(VARIANTS), default="T")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=[512, 1024])
-    parser.add_argument(
-        "--candidates",
-        nargs="+",
-        type=_candidate,
-        metavar="BACKEND:PRECISION",
-        default=[
-            _candidate(text)
-            for text in ("onnxruntime:fp32", "openvino:fp32", "paddle:fp32", "onnxruntime:int8", "openvino:int8")
-        ],
-        help="what runs beside PaddleSeg's model (default: onnxruntime, openvino and paddle in fp32, the first two in "
-        "int8)",
-    )
+    add_candidates(parser, "onnxruntime:fp32", "openvino:fp32", "paddle:fp32", "onnxruntime:int8", "openvino:int8")
     parser.add_argument("--num_classes", type=int, default=NUM_CLASSES)
     parser.add_argument("--model_path", help="trained weights of our model (default: random ones)")
     parser.add_argument("--image_path", help="what is segmented (default: a generated image)")

@@ -22,11 +22,10 @@ from typing import Any, Callable, NamedTuple
 import cv2
 import numpy as np
 
-from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE
-from ppliteseg_paddle.benchmark.studies.command import run_and_report
-from ppliteseg_paddle.benchmark.timing import Measurement, describe, measure_round_robin, timed
+from ppliteseg_paddle.benchmark.studies.command import in_turns, run_and_report
+from ppliteseg_paddle.benchmark.timing import Measurement, describe, timed
 from ppliteseg_paddle.reading.images import read_image
 from ppliteseg_paddle.reading.labels import read_label
 from ppliteseg_paddle.reading.lists import read_list
@@ -132,10 +131,7 @@ def run(cases: list[str], images: int, warmup: int, repeats: int) -> dict[str, A
                 root = make_images(folder, case, images)
                 makers = candidates(root, case, os.path.join(folder, "cache " + name))
                 calls = {who: timed(_cycling(make, images)) for who, make in makers.items()}
-                with progress.bar(total=repeats, desc=name, unit="iteration") as bar:
-                    measured = measure_round_robin(
-                        calls, max(warmup, images), repeats, lambda done, of: bar.update(done - bar.n)
-                    )
+                measured = in_turns(name, calls, max(warmup, images), repeats, rest=0.0)
                 results[name] = {
                     "size": case.size,
                     "crop_size": case.crop_size,

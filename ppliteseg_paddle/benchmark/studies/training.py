@@ -16,24 +16,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, OURS, VARIANTS
-from ppliteseg_paddle.benchmark.studies.command import run_and_report
+from ppliteseg_paddle.benchmark.studies.command import in_turns, run_and_report
 from ppliteseg_paddle.benchmark.studies.training_candidate import OWN_LOOP, STAGES
-from ppliteseg_paddle.benchmark.timing import REST_SECONDS, describe, measure_round_robin, ratios
+from ppliteseg_paddle.benchmark.studies.worker import Worker, module_command
+from ppliteseg_paddle.benchmark.timing import describe, ratios
 from ppliteseg_paddle.deploy.interface import default_threads
-from ppliteseg_paddle.errors import ConfigError, DependencyError, PPLiteSegError
+from ppliteseg_paddle.errors import ConfigError, DependencyError
 
 BASELINE_FAST, OURS_PLAIN = "paddleseg, our matrix products", "ours, Paddle's convolutions"
+CANDIDATE = "ppliteseg_paddle.benchmark.studies.training_candidate"
 LIBREYOLO, _STRIDE = "libreyolo, PyTorch", 32
 # candidate -> whose classes, and the environment variables that it gets ("" leaves MKL to itself)
 CANDIDATES = {
@@ -45,60 +45,22 @@ CANDIDATES = {
 }
 
 
-class Worker:
-    """A candidate's process; `ask` has it work once.
-
-    Args: command: what runs; None takes this package's candidate of that name.
-    """
-
-    def __init__(self, name: str, options: dict[str, Any], num_threads: int, command: list[str] | None = None):
-        who, environment = CANDIDATES.get(name, (name, {}))
-        self.name = name
-        module = "ppliteseg_paddle.benchmark.studies.training_candidate"
-        self.process = subprocess.Popen(  # noqa: S603 - Python, no shell
-            [*(command or [sys.executable, "-m", module]), json.dumps({"who": who, **options})],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Threads that wait in a spin would take the processor from the candidate that is timed.
-            env={**os.environ, "OMP_NUM_THREADS": str(num_threads), "KMP_BLOCKTIME": "0", **environment},
-        )
-
-    def ask(self, work: str) -> dict[str, float]:
-        """Raises: PPLiteSegError: if the process has ended."""
-        requests, answers = self.process.stdin, self.process.stdout
-        assert requests is not None and answers is not None  # noqa: S101 - both are pipes
-        try:
-            requests.write(work + "\n")
-            requests.flush()
-            answer = answers.readline()
-        except OSError:
-            answer = ""
-        if not answer:
-            said = self.process.communicate()[1].strip().splitlines()
-            raise PPLiteSegError(f"{self.name} could not do a {work}: {(said[-1] if said else 'its process ended')}")
-        return json.loads(answer)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.communicate()  # closes stdin, at which it ends
-
-
 @contextlib.contextmanager
 def workers(options: dict[str, Any], num_threads: int, torch_python: str | None = None) -> Iterator[dict[str, Worker]]:
     """name -> `Worker` for all candidates; they end with the block."""
-    started: dict[str, Worker] = {}
-    try:
-        for name in CANDIDATES:
-            started[name] = Worker(name, options, num_threads)
+    with contextlib.ExitStack() as stack:
+        started: dict[str, Worker] = {}
+
+        def start(name: str, command: list[str], who: str, environment: dict[str, str] | None = None) -> None:
+            worker = Worker(name, command, {"who": who, **options}, num_threads, environment)
+            started[name] = stack.enter_context(contextlib.closing(worker))
+
+        for name, (who, environment) in CANDIDATES.items():
+            start(name, module_command(CANDIDATE), who, environment)
         if torch_python is not None:
             script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libreyolo_worker.py")
-            started[LIBREYOLO] = Worker(LIBREYOLO, options, num_threads, [torch_python, script, "train"])
+            start(LIBREYOLO, [torch_python, script, "train"], LIBREYOLO)
         yield started
-    finally:
-        for worker in started.values():
-            worker.close()
 
 
 def run(
@@ -140,12 +102,9 @@ def run(
         if sys.platform == "linux":
             results["loss_memory"] = {name: {"mib": worker.ask("loss_memory")["total"]} for name, worker in own.items()}
         for work in ("step", "loss"):
-            with progress.bar(total=repeats, desc=work, unit="iteration") as bar:
-                asked = running if work == "step" else own
-                calls = {name: (lambda worker=worker, work=work: worker.ask(work)) for name, worker in asked.items()}
-                measured = measure_round_robin(
-                    calls, warmup, repeats, lambda done, of: bar.update(done - bar.n), REST_SECONDS
-                )
+            asked = running if work == "step" else own
+            calls = {name: partial(worker.ask, work) for name, worker in asked.items()}
+            measured = in_turns(work, calls, warmup, repeats)
             faster = ratios(measured, BASELINE)
             results[work] = {
                 name: {

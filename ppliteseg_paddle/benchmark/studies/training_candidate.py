@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any, Callable
+from typing import Any
 
 from ppliteseg_paddle.benchmark.studies import baseline
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, OHEM
 from ppliteseg_paddle.benchmark.studies.mixed_types import mixed_types
+from ppliteseg_paddle.benchmark.studies.worker import Work, answer
 
 STAGES = ("forward", "loss", "backward", "update")
 COEF = (1, 1, 1)
@@ -110,20 +111,14 @@ def _memory(name: str) -> float:
 
 
 def main(arguments: list[str]) -> int:
-    """Answer each line "step", "loss" or "loss_memory" of stdin with a line of JSON on stdout."""
-    options: dict[str, Any] = json.loads(arguments[0])
-    # Paddle and PaddleSeg print, too; answers have the real stdout for themselves.
-    answers, sys.stdout = sys.stdout, sys.stderr
+    """Answer "step", "loss" and "loss_memory" (see `worker.answer`)."""
+
+    def prepare() -> Work:
+        candidate = Candidate(**json.loads(arguments[0]))
+        return {"step": candidate.step, "loss": candidate.loss, "loss_memory": candidate.loss_memory}
+
     with mixed_types():  # PaddleSeg's own loss is timed, not the one that training has in its place
-        candidate = Candidate(**options)
-        work: dict[str, Callable] = {
-            "step": candidate.step,
-            "loss": candidate.loss,
-            "loss_memory": candidate.loss_memory,
-        }
-        for line in sys.stdin:
-            print(json.dumps(work[line.strip()]()), file=answers, flush=True)
-    return 0
+        return answer(prepare)
 
 
 if __name__ == "__main__":
