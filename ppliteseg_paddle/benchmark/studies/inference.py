@@ -228,7 +228,7 @@ def int8_instructions() -> list[str]:
 
 
 def add_candidates(parser: argparse.ArgumentParser, *default: str) -> None:
-    """`--candidates`: what is measured of ours."""
+    """`--candidates`: which runtimes of our exports are measured."""
     parser.add_argument(
         "--candidates",
         nargs="+",

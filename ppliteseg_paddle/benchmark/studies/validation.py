@@ -1,5 +1,5 @@
 """Evaluation of a data set by PaddleSeg's own network, data set and loop, and as `ppliteseg val` does it; and the
-exported model alone, for a floor.
+exported model alone, for what could be reached.
 
     python -m ppliteseg_paddle.benchmark.studies.validation --save_json FILE [--root DIR] [--model T|B] ...
 
@@ -98,7 +98,7 @@ def counted(areas: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
 def _scenes(folder: str, images: int, size: tuple[int, int]) -> str:
     from ppliteseg_paddle.synth.writer import generate
 
-    generate(folder, train=0, val=images, size=tuple(size))
+    generate(folder, train=0, val=images, size=(size[0], size[1]))
     return folder
 
 
@@ -111,7 +111,7 @@ def _exported(args: argparse.Namespace, root: str, images: list[str], folder: st
     weights, exported = os.path.join(folder, "model.pdparams"), os.path.join(folder, "export")
     paddle.save(network.state_dict(), weights)
     sizes = {image_size(path) for path in images}
-    size = image.shape[:2] if len(sizes) == 1 else (-1, -1)
+    size = (image.shape[0], image.shape[1]) if len(sizes) == 1 else (-1, -1)
     export_ours(network, args.num_classes, size, exported, [RUNTIMES[args.backend].graphs[0]], image)
     return Options(args.model, args.num_classes, weights, root, exported, args.backend)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Options(NamedTuple):
 
     @property
     def data(self) -> dict[str, Any]:
-        """Arguments of PaddleSeg's `Dataset`, and of ours."""
+        """Arguments of PaddleSeg's `Dataset`, and of our `CheckedDataset`."""
         lists = os.path.join(self.root, "val.txt")
         return {"mode": "val", "dataset_root": self.root, "val_path": lists, "num_classes": self.num_classes}
 
@@ -59,7 +59,8 @@ class PaddleSegs:
         environment.use_all_cores()
         self._network = baseline.build(options.model, options.num_classes, like=options.network())
         self._dataset = Dataset(transforms=[transforms.Normalize()], **options.data)
-        self._evaluate, self._count, self._areas = val.evaluate, paddlesegs_areas(), None
+        self._evaluate, self._count = val.evaluate, paddlesegs_areas()
+        self._areas: np.ndarray | None = None
         metrics.calculate_area = self._counted  # its own again, and noted where that is asked for
 
     def _counted(self, *arguments: Any, **options: Any) -> Any:
@@ -72,12 +73,12 @@ class PaddleSegs:
         self._evaluate(self._network, self._dataset, num_workers=0, print_detail=False)
 
     def areas(self) -> np.ndarray:
-        self._areas = np.zeros((3, self._dataset.num_classes), np.int64)
+        self._areas = total = np.zeros((3, self._dataset.num_classes), np.int64)
         try:
             self.evaluate()
-            return self._areas
         finally:
             self._areas = None
+        return total
 
 
 class Ours:
@@ -132,11 +133,12 @@ class Exported:
 
         total = np.zeros((self._num_classes, self._num_classes), np.int64)
         for batch, pair in zip(self._batches, self._pairs):
-            total += confusion_matrix(self._backend.run(batch)[0], read_label(pair.label), self._num_classes)
+            label = read_label(str(pair.label))  # the list was read as one of pairs
+            total += confusion_matrix(self._backend.run(batch)[0], label, self._num_classes)
         return np.stack([np.diag(total), total.sum(axis=0), total.sum(axis=1)])
 
 
-KINDS = {BASELINE: PaddleSegs, OURS: Ours, EXPORTED: Exported}
+KINDS: dict[str, Callable[[Options], Any]] = {BASELINE: PaddleSegs, OURS: Ours, EXPORTED: Exported}
 
 
 def main(arguments: list[str]) -> int:
