@@ -1,15 +1,22 @@
 """A small trained-looking model and its export, made once for all tests that need one."""
 
 import functools
+import importlib.util
 import tempfile
 
 import cv2
 import numpy as np
 import paddle  # after ours
 import paddle.nn.functional as F
+import pytest
 
+from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS
 
+CONVERTS = paddle_version() >= (3,) and importlib.util.find_spec("paddle2onnx") is not None
+needs_converter = pytest.mark.skipif(
+    not CONVERTS, reason="Paddle2ONNX needs Paddle 3 or later and has no build for Python 3.13"
+)
 LABELS = LABEL_SETS["camvid"]
 TRANSFORMS = [{"type": "Normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}]
 _KEEP = []  # temporary folders, removed with the process

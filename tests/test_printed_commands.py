@@ -230,15 +230,16 @@ def _exported(folder):
         return
     foreign = folder.parts[0] == "paddleseg"
     if foreign not in EXPORTS:
-        EXPORTS[foreign] = Path(_MADE.name, str(foreign))
+        made = Path(_MADE.name, str(foreign))
         _quietly(
             *("export", "--config", f"configs/{CITYSCAPES}.yml" if foreign else "my.yml"),
             *("--model_path", "cityscapes.pdparams" if foreign else "model.pdparams"),
-            *("--save_dir", str(EXPORTS[foreign]), "--opts", "test_config.aug_eval=False"),
+            *("--save_dir", str(made), "--opts", "test_config.aug_eval=False"),
             *("--format", "paddle", *(() if foreign else ("onnx", "openvino"))),
         )
         if foreign:  # what PaddleSeg would have written
-            (EXPORTS[foreign] / "deploy.yaml").unlink()
+            (made / "deploy.yaml").unlink()
+        EXPORTS[foreign] = made  # where it could not be made, every page is skipped
     shutil.copytree(EXPORTS[foreign], folder)
 
 

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 import yaml
 from commands import values_of
+from exported import needs_converter
 from PIL import Image
 from rasters import GEO_TAGS, make_scenes
 from tiny_data import save_pixels, write_config
@@ -15,7 +16,6 @@ from tiny_network import TINY_MODEL
 
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.deploy.predictor import Predictor
-from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ConfigError, DataError
 from ppliteseg_paddle.export.options import ExportOptions
 from ppliteseg_paddle.reading.image_form import ImageForm
@@ -84,7 +84,7 @@ def test_ten_bands_go_from_a_folder_to_masks_that_lie_where_their_images_do(tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
+@needs_converter
 @pytest.mark.parametrize(
     "channels, depth, suffix, bands",
     [

@@ -6,12 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from commands import run_json
-from exported import LABELS, eager, export_folder, exported_predictor, few_ties, model, photograph
+from exported import LABELS, eager, export_folder, exported_predictor, few_ties, model, needs_converter, photograph
 from PIL import Image
 
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.deploy.sources import find_images
-from ppliteseg_paddle.environment import paddle_version
 
 pytestmark = pytest.mark.slow  # exports the whole model
 
@@ -236,7 +235,7 @@ def test_export_writes_a_folder_that_predicts(trained, tmp_path, capsys):
     )
 
 
-@pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
+@needs_converter
 def test_export_writes_several_formats_and_says_how_each_compares(trained, tmp_path, capsys):
     status = main(
         [

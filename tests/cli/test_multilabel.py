@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from commands import run_json, write_video
+from exported import CONVERTS
 from multilabel import CLASSES, make_multilabel, multilabel_config, planes_of
 from tiny_network import TINY_MODEL
 
@@ -17,11 +18,10 @@ from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.deploy.video import VideoReader
 from ppliteseg_paddle.engine import build
-from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.export.trained import load_model, trained_predictor
 from ppliteseg_paddle.reading.planes import read_planes
 
-FORMATS = ["paddle", "onnx", "openvino"] if paddle_version() >= (3,) else ["paddle"]  # paddle2onnx needs Paddle 3
+FORMATS = ["paddle", "onnx", "openvino"] if CONVERTS else ["paddle"]
 BACKENDS = {"paddle": "paddle", "onnx": "onnxruntime", "openvino": "openvino"}
 RESIZE = [{"type": "Resize", "target_size": [96, 80]}, {"type": "Normalize"}]
 

@@ -3,17 +3,26 @@ import os
 
 import numpy as np
 import pytest
-from exported import LABELS, TRANSFORMS, Pooled, eager, export_formats, few_ties, model, photograph, small_model
+from exported import (
+    LABELS,
+    TRANSFORMS,
+    Pooled,
+    eager,
+    export_formats,
+    few_ties,
+    model,
+    needs_converter,
+    photograph,
+    small_model,
+)
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES, readers
-from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError
 from ppliteseg_paddle.export.formats import missing
 
 pytestmark = pytest.mark.slow  # exports the whole model
 
-needs_converter = pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
 on_every_reader = pytest.mark.parametrize("backend", [name for name in readers("onnx") if RUNTIMES[name].installed])
 RESIZED = [{"type": "Resize", "target_size": [128, 96]}, *TRANSFORMS]
 

@@ -4,16 +4,14 @@ import os
 import numpy as np
 import pytest
 import yaml
-from exported import LABELS, TRANSFORMS, few_ties, model, photograph, small_model
+from exported import LABELS, TRANSFORMS, few_ties, model, needs_converter, photograph, small_model
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.deploy.preprocess import Preprocess
-from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ConfigError, DependencyError
 
 pytestmark = pytest.mark.slow  # exports the whole model
 
-needs_converter = pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
 RESIZED = [{"type": "Resize", "target_size": [128, 96]}, *TRANSFORMS]
 RANGE = [(1, 3, 64, 64), (1, 3, 96, 128), (2, 3, 192, 256)]
 

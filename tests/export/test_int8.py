@@ -4,11 +4,10 @@ import os
 import cv2
 import numpy as np
 import pytest
-from exported import LABELS, TRANSFORMS, photograph, small_model
+from exported import LABELS, TRANSFORMS, needs_converter, photograph, small_model
 from rasters import DEPTHS, save, values
 
 from ppliteseg_paddle import Predictor
-from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError
 from ppliteseg_paddle.export import compare
 from ppliteseg_paddle.export.int8 import accuracy as int8_accuracy
@@ -19,8 +18,6 @@ from ppliteseg_paddle.reading.image_form import ImageForm
 from ppliteseg_paddle.reading.images import read_image
 
 pytestmark = pytest.mark.slow  # calibrates exports
-
-needs_converter = pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
 
 
 @pytest.fixture

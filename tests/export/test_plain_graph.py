@@ -7,11 +7,10 @@ import tempfile
 import cv2
 import numpy as np
 import pytest
-from exported import LABELS, TRANSFORMS, few_ties, model, photograph, small_model
+from exported import LABELS, TRANSFORMS, few_ties, model, needs_converter, photograph, small_model
 
 from ppliteseg_paddle import Predictor
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES, readers
-from ppliteseg_paddle.environment import paddle_version
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.export.formats import OPSETS
 from ppliteseg_paddle.export.opsets import to_opset
@@ -19,7 +18,6 @@ from ppliteseg_paddle.export.options import ExportOptions
 
 onnx = pytest.importorskip("onnx", reason="comes with the extra 'deploy'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="comes with the extra 'deploy'")
-needs_converter = pytest.mark.skipif(paddle_version() < (3,), reason="paddle2onnx needs Paddle 3 or later")
 SIZE = (250, 330)  # the deepest map, 8x11, divides by no bin size but 1 and 4
 FOLDERS = []
 
