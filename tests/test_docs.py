@@ -146,3 +146,6 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert 'href="training/' in front, "links of README lead to pages of the site"
     reference = (tmp_path / "site" / "api" / "index.html").read_text("utf-8")
     assert "ppliteseg_paddle.deploy.predictor.Predictor" in reference
+    parameters = [re.sub("<.*?>|\\s", "", item) for item in re.findall("<li.*?</li>", reference, re.DOTALL)]
+    assert any(text.startswith("num_classes(int)") for text in parameters) and "<strong>Shape:</strong>" in reference
+    assert "<details" not in reference, "a part of a docstring is taken for a box"

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+from browser import browser, needs_browser
 from run_folder import make_run, write_measured
 
 from ppliteseg_paddle.report.charts import POINTS, Curve, chart, thinned
@@ -65,6 +66,26 @@ def two(tmp_path_factory):
         finished=False,
     )
     return page_of(one, other)
+
+
+LAID_OUT = """
+const heights = [...document.querySelectorAll("svg text")].map((text) => text.getBoundingClientRect().height);
+const table = [...document.querySelectorAll("table")].find((found) => found.querySelector(".bar"));
+return [document.documentElement.scrollWidth, Math.min(...heights), table.getBoundingClientRect().right];
+"""
+
+
+@needs_browser
+@pytest.mark.slow
+def test_on_a_phone_charts_can_be_read_and_the_classes_of_two_runs_fit(two, tmp_path):
+    (tmp_path / "report.html").write_text(two[0], "utf-8")
+    with browser(tmp_path) as driver:
+        metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        driver.get((tmp_path / "report.html").as_uri())
+        width, smallest, right = driver.execute_script(LAID_OUT)
+        assert width == 390 and smallest >= 10 and right <= 390
+        assert not [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 def test_each_run_is_summed_up_in_a_row(two):
