@@ -28,6 +28,8 @@ from ppliteseg_paddle.benchmark.protocols import machine
 from ppliteseg_paddle.benchmark.studies import baseline
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, NUM_CLASSES, VARIANTS
 from ppliteseg_paddle.benchmark.studies.command import CLOCKS, by_clock, in_turns, run_and_report
+from ppliteseg_paddle.benchmark.studies.startup import STAGES
+from ppliteseg_paddle.benchmark.studies.startup import measure as measure_starts
 from ppliteseg_paddle.benchmark.timing import ratios, timed
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.backends import open_backend
@@ -121,6 +123,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         backends.update((name, backend) for name, (_, backend) in opened.items())
         calls = {name: timed(partial(backend.run, batch)) for name, backend in backends.items()}
         measured = in_turns("inference", calls, args.warmup, args.repeats)
+        starts = _starts(opened, cv2.resize(image, size[::-1]), folder) if args.startup else {}
+        startup = measure_starts(starts, threads, args.startup) if starts else {}
         masks = {name: np.asarray(backend.run(batch))[0] for name, backend in backends.items()}
         faster = {clock: ratios(measured, BASELINE, stage) for clock, stage in CLOCKS.items()}
         reference = masks["{} {}".format(*args.candidates[0])]
@@ -146,8 +150,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "warmup": args.warmup,
         "repeats": args.repeats,
         "results": results,
+        "startup": startup,
         "machine": machine(),
     }
+
+
+def _starts(opened: dict[str, tuple[Artifact, Backend]], image: np.ndarray, folder: str) -> dict[str, dict[str, Any]]:
+    """What `measure_starts` takes: each candidate's export with a file of the image."""
+    path = os.path.join(folder, "first.png")
+    cv2.imwrite(path, image)
+    starts = {}
+    for name, (artifact, backend) in opened.items():
+        how = {"backend": backend.name, "device": "cpu", "precision": backend.describe().get("precision")}
+        starts[name] = {"image": path, "model_dir": artifact.folder, **how}
+    return starts
 
 
 def open_candidates(
@@ -211,6 +227,13 @@ def table(result: dict[str, Any]) -> str:
             f"{label!s:36} {values['wall']['median_ms']:10.1f} {faster['wall']:9.2f}x "
             f"{values['cpu']['median_ms']:10.1f} {faster['cpu']:9.2f}x"
         )
+    if result["startup"]:
+        lines += [
+            "",
+            f"{'from Predictor(...) to the first mask'!s:36} {'open ms'!s:>10} {'mask ms'!s:>10} {'both'!s:>10}",
+        ]
+    for name, stages in result["startup"].items():
+        lines.append(f"{name:36} " + " ".join(f"{stages[stage]['median_ms']:10.0f}" for stage in STAGES))
     differing = (f"{name} {100 * row['differing_pixels']:.3g} %" for name, row in result["results"].items())
     lines.append("pixels that differ from our first export: " + ", ".join(differing))
     return "\n".join(lines)
@@ -258,6 +281,9 @@ def main() -> int:
     parser.add_argument("--num_threads", type=int)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument(
+        "--startup", type=int, default=0, metavar="N", help="also start N processes of each of ours (default: none)"
+    )
     parser.add_argument("--save_json", default="bench_infer.json")
     args = parser.parse_args()
     return run_and_report(lambda: run(args), table, args.save_json)
