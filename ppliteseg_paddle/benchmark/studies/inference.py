@@ -282,7 +282,7 @@ def main() -> int:
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument(
-        "--startup", type=int, default=0, metavar="N", help="also start N processes of each of ours (default: none)"
+        "--startup", type=int, default=0, metavar="N", help="also start each of our exports N times (default: not)"
     )
     parser.add_argument("--save_json", default="bench_infer.json")
     args = parser.parse_args()
