@@ -33,6 +33,7 @@ NOISE = (
     r"\s*Non compatible API",  # Paddle 3.2 and later, where PaddleSeg's and our calls resemble torch's
     "When training, we now always track",  # of every batch norm
 )
+GLOG_LEVEL = "GLOG_minloglevel"
 VECTOR_INSTRUCTIONS = (
     "sse4_2",
     "avx",
@@ -74,7 +75,7 @@ def prepare() -> None:
 
 def import_paddle() -> Any:
     """Import paddle into a process that is prepared for it, and take its signal handlers and the root logger's handler
-    off. Returns: the package.
+    off. Of Paddle's C++ code it shows errors only, unless `GLOG_minloglevel` is set. Returns: the package.
 
     Reason: Paddle's import replaces the handlers of SIGTERM and of crashes, Python's own included. Its own allocates
     memory inside the signal, and about one SIGTERM in ten waits for ever for a lock that the interrupted thread holds.
@@ -84,7 +85,7 @@ def import_paddle() -> Any:
     global _signals_are_pythons
     prepare()
     with _sigterm_waiting():
-        with _root_logger_unchanged():
+        with _root_logger_unchanged(), _errors_only():
             paddle = importlib.import_module("paddle")
         if not _signals_are_pythons:
             _signals_are_pythons = True
@@ -106,6 +107,20 @@ def _root_logger_unchanged() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """What Paddle's C++ code logs is decided at its import, by a variable: see `ignore_noise`. The variable goes after
+    it, as the environment is the user's."""
+    if GLOG_LEVEL in os.environ:
+        yield
+        return
+    os.environ[GLOG_LEVEL] = "2"  # INFO, WARNING, ERROR, FATAL
+    try:
+        yield
+    finally:
+        os.environ.pop(GLOG_LEVEL, None)
+
+
+@contextlib.contextmanager
 def _sigterm_waiting() -> Iterator[None]:
     """Let SIGTERM wait in this thread, so that Paddle's handler never gets one."""
     if "paddle" in sys.modules or not hasattr(signal, "pthread_sigmask"):
@@ -122,7 +137,7 @@ def ignore_noise() -> None:
     """Show none of the warnings in `NOISE`, and of Paddle's C++ code nothing below an error, unless `GLOG_minloglevel`
     is set: it warns of what its own Python code does ("PIR not support input out tensor"). To be called before Paddle
     is imported; processes that this one starts do the same."""
-    os.environ.setdefault("GLOG_minloglevel", "2")  # INFO, WARNING, ERROR, FATAL
+    os.environ.setdefault(GLOG_LEVEL, "2")
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
 

@@ -213,12 +213,15 @@ def test_trimming_gives_what_lies_below_something_in_use_back_to_the_system():
 
 
 @pytest.mark.skipif(environment.paddle_version() < (3,), reason="Paddle 2 has no PIR")
+@pytest.mark.parametrize("begin", ["environment.ignore_noise()", "import ppliteseg_paddle.models.stdc"])
 @pytest.mark.parametrize("level, seen", [(None, False), ("1", True)])
-def test_paddles_own_warnings_of_its_own_code_are_not_shown_unless_asked(level, seen):
-    code = """
+def test_paddles_own_warnings_of_its_own_code_are_not_shown_unless_asked(begin, level, seen):
+    code = f"""
+    import os
     from ppliteseg_paddle import environment
-    environment.ignore_noise()
+    {begin}
     paddle = environment.import_paddle()
+    assert ("GLOG_minloglevel" in os.environ) == ({level!r} is not None or "ignore_noise" in {begin!r})
     paddle.enable_static()
     x = paddle.static.data("x", [1], "float32")
     paddle.add(x, x, out=x)
