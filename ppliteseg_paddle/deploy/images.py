@@ -35,7 +35,7 @@ def check_image(image: Any, form: ImageForm = COLOR, what: str = "the image") ->
         order = ", BGR" if channels == 3 else ""
         kind = f"{wanted} with values of {form.to_plain()}" if deep else f"{wanted} uint8{order}"
         raise DataError(
-            f"{what} is a {type(image).__name__}; give a path, an image of Pillow, or a NumPy array of {kind}."
+            f"{what} is of type {type(image).__name__}; give a path, an image of Pillow, or a NumPy array of {kind}."
         )
     if channels == 1 and image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]

@@ -122,5 +122,5 @@ def test_an_address_without_an_image_is_named_in_the_error(predictor, served, tm
 
 
 def test_other_things_are_no_images(predictor):
-    with pytest.raises(DataError, match="is a dict; give a path, an image of Pillow, or a NumPy array"):
+    with pytest.raises(DataError, match="is of type dict; give a path, an image of Pillow, or a NumPy array"):
         predictor.predict({})
