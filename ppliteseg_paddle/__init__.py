@@ -55,6 +55,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("ppliteseg_paddle.export")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _LAZY[name].startswith("ppliteseg_paddle.models."):
+        _environment.import_paddle()  # some of their modules do without it, so their package does not
     value = getattr(importlib.import_module(_LAZY[name]), name)
     globals()[name] = value
     return value

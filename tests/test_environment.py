@@ -213,7 +213,7 @@ def test_trimming_gives_what_lies_below_something_in_use_back_to_the_system():
 
 
 @pytest.mark.skipif(environment.paddle_version() < (3,), reason="Paddle 2 has no PIR")
-@pytest.mark.parametrize("begin", ["environment.ignore_noise()", "import ppliteseg_paddle.models.stdc"])
+@pytest.mark.parametrize("begin", ["environment.ignore_noise()", "from ppliteseg_paddle import pp_liteseg_t"])
 @pytest.mark.parametrize("level, seen", [(None, False), ("1", True)])
 def test_paddles_own_warnings_of_its_own_code_are_not_shown_unless_asked(begin, level, seen):
     code = f"""

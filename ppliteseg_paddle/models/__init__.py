@@ -2,4 +2,4 @@
 
 from ppliteseg_paddle import environment
 
-environment.import_paddle()  # before any module here does
+environment.prepare()  # before any module here imports paddle

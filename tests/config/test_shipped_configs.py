@@ -130,9 +130,9 @@ def repeated(own, base, key=""):
 
 
 @pytest.mark.parametrize("path", CONFIGS)
-def test_its_header_gives_the_command_with_its_own_path(path):
+def test_its_header_gives_the_command_with_its_own_name(path):
     commands = [line for line in header(path) if re.search(r"\b(ppliteseg|paddleseg) train ", line)]
-    assert [re.search(r"--config (\S+)", line).group(1) for line in commands] == [path]
+    assert [re.search(r"--config (\S+)", line).group(1) for line in commands] == [pathlib.PurePath(path).stem]
 
 
 @pytest.mark.parametrize("path", RECIPES)

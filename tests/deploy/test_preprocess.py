@@ -166,7 +166,7 @@ def test_a_file_that_is_no_image_is_reported_by_name(tmp_path, content, words):
         (np.zeros((4, 5, 3), np.float32), "float32.*expected uint8"),
         (np.zeros((3, 4, 5), np.uint8), r"expected \(H, W, 3\)"),
         (np.zeros((0, 5, 3), np.uint8), "no pixels"),
-        ([[0, 0, 0]], "is a list"),
+        ([[0, 0, 0]], "is of type list"),
     ],
 )
 def test_an_array_that_is_no_image_is_refused_with_the_conversion(image, words):
