@@ -58,7 +58,10 @@ def add_blockwise_argmax(model: ModelProto, nodes: Nodes, logits: str, num_class
     winners = nodes.add("Cast", nodes.add("ArgMax", small, axis=1, keepdims=0), to=6)
     winners = nodes.add("Gather", nodes.add("Reshape", winners, flat), around, axis=0)
     highest, lowest = (nodes.add(operator, winners, axes=[1], keepdims=1) for operator in ("ReduceMax", "ReduceMin"))
-    crossed = nodes.add("NonZero", nodes.add("Reshape", nodes.add("Sub", highest, lowest), flat))
+    differing = nodes.add("Reshape", nodes.add("Sub", highest, lowest), flat)
+    # The first block always counts as crossed: ONNX Runtime before 1.20 refuses a product without rows.
+    first = nodes.constant(np.eye(1, (height + 1) * (width + 1))[0], np.int32)
+    crossed = nodes.add("NonZero", nodes.add("Add", differing, first))
     # The crossed blocks' pixels: a small product for each, planes of classes beside each other, which argmax likes
     # best.
     corners = nodes.add("Gather", around, nodes.add("Reshape", crossed, flat), axis=0)

@@ -7,9 +7,11 @@ GDAL is not needed either.
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -126,12 +128,18 @@ def geo_tags(path: str) -> list[tuple[int, int, int, Any, bool]]:
         return []
 
 
-def _opened(path: str) -> tifffile.TiffFile:
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tifffile.TiffFile]:
+    """Raises: what is in `DAMAGE`. In the tifffile that Python 3.9 has, its own error is no ValueError."""
     try:
         import tifffile
     except ImportError as error:
         raise DependencyError(f"TIFF files need tifffile ({error}): pip install tifffile.") from None
-    return tifffile.TiffFile(path)
+    try:
+        with tifffile.TiffFile(path) as file:
+            yield file
+    except tifffile.TiffFileError as error:
+        raise ValueError(str(error)) from error
 
 
 def _is_plain(file: tifffile.TiffFile) -> bool:
