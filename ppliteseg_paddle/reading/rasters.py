@@ -79,8 +79,9 @@ def read_raster(path: str) -> Raster | None:
             pixels = series.asarray()
         except ValueError as error:
             if "imagecodecs" in str(error):
+                compression = file.pages.first.compression  # a number where tifffile knows no name
                 raise DependencyError(
-                    f"{path} is compressed ({file.pages.first.compression.name}), which needs imagecodecs: "
+                    f"{path} is compressed ({getattr(compression, 'name', compression)}), which needs imagecodecs: "
                     "pip install '.[geo]' (or: pip install imagecodecs)."
                 ) from None
             raise
