@@ -14,6 +14,7 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.cli.common import EXPORT_DEVICE_HELP, FLAGS, add_backend, add_flags, count, positive_int
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.serve.options import ServeOptions
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     args.model_dir = args.model_dir or args.model
     from ppliteseg_paddle.serve.server import serve
 
+    environment.keep_freed_memory()
     return serve(ServeOptions(**{field.name: getattr(args, field.name) for field in fields(ServeOptions)}))
 
 
