@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppliteseg_paddle import progress
-from ppliteseg_paddle.benchmark.studies.networks import Export, export, network
+from ppliteseg_paddle.benchmark.studies.networks import Export, calibration_of, export, network
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DataError, DependencyError
 
 if TYPE_CHECKING:
-    from ppliteseg_paddle.export.int8.calibration import Calibration
+    pass
 
 _EXPORTED_AS = {"tf32": "fp32"}  # the others have a folder of their own
 # What ends one network's measurement, not the run.
@@ -78,23 +78,11 @@ class Exports:
                 return
         formats = ("onnx", "tensorrt") + (("paddle",) if precision == "fp32" and not batched else ())
         with tempfile.TemporaryDirectory() as aside:
-            calibration = self._calibration(aside) if precision == "int8" else None
+            sensitivity = bool(self._args.weights)
+            calibration = calibration_of(self._images, aside, sensitivity) if precision == "int8" else None
             batch = -1 if batched else 1
             what = Export(key, formats, self.size(key), batch, weights, precision, calibration)
             export(what, self.path(key, precision, batched))
-
-    def _calibration(self, folder: str) -> Calibration:
-        """The images as files, which the ranges for INT8 are measured on."""
-        import cv2
-
-        from ppliteseg_paddle.export.int8.calibration import Calibration
-
-        paths: list[tuple[str, str | None]] = []
-        for i, image in enumerate(self._images):
-            path = os.path.join(folder, f"{i:d}.png")
-            cv2.imwrite(path, image)
-            paths.append((path, None))
-        return Calibration(paths, sensitivity=bool(self._args.weights), progress=False)
 
 
 def read_images(path: str | None, count: int) -> tuple[list[str], list[np.ndarray]]:

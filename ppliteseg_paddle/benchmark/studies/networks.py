@@ -180,6 +180,18 @@ def export(what: Export, folder: str) -> Artifact:
     return Artifact.read(folder, verify=False)
 
 
+def calibration_of(images: Sequence[np.ndarray], folder: str, sensitivity: bool = False) -> Calibration:
+    """Images (H, W, 3) as files in `folder`, which the ranges for INT8 are measured on."""
+    import cv2
+
+    from ppliteseg_paddle.export.int8.calibration import Calibration
+
+    paths = [os.path.join(folder, f"{i:d}.png") for i in range(len(images))]
+    for path, image in zip(paths, images):
+        cv2.imwrite(path, image)
+    return Calibration([(path, None) for path in paths], sensitivity=sensitivity, progress=False)
+
+
 def calibrate(model: Any, images: int = 2, size: tuple[int, int] = (128, 256)) -> None:
     """Give a network with random weights the batch statistics of a few images, and equal chances to all classes."""
     import paddle

@@ -14,9 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import cv2
+from typing import Any
 
 from ppliteseg_paddle import progress
 from ppliteseg_paddle.benchmark import random_weights
@@ -27,6 +25,7 @@ from ppliteseg_paddle.benchmark.studies.networks import (
     Export,
     accuracy_of,
     baselines_of,
+    calibration_of,
     export,
     network,
     parse_weights,
@@ -34,9 +33,6 @@ from ppliteseg_paddle.benchmark.studies.networks import (
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.deploy.images import generated_image
 from ppliteseg_paddle.errors import ArtifactError, ConfigError, DependencyError, PPLiteSegError
-
-if TYPE_CHECKING:
-    from ppliteseg_paddle.export.int8.calibration import Calibration
 
 PRECISIONS = ("fp32", "bf16", "int8")
 NOTES = (
@@ -141,23 +137,14 @@ class _Exports:
         except ArtifactError:
             pass  # not exported yet
         with tempfile.TemporaryDirectory() as aside:
-            calibration = _calibration(aside) if precision == "int8" else None
+            images = [generated_image(512, 1024, seed=i) for i in range(2)]  # what is measured is time
+            calibration = calibration_of(images, aside) if precision == "int8" else None
             what = Export(key, formats, None, 1, self._weights.get(key), precision, calibration)
             return export(what, path)
 
 
 def _exported_as(precision: str) -> str:
     return "int8" if precision == "int8" else "fp32"  # bf16 is the runtime's
-
-
-def _calibration(folder: str) -> Calibration:
-    """Generated images: what is measured is time."""
-    from ppliteseg_paddle.export.int8.calibration import Calibration
-
-    paths = [os.path.join(folder, f"{i}.png") for i in range(2)]
-    for i, path in enumerate(paths):
-        cv2.imwrite(path, generated_image(512, 1024, seed=i))
-    return Calibration([(path, None) for path in paths], sensitivity=False, progress=False)
 
 
 def _measure(
