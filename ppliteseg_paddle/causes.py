@@ -77,12 +77,12 @@ CAUSES: dict[str, tuple[Cause, ...]] = {
         Cause(
             "unknown key.",
             "A key is spelled otherwise, or is at another level of the file.",
-            "Take the suggested key; docs/configuration.md lists all of them.",
+            "Take the suggested key; `ppliteseg configs keys` lists all of them.",
         ),
         Cause(
             "takes no such argument",
             "The component has no argument of that name.",
-            "Take the suggested one, or look it up in docs/configuration.md.",
+            "Take the suggested one; `ppliteseg configs keys TYPE` lists them.",
         ),
         Cause(
             "there is no {word} '{name}'",

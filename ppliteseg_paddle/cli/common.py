@@ -70,7 +70,7 @@ def _int(text: str) -> int:
 FLAGS: dict[str, dict[str, Any]] = {
     "config": dict(
         metavar="FILE",
-        help="YAML configuration in PaddleSeg's dialect, or the name of a shipped one (docs/configuration.md)",
+        help="YAML configuration in PaddleSeg's dialect, or the name of a shipped one (`configs list`, `configs keys`)",
     ),
     "opts": dict(
         nargs="+",

@@ -34,7 +34,7 @@ COMMANDS = {
     "report": "accuracy against speed, from benchmarks' results",
     "data": "prepare, check, describe or generate data sets",
     "info": "count parameters and multiply-adds of a model",
-    "configs": "list, show and copy the shipped configurations",
+    "configs": "list, show and copy the shipped configurations; what keys mean",
     "weights": "list published weights, look into files, convert them",
     "demo": "the whole way once, on generated street scenes",
     "doctor": "show versions, what works, and what to install",
@@ -216,6 +216,8 @@ def parse(command: str, argv: list[str]) -> argparse.Namespace:
     argv = [_underscored(item) for item in argv]
     args, unknown = parser.parse_known_args(argv)
     args._argv = [command, *argv]
+    for option in getattr(args, "opts", None) or ():
+        _refuse_flag(option, parser)
     if unknown:
         flags = [
             option
@@ -227,6 +229,17 @@ def parse(command: str, argv: list[str]) -> argparse.Namespace:
         near = suggest(name, flags) if name.startswith("-") else ""
         raise ConfigError(f"{command}: unknown argument '{unknown[0]}'.{near or f' See: {parser.prog} --help'}")
     return args
+
+
+def _refuse_flag(option: str, parser: argparse.ArgumentParser) -> None:
+    """Raises: ConfigError: for a flag among the values of --opts that is no key of a configuration."""
+    from ppliteseg_paddle.config.keys import TOP_LEVEL
+
+    name, equals, value = option.partition("=")
+    flag = parser._option_string_actions.get("--" + name)
+    if equals and flag and name not in TOP_LEVEL:
+        given = f"--{name}" if flag.nargs == 0 else f"--{name} {value}"
+        raise ConfigError(f"--opts {name}: this is a flag, not a key of a configuration: give {given}")
 
 
 def _underscored(item: str) -> str:

@@ -31,9 +31,7 @@ RANK_FLAGS: dict[str, dict[str, Any]] = {
 
 def add_rank_flags(parser: argparse.ArgumentParser, trains: bool = False) -> None:
     """Args: trains: whether the command has checkpoints to start again from."""
-    group = parser.add_argument_group(
-        "several devices or machines (any of these starts one process a device; see docs/distributed.md)"
-    )
+    group = parser.add_argument_group("several devices or machines (any of these starts one process a device)")
     for name, arguments in RANK_FLAGS.items():
         if name == "max_restart" and not trains:
             continue

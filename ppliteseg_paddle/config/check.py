@@ -16,6 +16,8 @@ from ppliteseg_paddle.errors import ConfigError, suggest
 
 BLOCKS = [place for place in dict.fromkeys(key.place for key in KEYS) if place in TOP_LEVEL]
 _CLOSED = ("loss", "distill_loss")  # blocks that are no components and hold nothing but the keys of the table
+_LIST = " `ppliteseg configs keys` lists all."
+_OTHER_NAMES = {"lr": "learning_rate", "epochs": "iters", "max_iters": "iters"}  # as other tools call them
 _NUMBER_WITHOUT_POINT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
@@ -31,7 +33,7 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
         near = suggest(key, TOP_LEVEL)
         typed = str(key) in source.options and not any(key in content for _, content in source.files)
         if key not in TOP_LEVEL and (typed or near.startswith(" Did you mean")):
-            raise ConfigError(f"{source.of(str(key))}: unknown key.{near or ' docs/configuration.md lists all.'}")
+            raise ConfigError(f"{source.of(str(key))}: unknown key.{_elsewhere(str(key), values) or near or _LIST}")
     required = [key.name for key in TOP_LEVEL.values() if key.default == REQUIRED]
     missing = [name for name in required if name not in values]
     if missing:
@@ -50,6 +52,17 @@ def check_form(values: Mapping[str, Any], source: Source) -> None:
     _check_test_config(values.get("test_config", {}), source)
     for index, color in enumerate(values.get("palette") or ()):
         expect(COLOR, source, f"palette.{index:d}", color)
+
+
+def _elsewhere(name: str, values: Mapping[str, Any]) -> str:
+    """Where the key that was meant is, if it belongs in a block of this configuration or has another name here."""
+    meant = _OTHER_NAMES.get(name, name)
+    blocks = {place: block for place, block in values.items() if isinstance(block, Mapping)}
+    found = [meant] if meant in TOP_LEVEL else []
+    for place, block in blocks.items():
+        if any(meant in keys for keys in (block, keys_of(place), keys_of(str(block.get("type"))))):
+            found.append(f"{place}.{meant}")
+    return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def expect(kind: Kind, source: Source, key: str, value: Any) -> None:

@@ -1,4 +1,5 @@
-"""Write `docs/configuration.md`, the reference of all keys, from the table in `keys`:
+"""The reference of all keys, from the table in `keys`: rows for `configs keys`, and the page `docs/configuration.md`,
+which this writes:
 
 python -m ppliteseg_paddle.config.reference
 """
@@ -9,7 +10,7 @@ import importlib
 import inspect
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ppliteseg_paddle.config.keys import KEYS, REQUIRED, SIGNATURE, Key, keys_of
 from ppliteseg_paddle.files import SOURCE_ROOT, save_atomic
@@ -30,17 +31,36 @@ that are checked here are listed. "Read by" names the commands that use a key; e
 """
 
 
+class Row(NamedTuple):
+    """A key as people read it; code stands between backticks."""
+
+    key: str
+    value: str
+    default: str
+    meaning: str
+    commands: str
+    origin: str
+
+
+def rows(place: str) -> list[Row]:
+    """The keys of a block or the arguments of a `type`; "" is the top level."""
+    return [
+        Row(key.name, _value(key), _default(key), key.meaning, key.commands, key.origin)
+        for key in keys_of(place).values()
+    ]
+
+
 def text() -> str:
     """The page."""
     return "\n".join([_INTRO, *(_section(title, keys) for title, keys in _sections())])
 
 
-def _sections() -> Iterator[tuple[str, dict[str, Key]]]:
+def _sections() -> Iterator[tuple[str, list[Row]]]:
     """(title, keys); blocks and types with the same keys share a section."""
-    tables: list[tuple[list[str], dict[str, Key]]] = []
+    tables: list[tuple[list[str], list[Row]]] = []
     for place in dict.fromkeys(key.place for key in KEYS):
-        keys = keys_of(place)
-        twin = next((names for names, others in tables if list(_rows(others)) == list(_rows(keys))), None)
+        keys = rows(place)
+        twin = next((names for names, others in tables if others == keys), None)
         if twin is None:
             tables.append(([place], keys))
         else:
@@ -50,15 +70,10 @@ def _sections() -> Iterator[tuple[str, dict[str, Key]]]:
         yield (f"`type`: {title}" if names[0][:1].isupper() else title), keys
 
 
-def _section(title: str, keys: dict[str, Key]) -> str:
+def _section(title: str, keys: list[Row]) -> str:
     head = "| Key | Value | Default | Meaning | Read by | Whose |\n|---|---|---|---|---|---|\n"
-    return f"## {title}\n\n{head}" + "".join(row + "\n" for row in _rows(keys))
-
-
-def _rows(keys: dict[str, Key]) -> Iterator[str]:
-    for key in keys.values():
-        cells = (f"`{key.name}`", _value(key), _default(key), key.meaning, key.commands, key.origin)
-        yield "| {} |".format(" | ".join(cell.replace("|", "\\|") for cell in cells))
+    lines = (" | ".join(cell.replace("|", "\\|") for cell in (f"`{row.key}`", *row[1:])) for row in keys)
+    return f"## {title}\n\n{head}" + "".join(f"| {line} |\n" for line in lines)
 
 
 def _value(key: Key) -> str:

@@ -48,7 +48,7 @@ KINDS: dict[str, Kind] = {
         ERROR,
         "labels that do not hold a plane of 0 and 1 for each class",
         "training ends when it comes to one",
-        "save them as test_config.use_multilabel reads them (docs/data.md), or leave use_multilabel out",
+        "write the planes of a label side by side, num_classes times as wide as its image, or leave use_multilabel out",
     ),
     "size": Kind(
         ERROR,

@@ -182,7 +182,7 @@ RULES = (
         "warning",
         lambda m: m.version("paddlepaddle") and not m.version("paddlepaddle-gpu") and shutil.which("nvidia-smi"),
         lambda m: "this machine has an NVIDIA GPU, but PaddlePaddle is a CPU build",
-        "pip uninstall paddlepaddle && pip install '.[gpu]'   (GPUs since Hopper: see docs/install.md)",
+        "pip uninstall paddlepaddle && pip install '.[gpu]'   (GPUs since Hopper: see the docs, Installation)",
     ),
     Rule(
         "error",
@@ -191,7 +191,7 @@ RULES = (
             f"PaddlePaddle-GPU {m.packages['paddlepaddle-gpu']} cannot compute on this machine: "
             f"{m.detail('convolution')}"
         ),
-        "install a build with kernels for this GPU (see docs/install.md), or use --device cpu",
+        "install a build with kernels for this GPU (see the docs, Installation), or use --device cpu",
     ),
     Rule(
         "warning",

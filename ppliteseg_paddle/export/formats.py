@@ -128,7 +128,7 @@ def missing(wanting: str, package: str, python: tuple[int, ...] = sys.version_in
     if package == "paddle2onnx" and python >= (3, 13):
         return DependencyError(
             f"exporting to {wanting} needs paddle2onnx, which has no build for Python 3.13 or later. Export in an "
-            "environment of Python 3.9 to 3.12: see docs/install.md. --format paddle needs none."
+            "environment of Python 3.9 to 3.12; --format paddle needs none."
         )
     return DependencyError(
         f"exporting to {wanting} needs {package}, which is not installed. Install it with: pip install '.[cpu,deploy]'"

@@ -61,3 +61,32 @@ def test_a_copy_replaces_nothing(tmp_path, monkeypatch, capsys):
 def test_the_package_is_the_command():
     printed = subprocess.run([sys.executable, "-m", "ppliteseg_paddle", "--version"], capture_output=True, text=True)
     assert printed.stdout.startswith("ppliteseg ") and printed.returncode == 0
+
+
+def test_keys_are_explained_with_their_values_and_defaults(capsys):
+    status, result = run_json(capsys, "configs", "keys")
+    rows = {row["key"]: row for row in result["keys"]}
+    assert status == 0 and rows["iters"]["default"] == "required" and rows["save_interval"]["default"] == "1000"
+    assert {"model", "train_dataset", "palette"} <= set(rows) and "lr_scheduler" in result["blocks"]
+    assert main(["configs", "keys", "PPLiteSegNet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:4] == [
+        "backbone: STDCNet813, STDCNet1446, or one of PaddleSeg's.",
+        "    a block with a 'type', required",
+    ]
+    assert lines[-1].startswith("further blocks and types (ppliteseg configs keys BLOCK): ")
+
+
+def test_a_block_that_is_not_there_gets_a_near_name(capsys):
+    assert main(["configs", "keys", "test_confg"]) == 2
+    assert capsys.readouterr().err == (
+        "error: configs keys: there is no block or type 'test_confg'. Did you mean 'test_config'?\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "option, advice", [("save_dir=out", "give --save_dir out"), ("do_eval=True", "give --do_eval"), ("lr=1", "Did you")]
+)
+def test_a_flag_among_the_keys_of_opts_is_named(option, advice, capsys):
+    assert main(["train", "--config", NAME, "--opts", option]) == 2
+    assert advice in capsys.readouterr().err

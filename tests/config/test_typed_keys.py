@@ -9,7 +9,7 @@ from ppliteseg_paddle.errors import ConfigError
 
 FILE = """batch_size: 2
 iters: 3
-train_dataset: {type: Dataset}
+train_dataset: {type: Dataset, dataset_root: d}
 model: {type: PPLiteSegNet}
 optimizer: {type: Momentum}
 lr_scheduler: {type: PolynomialDecay}
@@ -26,7 +26,13 @@ def config(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(
     "option, words",
-    [("lr=3", "--opts lr: unknown key"), ("loss.coefs=1", "--opts loss.coefs: unknown key. Did you mean 'coef'?")],
+    [
+        ("lr=3", "--opts lr: unknown key. Did you mean 'lr_scheduler.learning_rate'?"),
+        ("epochs=3", "--opts epochs: unknown key. Did you mean 'iters'?"),
+        ("dataset_root=a", "--opts dataset_root: unknown key. Did you mean 'train_dataset.dataset_root'?"),
+        ("wings=2", "--opts wings: unknown key. `ppliteseg configs keys` lists all."),
+        ("loss.coefs=1", "--opts loss.coefs: unknown key. Did you mean 'coef'?"),
+    ],
 )
 def test_a_key_of_opts_that_nothing_reads_is_refused(config, option, words):
     with pytest.raises(ConfigError, match=words):

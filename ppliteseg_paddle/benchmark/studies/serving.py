@@ -3,8 +3,9 @@
     python -m ppliteseg_paddle.benchmark.studies.serving [--model_dir DIR] [--clients N] [--rounds N] [--save_json FILE]
 
 The server is a process of its own. Each round measures the stream and then the server for the same time, on the same
-JPEGs (generated scenes), after a round that does not count. Each client sends its next image as soon as it has the
-answer. Clients run on the same machine, so what they cost counts against the server.
+JPEGs (generated scenes), after a round that does not count; both keep the memory that they free. Each client sends
+its next image as soon as it has the answer. Clients run on the same machine, so what they cost counts against the
+server.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppliteseg_paddle import environment
 from ppliteseg_paddle.benchmark.environment import machine
 from ppliteseg_paddle.benchmark.studies.command import run_and_report
 from ppliteseg_paddle.benchmark.timing import REST_SECONDS
@@ -49,6 +51,7 @@ class Round(NamedTuple):
 
 def run(model_dir: str, backend: str, clients: int, rounds: int, seconds: float) -> dict[str, Any]:
     """Measure. Raises: ConfigError: if the server does not start. What `Predictor` raises."""
+    environment.keep_freed_memory()  # as `serve` does
     measured: list[Round] = []
     with tempfile.TemporaryDirectory() as folder:
         generate(folder, train=IMAGES, val=0, size=SIZE, num_workers=1, progress=False)
