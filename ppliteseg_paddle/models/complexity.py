@@ -70,6 +70,26 @@ def measure(model, input_shape: Sequence[int]) -> dict[str, Any]:
     }
 
 
+def in_training(model: nn.Layer, input_shape: Sequence[int]) -> dict[str, int]:
+    """Count one forward pass in training, of all segmentation heads, which changes the running statistics.
+
+    Args: model: is in training mode afterwards.
+    Returns: "macs": multiply-adds of all convolutions; "outputs": numbers that come out of convolutions and
+        normalisations.
+    """
+    model.train()
+    counter = _Counter()
+    with paddle.no_grad():
+        handles = counter.watch(model)
+        try:
+            model(paddle.zeros(list(input_shape)))
+        finally:
+            for handle in handles:
+                handle.remove()
+    convolutions = (layer for layer in model.sublayers() if isinstance(layer, nn.Conv2D))
+    return {"macs": sum(counter.macs.get(id(layer), 0) for layer in convolutions), "outputs": counter.outputs}
+
+
 def _part(layer: nn.Layer, counter: _Counter) -> dict[str, int]:
     inside = [layer, *layer.sublayers()]
     tensors = dict(layer.named_parameters())

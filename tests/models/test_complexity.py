@@ -6,7 +6,7 @@ import pytest
 from reference import paddleseg_model
 
 from ppliteseg_paddle import PPLiteSegNet, pp_liteseg_b, pp_liteseg_t
-from ppliteseg_paddle.models.complexity import measure
+from ppliteseg_paddle.models.complexity import in_training, measure
 from ppliteseg_paddle.models.fld import FLDHead
 from ppliteseg_paddle.models.sppm import SPPM
 from ppliteseg_paddle.models.stdc import STDCNet813
@@ -47,6 +47,15 @@ def test_one_convolution_counts_as_by_hand():
     cells = 2 * 8 * 12
     assert part["conv_macs"] == cells * (32 * 32 * 9 + 32 * 5)
     assert part["macs"] == part["conv_macs"] + 2 * cells * 32
+
+
+def test_in_training_all_segmentation_heads_count():
+    model = pp_liteseg_t(num_classes=5)
+    found, parts = in_training(model, (2, 3, 64, 96)), measure(model, (2, 3, 64, 96))
+    deeper = 2 * 4 * 6 * (64 * 64 * 9 + 64 * 5) + 2 * 2 * 3 * (128 * 64 * 9 + 64 * 5)
+    assert found["macs"] == parts["total"]["conv_macs"] + deeper
+    results = 2 * 4 * 6 * (64 + 64 + 5) + 2 * 2 * 3 * (64 + 64 + 5)  # of the convolution, batch norm, the classifier
+    assert found["outputs"] == parts["memory"]["kept_for_gradients"] // 4 + results
 
 
 def test_features_have_shape_and_stride():

@@ -33,32 +33,25 @@ def build(who: str, model: str, num_classes: int, min_kept: int) -> tuple[Any, d
     return network, {"types": [loss] * len(COEF), "coef": list(COEF)}
 
 
-class Candidate:
-    """The work that is timed, on random images and labels of which a tenth is ignored."""
+class Steps:
+    """Training steps of a network on random images and labels, of which a tenth is ignored.
 
-    def __init__(self, who: str, model: str, num_classes: int, batch_size: int, size: list[int], min_kept: int):
+    Args: losses: as PaddleSeg's loop has them; ours: whether the network computes them its own way.
+    """
+
+    def __init__(
+        self, network: Any, losses: dict[str, Any], num_classes: int, batch_size: int, size: list[int], ours: bool
+    ):
         import numpy as np
         import paddle
-        import paddleseg.core.train  # noqa: F401  now, as its memory is not the loss's
 
-        from ppliteseg_paddle.environment import keep_freed_memory, use_all_cores
-
-        use_all_cores()
-        if who != BASELINE:
-            keep_freed_memory()
-        paddle.seed(0)
         random = np.random.RandomState(0)
-        self.network, self.losses = build(who, model, num_classes, min_kept)
-        self.optimizer = paddle.optimizer.Momentum(0.005, parameters=self.network.parameters(), weight_decay=5e-4)
+        self.network, self.losses, self.ours = network, losses, ours
+        self.optimizer = paddle.optimizer.Momentum(0.005, parameters=network.parameters(), weight_decay=5e-4)
         label = random.randint(0, num_classes, (batch_size, *size))
         label[random.rand(*label.shape) < 0.1] = OHEM["ignore_index"]
         self.data = {"label": paddle.to_tensor(label)}
         self.images = paddle.to_tensor(random.randn(batch_size, 3, *size).astype(np.float32))
-        self.small = [
-            paddle.to_tensor(random.randn(batch_size, num_classes, *(-(-n // stride) for n in size)).astype(np.float32))
-            for stride in (8, 16, 32)
-        ]
-        self.ours = who != BASELINE
 
     def _loss(self, logits_list: list[Any]) -> Any:
         from paddleseg.core.train import loss_computation
@@ -82,6 +75,29 @@ class Candidate:
         stages = {stage: clock[i + 1] - clock[i] for i, stage in enumerate(STAGES)}
         return {**stages, "total": clock[-1] - clock[0]}
 
+
+class Candidate(Steps):
+    """The work that is timed."""
+
+    def __init__(self, who: str, model: str, num_classes: int, batch_size: int, size: list[int], min_kept: int):
+        import numpy as np
+        import paddle
+        import paddleseg.core.train  # noqa: F401  now, as its memory is not the loss's
+
+        from ppliteseg_paddle.environment import keep_freed_memory, use_all_cores
+
+        use_all_cores()
+        if who != BASELINE:
+            keep_freed_memory()
+        paddle.seed(0)
+        network, losses = build(who, model, num_classes, min_kept)
+        super().__init__(network, losses, num_classes, batch_size, size, ours=who != BASELINE)
+        random = np.random.RandomState(1)
+        self.small = [
+            paddle.to_tensor(random.randn(batch_size, num_classes, *(-(-n // stride) for n in size)).astype(np.float32))
+            for stride in (8, 16, 32)
+        ]
+
     def loss(self) -> dict[str, float]:
         """From the three outputs' small logits to their gradients, upsampling included."""
         import paddle.nn.functional as F
@@ -98,14 +114,20 @@ class Candidate:
     def loss_memory(self) -> dict[str, float]:
         """The peak memory, in MiB, of `loss` beyond what the process held before. Right only as the first work that a
         candidate does, as later ones use again what was allocated before. Linux only."""
-        before = _memory("VmRSS")
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-            file.write("5")  # the peak counts from now on
+        before = resident("VmRSS")
+        forget_peak()
         self.loss()
-        return {"total": _memory("VmHWM") - before}
+        return {"total": resident("VmHWM") - before}
 
 
-def _memory(name: str) -> float:
+def forget_peak() -> None:
+    """Let the peak of this process's resident memory count from now on. Linux only."""
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+
+
+def resident(name: str) -> float:
+    """MiB that this process has in memory: now ("VmRSS"), or at most so far ("VmHWM"). Linux only."""
     with open("/proc/self/status", encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(name + ":")) / 1024
 
