@@ -5,10 +5,13 @@ where they are built, see `compat_losses`; what the environment needs before Pad
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
@@ -54,6 +57,62 @@ def apply_inference_fixes() -> None:
             config.delete_pass("onednn_placement_pass")
 
     inference.Config.enable_memory_optim = enable_memory_optim
+
+
+@contextlib.contextmanager
+def quick_tracing() -> Iterator[None]:
+    """Let `to_static` and `jit.save` take the time that the graph needs, for the time of a block.
+
+    Reason: Paddle converts a method again for each object that has it (its cache is keyed by bound methods, which are
+    made anew whenever one is asked for), goes through all functions of NumPy and others at each call, and 3.2 through
+    all operators so far at each layer, to note a name that only its automatic parallelism reads. HRNet-W18 took 20 s of
+    processor time and takes 2.5 with the same operators. Can go: once Paddle traces PaddleSeg's OCRNet in less than 5 s.
+    """
+    import paddle
+    from paddle.jit.dy2static import convert_call_func, program_translator
+    from paddle.nn.layer import layers
+
+    cache, is_unsupported = program_translator._FUNCTION_CACHE, convert_call_func.is_unsupported
+    convert = cache.convert_with_cache
+    converted: dict[Any, Any] = {}
+    unsupported: dict[Any, bool] = {}
+
+    def convert_once(function: Any) -> Any:
+        method = getattr(function, "__func__", None)
+        if method is None:
+            return convert(function)
+        if method not in converted:
+            converted[method] = cache._convert(method)
+        return converted[method]
+
+    def is_unsupported_once(function: Any) -> bool:
+        key = type(function) if isinstance(function, paddle.nn.Layer) else getattr(function, "__func__", function)
+        try:
+            if key not in unsupported:
+                unsupported[key] = is_unsupported(function)
+            return unsupported[key]
+        except TypeError:  # not hashable
+            return bool(is_unsupported(function))
+
+    with _TRACING, contextlib.ExitStack() as stack:
+        stack.enter_context(_replaced(cache, "convert_with_cache", convert_once))
+        stack.enter_context(_replaced(convert_call_func, "is_unsupported", is_unsupported_once))
+        if hasattr(layers, "name_struct"):
+            stack.enter_context(_replaced(layers, "name_struct", lambda prefix=None: contextlib.nullcontext()))
+        yield
+
+
+_TRACING = threading.RLock()
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 def log(level: int = 2, message: str = "") -> None:

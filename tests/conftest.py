@@ -55,6 +55,14 @@ def own_home(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def own_plugins(monkeypatch):
+    """Configurations name the plugins that were loaded: not those of another test."""
+    from ppliteseg_paddle.config import plugins
+
+    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
+
+
+@pytest.fixture(autouse=True)
 def small_process():
     """A test process that has trained keeps what it frees, gigabytes in the end, and each fork of it takes long: what a
     test leaves is given back."""

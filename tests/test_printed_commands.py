@@ -147,7 +147,6 @@ def at_home(reader, tmp_path, monkeypatch):
     shutil.copytree(reader, home)
     monkeypatch.chdir(home)
     monkeypatch.setattr("sys.stdin", Terminal())
-    monkeypatch.setattr(plugins, "_loaded", {})  # a page's plugin is not for the tests that follow
     monkeypatch.setenv("PPLITESEG_CAMVID_ROOT", str(home / "data" / "camvid"))
     monkeypatch.setenv("PPLITESEG_HOME", str(tmp_path / "cache"))
     with file_server((home / "cityscapes.pdparams").read_bytes()) as server:

@@ -9,6 +9,7 @@ from typing import Any
 
 import paddle
 
+from ppliteseg_paddle import compat
 from ppliteseg_paddle.deploy.artifact import Artifact
 from ppliteseg_paddle.export.describe import INPUT_NAME
 from ppliteseg_paddle.export.eager import GraphForm
@@ -56,7 +57,8 @@ def save_graph(form: GraphForm, artifact: Artifact, folder: str, stem: str = "mo
     )
     # Saved aside: Paddle 2.6 adds a file that only training needs.
     with tempfile.TemporaryDirectory(dir=folder) as aside:
-        paddle.jit.save(traced, os.path.join(aside, stem))
+        with compat.quick_tracing():
+            paddle.jit.save(traced, os.path.join(aside, stem))
         names = os.listdir(aside)
         graph = {
             "model": next(stem + end for end in (".json", ".pdmodel") if stem + end in names),

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ppliteseg_paddle import compat
 from ppliteseg_paddle.errors import ArtifactError
 
 # In results and tables.
@@ -97,7 +98,8 @@ def export(model: Any, shape: Sequence[int], folder: str) -> dict[str, str]:
     wrapped.eval()
     spec = paddle.static.InputSpec([None if side == -1 else side for side in shape], "float32", name="x")
     with tempfile.TemporaryDirectory() as aside:
-        paddle.jit.save(paddle.jit.to_static(wrapped, input_spec=[spec]), os.path.join(aside, "model"))
+        with compat.quick_tracing():
+            paddle.jit.save(paddle.jit.to_static(wrapped, input_spec=[spec]), os.path.join(aside, "model"))
         names = os.listdir(aside)
         graph = next((name for name in ("model.json", "model.pdmodel") if name in names), "")
         files = {"model": graph, "params": "model.pdiparams"}

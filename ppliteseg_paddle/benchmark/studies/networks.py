@@ -227,7 +227,9 @@ def _export_as_paddleseg(what: Export, model: Any, shape: Sequence[int], folder:
 
     from ppliteseg_paddle import __version__
     from ppliteseg_paddle.export.convert import convert
+    from ppliteseg_paddle.export.formats import check_installed
 
+    check_installed(what.formats)
     with writing(folder) as made, tempfile.TemporaryDirectory() as aside:
         files = baseline.export(model, shape, aside)
         graphs: dict[str, dict[str, str]] = {}
