@@ -65,8 +65,8 @@ def quick_tracing() -> Iterator[None]:
 
     Reason: Paddle converts a method again for each object that has it (its cache is keyed by bound methods, which are
     made anew whenever one is asked for), goes through all functions of NumPy and others at each call, and 3.2 through
-    all operators so far at each layer, to note a name that only its automatic parallelism reads. HRNet-W18 took 20 s of
-    processor time and takes 2.5 with the same operators. Can go: once Paddle traces PaddleSeg's OCRNet in less than 5 s.
+    all operators so far at each layer, to note a name that only its automatic parallelism reads. HRNet-W18 took 20 s
+    of processor time and takes 3 with the same operators. Can go: once Paddle traces PaddleSeg's OCRNet in 5 s.
     """
     import paddle
     from paddle.jit.dy2static import convert_call_func, program_translator

@@ -28,7 +28,6 @@ from weight_server import file_server
 
 from ppliteseg_paddle import pp_liteseg_t
 from ppliteseg_paddle.cli.main import main
-from ppliteseg_paddle.config import plugins
 from ppliteseg_paddle.config.source import Source, read_with_bases
 from ppliteseg_paddle.weights.zoo import DEFAULT
 

@@ -64,7 +64,7 @@ def test_our_models_graph_is_the_one_that_the_rewriting_gives(shape, tmp_path):
 
 
 def without_attributes(operators):
-    """Paddle 3.2 names the layer of each operator in an attribute, which quick tracing leaves out."""
+    """Paddle 3.2 names the layer of each operator in an attribute, which quick tracing omits."""
     return [name for name in operators if not name.startswith("0.a_")]
 
 
