@@ -5,7 +5,7 @@ Writes to --save_dir, for each of --outputs:
   mask/NAME.png        the class ids, a palette PNG (16-bit gray above 256 classes); of a georeferenced TIFF
                        mask/NAME.tif with its tags; with use_multilabel the planes of all classes side by side, 0 and 1
                        (in a TIFF: its bands)
-  overlay/NAME.png     the classes' colors over the image
+  overlay/NAME.png     the classes' colors over the image (with --overlay_format jpg NAME.jpg)
   color/NAME.png       the classes' colors alone
   confidence/NAME.png  how sure each pixel is: 0 (not at all) to 255, a palette PNG
   rle/NAME.json        each class's pixels as run lengths, a COCO data set of one image; rle.json is one of all images
@@ -30,7 +30,8 @@ from ppliteseg_paddle.cli.common import (
     positive_float,
     positive_int,
 )
-from ppliteseg_paddle.deploy.predict_report import KINDS, OF_IMAGES_ONLY
+from ppliteseg_paddle.cli.overlay_flags import add_overlay_arguments, check_without_overlays
+from ppliteseg_paddle.deploy.predict_report import KINDS, OF_IMAGES_ONLY, OVERLAY_FORMATS
 from ppliteseg_paddle.deploy.predict_report import summary as summary
 from ppliteseg_paddle.deploy.runtimes import ARITHMETIC, RUNTIMES, readers
 from ppliteseg_paddle.deploy.smooth_option import SMOOTH, check_smooth
@@ -38,7 +39,6 @@ from ppliteseg_paddle.deploy.sources import find_images, is_video, local
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.label_sets import LABEL_SETS, chosen, recolored
-from ppliteseg_paddle.reading.palettes import OPACITY
 
 # Flags of Predictor's keyword arguments.
 _OPTIONS = (
@@ -47,7 +47,7 @@ _OPTIONS = (
 )
 
 # Flags that are fields of `ImageRun` under the same name.
-_OF_IMAGES = ("overwrite", "skip_existing", "grid", "grid_images", "grid_title", "bands")
+_OF_IMAGES = ("overwrite", "skip_existing", "grid", "grid_images", "grid_title", "bands", "overlay_format")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,29 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the results of images that an earlier run wrote, and segment the others: to continue after an "
         "interruption, with the same model",
     )
-    parser.add_argument(
-        "--bands",
-        nargs="+",
-        type=positive_int,
-        metavar="N",
-        help="channels that pictures show as red, green and blue, or one as gray, counted from 1, as in 4 3 2 "
-        "(default: the first three)",
-    )
-    parser.add_argument(
-        "--opacity",
-        type=opacity,
-        default=OPACITY,
-        metavar="X",
-        help="of the colors on overlays, from 0 to 1 (default: %(default)s)",
-    )
-    parser.add_argument("--no_legend", action="store_true", help="no legend below the overlays of images")
-    parser.add_argument(
-        "--transparent",
-        nargs="+",
-        metavar="CLASS",
-        help="classes that overlays leave uncolored and that rle and geojson omit, by name; none for all classes "
-        "(default: the first class if it is the background)",
-    )
+    add_overlay_arguments(parser)
     parser.add_argument(
         "--unknown_below",
         type=positive_float,
@@ -205,17 +183,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def opacity(text: str) -> float:
-    """argparse type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not allowed: give a number from 0 to 1")
-    return value
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
     environment.keep_freed_memory()
@@ -241,8 +208,8 @@ def _run_images(args: argparse.Namespace, path: str) -> dict[str, Any]:
 def _run_video(args: argparse.Namespace, source: str | int) -> dict[str, Any]:
     from ppliteseg_paddle.deploy.predict_video import predict_video
 
-    for flag in ("grid", "format", "skip_existing", "bands"):
-        if getattr(args, flag) not in (None, "masks", False):
+    for flag in ("grid", "format", "skip_existing", "bands", "overlay_format"):
+        if getattr(args, flag) not in (None, "masks", False, OVERLAY_FORMATS[0]):
             raise ConfigError(f"--{flag} is for images, not for videos.")
     kinds = _kinds(args, "overlay")
     for kind in kinds:
@@ -267,10 +234,7 @@ def _check(args: argparse.Namespace) -> None:
             "--unknown_below cannot go with --format cityscapes: the server takes a class for every pixel."
         )
     if args.outputs and "overlay" not in args.outputs:
-        used = {"bands": bool(args.grid), "transparent": bool({"rle", "geojson"} & set(args.outputs))}
-        for flag, default in (("bands", None), ("opacity", OPACITY), ("no_legend", False), ("transparent", None)):
-            if getattr(args, flag) != default and not used.get(flag):
-                raise ConfigError(f"--{flag} has no effect without overlays: add --outputs overlay, or leave it out.")
+        check_without_overlays(args)
     if (args.crop_size or args.stride) and not args.is_slide:
         raise ConfigError("--crop_size and --stride are the sliding window's: add --is_slide.")
 
@@ -289,7 +253,7 @@ def _open(args: argparse.Namespace, kinds: tuple[str, ...]) -> tuple[Any, Any]:
     from ppliteseg_paddle.visual.overlays import Overlays
 
     labels = recolored(predictor.label_set, args.palette)
-    return predictor, Overlays(labels, args.opacity, not args.no_legend, args.transparent)
+    return predictor, Overlays(labels, args.opacity, not args.no_legend, args.transparent, args.overlay_scale)
 
 
 def _take_shipped(args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Callable
 from ppliteseg_paddle import progress
 from ppliteseg_paddle.data import submission
 from ppliteseg_paddle.deploy.pipeline import overlapped
-from ppliteseg_paddle.deploy.predict_report import report
+from ppliteseg_paddle.deploy.predict_report import OVERLAY_FORMATS, report
 from ppliteseg_paddle.deploy.predictor import Prediction, Predictor
 from ppliteseg_paddle.deploy.results import image_paths, tell_places, write_images
 from ppliteseg_paddle.deploy.sources import Item
@@ -52,6 +52,7 @@ class ImageRun:
         grid: also draw `grid_images` of the images, with their ground truth where the list names labels, and
             predictions into one image file of that name, below `grid_title`.
         bands: which channels the pictures show, see `visual.bands`.
+        overlay_format: of `predict_report.OVERLAY_FORMATS`.
     """
 
     save_dir: str
@@ -63,6 +64,7 @@ class ImageRun:
     grid_images: int = 4
     grid_title: str = ""
     bands: Sequence[int] | None = None
+    overlay_format: str = OVERLAY_FORMATS[0]
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -72,7 +74,7 @@ class ImageRun:
         """Where an image's results go, by kind."""
         if self.cityscapes:
             return {"submission": os.path.join(self.save_dir, "submission", submission.file_name(item.path))}
-        return image_paths(self.save_dir, item, self.kinds)
+        return image_paths(self.save_dir, item, self.kinds, self.overlay_format)
 
     @property
     def coco(self) -> str | None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 # What can be written of a prediction; see `results`.
 KINDS = ("mask", "overlay", "color", "confidence", "rle", "geojson")
+OVERLAY_FORMATS = ("png", "jpg")  # of images; the first one unless told otherwise
 OF_IMAGES_ONLY = ("rle", "geojson")  # not of videos
 _PLURALS = {
     **{"mask": "masks", "overlay": "overlays", "color": "colors", "confidence": "confidences"},

@@ -21,6 +21,7 @@ from typing import Any, Callable
 
 from numpy.typing import NDArray
 
+from ppliteseg_paddle.deploy.predict_report import OVERLAY_FORMATS
 from ppliteseg_paddle.deploy.predictor import Prediction
 from ppliteseg_paddle.deploy.sources import Item
 from ppliteseg_paddle.deploy.video import VideoWriter
@@ -53,10 +54,13 @@ FRAMES: dict[str, Callable[[Prediction, Overlays], NDArray[Any]]] = {
 }
 
 
-def image_paths(save_dir: str, item: Item, kinds: Sequence[str]) -> dict[str, str]:
+def image_paths(
+    save_dir: str, item: Item, kinds: Sequence[str], overlay_format: str = OVERLAY_FORMATS[0]
+) -> dict[str, str]:
     """Where the results of an image go: SAVE_DIR/KIND/NAME.png, or with the extension that the kind has;
-    SAVE_DIR/mask/NAME.tif if the image is georeferenced."""
-    paths = {kind: os.path.join(save_dir, kind, item.name + _EXTENSIONS.get(kind, ".png")) for kind in kinds}
+    SAVE_DIR/mask/NAME.tif if the image is georeferenced. Args: overlay_format: of `OVERLAY_FORMATS`."""
+    extensions = {**_EXTENSIONS, "overlay": f".{overlay_format}"}
+    paths = {kind: os.path.join(save_dir, kind, item.name + extensions.get(kind, ".png")) for kind in kinds}
     if "mask" in paths and geo_tags(item.path):
         paths["mask"] = os.path.join(save_dir, "mask", item.name + ".tif")
     return paths

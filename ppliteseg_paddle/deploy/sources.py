@@ -15,7 +15,7 @@ from ppliteseg_paddle.outputs import MANIFEST, Outputs
 from ppliteseg_paddle.reading.extensions import IMAGE_EXTENSIONS
 from ppliteseg_paddle.reading.lists import NotTextError, Pair, read_list
 
-RESULT_EXTENSIONS = (".png", ".tif", ".json", ".geojson")  # of what `results` writes of an image
+RESULT_EXTENSIONS = (".png", ".jpg", ".tif", ".json", ".geojson")  # of what `results` writes of an image
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
 
 

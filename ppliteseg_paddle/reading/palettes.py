@@ -12,6 +12,7 @@ from ppliteseg_paddle.reading.lists import read_lines
 
 RGB = tuple[int, int, int]
 OPACITY = 0.55  # of colors over an image
+OVERLAY_SCALE = 1.0  # of an overlay's sides, beside its image's
 
 # 256 colors, each as far as possible from all before it, for normal sight and for protan, deutan and tritan sight
 # (Machado, Oliveira and Fernandes 2009, full severity): the smallest of the four distances in CIELAB counts.

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from ppliteseg_paddle.errors import ConfigError, suggest
 from ppliteseg_paddle.reading.label_sets import LabelSet
-from ppliteseg_paddle.reading.palettes import OPACITY
+from ppliteseg_paddle.reading.palettes import OPACITY, OVERLAY_SCALE
 from ppliteseg_paddle.visual.areas import class_areas
 from ppliteseg_paddle.visual.draw import overlay
 from ppliteseg_paddle.visual.text import font_for, shortened, text_width
@@ -32,17 +33,21 @@ class Overlays:
         opacity: of the colors, 0 to 1.
         legend: whether a strip below the image names the colors.
         transparent: names of the classes that are left uncolored; None leaves the background so, see `background_of`.
-    Raises: ConfigError: for an opacity or a class that is not possible.
+        scale: of the sides, above 0, at most 1: the image is shrunk before the classes are drawn.
+    Raises: ConfigError: for an opacity, a class or a scale that is not possible.
     """
 
     labels: LabelSet
     opacity: float = OPACITY
     legend: bool = True
     transparent: Sequence[str] | None = None
+    scale: float = OVERLAY_SCALE
 
     def __post_init__(self) -> None:
         if not 0 <= self.opacity <= 1:
             raise ConfigError(f"--opacity {self.opacity} is not allowed: give a number from 0 to 1.")
+        if not 0 < self.scale <= 1:
+            raise ConfigError(f"--overlay_scale {self.scale} is not allowed: give a number above 0, at most 1.")
         for name in self.transparent or ():
             if name not in self.labels.classes and self.transparent != [NONE]:
                 raise ConfigError(f"--transparent {name}: no class has this name.{suggest(name, self.labels.classes)}")
@@ -60,21 +65,36 @@ class Overlays:
         return () if mask.ndim == 3 and self.transparent is None else self.hidden
 
     def frame(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """The overlay without a legend, in the image's size, as the frames of a video need it.
+        """The overlay without a legend, as the frames of a video need it.
 
-        Shape: image (H, W, 3) uint8, BGR; mask (H, W), or planes (H, W, classes); returns (H, W, 3) uint8, BGR.
+        Shape: image (H, W, 3) uint8, BGR; mask (H, W), or planes (H, W, classes); returns (H, W, 3) uint8, BGR, or
+            `scale` times these sides.
         Raises: DataError: if image and mask differ in size.
         """
+        return self._colored(*self._shrunk(image, mask))
+
+    def _colored(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return overlay(image, mask, self.labels.palette, self.opacity, self.hidden_in(mask))
+
+    def _shrunk(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Image and mask in the overlay's size."""
+        before = image.shape[:2]
+        height, width = (_shrunk_side(side, self.scale) for side in before)
+        if (height, width) == before or mask.shape[:2] != before:  # `overlay` says what is wrong with the latter
+            return image, mask
+        rows, columns = ((np.arange(to) + 0.5) * side / to for side, to in zip(before, (height, width)))
+        small = mask.take(rows.astype(np.intp), axis=0).take(columns.astype(np.intp), axis=1)
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), small
 
     def draw(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The overlay of an image, with a legend of the classes in its mask.
 
         Shape: image (H, W, 3) uint8, BGR; mask (H, W), or planes (H, W, classes); returns (H or more, W or more, 3)
-            uint8, BGR.
+            uint8, BGR, with `scale` times these sides.
         Raises: DataError: if image and mask differ in size.
         """
-        drawn = self.frame(image, mask)
+        image, mask = self._shrunk(image, mask)
+        drawn = self._colored(image, mask)
         if not self.legend:
             return drawn
         counts = class_areas(mask, self.labels.num_classes)
@@ -93,6 +113,11 @@ class Overlays:
         whole[:height, :width] = picture
         whole[height:] = strip
         return whole
+
+
+def _shrunk_side(side: int, scale: float) -> int:
+    """Even sides stay even and odd ones odd: which codec a video can have goes by that."""
+    return max(side - 2 * round(side * (1 - scale) / 2), 2 - side % 2)
 
 
 def background_of(labels: LabelSet) -> tuple[int, ...]:

@@ -70,9 +70,16 @@ def write_image(path: str, image: np.ndarray, write: Write = _write) -> None:
     """Write an image; the extension of `path` says in which format.
 
     Shape: image (H, W, 3) uint8, BGR.
-    Raises: DataError: if the format is unknown or the file cannot be written; none is left half-written.
+    Raises: DataError: if the format is unknown or too small for the image, or the file cannot be written; none is left
+        half-written.
     """
     extension = os.path.splitext(path)[1]
     if not extension or not cv2.haveImageWriter("image" + extension):
         raise DataError(f"cannot write {path}: OpenCV has no image format '{extension}'; use .png or .jpg.")
-    write(path, cv2.imencode(extension, image)[1].tobytes())
+    try:
+        content = cv2.imencode(extension, image)[1].tobytes()
+    except cv2.error:  # JPEG ends at 65500 pixels a side, WebP at 16383
+        raise DataError(
+            f"cannot write {path}: {image.shape[1]:d}x{image.shape[0]:d} pixels are too many for its format; use .png."
+        ) from None
+    write(path, content)

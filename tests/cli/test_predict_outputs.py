@@ -39,7 +39,10 @@ class EveryPixelIs:
 @pytest.fixture
 def model(monkeypatch):
     def use(*arguments):
-        monkeypatch.setattr(predict, "_open", lambda args, kinds: (EveryPixelIs(*arguments), Overlays(LABELS)))
+        def open_(args, kinds):
+            return EveryPixelIs(*arguments), Overlays(LABELS, legend=not args.no_legend, scale=args.overlay_scale)
+
+        monkeypatch.setattr(predict, "_open", open_)
 
     use(1)
     return use
@@ -84,6 +87,51 @@ def test_an_image_that_a_list_names_twice_is_segmented_once(tmp_path):
     write_photo(tmp_path / "a.png")
     (tmp_path / "l.txt").write_text("a.png\n./a.png\n")
     assert [item.name for item in find_images(str(tmp_path / "l.txt"))] == ["a"]
+
+
+# --------------------------------------------------------------------------------------------
+# Overlays
+# --------------------------------------------------------------------------------------------
+def test_overlays_become_jpegs_by_a_flag_and_masks_stay_as_they_are(tmp_path, model):
+    photo = write_photo(tmp_path / "a.png")
+    assert run("--image_path", photo, "--save_dir", tmp_path / "png") == 0
+    jpegs = ["--image_path", photo, "--save_dir", tmp_path / "jpg", "--overlay_format", "jpg"]
+    assert run(*jpegs) == 0 and run(*jpegs) == 0  # the second run replaces what the first one wrote
+    assert files_in(tmp_path / "jpg") == ["mask/a.png", "overlay/a.jpg"]
+    assert (tmp_path / "jpg/mask/a.png").read_bytes() == (tmp_path / "png/mask/a.png").read_bytes()
+    with Image.open(tmp_path / "jpg/overlay/a.jpg") as lossy, Image.open(tmp_path / "png/overlay/a.png") as exact:
+        assert (lossy.format, exact.format) == ("JPEG", "PNG")
+        assert np.abs(np.asarray(lossy, int) - np.asarray(exact)).mean() < 5
+
+
+def test_overlays_are_half_the_size_by_a_flag(tmp_path, model):
+    photo = write_photo(tmp_path / "a.png")
+    command = ["--image_path", photo, "--save_dir", tmp_path / "out", "--no_legend", "--overlay_scale", "0.5"]
+    assert run(*command) == 0
+    with Image.open(tmp_path / "out/overlay/a.png") as overlay, Image.open(tmp_path / "out/mask/a.png") as mask:
+        assert (overlay.size, mask.size) == ((48, 32), (96, 64))
+
+
+@pytest.mark.parametrize("flag", [["--overlay_format", "jpg"], ["--overlay_scale", "0.5"]])
+def test_how_overlays_are_written_is_not_said_where_there_are_none(tmp_path, model, capsys, flag):
+    photo = write_photo(tmp_path / "a.png")
+    assert run("--image_path", photo, "--save_dir", tmp_path / "out", "--outputs", "mask", *flag) == 2
+    assert f"{flag[0]} has no effect without overlays" in last_line(capsys)
+
+
+@pytest.mark.parametrize("text", ["0", "2", "half"])
+def test_a_scale_outside_0_to_1_is_refused(tmp_path, model, capsys, text):
+    assert run("--image_path", tmp_path / "a.png", "--overlay_scale", text) == 2
+    assert "--overlay_scale" in last_line(capsys)
+
+
+def test_an_overlay_too_large_for_a_jpeg_is_named(tmp_path, model, capsys):
+    Image.fromarray(np.zeros((2, 65501, 3), np.uint8)).save(tmp_path / "long.png")
+    command = ["--image_path", tmp_path / "long.png", "--save_dir", tmp_path / "out", "--no_legend"]
+    assert run(*command, "--overlay_format", "jpg") == 2
+    path = tmp_path / "out" / "overlay" / "long.jpg"
+    assert last_line(capsys) == f"error: cannot write {path}: 65501x2 pixels are too many for its format; use .png."
+    assert not path.exists()
 
 
 # --------------------------------------------------------------------------------------------

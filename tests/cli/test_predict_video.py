@@ -38,6 +38,23 @@ def test_a_video_goes_in_and_an_overlay_video_of_its_frames_and_size_comes_out(t
         assert np.abs(picture.astype(int) - expected).mean() < 12 < np.abs(picture.astype(int) - frame).mean()
 
 
+@pytest.mark.parametrize("height, width, size", [(64, 96, (48, 32)), (47, 65, (33, 23))], ids=["even", "odd"])
+def test_an_overlay_video_is_half_the_size_by_a_flag(tmp_path, capsys, height, width, size):
+    path = write_video(tmp_path / "drive.avi", 3, height, width)
+    command = ["predict", "--model_dir", small_folder(), "--image_path", path, "--save_dir", tmp_path / "out"]
+    status, result = run_json(capsys, *command, "--overlay_scale", 0.5, "--outputs", "overlay", "color")
+    assert status == 0 and result["size"] == [width, height]
+    for kind, expected in (("overlay", size), ("color", (width, height))):
+        with VideoReader(result["outputs"][kind]) as written:
+            assert (written.size, written.frame_count) == (expected, 3)
+
+
+def test_the_overlays_of_a_video_have_no_image_format(tmp_path, capsys):
+    path = write_video(tmp_path / "drive.avi", 3)
+    assert main(["predict", "--model_dir", small_folder(), "--image_path", path, "--overlay_format", "jpg"]) == 2
+    assert "--overlay_format is for images, not for videos." in capsys.readouterr().err
+
+
 def test_every_output_of_a_video_has_its_frames(tmp_path, capsys):
     path = write_video(tmp_path / "drive.avi", 5, 47, 65)
     status, result = run_json(

@@ -45,6 +45,33 @@ def test_classes_are_left_uncolored_by_name_and_none_colors_all():
         Overlays(BINARY, transparent=["backgrund"])
 
 
+@pytest.mark.parametrize("planes", [False, True])
+def test_a_half_size_overlay_is_that_of_the_image_and_mask_in_half_size(planes):
+    image, small = photograph(60, 80), square(30, 40)
+    half = image.reshape(30, 2, 40, 2, 3).mean(axis=(1, 3))
+    small[0, 0] = LABELS.num_classes  # no class
+    if planes:
+        small = np.eye(LABELS.num_classes + 1, dtype=np.uint8)[small][..., :-1]
+    drawn = Overlays(LABELS, scale=0.5).draw(image, small.repeat(2, axis=0).repeat(2, axis=1))
+    expected = Overlays(LABELS).draw(np.rint(half).astype(np.uint8), small)
+    assert drawn.shape == expected.shape and drawn.shape[1] >= 40
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "side, scale, shrunk", [(720, 0.5, 360), (90, 0.5, 46), (65, 0.5, 33), (10, 0.01, 2), (9, 0.01, 1), (9, 1.0, 9)]
+)
+def test_shrunk_sides_stay_even_or_odd(side, scale, shrunk):
+    image, mask = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.uint8)
+    assert Overlays(LABELS, scale=scale).frame(image, mask).shape == (shrunk, shrunk, 3)
+
+
+@pytest.mark.parametrize("scale", [0, -1, 1.5, float("nan")])
+def test_a_scale_that_is_not_possible_is_refused(scale):
+    with pytest.raises(ConfigError, match=f"--overlay_scale {scale} is not allowed: give a number above 0, at most 1"):
+        Overlays(LABELS, scale=scale)
+
+
 @pytest.mark.parametrize(
     "names, hidden",
     [

@@ -1,10 +1,11 @@
 """Images a second of `ppliteseg predict`, from files to files, beside the model alone on the same runtime.
 
-    python -m ppliteseg_paddle.benchmark.studies.pipeline --save_json FILE [--sources folder video camera] ...
+    python -m ppliteseg_paddle.benchmark.studies.pipeline --save_json FILE [--sources folder video ...] ...
 
-folder    JPEGs of generated scenes to masks and overlays, PNGs
-video     a generated film to a video of overlays
-camera    the same film as a stream that never waits; as in a recording, frames are repeated to keep its pace
+folder      JPEGs of generated scenes to masks and overlays, PNGs
+folder-jpg  the same with --overlay_format jpg; folder-half with --overlay_scale 0.5, too
+video       a generated film to a video of overlays; video-half with --overlay_scale 0.5
+camera      the same film as a stream that never waits; as in a recording, frames are repeated to keep its pace
 
 All have as many images; the model alone gets them prepared. They run in turns in one process, as `predict` runs them.
 What each stage costs of an image is measured by itself (`pipeline_stages`).
@@ -18,6 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -37,12 +39,14 @@ from ppliteseg_paddle.benchmark.studies.pipeline_stages import (
 from ppliteseg_paddle.benchmark.timing import Call, ratios, timed
 from ppliteseg_paddle.deploy.interface import default_threads
 from ppliteseg_paddle.deploy.predict_images import ImageRun, predict_images
+from ppliteseg_paddle.deploy.predict_report import OVERLAY_FORMATS
 from ppliteseg_paddle.deploy.predict_video import predict_video
 from ppliteseg_paddle.deploy.predictor import Predictor
 from ppliteseg_paddle.deploy.sources import find_images
 from ppliteseg_paddle.deploy.video import VideoWriter
 from ppliteseg_paddle.outputs import Outputs
 from ppliteseg_paddle.reading.images import read_image
+from ppliteseg_paddle.reading.palettes import OVERLAY_SCALE
 from ppliteseg_paddle.visual.overlays import Overlays
 
 BARE = "model alone"
@@ -62,15 +66,6 @@ class Data(NamedTuple):
 # --------------------------------------------------------------------------------------------
 # What is timed
 # --------------------------------------------------------------------------------------------
-def _folder(predictor: Predictor, style: Overlays, data: Data, save_dir: str) -> int:
-    result = predict_images(find_images(data.folder), lambda: (predictor, style), ImageRun(save_dir, IMAGE_KINDS))
-    return int(result["images"])
-
-
-def _video(predictor: Predictor, style: Overlays, source: str, save_dir: str) -> int:
-    return int(predict_video(source, lambda: (predictor, style), Outputs(save_dir), FRAME_KINDS)["frames"])
-
-
 class Source(NamedTuple):
     """predict: (predictor, style, data, save_dir) -> images that were segmented; stages: see `pipeline_stages`."""
 
@@ -78,16 +73,36 @@ class Source(NamedTuple):
     stages: Callable[[Predictor, Overlays, Data, str], dict[str, dict[str, float]]]
 
 
+def _folder(overlay_format: str = OVERLAY_FORMATS[0], scale: float = OVERLAY_SCALE) -> Source:
+    def predict(predictor: Predictor, style: Overlays, data: Data, save_dir: str) -> int:
+        run = ImageRun(save_dir, IMAGE_KINDS, overlay_format=overlay_format)
+        result = predict_images(find_images(data.folder), lambda: (predictor, replace(style, scale=scale)), run)
+        return int(result["images"])
+
+    def stages(predictor: Predictor, style: Overlays, data: Data, save_dir: str) -> dict[str, dict[str, float]]:
+        return folder_stages(predictor, replace(style, scale=scale), data.folder, save_dir, overlay_format)
+
+    return Source(predict, stages)
+
+
+def _film(scale: float = OVERLAY_SCALE, prefix: str = "") -> Source:
+    def predict(predictor: Predictor, style: Overlays, data: Data, save_dir: str) -> int:
+        opened, outputs = (predictor, replace(style, scale=scale)), Outputs(save_dir)
+        return int(predict_video(prefix + data.video, lambda: opened, outputs, FRAME_KINDS)["frames"])
+
+    def stages(predictor: Predictor, style: Overlays, data: Data, save_dir: str) -> dict[str, dict[str, float]]:
+        return film_stages(predictor, replace(style, scale=scale), data.video, save_dir)
+
+    return Source(predict, stages)
+
+
 SOURCES = {
-    "folder": Source(_folder, lambda predictor, style, data, to: folder_stages(predictor, style, data.folder, to)),
-    "video": Source(
-        lambda predictor, style, data, to: _video(predictor, style, data.video, to),
-        lambda predictor, style, data, to: film_stages(predictor, style, data.video, to),
-    ),
-    "camera": Source(
-        lambda predictor, style, data, to: _video(predictor, style, "file://" + data.video, to),
-        lambda predictor, style, data, to: film_stages(predictor, style, data.video, to),
-    ),
+    "folder": _folder(),
+    "folder-jpg": _folder("jpg"),
+    "folder-half": _folder("jpg", 0.5),
+    "video": _film(),
+    "video-half": _film(0.5),
+    "camera": _film(prefix="file://"),
 }
 
 
