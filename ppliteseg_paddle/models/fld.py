@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 
 from ppliteseg_paddle.errors import ConfigError
+from ppliteseg_paddle.models.fused.blocked import is_untouched
 from ppliteseg_paddle.models.uafm import build_fusion
 
 
@@ -58,3 +59,11 @@ class FLDHead(nn.Layer):
             deep = self.fusions[i](skips[i], deep)
             fused.insert(0, deep)
         return fused
+
+
+@paddle.jit.not_to_static
+def takes_blocked(head: nn.Layer) -> bool:
+    """Whether a head's skips may be in oneDNN's layout: nobody but our own convolutions sees them there."""
+    if type(head).forward is not FLDHead.forward or not is_untouched(head):
+        return False
+    return all(fusion.takes_blocked() for fusion in head.fusions)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from paddle import nn
 
 from ppliteseg_paddle.errors import ConfigError
-from ppliteseg_paddle.models.fld import FLDHead
-from ppliteseg_paddle.models.fused.blocked import is_untouched
+from ppliteseg_paddle.models.fld import FLDHead, takes_blocked
+from ppliteseg_paddle.models.fused.blocked import is_untouched, plain
 from ppliteseg_paddle.models.layers import ConvBNReLU, resize, spatial_size, upsample_logits
 from ppliteseg_paddle.models.sppm import SPPM
 from ppliteseg_paddle.models.stdc import STDCNet, STDCNet813, STDCNet1446
@@ -82,8 +82,9 @@ class PPLiteSegNet(nn.Layer):
     def small_logits(self, x):
         """The logits of each segmentation head at its own stride, before they are resized to the image's size: of all
         heads in training, else of the first."""
-        features = _features(self.backbone, x, self.backbone_indices)  # strides 8, 16, 32 in both presets
-        context = self.neck(features[-1])
+        # Strides 8, 16, 32 in both presets.
+        features = _features(self.backbone, x, self.backbone_indices, takes_blocked(self.head))
+        context = self.neck(plain(features[-1]))
         fused = self.head(features, context)
         seg_heads = self.seg_heads if self.training else self.seg_heads[:1]
         return [seg_head(feature) for seg_head, feature in zip(seg_heads, fused)]
@@ -140,10 +141,11 @@ class PPLiteSegNet(nn.Layer):
             return list(self.backbone(image)[self.backbone_indices[-1]].shape[2:])
 
 
-def _features(backbone: nn.Layer, x, indices: Sequence[int]):
-    """Those features of a backbone. STDC computes them alone, unless something of the user's belongs to its call."""
+def _features(backbone: nn.Layer, x, indices: Sequence[int], may_be_blocked: bool):
+    """Those features of a backbone. STDC computes them alone, in oneDNN's layout where they `may_be_blocked`, unless
+    something of the user's belongs to its call."""
     if type(backbone).forward is STDCNet.forward and is_untouched(backbone):
-        return backbone.selected(x, indices)
+        return backbone.selected(x, indices, may_be_blocked)
     features = backbone(x)
     return [features[i] for i in indices]
 

@@ -89,11 +89,14 @@ class STDCNet(nn.Layer):
     def forward(self, x):
         return self.selected(x, range(len(self.stages)))
 
-    def selected(self, x, indices: Sequence[int]):
-        """Those features alone, which spares bringing the others into Paddle's layout."""
+    def selected(self, x, indices: Sequence[int], may_be_blocked: bool = False):
+        """Those features alone, which spares bringing the others into Paddle's layout.
+
+        Args: may_be_blocked: whether these, too, may stay in oneDNN's layout (see `blocked`).
+        """
         with blocked.keep_blocked(self, x, LAYERS):
             features = self._stages(x)
-        return [blocked.plain(features[i]) for i in indices]
+        return [features[i] if may_be_blocked else blocked.plain(features[i]) for i in indices]
 
     def _stages(self, x):  # by itself, as `to_static` cannot convert a loop within a `with`
         features = []

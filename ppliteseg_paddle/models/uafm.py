@@ -13,6 +13,8 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppliteseg_paddle.errors import ConfigError, suggest
+from ppliteseg_paddle.models.fused import weighed
+from ppliteseg_paddle.models.fused.blocked import is_untouched
 from ppliteseg_paddle.models.layers import RESIZE_MODES, ConvBN, ConvBNLeakyReLU, ConvBNReLU, resize, spatial_size
 
 
@@ -36,6 +38,11 @@ class AddFusion(nn.Layer):
         self.resize_mode = resize_mode
         self.conv_skip = ConvBNReLU(skip_channels, deep_channels, 3)
         self.conv_out = ConvBNReLU(deep_channels, out_channels, 3)
+
+    def takes_blocked(self) -> bool:
+        """Whether `skip` may be in oneDNN's layout."""
+        ours = type(self).forward is AddFusion.forward and type(self.conv_skip) is ConvBNReLU
+        return ours and is_untouched(self) and is_untouched(self.conv_skip)
 
     def forward(self, skip, deep):
         if paddle.in_dynamic_mode():  # sizes may be unknown while a graph is exported
@@ -67,7 +74,8 @@ class AttentionFusion(AddFusion):
 
     def fuse(self, skip, deep):
         weight = F.sigmoid(self.attention(self.statistics(skip, deep)))
-        return deep + weight * (skip - deep)
+        mixed = weighed.mix(skip, deep, weight)
+        return deep + weight * (skip - deep) if mixed is None else mixed
 
 
 class SpatialAttentionFusion(AttentionFusion):
@@ -79,6 +87,9 @@ class SpatialAttentionFusion(AttentionFusion):
 
     def statistics(self, skip, deep):
         """(N, 2 * len(reductions), H, W): skip's statistics, then deep's."""
+        found = weighed.over_channels((skip, deep), self.reductions)
+        if found is not None:
+            return found
         reduce = {"mean": lambda x: paddle.mean(x, axis=1, keepdim=True), "max": self._channel_max}
         return paddle.concat([reduce[name](x) for x in (skip, deep) for name in self.reductions], axis=1)
 

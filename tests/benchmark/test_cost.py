@@ -114,7 +114,7 @@ def test_a_file_of_something_else_is_refused(tmp_path, capsys):
     assert not list(tmp_path.rglob("cost.*"))
 
 
-def test_memory_that_is_unknown_is_left_out():
+def test_memory_that_is_unknown_is_omitted():
     rows = {point: {**row, "mib": None} for point, row in made_up(cost.AXES).items()}
     how = {"num_threads": 2, "clock": "cpu"}
     machine = {"processor": "Tested", "cpus": 2, "cpus_usable": 2, "versions": {"paddlepaddle": "3.2.2"}}

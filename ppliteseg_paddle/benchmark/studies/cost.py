@@ -91,7 +91,7 @@ def summary(axes: Mapping[str, Sequence[Point]], rows: Mapping[Point, Mapping[st
     """Predictions and growth.
 
     Returns: "axes": name -> "x" (what grows), "points" (measured and predicted), "growth" of each cost; "factors": cost
-        -> what was fitted, to all points but the largest of each axis. Costs that were not measured are left out.
+        -> what was fitted, to all points but the largest of each axis. Costs that were not measured are omitted.
     """
     points = list(rows)
     largest = {each[-1] for each in axes.values()}

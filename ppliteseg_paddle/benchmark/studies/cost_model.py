@@ -64,7 +64,7 @@ def fit(parts: Sequence[Sequence[float]], costs: Sequence[float]) -> list[float]
     values, wanted = np.asarray(parts, float), np.asarray(costs, float)
     relative = values / wanted[:, None]
     terms = values.shape[1]
-    best, least = np.zeros(terms), np.inf
+    best, smallest = np.zeros(terms), np.inf
     # The best of the sets of terms that need no factor below 0: there are few terms.
     for count in range(1, terms + 1):
         for chosen in itertools.combinations(range(terms), count):
@@ -73,8 +73,8 @@ def fit(parts: Sequence[Sequence[float]], costs: Sequence[float]) -> list[float]
             factors = np.zeros(terms)
             factors[list(chosen)] = found / scale
             distance = float(((relative @ factors - 1) ** 2).sum())
-            if (found >= 0).all() and distance < least:
-                best, least = factors, distance
+            if (found >= 0).all() and distance < smallest:
+                best, smallest = factors, distance
     return [float(factor) for factor in best]
 
 
@@ -85,7 +85,7 @@ def exponent(xs: Sequence[float], ys: Sequence[float]) -> float:
 
 
 def growth(xs: Sequence[float], ys: Sequence[float]) -> dict[str, float]:
-    """`exponent` over all points, and between the two largest, where the part that is always the same matters least."""
+    """`exponent` over all points, and between the two largest, where the constant part matters little."""
     return {"overall": exponent(xs, ys), "last": exponent(xs[-2:], ys[-2:])}
 
 

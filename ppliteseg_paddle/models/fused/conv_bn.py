@@ -27,8 +27,8 @@ from ppliteseg_paddle.models.fused.blocked import (
     refuse_second_gradient,
 )
 
-# Of the result. With fewer than the library's layouts have in a group, as in the attention, most of what it computes is
-# padding.
+# Of the result, in training. With fewer than the library's layouts have in a group, as in the attention, most of what
+# it computes is padding; in evaluation even that costs less than the calls of Paddle's three layers.
 MIN_CHANNELS = 8
 
 _bf16: ContextVar[bool] = ContextVar("bf16", default=False)
@@ -83,11 +83,15 @@ def _evaluated(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool) -> Tensor:
     weights = folded.active()
     if weights is None or paddle.is_grad_enabled() or not paddle.in_dynamic_mode():
         return _by_paddle(conv, bn, x, relu)
-    block = _block(conv, bn, x, relu, folded.Evaluated)
-    if block is None:
-        return _by_paddle(conv, bn, x, relu)
-    layer = weights.weights_of(conv, bn)
-    return block.forward(contiguous(x), layer.inner(block), layer.bias)
+    # What `_block` looks at and may be another thing in the next call.
+    key = tuple(x.shape), x.dtype, x.place.is_cpu_place(), relu, kept_blocked(), is_untouched(conv), is_untouched(bn)
+    step = weights.latest(conv, key)
+    if step is None:
+        block = _block(conv, bn, x, relu, folded.Evaluated)
+        if block is None:
+            return _by_paddle(conv, bn, x, relu)
+        step = weights.step(conv, bn, block, key)
+    return step(contiguous(x))
 
 
 _PADDLE_2 = paddle.__version__.startswith("2.")
@@ -99,7 +103,7 @@ def _block(conv: nn.Layer, bn: nn.Layer, x: Tensor, relu: bool, kind: type = Blo
         return None
     if type(conv) is not nn.Conv2D or type(bn) is not nn.BatchNorm2D or bn._use_global_stats:
         return None
-    if conv.weight.shape[0] < MIN_CHANNELS:
+    if kind is Block and conv.weight.shape[0] < MIN_CHANNELS:
         return None
     if any(tensor is None or tensor.dtype != paddle.float32 for tensor in (x, conv.weight, bn.weight, bn.bias)):
         return None

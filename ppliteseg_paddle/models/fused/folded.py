@@ -8,9 +8,10 @@ the model; Paddle does not tell when somebody does. So it is done only within `F
 from __future__ import annotations
 
 import weakref
+from collections.abc import Hashable
 from contextvars import ContextVar, Token
 from ctypes import c_float, c_int
-from typing import Any
+from typing import Any, NamedTuple
 
 import paddle
 from paddle import Tensor, nn
@@ -63,17 +64,38 @@ class Folded:
         self._tokens.set(tuple(rest))
         _active.reset(token)
 
-    def weights_of(self, conv: nn.Conv2D, bn: nn.BatchNorm2D) -> _Layer:
-        """Those of a pair of layers, folded now unless they are."""
-        found = self._layers.get(conv)
-        if found is None:
-            found = self._layers[conv] = _Layer(conv, bn)
-        return found
+    def latest(self, conv: nn.Layer, key: Hashable) -> Step | None:
+        """The latest step of `conv`, if it was for `key`: most often the next image's, too, and found at once."""
+        layer = self._layers.get(conv)
+        return layer.latest[1] if layer is not None and layer.latest is not None and layer.latest[0] == key else None
+
+    def step(self, conv: nn.Conv2D, bn: nn.BatchNorm2D, block: Evaluated, key: Hashable) -> Step:
+        """That of a pair of layers by a block; the layers are folded now unless they are.
+
+        Args: key: of `latest`: all that the choice of the block depends on.
+        """
+        layer = self._layers.get(conv)
+        if layer is None:
+            layer = self._layers[conv] = _Layer(conv, bn)
+        step = layer.step(block)
+        layer.latest = key, step
+        return step
 
 
 def active() -> Folded | None:
     """The one that is entered."""
     return _active.get()
+
+
+class Step(NamedTuple):
+    """One layer's computation; `weight` in the layout that the block takes."""
+
+    block: Evaluated
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.block.forward(x, self.weight, self.bias)
 
 
 class _Layer:
@@ -85,13 +107,14 @@ class _Layer:
         offset = -bn._mean if conv.bias is None else conv.bias - bn._mean
         self.bias = (bn.bias + offset * factor).detach()
         self._inner: weakref.WeakKeyDictionary[Evaluated, Tensor] = weakref.WeakKeyDictionary()
+        self.latest: tuple[Hashable, Step] | None = None  # what it was for, and what was computed
 
-    def inner(self, block: Evaluated) -> Tensor:
-        """The weight in a block's layout."""
+    def step(self, block: Evaluated) -> Step:
+        """This layer's computation by a block."""
         found = self._inner.get(block)
         if found is None:
             found = self._inner[block] = block.arranged(self.weight)
-        return found
+        return Step(block, found, self.bias)
 
 
 class Evaluated(Built[Case]):

@@ -12,11 +12,13 @@ from one_block import assert_close, layer
 from paddle import nn
 
 import ppliteseg_paddle
+from ppliteseg_paddle.models.fld import FLDHead
 from ppliteseg_paddle.models.fused import block as blocks
 from ppliteseg_paddle.models.fused import blocked
 from ppliteseg_paddle.models.fused.folded import Folded
 from ppliteseg_paddle.models.layers import ConvBNReLU
 from ppliteseg_paddle.models.stdc import STDCBlock, STDCNet813
+from ppliteseg_paddle.models.uafm import SpatialAttentionFusion
 
 CHANNELS = 32
 FORMS = [8, 16, CHANNELS]  # the channels that lie together
@@ -168,9 +170,58 @@ def test_evaluation_with_folded_batch_norm_keeps_them_too(monkeypatch):
     with paddle.no_grad():
         with Folded():
             (found,) = network(image)
-        assert [blocked_shape[2:4] for blocked_shape in sizes] == [[13, 17], [7, 9], [4, 5]]
+        assert [blocked_shape[2:4] for blocked_shape in sizes] == [
+            [4, 5]
+        ]  # for the neck; the head's convolutions take all
         (expected,) = network(image)
     assert np.allclose(found.numpy(), expected.numpy(), atol=1e-4)
+
+
+def plain_skip(maps):
+    return lambda layer, inputs: maps.append(inputs[0] if isinstance(inputs[0], paddle.Tensor) else inputs[0][0])
+
+
+class OwnFusion(SpatialAttentionFusion):
+    def forward(self, skip, deep):
+        self.seen.append(skip)
+        return super().forward(skip, deep)
+
+
+class OwnHead(FLDHead):
+    def forward(self, skips, context):
+        self.seen.append(skips[0])
+        return super().forward(skips, context)
+
+
+def own_fusion(head, seen):
+    head.fusions[0].__class__ = OwnFusion
+    head.fusions[0].seen = seen
+
+
+def own_head(head, seen):
+    head.__class__, head.seen = OwnHead, seen
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda head, seen: head.register_forward_pre_hook(plain_skip(seen)),
+        lambda head, seen: head.fusions[0].register_forward_pre_hook(plain_skip(seen)),
+        lambda head, seen: head.fusions[0].conv_skip.register_forward_pre_hook(plain_skip(seen)),
+        lambda head, seen: head.fusions[0].conv_skip.conv.register_forward_pre_hook(plain_skip(seen)),
+        own_fusion,
+        own_head,
+    ],
+    ids=["hook of the head", "of a fusion", "of a layer", "of a convolution", "own fusion", "own head"],
+)
+def test_what_is_not_ours_in_the_head_gets_plain_maps(change):
+    network, image, seen = ppliteseg_paddle.pp_liteseg_t(num_classes=5), paddle.rand([1, 3, 64, 96]), []
+    network.full_size_logits = False
+    expected = [logits.numpy() for logits in copy.deepcopy(network)(image)]
+    change(network.head, seen)
+    found = [logits.numpy() for logits in network(image)]
+    assert [x.shape for x in seen] == [[1, 256, 8, 12]]
+    assert all(np.allclose(one, other, atol=1e-5) for one, other in zip(found, expected))
 
 
 class Doubled(nn.Layer):

@@ -13,9 +13,11 @@ import ppliteseg_paddle
 from ppliteseg_paddle.engine.build import build_model, build_val_dataset, load_config
 from ppliteseg_paddle.engine.val import evaluate
 from ppliteseg_paddle.export.eager import EagerBackend
-from ppliteseg_paddle.models.fused import folded, onednn
+from ppliteseg_paddle.models.fused import folded, onednn, weighed
+from ppliteseg_paddle.models.fused.conv_bn import conv_bn
 from ppliteseg_paddle.models.fused.folded import Folded
 from ppliteseg_paddle.models.layers import ConvBN, ConvBNReLU
+from ppliteseg_paddle.models.uafm import build_fusion
 
 
 @pytest.fixture
@@ -38,6 +40,13 @@ def by_both(made, batch):
         expected = made(batch)
         with Folded():
             return expected.numpy(), made(batch).numpy()
+
+
+def fused_with(fusion, deep):
+    """The fusion with a deeper feature, as a layer of the skip feature alone."""
+    whole = paddle.nn.Layer()
+    whole.fusion, whole.forward = fusion, lambda skip: fusion(skip, deep)
+    return whole
 
 
 def with_statistics(made):
@@ -196,3 +205,47 @@ def test_the_model_itself_as_a_backend_is_evaluated_so(evaluated):
     with paddle.no_grad():
         expected = network(paddle.to_tensor(batch))[0].numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+def test_what_was_found_for_one_image_is_not_taken_for_another(evaluated):
+    paddle.seed(4)
+    made = with_statistics(ConvBNReLU(16, 24, 3))
+    made.eval()
+    batches = [paddle.randn([1, 16, *size]) for size in ((9, 11), (9, 11), (12, 8), (9, 11))]
+    with paddle.no_grad():
+        expected = [made(batch).numpy() for batch in batches]
+        with Folded():
+            for batch, wanted in zip(batches, expected):
+                assert np.allclose(made(batch).numpy(), wanted, atol=2e-5)
+            assert evaluated == [4]
+            called = made.bn.register_forward_post_hook(lambda layer, inputs, output: output * 2)
+            assert np.allclose(made(batches[-1]).numpy(), 2 * expected[-1], atol=4e-5)
+            called.remove()
+            assert np.allclose(made(batches[-1]).numpy(), expected[-1], atol=2e-5)
+            found = conv_bn(made.conv, made.bn, batches[-1])  # without ReLU
+    assert evaluated == [6] and float(found.min()) < 0
+
+
+@pytest.mark.parametrize("batch, size", [(1, (6, 9)), (3, (5, 1))])
+@pytest.mark.parametrize("kind", ["spatial_mean_max", "spatial_mean", "channel_mean_max", "add"])
+def test_fusions_by_numpy_are_those_by_paddle(kind, batch, size):
+    paddle.seed(5)
+    fusion = with_statistics(build_fusion(kind, 24, 16, 8))
+    skip, deep = paddle.randn([batch, 24, *size]), paddle.randn([batch, 16, 3, 1])
+    expected, found = by_both(fused_with(fusion, deep), skip)
+    assert found.shape == (batch, 8, *size)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
+
+
+def test_maps_that_are_not_contiguous_are_mixed_rightly():
+    paddle.seed(6)
+    with paddle.no_grad(), Folded():
+        skip, deep = (paddle.randn([2, 5, 4, 3]).transpose([0, 3, 1, 2]) for _ in range(2))
+        weight = paddle.rand([2, 1, 5, 4])
+        mixed = weighed.mix(skip, deep, weight)
+        found = weighed.over_channels((skip, deep), ("max", "mean"))
+    s, d, w = skip.numpy(), deep.numpy(), weight.numpy()
+    np.testing.assert_allclose(mixed.numpy(), d + w * (s - d), rtol=1e-6, atol=1e-6)
+    both = [reduce(x, axis=1) for x in (s, d) for reduce in (np.max, np.mean)]
+    np.testing.assert_allclose(found.numpy(), np.stack(both, axis=1), rtol=1e-6, atol=1e-6)
+    assert weighed.mix(skip, deep, weight) is None  # with gradients, by Paddle
