@@ -1,5 +1,6 @@
 import json
 import os
+import weakref
 
 import cv2
 import numpy as np
@@ -193,6 +194,18 @@ def test_other_calibration_methods_give_other_ranges(data, tmp_path, method):
         )
     assert len(scales[0]) == len(scales[1]) > 2
     assert scales[0] != scales[1]
+
+
+def test_a_batch_is_kept_as_long_as_its_reader():
+    """ONNX Runtime 1.19 reads it after the end of the data, and found what was written there since."""
+    from ppliteseg_paddle.export.int8.calibration import _Once
+
+    batch = np.ones((1, 3, 8, 8), np.float32)
+    there = weakref.ref(batch)
+    reader = _Once({"x": batch})
+    del batch
+    assert reader.get_next()["x"] is there() is not None and reader.get_next() is None
+    assert there() is not None
 
 
 @needs_converter

@@ -120,11 +120,12 @@ def progress_bar(calibration: Calibration, total: int, what: str, unit: str) -> 
 
 
 class _Once:
-    """A calibration reader of one batch."""
+    """A calibration reader of one batch, which it keeps: ONNX Runtime 1.19 gives the network's input among the outputs
+    without a copy, and reads it after it has let go of what it was given."""
 
     def __init__(self, inputs: dict[str, NDArray[Any]]) -> None:
-        self._inputs: dict[str, NDArray[Any]] | None = inputs
+        self._inputs, self._given = inputs, False
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
-        inputs, self._inputs = self._inputs, None
-        return inputs
+        given, self._given = self._given, True
+        return None if given else self._inputs
