@@ -23,13 +23,16 @@ def test_paddle_is_told_for_how_many_sizes_to_keep_kernels(monkeypatch):
 @pytest.mark.parametrize("has_setting", [True, False])
 def test_openvino_is_told_to_keep_few_kernels_where_it_has_the_setting(has_setting):
     class Core:
+        def read_model(self, path):
+            return path
+
         def compile_model(self, model, device, settings):
             if "CPU_RUNTIME_CACHE_CAPACITY" in settings and not has_setting:
                 raise RuntimeError("Unsupported property")
-            return device, settings
+            return model, device, settings
 
     kept = {"CPU_RUNTIME_CACHE_CAPACITY": 100} if has_setting else {}
-    assert openvino._compiled(Core(), None, {"A": 1}) == ("CPU", {"A": 1, **kept})
+    assert openvino._opened(Core(), "model.xml", {"A": 1}, None) == ("model.xml", "CPU", {"A": 1, **kept})
 
 
 def test_ways_back_are_kept_for_the_last_sizes_only():

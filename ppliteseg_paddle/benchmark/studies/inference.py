@@ -163,6 +163,8 @@ def _starts(opened: dict[str, tuple[Artifact, Backend]], image: np.ndarray, fold
     for name, (artifact, backend) in opened.items():
         how = {"backend": backend.name, "device": "cpu", "precision": backend.describe().get("precision")}
         starts[name] = {"image": path, "model_dir": artifact.folder, **how}
+        if backend.name == "openvino" and artifact.precision == "int8":
+            starts[f"{name}, compiled anew"] = {**starts[name], "kept": False}
     return starts
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from ppliteseg_paddle.benchmark.studies.command import in_turns
 from ppliteseg_paddle.benchmark.studies.worker import Work, Worker, answer, module_command
 from ppliteseg_paddle.benchmark.timing import describe
+from ppliteseg_paddle.deploy import compiled
 from ppliteseg_paddle.deploy.predictor import Predictor
 
 STAGES = ("open", "first_mask", "total")  # the last is the sum
@@ -25,7 +27,7 @@ _MODULE = "ppliteseg_paddle.benchmark.studies.startup"
 def measure(starts: Mapping[str, Mapping[str, Any]], threads: int, repeats: int) -> dict[str, dict[str, Any]]:
     """Start in turns, after a turn that does not count.
 
-    Args: starts: name -> arguments of `Predictor`, and "image", the path of what it segments first.
+    Args: starts: name -> arguments of `start`, of which "image" is the path of what is segmented first.
     Returns: name -> stage -> `timing.describe`.
     """
     calls = {name: partial(_start, name, {**options, "num_threads": threads}) for name, options in starts.items()}
@@ -39,8 +41,11 @@ def _start(name: str, options: Mapping[str, Any]) -> dict[str, float]:
         return worker.ask("start")
 
 
-def start(image: str, **options: Any) -> dict[str, float]:
-    """Seconds of each stage. Args: options: of `Predictor`."""
+def start(image: str, kept: bool = True, **options: Any) -> dict[str, float]:
+    """Seconds of each stage. Args: kept: whether compiled models are taken that an earlier start has kept, for this
+    process; options: of `Predictor`."""
+    if not kept:
+        os.environ[compiled.VARIABLE] = "0"
     begin = time.perf_counter()
     predictor = Predictor(**options)
     opened = time.perf_counter()
