@@ -8,7 +8,6 @@ export/, benchmark.json, and what led to them."""
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import Any
 
@@ -78,7 +77,7 @@ def run(args) -> dict:
     at_first = steps.run("val", timed_as="before", config=args.config, model_path=args.model_path, opts=data_flags)
     title = f"{args.model_path}, which has never seen a generated scene: mIoU {100 * at_first['mIoU']:.1f} %"
     _write_grid(outputs, before, _trained(args.config, args.model_path, data_flags), data, title)
-    print(f"written: {before}: the scenes before training", file=sys.stderr, flush=True)
+    print(f"written: {before}: the scenes before training", flush=True)
     if earlier:
         remove_results(trained)
     training = steps.run(
@@ -155,13 +154,13 @@ class _Steps:
         for name, value in flags.items():
             if value is not None:
                 argv += ["--" + name, *(map(str, value) if isinstance(value, list) else [str(value)])]
-        print(f"\n$ ppliteseg {command} {' '.join(argv)}", file=sys.stderr, flush=True)
+        print(f"\n$ ppliteseg {command} {' '.join(argv)}", flush=True)
         args = parse(command, argv)
         start = time.perf_counter()
         result = args._module.run(args)
         self.seconds[timed_as or command] = round(time.perf_counter() - start, 2)
         if hasattr(args._module, "summary"):
-            print(args._module.summary(result).split("\n\nnext:")[0], file=sys.stderr, flush=True)
+            print(args._module.summary(result).split("\n\nnext:")[0], flush=True)
         return result
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import sys
 from typing import Any
 
 
@@ -23,7 +22,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ppliteseg_paddle.diagnosis.findings import findings
 
     packages = probes.versions()
-    print("trying each package in a process of its own ...", file=sys.stderr, flush=True)
+    print("trying each package in a process of its own ...", flush=True)
     checks, runtimes = probes.try_all()
     works = probes.working(packages, checks, runtimes)
     return {

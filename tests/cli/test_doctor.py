@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from ppliteseg_paddle.cli import doctor
+from ppliteseg_paddle.cli.main import main
 from ppliteseg_paddle.deploy.runtimes import RUNTIMES
 from ppliteseg_paddle.diagnosis import probes
 from ppliteseg_paddle.diagnosis.findings import how_to_train
@@ -75,3 +76,11 @@ def test_every_runtime_is_listed_by_the_name_that_backend_takes_with_its_install
     listed = doctor.summary(result).split("runtimes for an exported model", 1)[1]
     [line] = [line for line in listed.splitlines() if line.split()[:1] == [name]]
     assert line.endswith(f"not installed; {RUNTIMES[name].install}")
+
+
+@pytest.mark.parametrize("flags, said", [([], "trying each package in a process of its own ...\n"), (["--quiet"], "")])
+def test_what_doctor_says_meanwhile_goes_to_stderr_and_with_quiet_nowhere(flags, said, monkeypatch, capsys):
+    installed(monkeypatch)
+    capsys.readouterr()
+    assert main(["doctor", *flags]) == 0
+    assert capsys.readouterr().err == said
