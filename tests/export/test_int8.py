@@ -102,7 +102,9 @@ def test_int8_graphs_run_on_both_runtimes_and_the_report_names_every_layer(data,
     assert "QuantizeLinear" in operators(str(tmp_path / "export" / "model.onnx"))
     masks = [Predictor(tmp_path / "export", name).predict(photograph(96, 128)) for name in ("onnxruntime", "openvino")]
     assert np.mean(masks[0] != masks[1]) < 0.05
-    monkeypatch.setenv("PPLITESEG_COMPILED", "0")  # before, the model was taken that was compiled for the export's check
+    monkeypatch.setenv(
+        "PPLITESEG_COMPILED", "0"
+    )  # before, the model was taken that was compiled for the export's check
     assert np.array_equal(Predictor(tmp_path / "export", "openvino").predict(photograph(96, 128)), masks[1])
     assert Predictor(tmp_path / "export").artifact.precision == "int8"
 
