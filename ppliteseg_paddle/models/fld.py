@@ -12,7 +12,7 @@ from paddle import nn
 
 from ppliteseg_paddle.errors import ConfigError
 from ppliteseg_paddle.models.fused.blocked import is_untouched
-from ppliteseg_paddle.models.uafm import build_fusion
+from ppliteseg_paddle.models.uafm import AddFusion, build_fusion
 
 
 class FLDHead(nn.Layer):
@@ -66,4 +66,4 @@ def takes_blocked(head: nn.Layer) -> bool:
     """Whether a head's skips may be in oneDNN's layout: nobody but our own convolutions sees them there."""
     if type(head).forward is not FLDHead.forward or not is_untouched(head):
         return False
-    return all(fusion.takes_blocked() for fusion in head.fusions)
+    return all(isinstance(fusion, AddFusion) and fusion.takes_blocked() for fusion in head.fusions)

@@ -198,6 +198,22 @@ def own_fusion(head, seen):
     head.fusions[0].seen = seen
 
 
+class Foreign(nn.Layer):
+    """A fusion of the user's that has none of our fusions' methods."""
+
+    def __init__(self, fusion, seen):
+        super().__init__()
+        self.inside, self.seen = fusion, seen
+
+    def forward(self, skip, deep):
+        self.seen.append(skip)
+        return self.inside(skip, deep)
+
+
+def foreign_fusion(head, seen):
+    head.fusions[0] = Foreign(head.fusions[0], seen)
+
+
 def own_head(head, seen):
     head.__class__, head.seen = OwnHead, seen
 
@@ -210,9 +226,18 @@ def own_head(head, seen):
         lambda head, seen: head.fusions[0].conv_skip.register_forward_pre_hook(plain_skip(seen)),
         lambda head, seen: head.fusions[0].conv_skip.conv.register_forward_pre_hook(plain_skip(seen)),
         own_fusion,
+        foreign_fusion,
         own_head,
     ],
-    ids=["hook of the head", "of a fusion", "of a layer", "of a convolution", "own fusion", "own head"],
+    ids=[
+        "hook of the head",
+        "of a fusion",
+        "of a layer",
+        "of a convolution",
+        "own fusion",
+        "foreign fusion",
+        "own head",
+    ],
 )
 def test_what_is_not_ours_in_the_head_gets_plain_maps(change):
     network, image, seen = ppliteseg_paddle.pp_liteseg_t(num_classes=5), paddle.rand([1, 3, 64, 96]), []
