@@ -41,14 +41,10 @@ def writing(folder: str, overwrite: bool = False) -> Iterator[str]:
     parent = os.path.dirname(target)
     _clean_up(target)
     _check_replaceable(target, folder, overwrite)
+    temporary, claimed = "", None
     try:
-        os.makedirs(parent, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=_prefix(target), dir=parent)
-        claimed = claim(temporary)
-    except OSError as error:
-        raise ArtifactError(f"cannot write in {parent}: {error.strerror or error}.") from None
-    try:
-        os.chmod(temporary, 0o755)  # as folders are; mkdtemp's are private  # noqa: S103  # nosec B103
+        with signals.held():  # a signal that comes now finds a folder that is known, and removed below
+            temporary, claimed = _temporary(target, parent)
         yield temporary
         for path, folders, names in os.walk(temporary):
             for name in folders + names:
@@ -63,8 +59,21 @@ def writing(folder: str, overwrite: bool = False) -> Iterator[str]:
         said = f"nothing was written to {folder}; run the command again."
         raise signals.Interrupted.of(interrupt).saying(said) from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # gone already if it has been moved
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)  # gone already if it has been moved
         release(claimed)
+
+
+def _temporary(target: str, parent: str) -> tuple[str, int | None]:
+    """A new folder beside `target`, and what `claim` gives for it."""
+    try:
+        os.makedirs(parent, exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=_prefix(target), dir=parent)
+        claimed = claim(temporary)
+        os.chmod(temporary, 0o755)  # as folders are; mkdtemp's are private  # noqa: S103  # nosec B103
+    except OSError as error:
+        raise ArtifactError(f"cannot write in {parent}: {error.strerror or error}.") from None
+    return temporary, claimed
 
 
 def _prefix(target: str) -> str:

@@ -77,9 +77,11 @@ def write_image(path: str, image: np.ndarray, write: Write = _write) -> None:
     if not extension or not cv2.haveImageWriter("image" + extension):
         raise DataError(f"cannot write {path}: OpenCV has no image format '{extension}'; use .png or .jpg.")
     try:
-        content = cv2.imencode(extension, image)[1].tobytes()
-    except cv2.error:  # JPEG ends at 65500 pixels a side, WebP at 16383
+        complete, content = cv2.imencode(extension, image)
+    except cv2.error:  # OpenCV before 4.14; later ones return False
+        complete = False
+    if not complete:  # JPEG ends at 65500 pixels a side, WebP at 16383
         raise DataError(
             f"cannot write {path}: {image.shape[1]:d}x{image.shape[0]:d} pixels are too many for its format; use .png."
-        ) from None
-    write(path, content)
+        )
+    write(path, content.tobytes())

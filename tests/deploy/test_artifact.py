@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,20 @@ def test_an_interrupted_export_says_that_nothing_was_written(folder):
     with pytest.raises(Interrupted, match=said), ending(), writing(str(folder)):
         os.kill(os.getpid(), signal.SIGTERM)
     assert (folder / "deploy.yaml").read_bytes() == before and os.listdir(folder.parent) == ["export"]
+
+
+def test_a_signal_at_the_moment_when_the_temporary_folder_is_made_leaves_none(folder, monkeypatch):
+    make = tempfile.mkdtemp
+
+    def make_and_receive(**arguments):
+        made = make(**arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return made
+
+    monkeypatch.setattr("ppliteseg_paddle.deploy.folder.tempfile.mkdtemp", make_and_receive)
+    with pytest.raises(Interrupted, match="SIGTERM: nothing was written"), ending(), writing(str(folder)):
+        pytest.fail("the signal was lost")
+    assert os.listdir(folder.parent) == ["export"]
 
 
 def test_a_copied_export_is_whole(tmp_path, folder):
