@@ -1,13 +1,14 @@
 """The benchmarks of training: a step, and what a recipe learns."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ppliteseg_paddle.benchmark.studies import recipe
+from ppliteseg_paddle.benchmark.studies import ranks, recipe
 from ppliteseg_paddle.benchmark.studies import training as train
 from ppliteseg_paddle.benchmark.studies.training_candidate import STAGES
-from ppliteseg_paddle.errors import PPLiteSegError
+from ppliteseg_paddle.errors import ConfigError, PPLiteSegError
 
 pytestmark = pytest.mark.slow  # trains in processes
 
@@ -53,6 +54,57 @@ def test_a_candidate_that_fails_says_why():
     with pytest.raises(PPLiteSegError, match="ppliteseg_paddle could not do a step: KeyError: 'XXL'"):
         worker.ask("step")
     worker.close()
+
+
+class Stopwatch:
+    """In place of a process: its step takes as many seconds as it has images, divided by its threads, and averaging
+    half a second more."""
+
+    def __init__(self, name, command, options, threads, environment):
+        ranks_ = int(environment.get("PADDLE_TRAINERS_NUM", 1))
+        averaging = 0.5 if ranks_ > 1 else 0.0
+        total = options["batch_size"] / threads + averaging
+        self.seconds = {"total": total, "averaging": averaging}
+
+    def ask(self, work):
+        return self.seconds
+
+    def close(self):
+        pass
+
+
+def test_ranks_are_compared_by_images_a_second(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ranks, "Worker", Stopwatch)
+    monkeypatch.setattr("ppliteseg_paddle.benchmark.timing.time.sleep", lambda seconds: None)
+    path = tmp_path / "ranks.json"
+    command = ["training", "--batch_size", "2", "--ranks", "2", "--warmup", "0", "--repeats", "1"]
+    monkeypatch.setattr("sys.argv", [*command, "--save_json", str(path)])
+    assert train.main() == 0
+    found = json.loads(path.read_text())["results"]
+    keys = ("processes", "threads", "images", "images_per_second", "times_the_rate", "efficiency")
+    assert {name: [row[key] for key in keys] for name, row in found.items()} == {
+        ranks.ALONE: [1, 1, 2, pytest.approx(1), pytest.approx(1), pytest.approx(1)],
+        ranks.BESIDE: [2, 1, 4, pytest.approx(2), pytest.approx(2), pytest.approx(1)],
+        ranks.JOINTLY: [2, 1, 4, pytest.approx(1.6), pytest.approx(1.6), pytest.approx(0.8)],
+        ranks.THREADS: [1, 2, 4, pytest.approx(2), pytest.approx(2), pytest.approx(1)],
+    }
+    assert "500" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith(ranks.JOINTLY))
+
+
+def test_ranks_average_in_each_step():
+    options = {**OPTIONS, "who": "ours", "batch_size": 1}
+    command = train.module_command("ppliteseg_paddle.benchmark.studies.ranks")
+    group = [train.Worker("a rank", command, options, 1, one) for one in ranks._variables(2)]
+    with ThreadPoolExecutor(2) as pool:
+        found = ranks._together(pool, group)
+    for worker in group:
+        worker.close()
+    assert 0 < found["averaging"] < found["update"] < found["total"]
+
+
+def test_one_rank_is_no_comparison():
+    with pytest.raises(ConfigError, match="--ranks is 1; give 2 or more"):
+        ranks.run(OPTIONS, 1, 0, 1)
 
 
 def record(folder, **values):

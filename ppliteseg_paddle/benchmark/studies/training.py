@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any
 
 from ppliteseg_paddle.benchmark.environment import machine
+from ppliteseg_paddle.benchmark.studies import ranks
 from ppliteseg_paddle.benchmark.studies.baseline import BASELINE, OURS, VARIANTS
 from ppliteseg_paddle.benchmark.studies.command import in_turns, run_and_report
 from ppliteseg_paddle.benchmark.studies.training_candidate import OWN_LOOP, STAGES
@@ -163,11 +164,18 @@ def main() -> int:
     )
     parser.add_argument("--num_threads", type=int, help="default: all cores")
     parser.add_argument("--torch_python", metavar="FILE", help="Python of an environment with libreyolo, beside ours")
+    parser.add_argument(
+        "--ranks", type=int, metavar="N", help="compare N processes that train jointly with one, in place of all else"
+    )
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--save_json", default="bench_train.json")
     args = vars(parser.parse_args())
-    save_json = args.pop("save_json")
+    save_json, count = args.pop("save_json"), args.pop("ranks")
+    if count is not None:
+        del args["num_threads"], args["torch_python"]
+        turns = {name: args.pop(name) for name in ("warmup", "repeats")}
+        return run_and_report(lambda: ranks.run(args, count, **turns), ranks.table, save_json)
     args["num_threads"] = args["num_threads"] or default_threads()
     return run_and_report(lambda: run(**args), table, save_json)
 
