@@ -35,14 +35,7 @@ def measure(model, input_shape: Sequence[int]) -> dict[str, Any]:
     Source: `paddle.flops` for the rule.
     """
     model.eval()
-    counter = _Counter()
-    with paddle.no_grad():
-        handles = counter.watch(model)
-        try:
-            model(paddle.zeros(list(input_shape)))
-        finally:
-            for handle in handles:
-                handle.remove()
+    counter = _counted(model, input_shape)
     parts = {}
     for name in PARTS:
         layer = getattr(model, name)
@@ -78,6 +71,13 @@ def in_training(model: nn.Layer, input_shape: Sequence[int]) -> dict[str, int]:
         normalisations.
     """
     model.train()
+    counter = _counted(model, input_shape)
+    convolutions = (layer for layer in model.sublayers() if isinstance(layer, nn.Conv2D))
+    return {"macs": sum(counter.macs.get(id(layer), 0) for layer in convolutions), "outputs": counter.outputs}
+
+
+def _counted(model: nn.Layer, input_shape: Sequence[int]) -> _Counter:
+    """What one forward pass does, in the mode that the model is in."""
     counter = _Counter()
     with paddle.no_grad():
         handles = counter.watch(model)
@@ -86,8 +86,7 @@ def in_training(model: nn.Layer, input_shape: Sequence[int]) -> dict[str, int]:
         finally:
             for handle in handles:
                 handle.remove()
-    convolutions = (layer for layer in model.sublayers() if isinstance(layer, nn.Conv2D))
-    return {"macs": sum(counter.macs.get(id(layer), 0) for layer in convolutions), "outputs": counter.outputs}
+    return counter
 
 
 def _part(layer: nn.Layer, counter: _Counter) -> dict[str, int]:
